@@ -1,0 +1,343 @@
+"""A trio client for one connection.
+
+::
+
+    async with connect("ws://127.0.0.1:8000/ws") as client:
+        await client.upload(Path("flights.csv"))
+        data = await client.process(Query(filename="flights.csv", selectedColumns=("carrier", 5)))
+"""
+
+import hashlib
+import itertools
+import math
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import attrs
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, connect_websocket_url
+
+from creemson.errors import ConnectionLost, ProcessingError, error_for
+from creemson.wire import codec, messages
+from creemson.wire.messages import ClientMessage, Query, ResultData, ServerMessage
+
+__all__ = ["Client", "connect"]
+
+RECEIVE_BYTES = 256 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""Of what a server may send: the profile of thousands of columns is large."""
+HANDSHAKE_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 2.0
+
+Answer = TypeVar("Answer")
+Answers: TypeAlias = trio.MemoryReceiveChannel[ServerMessage]
+
+
+@asynccontextmanager
+async def connect(url: str, *, token: str | None = None) -> AsyncIterator["Client"]:
+    """Open a connection and say hello; it is closed on leaving.
+
+    Args:
+        url: ``ws://HOST:PORT/ws``.
+        token: proves who asks, where the server wants to know.
+
+    Yields:
+        The client.
+
+    Raises:
+        ConnectionLost: there is no server at ``url``, or it went away.
+    """
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        # An exception that left the nursery here would leave it wrapped in a group.
+        try:
+            client = Client(await _open(nursery, url))
+            nursery.start_soon(client._route)
+            try:
+                await client.hello(token)
+                yield client
+            finally:
+                await client._close()
+        except Exception as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _open(nursery: trio.Nursery, url: str) -> WebSocketConnection:
+    try:
+        with trio.fail_after(HANDSHAKE_TIMEOUT):
+            return await connect_websocket_url(
+                nursery,
+                url,
+                subprotocols=[messages.SUBPROTOCOL],
+                max_message_size=MAX_MESSAGE_BYTES,
+                receive_buffer_size=RECEIVE_BYTES,
+            )
+    except (OSError, HandshakeError, trio.TooSlowError, ValueError) as error:
+        why = str(error) or type(error).__name__
+        raise ConnectionLost(
+            "connection_lost", f"There is no Creemson server at {url} ({why}). Is it running?"
+        ) from error
+
+
+class Client:
+    """One connection to a server; made by :func:`connect`."""
+
+    def __init__(self, socket: WebSocketConnection) -> None:
+        self._socket = socket
+        self._ids = map(str, itertools.count(1))
+        self._waiting: dict[str, trio.MemorySendChannel[ServerMessage]] = {}
+        # No buffer: a download that nobody reads makes the server wait.
+        self._arrived, self._frames = trio.open_memory_channel[bytes](0)
+        self.welcome: messages.Welcome | None = None
+
+    # --- requests ------------------------------------------------------------------------------------
+
+    async def hello(self, token: str | None = None) -> messages.Welcome:
+        """Introduce this client and learn the server's limits.
+
+        Raises:
+            CreemsonError: the server refuses.
+        """
+        hello = messages.Hello(id=self._new_id(), version=messages.PROTOCOL_VERSION, token=token)
+        self.welcome = await self._ask(hello, messages.Welcome)
+        return self.welcome
+
+    async def process(
+        self,
+        query: Query,
+        *,
+        on_accepted: Callable[[str], None] | None = None,
+        on_progress: Callable[[messages.Progress], None] | None = None,
+    ) -> ResultData:
+        """Have a query run, and wait for its result.
+
+        Args:
+            query: what to do with which file of the server's.
+            on_accepted: is told the job.
+            on_progress: is told how far it is.
+
+        Returns:
+            The result.
+
+        Raises:
+            CreemsonError: with the server's reason.
+        """
+        request = messages.Process(id=self._new_id(), **attrs.asdict(query, recurse=False))
+        async with self._answers(request) as answers:
+            async for answer in answers:
+                _raise_error(answer)
+                match answer:
+                    case messages.Accepted() if on_accepted is not None:
+                        on_accepted(answer.job)
+                    case messages.Progress() if on_progress is not None:
+                        on_progress(answer)
+                    case messages.Result():
+                        return answer.data
+                    case _:
+                        pass
+        raise _lost()
+
+    async def cancel(self, job: str) -> None:
+        """Stop a job.
+
+        Raises:
+            ProcessingError: ``job_not_found``.
+        """
+        await self._ask(messages.Cancel(id=self._new_id(), job=job), messages.Cancelled)
+
+    async def columns(self, filename: str) -> tuple[messages.Column, ...]:
+        """The columns of a file of the server's.
+
+        Raises:
+            CreemsonError: with the server's reason.
+        """
+        request = messages.ListColumns(id=self._new_id(), filename=filename)
+        return (await self._ask(request, messages.Columns)).columns
+
+    async def upload(
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        overwrite: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> messages.Uploaded:
+        """Send a file.
+
+        Args:
+            path: of the file here.
+            name: for it on the server; None takes its own.
+            overwrite: whether it may replace a file of that name.
+            on_progress: is told the bytes sent, and the size.
+
+        Returns:
+            What the server has: size, digest, columns.
+
+        Raises:
+            OSError: the file cannot be read.
+            CreemsonError: with the server's reason.
+        """
+        stream = await trio.to_thread.run_sync(path.open, "rb")
+        with stream:
+            size = os.fstat(stream.fileno()).st_size
+            request = messages.Upload(
+                id=self._new_id(), filename=name or path.name, size=size, overwrite=overwrite
+            )
+            chunk = self.welcome.limits.chunk_bytes if self.welcome else 2**20
+            async with self._answers(request) as answers:
+                await _expect(answers, messages.UploadReady)
+                sent = 0
+                while sent < size:
+                    data = await trio.to_thread.run_sync(stream.read, min(chunk, size - sent))
+                    if not data:
+                        raise ProcessingError("unreadable_file", f"{path.name!r} shrank while it was sent.")
+                    await self._send(data)
+                    sent += len(data)
+                    if on_progress is not None:
+                        on_progress(sent, size)
+                    _check(answers)
+                return await _expect(answers, messages.Uploaded)
+
+    async def download(
+        self, filename: str, target: Path, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> messages.Downloaded:
+        """Fetch a file; it appears under ``target`` when it is complete, and its digest right.
+
+        Args:
+            filename: an uploaded file or an output.
+            target: path of the file to write here.
+            on_progress: is told the bytes received, and the size.
+
+        Returns:
+            Size and digest.
+
+        Raises:
+            OSError: the file cannot be written.
+            CreemsonError: with the server's reason.
+        """
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with part.open("wb") as stream:
+                done = await self._download_to(stream.write, filename, on_progress)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return done
+
+    async def _download_to(
+        self,
+        write: Callable[[bytes], object],
+        filename: str,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> messages.Downloaded:
+        request = messages.Download(id=self._new_id(), filename=filename)
+        digest = hashlib.sha256()
+        async with self._answers(request) as answers:
+            size = (await _expect(answers, messages.DownloadStarted)).size
+            received = 0
+            while received < size:
+                data = await self._next_frame()
+                digest.update(data)
+                await trio.to_thread.run_sync(write, data)
+                received += len(data)
+                if on_progress is not None:
+                    on_progress(received, size)
+            done = await _expect(answers, messages.Downloaded)
+        if done.sha256 != digest.hexdigest():
+            raise ProcessingError("checksum_mismatch", f"The bytes of {filename!r} came damaged. Try again.")
+        return done
+
+    async def _next_frame(self) -> bytes:
+        try:
+            return await self._frames.receive()
+        except trio.EndOfChannel:
+            raise _lost() from None
+
+    # --- the way of the messages ---------------------------------------------------------------------
+
+    def _new_id(self) -> str:
+        return next(self._ids)
+
+    async def _ask(self, request: ClientMessage, answer: type[Answer]) -> Answer:
+        async with self._answers(request) as answers:
+            return await _expect(answers, answer)
+
+    @asynccontextmanager
+    async def _answers(self, request: ClientMessage) -> AsyncIterator[Answers]:
+        """Send a request; its answers come through the channel."""
+        assert request.id is not None
+        send, receive = trio.open_memory_channel[ServerMessage](math.inf)
+        self._waiting[request.id] = send
+        try:
+            await self._send(codec.encode(request))
+            yield receive
+        finally:
+            self._waiting.pop(request.id, None)
+
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            await self._socket.send_message(message)
+        except ConnectionClosed:
+            raise _lost() from None
+
+    async def _route(self) -> None:
+        """Bring each message to the request that waits for it."""
+        try:
+            while True:
+                message = await self._socket.get_message()
+                if isinstance(message, bytes):
+                    await self._arrived.send(message)
+                else:
+                    self._deliver(codec.decode_answer(message))
+        except (ConnectionClosed, codec.Rejected):
+            pass
+        self._arrived.close()
+        for waiting in self._waiting.values():
+            waiting.close()
+        await self._close()
+
+    def _deliver(self, message: ServerMessage) -> None:
+        waiting = self._waiting.get(message.id) if message.id is not None else None
+        if waiting is not None:
+            waiting.send_nowait(message)
+
+    async def _close(self) -> None:
+        with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await self._socket.aclose()
+
+
+def _lost() -> ConnectionLost:
+    return ConnectionLost("connection_lost", "The connection to the server was lost.")
+
+
+def _raise_error(message: ServerMessage) -> None:
+    if isinstance(message, messages.Error):
+        raise error_for(
+            message.reason, message.message, details=message.details, retry_after=message.retry_after
+        )
+
+
+async def _expect(answers: Answers, kind: type[Answer]) -> Answer:
+    """The next answer of this kind; what comes before it is news of the way there."""
+    async for answer in answers:
+        _raise_error(answer)
+        if isinstance(answer, kind):
+            return answer
+    raise _lost()
+
+
+def _check(answers: Answers) -> None:
+    """Look whether an error has come in the meantime."""
+    try:
+        while True:
+            _raise_error(answers.receive_nowait())
+    except trio.WouldBlock:
+        pass
+    except trio.EndOfChannel:
+        raise _lost() from None

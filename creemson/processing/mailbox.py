@@ -1,0 +1,130 @@
+"""What connections and the processor say to each other, so that neither needs to know the other.
+
+A connection sends commands to the processor's inbox; the processor answers through the connection's
+:class:`Port`, which never makes it wait.
+"""
+
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from creemson.processing.jobs import Accepted, Ended, Progressed
+from creemson.wire.messages import Column, Query
+
+__all__ = [
+    "CancelJob",
+    "CancelRequest",
+    "Cancelled",
+    "ColumnsRead",
+    "Command",
+    "Connect",
+    "Disconnect",
+    "FileReady",
+    "FindFile",
+    "Port",
+    "ReadColumns",
+    "Reply",
+    "Submit",
+]
+
+
+@attrs.frozen
+class Cancelled:
+    """The job is being stopped, or no longer waited for."""
+
+    job: str
+
+
+@attrs.frozen
+class ColumnsRead:
+    """The columns of a file."""
+
+    columns: tuple[Column, ...]
+
+
+@attrs.frozen
+class FileReady:
+    """Where the bytes of a file are."""
+
+    path: Path
+
+
+Reply: TypeAlias = Accepted | Progressed | Ended | Cancelled | ColumnsRead | FileReady
+"""Every request ends in exactly one ``Ended``, ``Cancelled``, ``ColumnsRead`` or ``FileReady``."""
+
+
+class Port(Protocol):
+    """A connection, as the processor sees it."""
+
+    def deliver(self, request: int, reply: Reply) -> None:
+        """Take a reply to a request, at once and without waiting."""
+
+
+@attrs.frozen
+class Connect:
+    """A connection is there, and its port."""
+
+    connection: str
+    port: Port
+
+
+@attrs.frozen
+class Disconnect:
+    """The connection is gone. Nothing is delivered to its port any more."""
+
+    connection: str
+
+
+@attrs.frozen
+class Submit:
+    """Have a job done, or told what it made."""
+
+    connection: str
+    request: int
+    caller: str
+    query: Query
+    timeout: float | None
+    keep: bool
+
+
+@attrs.frozen
+class CancelJob:
+    """Stop a job for everyone who waits for it."""
+
+    connection: str
+    request: int
+    caller: str
+    job: str
+
+
+@attrs.frozen
+class CancelRequest:
+    """Stop waiting for the job of the request ``other``."""
+
+    connection: str
+    request: int
+    other: int
+
+
+@attrs.frozen
+class ReadColumns:
+    """Find out the columns of a file."""
+
+    connection: str
+    request: int
+    caller: str
+    filename: str
+
+
+@attrs.frozen
+class FindFile:
+    """Find a file for download; an output is rendered first where the name asks for another format."""
+
+    connection: str
+    request: int
+    caller: str
+    filename: str
+
+
+Command: TypeAlias = Connect | Disconnect | Submit | CancelJob | CancelRequest | ReadColumns | FindFile

@@ -1,0 +1,1 @@
+"""Who listens: listener, connection actors and the protocol that they speak."""

@@ -1,0 +1,439 @@
+"""The connection actor: reader, writer and heartbeat of one connection, and what it has open.
+
+It alone owns its :class:`~creemson.server.protocol.ConnectionState`. The protocol decides, this module
+carries out. When :meth:`Connection.run` returns, everything of the connection is gone: its tasks, its
+part of an upload, its place among the processor's ports.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+from typing import Protocol as Interface
+
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from creemson.errors import CloseCode, CreemsonError, ProcessingError
+from creemson.processing import mailbox
+from creemson.processing.jobs import Accepted, Ended, Progressed
+from creemson.server import protocol as wire
+from creemson.server.protocol import Effect, Protocol
+from creemson.server.transport import Closed, TooLarge
+from creemson.settings import Settings
+from creemson.storage.files import Files, Part
+from creemson.wire import codec
+from creemson.wire.messages import ResultData
+
+__all__ = ["Connection", "Outbox", "Transport"]
+
+DOWNLOAD_CHUNK = 1024 * 1024
+"""Bytes of a binary frame of a download."""
+DOWNLOAD_AHEAD = 2 * DOWNLOAD_CHUNK
+"""Bytes that may wait in the outbox before a download waits for the peer."""
+
+
+class Transport(Interface):
+    """What a connection needs of :class:`~creemson.server.transport.ServerSocket`."""
+
+    last_activity: float
+
+    async def receive(self) -> str | bytes:
+        """The next message; raises ``Closed`` or ``TooLarge``."""
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a message; raises ``Closed``."""
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Say goodbye."""
+
+    async def probe(self) -> None:
+        """Ask for a sign of life; raises ``Closed``."""
+
+
+class Overflow(Exception):  # noqa: N818 - what happened to the outbox
+    """The peer does not read what it is sent."""
+
+
+class Outbox:
+    """What is to be sent: bounded in bytes, and filled without waiting.
+
+    A message may replace an unsent older one (progress). What does not fit is not dropped: the outbox
+    is then ``overflowed``, and the connection ends.
+
+    Args:
+        limit: bytes that may wait.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._items: deque[list[str | bytes]] = deque()
+        self._replaceable: dict[int, list[str | bytes]] = {}
+        self._size = 0
+        self._filled = trio.Event()
+        self._emptied = trio.Event()
+        self.overflowed = False
+        self.closing: tuple[int, str] | None = None
+
+    def put(self, message: str | bytes, *, replaces: int | None = None) -> None:
+        """Append a message, or put it in the place of the unsent one with the same ``replaces``."""
+        if self.overflowed or self.closing:
+            return
+        old = self._replaceable.get(replaces) if replaces is not None else None
+        self._size += len(message)
+        if old is not None:
+            self._size -= len(old[0])
+            old[0] = message
+        else:
+            item = [message]
+            self._items.append(item)
+            if replaces is not None:
+                self._replaceable[replaces] = item
+        self.overflowed = self._size > self._limit
+        self._filled.set()
+
+    def close(self, code: int, reason: str) -> None:
+        """Nothing more is taken; after what waits comes the close frame."""
+        if self.closing is None:
+            self.closing = (code, reason)
+            self._filled.set()
+
+    async def room(self) -> None:
+        """Wait until so little waits that a download may go on."""
+        while self._size > max(0, min(DOWNLOAD_AHEAD, self._limit - DOWNLOAD_CHUNK)):
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+
+    async def take(self) -> list[str | bytes]:
+        """All that waits, in order; empty if the connection is to be closed.
+
+        Raises:
+            Overflow: there was too much.
+        """
+        while not self._items and self.closing is None:
+            self._filled = trio.Event()
+            await self._filled.wait()
+        if self.overflowed:
+            raise Overflow
+        taken = [item[0] for item in self._items]
+        self._items.clear()
+        self._replaceable.clear()
+        return taken
+
+    def sent(self, size: int) -> None:
+        """So many bytes of what was taken are on their way."""
+        self._size -= size
+        self._emptied.set()
+
+
+class Connection:
+    """One connection from the accepted handshake to its end.
+
+    Args:
+        transport: the messages' way; whoever made it runs it.
+        protocol: of this connection.
+        processor: the processor's inbox.
+        files: the caller's files.
+        settings: in force.
+        logger: bound to the connection's id.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        protocol: Protocol,
+        processor: trio.MemorySendChannel[mailbox.Command],
+        files: Files,
+        settings: Settings,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._transport = transport
+        self._protocol = protocol
+        self._processor = processor
+        self._files = files
+        self._settings = settings
+        self._log = logger
+        self._outbox = Outbox(settings.limits.outbox_bytes)
+        self._part: Part | None = None
+        self._digests: dict[int, str] = {}  # of finished uploads whose columns are being read
+        self._offsets: dict[int, int] = {}  # of downloads whose file is being found
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def state(self) -> wire.ConnectionState:
+        """The state, to look at."""
+        return self._protocol.state
+
+    async def run(self) -> None:
+        """Serve the peer until one side closes."""
+        await self._processor.send(mailbox.Connect(self.state.id, self))
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._write)
+                self._nursery.start_soon(self._heartbeat)
+                self._nursery.start_soon(self._read)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._discard_part()
+                await self._leave()
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):  # the processor has ended first
+            await self._processor.send(mailbox.Disconnect(self.state.id))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Send what is waiting, then close."""
+        self._outbox.close(code, reason)
+
+    def drain(self) -> None:
+        """Refuse new work from now on."""
+        self._protocol.drain()
+
+    # --- tasks ---------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        assert self._nursery is not None
+        try:
+            while True:
+                message = await self._transport.receive()
+                now = trio.current_time()
+                if isinstance(message, str):
+                    effects = self._protocol.text(now, message)
+                else:
+                    effects = self._protocol.binary(now, message)
+                await self._perform(effects)
+        except TooLarge as fault:
+            await self._perform(
+                self._protocol.too_large(binary=fault.binary, size=fault.size, limit=fault.limit)
+            )
+        except Closed as closed:
+            self._log.info("closed by the peer", code=closed.code)
+            self._nursery.cancel_scope.cancel()
+
+    async def _write(self) -> None:
+        assert self._nursery is not None
+        try:
+            while messages := await self._outbox.take():
+                for message in self._batched(messages):
+                    with trio.fail_after(self._settings.timeouts.send):
+                        await self._transport.send(message)
+                self._outbox.sent(sum(map(len, messages)))
+            assert self._outbox.closing is not None
+            code, reason = self._outbox.closing
+            await self._transport.close(code, reason)
+        except Closed as closed:
+            self._log.info("closed while sending", code=closed.code)
+        except (Overflow, trio.TooSlowError):
+            self._log.warning("the peer does not read what it is sent")
+            await self._transport.close(CloseCode.POLICY, "you do not read what you are sent")
+        self._nursery.cancel_scope.cancel()
+
+    def _batched(self, messages: Sequence[str | bytes]) -> Sequence[str | bytes]:
+        """Join neighbouring text messages into batches, where the peer understands them."""
+        if not self.state.batching or len(messages) == 1:
+            return messages
+        limits = self._settings.limits
+        joined: list[str | bytes] = []
+        run: list[str] = []
+        size = 0
+
+        def flush() -> None:
+            joined.extend([codec.encode_batch(run)] if len(run) > 1 else run)
+
+        for message in messages:
+            fits = len(run) < limits.batch_messages and size + len(message) < limits.message_bytes // 2
+            if isinstance(message, bytes) or not fits:
+                flush()
+                run, size = [], 0
+            if isinstance(message, bytes):
+                joined.append(message)
+            else:
+                run.append(message)
+                size += len(message)
+        flush()
+        return joined
+
+    async def _heartbeat(self) -> None:
+        """Ask for a sign of life when there was none for a while, and drop the peer without one."""
+        timeouts = self._settings.timeouts
+        try:
+            while True:
+                await trio.sleep_until(self._transport.last_activity + timeouts.heartbeat_interval)
+                asked = trio.current_time()
+                if asked < self._transport.last_activity + timeouts.heartbeat_interval:
+                    continue
+                with trio.move_on_after(timeouts.heartbeat_timeout):
+                    await self._transport.probe()
+                    await trio.sleep_forever()
+                if self._transport.last_activity < asked:
+                    break
+        except Closed:
+            return  # the reader sees it too
+        self._log.info("no sign of life", seconds=timeouts.heartbeat_interval + timeouts.heartbeat_timeout)
+        await self._transport.close(CloseCode.TIMED_OUT, "no sign of life")
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+
+    # --- effects -------------------------------------------------------------------------------------
+
+    async def _perform(self, effects: Sequence[Effect]) -> None:
+        """Carry out what the protocol decided, in its order, with what follows from it."""
+        todo = deque(effects)
+        while todo:
+            effect = todo.popleft()
+            if isinstance(effect, wire.Send):
+                self._send(effect)
+            elif isinstance(effect, wire.Close):
+                self._outbox.close(effect.code, effect.reason)
+            elif isinstance(effect, (wire.OpenUpload, wire.WriteChunk, wire.FinishUpload, wire.DropUpload)):
+                todo.extendleft(reversed(await self._store(effect)))
+            else:
+                await self._processor.send(self._command(effect))
+
+    def _send(self, effect: wire.Send) -> None:
+        self._outbox.put(codec.encode(effect.message), replaces=effect.replaces)
+
+    def _command(
+        self,
+        effect: wire.Submit | wire.CancelJob | wire.CancelRequest | wire.ReadColumns | wire.OpenDownload,
+    ) -> mailbox.Command:
+        connection, caller = self.state.id, self.state.caller
+        match effect:
+            case wire.Submit(request, query, timeout, keep):
+                return mailbox.Submit(connection, request, caller, query, timeout, keep)
+            case wire.CancelJob(request, job):
+                return mailbox.CancelJob(connection, request, caller, job)
+            case wire.CancelRequest(request, other):
+                return mailbox.CancelRequest(connection, request, other)
+            case wire.ReadColumns(request, filename):
+                return mailbox.ReadColumns(connection, request, caller, filename)
+            case wire.OpenDownload(request, filename, offset):
+                self._offsets[request] = offset
+                return mailbox.FindFile(connection, request, caller, filename)
+
+    async def _store(
+        self, effect: wire.OpenUpload | wire.WriteChunk | wire.FinishUpload | wire.DropUpload
+    ) -> list[Effect]:
+        """Do what an upload asks of the disk, in a thread; tell the protocol how it went."""
+        if isinstance(effect, wire.DropUpload):
+            await self._discard_part()
+            return []
+        try:
+            if isinstance(effect, wire.OpenUpload):
+                self._part = await trio.to_thread.run_sync(
+                    lambda: self._files.begin(effect.filename, overwrite=effect.overwrite)
+                )
+                return self._protocol.upload_opened()
+            assert self._part is not None
+            if isinstance(effect, wire.WriteChunk):
+                await trio.to_thread.run_sync(self._part.write, effect.data)
+                return self._protocol.chunk_written(effect.request)
+            digest = await trio.to_thread.run_sync(self._part.finish, effect.sha256)
+        except CreemsonError as error:
+            return self._protocol.fail(effect.request, error)
+        except OSError as error:
+            self._log.error("upload failed", error=str(error))
+            return self._protocol.fail(effect.request, _disk_error(error))
+        self._part = None
+        self._digests[effect.request] = digest
+        self._protocol.upload_finished()
+        return [wire.ReadColumns(effect.request, effect.filename)]
+
+    async def _discard_part(self) -> None:
+        if self._part is not None:
+            part, self._part = self._part, None
+            await trio.to_thread.run_sync(part.discard)
+
+    # --- what the processor says ---------------------------------------------------------------------
+
+    def deliver(self, request: int, reply: mailbox.Reply) -> None:
+        """Take a reply of the processor's: see :class:`creemson.processing.mailbox.Port`."""
+        if request in self._digests:
+            columns = reply.columns if isinstance(reply, mailbox.ColumnsRead) else ()
+            effects = self._protocol.uploaded(request, self._digests.pop(request), columns)
+        elif isinstance(reply, mailbox.FileReady):
+            assert self._nursery is not None
+            self._nursery.start_soon(self._download, request, reply.path, self._offsets.pop(request))
+            return
+        else:
+            self._offsets.pop(request, None)
+            effects = self._told(request, reply)
+        for effect in effects:
+            assert isinstance(effect, wire.Send), effect
+            self._send(effect)
+
+    def _told(
+        self, request: int, reply: Accepted | Progressed | Ended | mailbox.Cancelled | mailbox.ColumnsRead
+    ) -> list[Effect]:
+        match reply:
+            case Accepted(job, position):
+                return self._protocol.accepted(request, job, position)
+            case Progressed(job, seq, figures):
+                return self._protocol.progress(request, job, seq, figures)
+            case mailbox.Cancelled(job):
+                return self._protocol.cancelled(request, job)
+            case mailbox.ColumnsRead(columns):
+                return self._protocol.columns(request, columns)
+            case Ended(job, seq, error=error) if error is not None:
+                return self._protocol.fail(request, error, job=job, seq=seq)
+            case Ended(job, seq, value, cached=cached):
+                assert job is not None
+                assert seq is not None
+                return self._protocol.result(request, job, seq, _marked(value, cached=cached))
+
+    # --- downloads -----------------------------------------------------------------------------------
+
+    async def _download(self, request: int, path: Path, offset: int) -> None:
+        """Send a file's bytes from ``offset`` on, no faster than the peer reads them."""
+        try:
+            stream = await trio.to_thread.run_sync(path.open, "rb")
+            try:
+                size = os.fstat(stream.fileno()).st_size
+                await self._perform(self._protocol.download_started(request, size=size))
+                digest = await self._send_bytes(stream, offset)
+            finally:
+                stream.close()
+            effects = self._protocol.downloaded(request, size=size, sha256=digest)
+        except CreemsonError as error:
+            effects = self._protocol.fail(request, error)
+        except OSError as error:
+            self._log.error("download failed", error=str(error))
+            effects = self._protocol.fail(request, _disk_error(error))
+        await self._perform(effects)
+
+    async def _send_bytes(self, stream: BinaryIO, offset: int) -> str:
+        digest = hashlib.sha256()
+
+        def read(size: int) -> bytes:
+            data = stream.read(size)
+            digest.update(data)
+            return data
+
+        position = 0
+        while data := await trio.to_thread.run_sync(read, _step(offset - position)):
+            position += len(data)
+            if position > offset:  # what comes before the offset counts for the digest only
+                await self._outbox.room()
+                self._outbox.put(data)
+        return digest.hexdigest()
+
+
+def _step(before_offset: int) -> int:
+    return min(DOWNLOAD_CHUNK, before_offset) if before_offset > 0 else DOWNLOAD_CHUNK
+
+
+def _marked(data: ResultData, *, cached: bool) -> ResultData:
+    if not cached:
+        return data
+    return attrs.evolve(data, output_data=attrs.evolve(data.output_data, cached=True))
+
+
+def _disk_error(error: OSError) -> ProcessingError:
+    return ProcessingError(
+        "internal", f"The server could not reach its disk ({error.strerror}). It is logged; try again later."
+    )

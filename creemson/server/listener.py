@@ -1,0 +1,136 @@
+"""The listening socket: each TCP connection becomes a connection actor, and none can hurt another."""
+
+from collections.abc import Callable
+from functools import partial
+
+import trio
+from structlog.typing import FilteringBoundLogger
+from trio_websocket import WebSocketRequest
+
+from creemson.errors import CloseCode
+from creemson.server.connection import Connection
+from creemson.server.transport import Closed, ServerSocket
+from creemson.settings import Settings
+from creemson.wire.messages import SUBPROTOCOL
+
+__all__ = ["Listener"]
+
+PATH = "/ws"
+
+
+class Listener:
+    """Accepts connections, does the handshake, and runs a connection actor for each.
+
+    Args:
+        settings: in force.
+        connect: makes the actor for an accepted WebSocket, given the peer's address.
+        logger: for what the operator should know.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        connect: Callable[[ServerSocket, str], Connection],
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._connect = connect
+        self._log = logger
+        self._accepting = trio.CancelScope()
+        self._connections: set[Connection] = set()
+
+    async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept connections until :meth:`stop`, and go on until the last one has ended.
+
+        Reports the port once it is open.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        server = self._settings.server
+        listeners = await trio.open_tcp_listeners(server.port, host=server.host)
+        port: int = listeners[0].socket.getsockname()[1]
+        async with trio.open_nursery() as handlers:
+            with self._accepting:
+                async with trio.open_nursery() as nursery:
+                    serve = partial(trio.serve_listeners, self._serve, listeners, handler_nursery=handlers)
+                    await nursery.start(serve)
+                    task_status.started(port)
+
+    def stop(self) -> None:
+        """Accept no more connections, and let those that are open refuse new work."""
+        self._accepting.cancel()
+        for connection in self._connections:
+            connection.drain()
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Say goodbye to all peers."""
+        for connection in self._connections:
+            connection.close(code, reason)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        """The edge of a connection: whatever happens beyond, the server lives."""
+        try:
+            host, port = stream.socket.getpeername()[:2]
+        except OSError:  # it has gone already
+            await stream.aclose()
+            return
+        peer = f"{host}:{port}"
+        try:
+            await self.serve_stream(stream, peer)
+        except Exception:
+            self._log.exception("connection failed unexpectedly", peer=peer)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await stream.aclose()
+
+    async def serve_stream(self, stream: trio.abc.Stream, peer: str) -> None:
+        """Serve one connection over any byte stream.
+
+        Args:
+            stream: closed in the end.
+            peer: what to call the other side in logs.
+        """
+        limits = self._settings.limits
+        socket = ServerSocket(stream, message_bytes=limits.message_bytes, chunk_bytes=limits.chunk_bytes)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(socket.run)
+            with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
+                accepted = await self._shake_hands(socket)
+            if handshake.cancelled_caught:
+                self._log.info("the handshake took too long", peer=peer)
+            elif accepted:
+                await self._run(socket, peer)
+            nursery.cancel_scope.cancel()
+
+    async def _shake_hands(self, socket: ServerSocket) -> bool:
+        try:
+            request = await socket.request()
+            if request.path.partition("?")[0] != PATH:
+                await request.reject(404, body=f"WebSocket connections are served at {PATH}.\n".encode())
+                return False
+            await request.accept(subprotocol=_subprotocol(request))
+        except Closed:
+            return False
+        return True
+
+    async def _run(self, socket: ServerSocket, peer: str) -> None:
+        connection = self._connect(socket, peer)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        except Exception:
+            self._log.exception("connection failed unexpectedly", peer=peer, connection=connection.state.id)
+            await socket.close(CloseCode.INTERNAL, "an error of the server's, which was logged")
+        finally:
+            self._connections.discard(connection)
+
+
+def _subprotocol(request: WebSocketRequest) -> str | None:
+    return SUBPROTOCOL if SUBPROTOCOL in request.proposed_subprotocols else None

@@ -1,0 +1,586 @@
+"""One connection's side of the protocol, sans-IO: what arrives goes in, effects come out.
+
+    frames of the peer     ──> text(), binary(), too_large()  ──┐
+    answers of the server  ──> job_event(), answer(), fail()  ──┼──> [Send, Submit, OpenUpload, …]
+    bytes of its uploads   ──> upload_opened(), …written()    ──┘
+
+The connection actor carries the effects out in their order; nothing here waits, reads or writes.
+A *request* is an integer that names one message of the client's for as long as it is in flight.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from creemson.errors import CloseCode, ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
+from creemson.settings import Limits, Timeouts
+from creemson.storage.files import check_name
+from creemson.wire import codec, messages
+from creemson.wire.codec import Rejected, error_message
+from creemson.wire.messages import PROTOCOL_VERSION, ServerMessage
+
+__all__ = ["ConnectionState", "Protocol"]
+
+UPLOAD_PROGRESS_BYTES = 8 * 1024 * 1024
+"""Bytes between two ``upload_progress`` messages."""
+
+
+# --- effects -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Send:
+    """Send a message; a newer one with the same ``replaces`` makes an unsent older one superfluous."""
+
+    message: ServerMessage
+    replaces: int | None = None
+
+
+@attrs.frozen
+class Close:
+    """Send what is waiting, then the close frame."""
+
+    code: CloseCode
+    reason: str
+
+
+@attrs.frozen
+class Submit:
+    """Have a job done; what becomes of it comes back by :meth:`Protocol.job_event`."""
+
+    request: int
+    query: messages.Query
+    timeout: float | None
+    keep: bool
+
+
+@attrs.frozen
+class CancelJob:
+    """Stop a job of the caller's; answered by :meth:`Protocol.cancelled` or ``fail``."""
+
+    request: int
+    job: str
+
+
+@attrs.frozen
+class CancelRequest:
+    """Stop waiting for the job of another request; answered as :class:`CancelJob` is."""
+
+    request: int
+    other: int
+
+
+@attrs.frozen
+class ReadColumns:
+    """Find out a file's columns; answered by :meth:`Protocol.columns` or ``fail``."""
+
+    request: int
+    filename: str
+
+
+@attrs.frozen
+class OpenUpload:
+    """Make room for an upload; answered by :meth:`Protocol.upload_opened` or ``fail``."""
+
+    request: int
+    filename: str
+    overwrite: bool
+
+
+@attrs.frozen
+class WriteChunk:
+    """Append to the open upload; answered by :meth:`Protocol.chunk_written` or ``fail``."""
+
+    request: int
+    data: bytes
+
+
+@attrs.frozen
+class FinishUpload:
+    """Let the file appear; answered by :meth:`Protocol.uploaded` or ``fail``."""
+
+    request: int
+    filename: str
+    sha256: str | None
+
+
+@attrs.frozen
+class DropUpload:
+    """Remove what there is of an upload that failed; not answered."""
+
+
+@attrs.frozen
+class OpenDownload:
+    """Send a file's bytes between the two messages; ended by :meth:`Protocol.downloaded` or ``fail``."""
+
+    request: int
+    filename: str
+    offset: int
+
+
+Effect: TypeAlias = (
+    Send
+    | Close
+    | Submit
+    | CancelJob
+    | CancelRequest
+    | ReadColumns
+    | OpenUpload
+    | WriteChunk
+    | FinishUpload
+    | DropUpload
+    | OpenDownload
+)
+
+# --- state -------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class ConnectionState:
+    """What a connection's actor alone owns and changes.
+
+    Attributes:
+        id: names the connection in messages and logs.
+        caller: whose files and jobs it sees.
+        peer: address of the other side.
+        processing: requests in flight.
+        last_activity: when the last message came, on the server's clock.
+        retry_count: errors sent after which the client may try the same again.
+        messages, errors: how many came, and how many errors were sent.
+        batching: whether several answers may travel in one ``batch``.
+    """
+
+    id: str
+    caller: str
+    peer: str = ""
+    processing: int = 0
+    last_activity: float = 0.0
+    retry_count: int = 0
+    messages: int = 0
+    errors: int = 0
+    batching: bool = False
+
+
+@attrs.define(eq=False)
+class _Classic:
+    """A place in the line of classic answers, which are given in the order of the requests."""
+
+    answer: ServerMessage | None = None
+
+
+@attrs.define(eq=False)
+class _Request:
+    """A message in flight."""
+
+    message: messages.ClientMessage
+    id: str | None
+    place: _Classic | None = None
+    job: str | None = None
+
+
+@attrs.define(eq=False)
+class _Upload:
+    """The upload that is open."""
+
+    request: int
+    message: messages.Upload
+    received: int = 0
+    reported: int = 0
+
+
+class Protocol:
+    """The protocol's state machine for one connection.
+
+    Args:
+        state: the connection's.
+        limits: in force.
+        timeouts: in force.
+        server: name and version, for ``welcome``.
+        wall_clock: seconds since 1970, for ``pong``.
+    """
+
+    def __init__(
+        self,
+        state: ConnectionState,
+        *,
+        limits: Limits,
+        timeouts: Timeouts,
+        server: str,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.state = state
+        self._limits = limits
+        self._timeouts = timeouts
+        self._server = server
+        self._wall_clock = wall_clock
+        self._numbers = itertools.count(1)
+        self._requests: dict[int, _Request] = {}
+        self._by_id: dict[str, int] = {}
+        self._classics: deque[_Classic] = deque()
+        self._upload: _Upload | None = None
+        self._download: int | None = None
+        self._stray_told = False
+        self._draining = False
+
+    # --- what the peer sends -------------------------------------------------------------------------
+
+    def text(self, now: float, text: str) -> list[Effect]:
+        """A text message has come.
+
+        Args:
+            now: the time.
+            text: the whole message.
+
+        Returns:
+            What is to be done. Whatever the text, there is no exception and the connection stays open.
+        """
+        self.state.last_activity = now
+        self._stray_told = False
+        try:
+            value = codec.parse(text)
+        except Rejected as rejected:
+            self.state.messages += 1
+            return self._reject(rejected)
+        return self._message(value)
+
+    def binary(self, now: float, data: bytes) -> list[Effect]:
+        """A binary message has come: a chunk of the open upload."""
+        self.state.last_activity = now
+        self.state.messages += 1
+        upload = self._upload
+        if upload is None:
+            if self._stray_told:  # the rest of an upload that failed is told of once
+                return []
+            self._stray_told = True
+            fault = InvalidFormat(
+                "unexpected_binary",
+                f"{len(data)} bytes came in a binary frame, but no upload is open. Announce it first.",
+            )
+            return self._send(error_message(fault))
+        upload.received += len(data)
+        if upload.received > upload.message.size:
+            fault = InvalidFormat(
+                "size_mismatch",
+                f"{upload.received} bytes came for {upload.message.filename!r}, announced were "
+                f"{upload.message.size}. The upload is dropped; begin it again.",
+            )
+            return self.fail(upload.request, fault)
+        return [WriteChunk(upload.request, data)]
+
+    def too_large(self, *, binary: bool, size: int, limit: int) -> list[Effect]:
+        """A message over its limit is on its way; the connection has to end."""
+        kind = "binary" if binary else "text"
+        fault = InvalidFormat(
+            "message_too_large",
+            f"A {kind} message of {size} bytes or more, allowed are {limit}. Send less at a time.",
+        )
+        return [*self._send(error_message(fault)), Close(CloseCode.TOO_BIG, fault.message[:100])]
+
+    def drain(self) -> None:
+        """From now on, new work is refused."""
+        self._draining = True
+
+    def _message(self, value: object) -> list[Effect]:
+        self.state.messages += 1
+        try:
+            message = codec.structure_request(value)
+        except Rejected as rejected:
+            return self._reject(rejected)
+        if isinstance(message, messages.Batch):
+            return self._batch(message)
+        place = None
+        if isinstance(message, messages.Classic):
+            place = _Classic()
+            self._classics.append(place)
+        request = _Request(message, message.id, place)
+        number = next(self._numbers)
+        self._requests[number] = request
+        self.state.processing = len(self._requests)
+        if message.id is not None and message.id in self._by_id:
+            fault = InvalidFormat(
+                "duplicate_id",
+                f"The id {message.id!r} is in flight already. Give each message an id of its own.",
+            )
+            return self.fail(number, fault)
+        if len(self._requests) > self._limits.batch_messages:
+            fault_busy = ProcessingError(
+                "busy",
+                f"{len(self._requests) - 1} requests of this connection are in flight, and no more may be. "
+                "Wait for some answers.",
+                retry_after=1.0,
+            )
+            return self.fail(number, fault_busy)
+        if message.id is not None:
+            self._by_id[message.id] = number
+        try:
+            return self._handle(number, message)
+        except CreemsonError as error:
+            return self.fail(number, error)
+
+    def _batch(self, batch: messages.Batch) -> list[Effect]:
+        self.state.batching = True
+        if len(batch.messages) > self._limits.batch_messages:
+            fault = InvalidFormat(
+                "invalid_message",
+                f"A batch of {len(batch.messages)} messages, allowed are {self._limits.batch_messages}.",
+                details=[f"$.messages: expected at most {self._limits.batch_messages}"],
+            )
+            return self._send(error_message(fault, id=batch.id))
+        effects: list[Effect] = []
+        for member in batch.messages:
+            if isinstance(member, dict) and member.get("type") == messages.Batch.type:
+                fault = InvalidFormat("invalid_message", "A batch may not hold another batch.")
+                effects += self._reject(Rejected(fault, id=codec.valid_id(member), typed=True))
+            else:
+                effects += self._message(member)
+        return effects
+
+    def _handle(self, number: int, message: messages.ClientMessage) -> list[Effect]:
+        match message:
+            case messages.Hello():
+                return self._hello(number, message)
+            case messages.Ping():
+                return self._answer(number, messages.Pong(id=message.id, time=self._wall_clock()))
+            case messages.Classic():
+                check_name(message.filename)
+                return [Submit(number, message.query(), None, keep=False)]
+            case messages.Process():
+                check_name(message.filename)
+                return [Submit(number, message.query(), message.timeout, message.on_disconnect == "keep")]
+            case messages.Cancel():
+                return self._cancel(number, message)
+            case messages.ListColumns():
+                check_name(message.filename)
+                return [ReadColumns(number, message.filename)]
+            case messages.Upload():
+                return self._open_upload(number, message)
+            case messages.Download():
+                return self._open_download(number, message)
+            case _:
+                raise InvalidFormat(
+                    "unknown_type",
+                    f"The type {message.type!r} is not served by this version of the server yet.",
+                )
+
+    def _hello(self, number: int, message: messages.Hello) -> list[Effect]:
+        if message.version != PROTOCOL_VERSION:
+            raise InvalidFormat(
+                "invalid_message",
+                f"Version {message.version} is not spoken here; say hello with {PROTOCOL_VERSION}.",
+                details=[f"$.version: expected {PROTOCOL_VERSION}, got {message.version}"],
+            )
+        self.state.batching = self.state.batching or message.batch
+        limits = self._limits
+        welcome = messages.Welcome(
+            id=message.id,
+            version=PROTOCOL_VERSION,
+            server=self._server,
+            connection=self.state.id,
+            limits=messages.LimitsInfo(
+                **{field.name: getattr(limits, field.name) for field in attrs.fields(messages.LimitsInfo)}
+            ),
+            heartbeat=messages.HeartbeatInfo(
+                interval=self._timeouts.heartbeat_interval, timeout=self._timeouts.heartbeat_timeout
+            ),
+            formats=messages.INPUT_FORMATS,
+            outputs=messages.OUTPUT_FORMATS,
+        )
+        return self._answer(number, welcome)
+
+    def _cancel(self, number: int, message: messages.Cancel) -> list[Effect]:
+        if (message.job is None) == (message.request is None):
+            raise InvalidFormat(
+                "invalid_message",
+                "A cancel names either a job or a request.",
+                details=["$: expected exactly one of job and request"],
+            )
+        if message.job is not None:
+            return [CancelJob(number, message.job)]
+        assert message.request is not None
+        other = self._by_id.get(message.request)
+        if other is None or not isinstance(
+            self._requests[other].message, (messages.Process, messages.Classic)
+        ):
+            raise ProcessingError(
+                "job_not_found", f"No request {message.request!r} of this connection has a job under way."
+            )
+        return [CancelRequest(number, other)]
+
+    # --- what becomes of it --------------------------------------------------------------------------
+
+    def accepted(self, request: int, job: str, position: int) -> list[Effect]:
+        """A job is taken on."""
+        found = self._requests[request]
+        found.job = job
+        if found.place is not None or found.id is None:
+            return []
+        return self._send(messages.Accepted(id=found.id, job=job, position=position))
+
+    def progress(self, request: int, job: str, seq: int, figures: Mapping[str, Any]) -> list[Effect]:
+        """A job has come further."""
+        found = self._requests[request]
+        if found.place is not None or found.id is None:
+            return []
+        message = messages.Progress(id=found.id, job=job, seq=seq, **figures)
+        return [Send(message, replaces=request)]
+
+    def result(self, request: int, job: str, seq: int, data: messages.ResultData) -> list[Effect]:
+        """A job is done."""
+        found = self._requests[request]
+        if found.place is not None:
+            return self._answer(request, messages.Result(id=found.id, data=data))
+        return self._answer(request, messages.Result(id=found.id, job=job, seq=seq, data=data))
+
+    def cancelled(self, request: int, job: str) -> list[Effect]:
+        """What ``cancel`` asked for is under way."""
+        found = self._requests[request]
+        assert found.id is not None
+        return self._answer(request, messages.Cancelled(id=found.id, job=job))
+
+    def columns(self, request: int, columns: tuple[messages.Column, ...]) -> list[Effect]:
+        """The columns of a file are known."""
+        found = self._requests[request]
+        assert found.id is not None
+        return self._answer(request, messages.Columns(id=found.id, columns=columns))
+
+    def fail(
+        self, request: int, error: CreemsonError, *, job: str | None = None, seq: int | None = None
+    ) -> list[Effect]:
+        """A request ends in an error."""
+        found = self._requests[request]
+        effects: list[Effect] = []
+        if self._upload is not None and self._upload.request == request:
+            self._upload = None
+            self._stray_told = False
+            effects.append(DropUpload())
+        if self._download == request:
+            self._download = None
+        if found.place is not None:
+            job = seq = None
+        return effects + self._answer(request, error_message(error, id=found.id, job=job, seq=seq))
+
+    # --- uploads and downloads -----------------------------------------------------------------------
+
+    def _open_upload(self, number: int, message: messages.Upload) -> list[Effect]:
+        check_name(message.filename)
+        if self._draining:
+            raise ConnectionLost("shutting_down", "The server is shutting down. Upload when it is back.")
+        if self._upload is not None:
+            raise ProcessingError(
+                "busy",
+                f"The upload of {self._upload.message.filename!r} is still open on this connection. "
+                "Wait for its end, or open another connection.",
+            )
+        if message.size > self._limits.upload_bytes:
+            raise ProcessingError(
+                "upload_too_large",
+                f"{message.filename!r} has {message.size} bytes, allowed are {self._limits.upload_bytes}.",
+            )
+        self._upload = _Upload(number, message)
+        return [OpenUpload(number, message.filename, message.overwrite)]
+
+    def upload_opened(self) -> list[Effect]:
+        """There is room for an upload."""
+        assert self._upload is not None
+        message = self._upload.message
+        return self._send(messages.UploadReady(id=message.id, offset=0)) + self._finish_if_whole()
+
+    def chunk_written(self, request: int) -> list[Effect]:
+        """The last chunk is written."""
+        upload = self._upload
+        assert upload is not None
+        done = self._finish_if_whole()
+        if done or upload.received - upload.reported < UPLOAD_PROGRESS_BYTES:
+            return done
+        upload.reported = upload.received
+        progress = messages.UploadProgress(id=upload.message.id, offset=upload.received)
+        return [Send(progress, replaces=request)]
+
+    def _finish_if_whole(self) -> list[Effect]:
+        upload = self._upload
+        assert upload is not None
+        if upload.received < upload.message.size:
+            return []
+        return [FinishUpload(upload.request, upload.message.filename, upload.message.sha256)]
+
+    def upload_finished(self) -> None:
+        """The file has appeared; another upload may begin while its columns are read."""
+        self._upload = None
+
+    def uploaded(self, request: int, sha256: str, columns: tuple[messages.Column, ...]) -> list[Effect]:
+        """All about an uploaded file is known."""
+        message = self._requests[request].message
+        assert isinstance(message, messages.Upload)
+        answer = messages.Uploaded(
+            id=message.id, filename=message.filename, size=message.size, sha256=sha256, columns=columns
+        )
+        return self._answer(request, answer)
+
+    def _open_download(self, number: int, message: messages.Download) -> list[Effect]:
+        check_name(message.filename)
+        if self._download is not None:
+            raise ProcessingError(
+                "busy",
+                "A download is under way on this connection. Wait for its end, or open another connection.",
+            )
+        self._download = number
+        return [OpenDownload(number, message.filename, message.offset)]
+
+    def download_started(self, request: int, *, size: int) -> list[Effect]:
+        """The file is there; its bytes follow."""
+        message = self._requests[request].message
+        assert isinstance(message, messages.Download)
+        if message.offset > size:
+            raise InvalidFormat(
+                "offset_mismatch",
+                f"{message.filename!r} has {size} bytes, so nothing is left from {message.offset} on.",
+            )
+        return self._send(
+            messages.DownloadStarted(
+                id=message.id, filename=message.filename, size=size, offset=message.offset
+            )
+        )
+
+    def downloaded(self, request: int, *, size: int, sha256: str) -> list[Effect]:
+        """All bytes were sent."""
+        self._download = None
+        found = self._requests[request]
+        assert found.id is not None
+        return self._answer(request, messages.Downloaded(id=found.id, size=size, sha256=sha256))
+
+    # --- answering -----------------------------------------------------------------------------------
+
+    def _reject(self, rejected: Rejected) -> list[Effect]:
+        answer = error_message(rejected.error, id=rejected.id)
+        if rejected.typed:
+            return self._send(answer)
+        self._classics.append(_Classic(answer))
+        return self._release()
+
+    def _answer(self, request: int, answer: ServerMessage) -> list[Effect]:
+        """The last answer to a request: it is no longer in flight."""
+        found = self._requests.pop(request)
+        self.state.processing = len(self._requests)
+        if found.id is not None and self._by_id.get(found.id) == request:
+            del self._by_id[found.id]
+        if found.place is None:
+            return self._send(answer)
+        found.place.answer = answer
+        return self._release()
+
+    def _release(self) -> list[Effect]:
+        """Send the classic answers whose turn it is."""
+        effects: list[Effect] = []
+        while self._classics and self._classics[0].answer is not None:
+            effects += self._send(self._classics.popleft().answer)
+        return effects
+
+    def _send(self, message: ServerMessage | None) -> list[Effect]:
+        assert message is not None
+        if isinstance(message, messages.Error):
+            self.state.errors += 1
+            self.state.retry_count += message.retryable
+        return [Send(message)]

@@ -1,0 +1,315 @@
+"""Files on disk: safe names, uploads that appear whole, outputs.
+
+    DATA/uploads/NAME    what was uploaded, or put there by hand
+    DATA/outputs/NAME    what jobs made
+    DATA/parts/…         uploads under way
+
+A file appears under its name by one rename (or link) within the same file system, after its bytes
+are on disk, or it does not appear at all.
+"""
+
+import difflib
+import errno
+import glob
+import hashlib
+import os
+import re
+import secrets
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import attrs
+
+from creemson.errors import InvalidFormat, ProcessingError
+
+__all__ = ["Files", "Part", "check_name", "is_temporary", "temporary_name"]
+
+MAX_NAME_BYTES = 255
+"""Linux's NAME_MAX."""
+_DRIVE = re.compile(r"[A-Za-z]:")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL)
+"""Device names of Windows, also with an extension: files travel on to other machines."""
+_TEMPORARY_SUFFIX = ".tmp"
+
+
+def check_name(name: str) -> str:
+    """Hold a file name to the rule of the protocol: one component that is safe everywhere.
+
+    Args:
+        name: as the client gave it.
+
+    Returns:
+        The same name.
+
+    Raises:
+        InvalidFormat: ``invalid_filename``, saying what is wrong with it.
+
+    >>> check_name("Größe 2024.csv")
+    'Größe 2024.csv'
+    """
+    fault = _name_fault(name)
+    if fault:
+        raise InvalidFormat(
+            "invalid_filename",
+            f"The file name {name[:80]!r} {fault}. Give one plain name such as 'data.csv'.",
+        )
+    return name
+
+
+def _name_fault(name: str) -> str | None:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if not 1 <= size <= MAX_NAME_BYTES:
+        return f"has {size} bytes, and 1 to {MAX_NAME_BYTES} are allowed"
+    if "/" in name or "\\" in name:
+        return "contains a path separator"
+    if any(unicodedata.category(char) == "Cc" for char in name):
+        return "contains a control character"
+    if name.startswith("."):
+        return "begins with a dot"
+    if name.endswith((".", " ")):
+        return "ends with a dot or a space"
+    if _DRIVE.match(name):
+        return "begins with a drive letter"
+    if _RESERVED.fullmatch(name):
+        return "is reserved for a device on some systems"
+    return None
+
+
+def temporary_name(name: str, attempt: str) -> str:
+    """The hidden name under which ``name`` is written, in the same folder, until it is complete."""
+    return f".{hashlib.sha256(name.encode()).hexdigest()[:16]}.{attempt}{_TEMPORARY_SUFFIX}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether ``name`` was made by :func:`temporary_name`.
+
+    >>> is_temporary(temporary_name("a.csv", "1")), is_temporary("a.csv")
+    (True, False)
+    """
+    return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
+
+
+@contextmanager
+def _disk_faults(name: str) -> Iterator[None]:
+    """Turn a full disk or quota into ``storage_full``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ProcessingError(
+                "storage_full",
+                f"There is no room on the server's disk for {name!r}. Delete files or ask for room.",
+            ) from error
+        raise
+
+
+@attrs.frozen
+class Files:
+    """The files of one caller.
+
+    Args:
+        root: the folder that holds them; :meth:`prepare` makes it.
+    """
+
+    root: Path
+
+    @property
+    def uploads(self) -> Path:
+        """The folder of uploaded files."""
+        return self.root / "uploads"
+
+    @property
+    def outputs(self) -> Path:
+        """The folder of what jobs made."""
+        return self.root / "outputs"
+
+    @property
+    def parts(self) -> Path:
+        """The folder of uploads under way."""
+        return self.root / "parts"
+
+    def prepare(self) -> None:
+        """Make the folders and remove what a crashed server left half-written.
+
+        Raises:
+            OSError: the folder cannot be made or written.
+        """
+        for folder in (self.uploads, self.outputs, self.parts):
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.outputs, self.parts):
+            for path in folder.iterdir():
+                if is_temporary(path.name):
+                    path.unlink(missing_ok=True)
+
+    def find(self, name: str) -> Path:
+        """The path of an uploaded file or, if there is none of that name, of an output.
+
+        Args:
+            name: as the client gave it.
+
+        Returns:
+            The path of a regular file.
+
+        Raises:
+            InvalidFormat: ``invalid_filename``, also for a symbolic link, which could lead elsewhere.
+            ProcessingError: ``file_not_found``, with the nearest name.
+        """
+        check_name(name)
+        for folder in (self.uploads, self.outputs):
+            path = folder / name
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(mode):
+                return path
+            if stat.S_ISLNK(mode):
+                raise InvalidFormat(
+                    "invalid_filename",
+                    f"{name!r} is a link and may lead out of the data folder; use the file itself.",
+                )
+        near = difflib.get_close_matches(name, (path.name for path in self._regular_files()), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Upload it first."
+        raise ProcessingError("file_not_found", f"There is no file {name!r}. {hint}")
+
+    def find_output_of(self, name: str, formats: Sequence[str]) -> Path | None:
+        """The stored output (in the first of the ``formats``) that ``name`` asks for in another."""
+        path = self.outputs / check_name(name)
+        stored = path.with_suffix(f".{formats[0]}")
+        return stored if path.suffix[1:] in formats and stored.is_file() else None
+
+    def remove_output(self, name: str) -> None:
+        """Remove a stored output and what was rendered from it."""
+        stem = name.rsplit(".", 1)[0]
+        for path in self.outputs.glob(f"{glob.escape(stem)}.*"):
+            path.unlink(missing_ok=True)
+
+    def _regular_files(self) -> Iterator[Path]:
+        for folder in (self.uploads, self.outputs):
+            yield from (path for path in folder.iterdir() if path.is_file() and not is_temporary(path.name))
+
+    def version(self, path: Path) -> str:
+        """What changes when the file's content does: its identity, size and times.
+
+        Reading the content to digest it would cost more than many a job; a rewrite within one tick of
+        the file system's clock that keeps inode and size goes unnoticed.
+        """
+        found = path.stat()
+        return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+    def begin(self, name: str, *, overwrite: bool) -> "Part":
+        """Open a new upload.
+
+        Args:
+            name: under which the file is to appear.
+            overwrite: whether it may replace a file of that name.
+
+        Returns:
+            The part to write to. Its owner ends it with ``finish`` or ``discard``.
+
+        Raises:
+            InvalidFormat: ``invalid_filename``.
+            ProcessingError: ``file_exists`` or ``storage_full``.
+        """
+        target = self.uploads / check_name(name)
+        if target.is_symlink():
+            raise InvalidFormat("invalid_filename", f"{name!r} is a link on the server; choose another name.")
+        if target.exists() and not overwrite:
+            raise _exists(name)
+        path = self.parts / temporary_name(name, secrets.token_hex(8))
+        with _disk_faults(name):
+            return Part(
+                name=name, path=path, target=target, overwrite=overwrite, stream=path.open("xb", buffering=0)
+            )
+
+
+def _exists(name: str) -> ProcessingError:
+    return ProcessingError(
+        "file_exists",
+        f"There is a file {name!r} already. Choose another name, or say that it may be overwritten.",
+    )
+
+
+@attrs.define
+class Part:
+    """A file under way: bytes go to a temporary name until :meth:`finish`. All methods block.
+
+    Attributes:
+        name: under which the file will appear.
+        size: bytes written.
+    """
+
+    name: str
+    path: Path
+    target: Path
+    overwrite: bool
+    stream: BinaryIO
+    size: int = 0
+    _digest: "hashlib._Hash" = attrs.field(factory=hashlib.sha256)
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``.
+
+        Raises:
+            ProcessingError: ``storage_full``.
+        """
+        with _disk_faults(self.name):
+            view = memoryview(data)
+            while view:  # an unbuffered write may be short, as at a quota's edge
+                view = view[self.stream.write(view) :]
+        self._digest.update(data)
+        self.size += len(data)
+
+    def finish(self, sha256: str | None = None) -> str:
+        """Let the file appear under its name, durably.
+
+        Args:
+            sha256: the digest that the bytes must have, in hexadecimal; None accepts any.
+
+        Returns:
+            The digest that they have.
+
+        Raises:
+            ProcessingError: ``checksum_mismatch``, ``file_exists`` or ``storage_full``; the part is gone.
+        """
+        digest = self._digest.hexdigest()
+        try:
+            if sha256 is not None and sha256.lower() != digest:
+                raise ProcessingError(
+                    "checksum_mismatch",
+                    f"The bytes of {self.name!r} have SHA-256 {digest}, announced was {sha256}. Try again.",
+                )
+            with _disk_faults(self.name):
+                os.fsync(self.stream.fileno())
+            self._appear()
+        finally:
+            self.discard()
+        return digest
+
+    def _appear(self) -> None:
+        if self.overwrite:
+            self.path.replace(self.target)
+        else:
+            try:
+                os.link(
+                    self.path, self.target
+                )  # unlike a rename, it fails if the name has been taken meanwhile
+            except FileExistsError:
+                raise _exists(self.name) from None
+        folder = os.open(self.target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def discard(self) -> None:
+        """Close the part and remove what there is of it; also after ``finish``, then nothing happens."""
+        self.stream.close()
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,667 @@
+"""Every message of the wire protocol, as frozen attrs classes.
+
+An attribute has the name that its field has on the wire, so that each name is written once; a field
+without a default is required, a field that equals its default is left out when it is encoded.
+:data:`CLIENT_TYPES` and :data:`SERVER_TYPES` map ``type`` to class, by direction: some names
+(``columns``, ``download``, ``batch``…) mean a request one way and its answer the other.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+import attrs
+
+PROTOCOL_VERSION = 1
+SUBPROTOCOL = "creemson.v1"
+
+MAX_ID_LENGTH = 128
+"""Characters of an ``id``."""
+MAX_ROWS = 1000
+"""Rows in one answer: a ``rows`` window or a ``preview``."""
+
+OUTPUT_FORMATS = ("parquet", "csv", "xlsx", "ndjson", "arrow")
+"""Extensions in which an output can be downloaded; the first is what is stored."""
+INPUT_FORMATS = ("csv", "tsv", "parquet", "ndjson", "arrow", "xlsx")
+"""Formats that can be read; CSV and TSV also inside gzip or zstd."""
+
+OPERATORS = (
+    "==", "!=", "<", "<=", ">", ">=", "in", "not_in", "is_null", "not_null", "contains", "starts_with",
+)  # fmt: skip
+UNARY_OPERATORS = ("is_null", "not_null")
+LIST_OPERATORS = ("in", "not_in")
+FUNCTIONS = ("count", "sum", "mean", "min", "max", "median", "std", "first", "last", "n_unique")
+
+ColumnRef: TypeAlias = int | str
+"""A column: its 0-based index or its name. ``"2"`` is a name."""
+
+
+@attrs.frozen
+class Bounds:
+    """Least and greatest value of a number, or number of characters of a text; None is no bound."""
+
+    least: float
+    most: float | None = None
+
+
+@attrs.frozen
+class Distinct:
+    """Marks a list that has at least one element and none twice."""
+
+
+Id: TypeAlias = Annotated[str, Bounds(1, MAX_ID_LENGTH)]
+Count: TypeAlias = Annotated[int, Bounds(0)]
+Sha256: TypeAlias = Annotated[str, Bounds(64, 64)]
+Selection: TypeAlias = Annotated[tuple[ColumnRef, ...], Distinct()]
+
+
+@attrs.frozen
+class Condition:
+    """One ``[column, operator, value]`` of ``where``; the unary operators take no value."""
+
+    column: ColumnRef
+    operator: str
+    value: Any = None
+
+
+@attrs.frozen
+class SortKey:
+    """One ``[column, "asc" | "desc"]`` of ``sort``."""
+
+    column: ColumnRef
+    descending: bool = False
+
+
+@attrs.frozen
+class Aggregate:
+    """One ``[column, function, name?]`` of ``aggregate``."""
+
+    column: ColumnRef
+    function: str
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Query:
+    """What is to be done with a file, whoever asks and however; the order of work is that of the fields.
+
+    Attributes:
+        filename: an uploaded file or an output.
+        selectedColumns: columns of the output, in this order; None means all.
+        where: conditions that must all hold.
+        group_by: columns that come first in the output of a grouping.
+        aggregate: what is computed of each group.
+        sort: keys, the most significant first.
+        limit: rows of the output at the most.
+        preview: rows to send within the result.
+        profile: whether the result describes each column.
+    """
+
+    filename: str
+    selectedColumns: Selection | None = None
+    where: tuple[Condition, ...] | None = None
+    group_by: tuple[ColumnRef, ...] | None = None
+    aggregate: tuple[Aggregate, ...] | None = None
+    sort: tuple[SortKey, ...] | None = None
+    limit: Count | None = None
+    preview: Annotated[int, Bounds(0, MAX_ROWS)] | None = None
+    profile: bool = False
+
+
+# --- from the client ---------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Classic:
+    """The request without ``type`` that the oldest clients send."""
+
+    filename: str
+    selectedColumns: Selection
+    id: Id | None = None
+
+    def query(self) -> Query:
+        """The work that is asked for."""
+        return Query(filename=self.filename, selectedColumns=self.selectedColumns)
+
+
+@attrs.frozen(kw_only=True)
+class Hello:
+    """The optional first message; answered by :class:`Welcome`."""
+
+    type: ClassVar[str] = "hello"
+    version: int
+    id: Id | None = None
+    token: str | None = attrs.field(default=None, repr=False)
+    client: str | None = None
+    batch: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Ping:
+    """For those who cannot send WebSocket pings; answered by :class:`Pong`."""
+
+    type: ClassVar[str] = "ping"
+    id: Id | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Process(Query):
+    """Run a query as a job."""
+
+    type: ClassVar[str] = "process"
+    id: Id
+    timeout: Annotated[float, Bounds(0.001)] | None = None
+    on_disconnect: Literal["keep", "cancel"] = "keep"
+
+    def query(self) -> Query:
+        """The work that is asked for, without who asks and how long they wait."""
+        return Query(**{field.name: getattr(self, field.name) for field in attrs.fields(Query)})
+
+
+@attrs.frozen(kw_only=True)
+class Attach:
+    """Follow a job from ``seq`` > ``after`` on."""
+
+    type: ClassVar[str] = "attach"
+    id: Id
+    job: str
+    after: Count = 0
+
+
+@attrs.frozen(kw_only=True)
+class Cancel:
+    """Stop a job, or the request of this connection with that id: exactly one of the two."""
+
+    type: ClassVar[str] = "cancel"
+    id: Id
+    job: str | None = None
+    request: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ListJobs:
+    """Ask for the caller's jobs."""
+
+    type: ClassVar[str] = "jobs"
+    id: Id
+
+
+@attrs.frozen(kw_only=True)
+class ListColumns:
+    """Ask for the columns of a file."""
+
+    type: ClassVar[str] = "columns"
+    id: Id
+    filename: str
+
+
+@attrs.frozen(kw_only=True)
+class ListFiles:
+    """Ask for the caller's files."""
+
+    type: ClassVar[str] = "files"
+    id: Id
+
+
+@attrs.frozen(kw_only=True)
+class Delete:
+    """Remove a file."""
+
+    type: ClassVar[str] = "delete"
+    id: Id
+    filename: str
+
+
+@attrs.frozen(kw_only=True)
+class Upload:
+    """Announce a file of ``size`` bytes; binary frames follow after :class:`UploadReady`."""
+
+    type: ClassVar[str] = "upload"
+    id: Id
+    filename: str
+    size: Count
+    sha256: Sha256 | None = None
+    overwrite: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Download:
+    """Ask for the bytes of a file from ``offset`` on."""
+
+    type: ClassVar[str] = "download"
+    id: Id
+    filename: str
+    offset: Count = 0
+
+
+@attrs.frozen(kw_only=True)
+class ReadRows:
+    """Ask for a window of a table."""
+
+    type: ClassVar[str] = "rows"
+    id: Id
+    filename: str
+    offset: Count
+    limit: Annotated[int, Bounds(0, MAX_ROWS)]
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """Several messages in one; members are decoded one by one, since a bad one spoils no other."""
+
+    type: ClassVar[str] = "batch"
+    messages: tuple[Any, ...]
+    id: Id | None = None
+
+
+ClientMessage: TypeAlias = (
+    Classic
+    | Hello
+    | Ping
+    | Process
+    | Attach
+    | Cancel
+    | ListJobs
+    | ListColumns
+    | ListFiles
+    | Delete
+    | Upload
+    | Download
+    | ReadRows
+    | Batch
+)
+
+# --- from the server ---------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class LimitsInfo:
+    """The limits that a client should respect; units as in the settings."""
+
+    message_bytes: int
+    chunk_bytes: int
+    upload_bytes: int
+    batch_messages: int
+    messages_per_s: float
+    messages_burst: int
+
+
+@attrs.frozen(kw_only=True)
+class HeartbeatInfo:
+    """Seconds between pings, and seconds without a sign of life after which the peer is dropped."""
+
+    interval: float
+    timeout: float
+
+
+@attrs.frozen(kw_only=True)
+class Welcome:
+    """Answer to :class:`Hello`."""
+
+    type: ClassVar[str] = "welcome"
+    id: str | None = None
+    version: int
+    server: str
+    connection: str
+    limits: LimitsInfo
+    heartbeat: HeartbeatInfo
+    formats: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Pong:
+    """Answer to :class:`Ping`; ``time`` is the server's, in seconds since 1970 UTC."""
+
+    type: ClassVar[str] = "pong"
+    id: str | None = None
+    time: float
+
+
+@attrs.frozen(kw_only=True)
+class Accepted:
+    """The job is taken on; ``position`` 0 starts now."""
+
+    type: ClassVar[str] = "accepted"
+    id: str
+    job: str
+    position: int
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far a job is. Byte and row counts are of the input; None where not known."""
+
+    type: ClassVar[str] = "progress"
+    id: str
+    job: str
+    seq: int
+    phase: Literal["queued", "reading", "sorting", "writing"]
+    bytes_read: int
+    bytes_total: int
+    rows: int
+    fraction: float
+    rows_per_s: float
+    eta_s: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Log:
+    """Something worth telling about a job."""
+
+    type: ClassVar[str] = "log"
+    id: str
+    job: str
+    seq: int
+    level: Literal["debug", "info", "warning", "error"]
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class Histogram:
+    """Equal bins between the least and the greatest value: n + 1 ``edges``, n ``counts``."""
+
+    edges: tuple[Any, ...]
+    counts: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ColumnProfile:
+    """What one column of the output holds; None where a figure makes no sense for the type.
+
+    Attributes:
+        column: its name.
+        dtype: its type, in polars' words.
+        nulls: rows without a value.
+        min, max: of the values; dates and times as ISO 8601 text.
+        mean, std: the sample standard deviation.
+        quantiles: by probability, ``{"0.25": …, "0.5": …, "0.75": …}``.
+        distinct: an estimate of the number of distinct values (HyperLogLog).
+        histogram: of numbers, dates and times.
+        top: the most frequent values with their counts, of text and booleans.
+    """
+
+    column: str
+    dtype: str
+    nulls: int
+    min: Any
+    max: Any
+    mean: float | None
+    std: float | None
+    quantiles: dict[str, Any] | None
+    distinct: int | None
+    histogram: Histogram | None = None
+    top: tuple[tuple[Any, int], ...] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OutputData:
+    """The result of a job; the file itself is downloaded by one of its names.
+
+    Attributes:
+        rows: of the output.
+        columns: names, in order.
+        dtypes: types in polars' words, in the same order.
+        filename: the stored output, Parquet.
+        final_filename_csv, final_filename_excel: names that are rendered when first asked for.
+        elapsed_s: seconds of work.
+        cached: answered from store.
+        preview: the first rows as lists of cells, where asked for.
+        profile: one entry per column, where asked for.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    filename: str
+    final_filename_csv: str
+    final_filename_excel: str
+    elapsed_s: float
+    cached: bool
+    preview: tuple[tuple[Any, ...], ...] | None = None
+    profile: tuple[ColumnProfile, ...] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ResultData:
+    """The ``data`` of a result, in the shape that the oldest clients know."""
+
+    summary: str
+    output_data: OutputData
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """A job's end. Without ``id``, ``job`` and ``seq`` it answers a classic request."""
+
+    type: ClassVar[str] = "result"
+    id: str | None = None
+    job: str | None = None
+    seq: int | None = None
+    data: ResultData
+
+
+@attrs.frozen(kw_only=True)
+class Error:
+    """A fault; ``reason`` is a slug of :data:`creemson.errors.REASONS`."""
+
+    type: ClassVar[str] = "error"
+    message: str
+    code: int
+    reason: str
+    retryable: bool
+    id: str | None = None
+    job: str | None = None
+    seq: int | None = None
+    details: tuple[str, ...] = ()
+    retry_after: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Cancelled:
+    """Answer to :class:`Cancel`; the job itself ends in an :class:`Error`."""
+
+    type: ClassVar[str] = "cancelled"
+    id: str
+    job: str
+
+
+@attrs.frozen(kw_only=True)
+class JobInfo:
+    """One entry of :class:`Jobs`; times in seconds since 1970 UTC."""
+
+    job: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    filename: str
+    created: float
+    finished: float | None = None
+    rows: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Jobs:
+    """Answer to :class:`ListJobs`, the newest first."""
+
+    type: ClassVar[str] = "jobs"
+    id: str
+    jobs: tuple[JobInfo, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Column:
+    """One column of a file."""
+
+    index: int
+    name: str
+    dtype: str
+
+
+@attrs.frozen(kw_only=True)
+class Columns:
+    """Answer to :class:`ListColumns`."""
+
+    type: ClassVar[str] = "columns"
+    id: str
+    columns: tuple[Column, ...]
+
+
+@attrs.frozen(kw_only=True)
+class FileInfo:
+    """One entry of :class:`Files`: bytes, and seconds since 1970 UTC."""
+
+    filename: str
+    size: int
+    modified: float
+    sha256: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Files:
+    """Answer to :class:`ListFiles`."""
+
+    type: ClassVar[str] = "files"
+    id: str
+    files: tuple[FileInfo, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Deleted:
+    """Answer to :class:`Delete`."""
+
+    type: ClassVar[str] = "deleted"
+    id: str
+    filename: str
+
+
+@attrs.frozen(kw_only=True)
+class UploadReady:
+    """Send from ``offset`` on."""
+
+    type: ClassVar[str] = "upload_ready"
+    id: str
+    offset: int
+
+
+@attrs.frozen(kw_only=True)
+class UploadProgress:
+    """Bytes up to ``offset`` have arrived."""
+
+    type: ClassVar[str] = "upload_progress"
+    id: str
+    offset: int
+
+
+@attrs.frozen(kw_only=True)
+class Uploaded:
+    """The file is complete; ``columns`` is empty where it cannot be read as a table."""
+
+    type: ClassVar[str] = "uploaded"
+    id: str
+    filename: str
+    size: int
+    sha256: str
+    columns: tuple[Column, ...]
+
+
+@attrs.frozen(kw_only=True)
+class DownloadStarted:
+    """Binary frames from ``offset`` to ``size`` follow."""
+
+    type: ClassVar[str] = "download"
+    id: str
+    filename: str
+    size: int
+    offset: int
+    sha256: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Downloaded:
+    """All bytes were sent; ``sha256`` is of the whole file."""
+
+    type: ClassVar[str] = "downloaded"
+    id: str
+    size: int
+    sha256: str
+
+
+@attrs.frozen(kw_only=True)
+class Rows:
+    """A window of a table; ``total`` is None while it is not known."""
+
+    type: ClassVar[str] = "rows"
+    id: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    offset: int
+    total: int | None
+
+
+ServerMessage: TypeAlias = (
+    Welcome
+    | Pong
+    | Accepted
+    | Progress
+    | Log
+    | Result
+    | Error
+    | Cancelled
+    | Jobs
+    | Columns
+    | Files
+    | Deleted
+    | UploadReady
+    | UploadProgress
+    | Uploaded
+    | DownloadStarted
+    | Downloaded
+    | Rows
+    | Batch
+)
+
+CLIENT_TYPES: Mapping[str, type[ClientMessage]] = MappingProxyType(
+    {
+        cls.type: cls
+        for cls in (
+            Hello,
+            Ping,
+            Process,
+            Attach,
+            Cancel,
+            ListJobs,
+            ListColumns,
+            ListFiles,
+            Delete,
+            Upload,
+            Download,
+            ReadRows,
+            Batch,
+        )
+    }
+)
+SERVER_TYPES: Mapping[str, type[ServerMessage]] = MappingProxyType(
+    {
+        cls.type: cls
+        for cls in (
+            Welcome,
+            Pong,
+            Accepted,
+            Progress,
+            Log,
+            Result,
+            Error,
+            Cancelled,
+            Jobs,
+            Columns,
+            Files,
+            Deleted,
+            UploadReady,
+            UploadProgress,
+            Uploaded,
+            DownloadStarted,
+            Downloaded,
+            Rows,
+            Batch,
+        )
+    }
+)

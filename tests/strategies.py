@@ -1,0 +1,138 @@
+"""Hypothesis strategies for every message; they grow with the protocol."""
+
+import typing
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import attrs
+from hypothesis import strategies as st
+
+from creemson.wire import messages
+from creemson.wire.messages import (
+    CLIENT_TYPES,
+    FUNCTIONS,
+    LIST_OPERATORS,
+    OPERATORS,
+    SERVER_TYPES,
+    UNARY_OPERATORS,
+    Aggregate,
+    Bounds,
+    Condition,
+    SortKey,
+)
+
+MAX_SAFE = 2**53
+
+json_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-MAX_SAFE, MAX_SAFE)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+)
+json_values = st.recursive(
+    json_scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+column_refs = st.integers(0, 1000) | names
+ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> Condition:
+    operator = draw(st.sampled_from(OPERATORS))
+    if operator in UNARY_OPERATORS:
+        return Condition(draw(column_refs), operator)
+    value = draw(st.lists(json_scalars, max_size=3) if operator in LIST_OPERATORS else json_scalars)
+    return Condition(draw(column_refs), operator, value)
+
+
+sort_keys = st.builds(SortKey, column_refs, st.booleans())
+aggregates = st.builds(Aggregate, column_refs, st.sampled_from(FUNCTIONS), st.none() | names)
+_PARTS: dict[Any, st.SearchStrategy[Any]] = {
+    Condition: conditions(),
+    SortKey: sort_keys,
+    Aggregate: aggregates,
+}
+_PLAIN: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    int: st.integers(-MAX_SAFE, MAX_SAFE),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    type(None): st.none(),
+    Any: json_values,
+}
+
+
+def _of(kind: Any) -> st.SearchStrategy[Any]:
+    """A strategy for one annotation of a message class."""
+    if kind in _PARTS:
+        return _PARTS[kind]
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if kind == messages.ColumnRef:
+        return column_refs
+    if attrs.has(kind):
+        return instances(kind)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _marked(args[0], args[1])
+    if origin is Literal:
+        return st.sampled_from(args)
+    if origin is tuple and args[-1] is Ellipsis:
+        return st.lists(_of(args[0]), max_size=3).map(tuple)
+    if origin is tuple:
+        return st.tuples(*map(_of, args))
+    if origin is dict:
+        return st.dictionaries(_of(args[0]), _of(args[1]), max_size=3)
+    return st.one_of(*map(_of, args))  # a union
+
+
+def _marked(kind: Any, mark: Any) -> st.SearchStrategy[Any]:
+    if not isinstance(mark, Bounds):
+        return st.lists(column_refs, min_size=1, max_size=4, unique=True).map(tuple)
+    if kind is str:
+        return st.text(
+            st.characters(exclude_categories=["Cs"]), min_size=int(mark.least), max_size=int(mark.most or 99)
+        )
+    if kind is int:
+        return st.integers(int(mark.least), int(mark.most or MAX_SAFE))
+    return st.floats(mark.least, mark.most, allow_nan=False, allow_infinity=False)
+
+
+def instances(kind: type) -> st.SearchStrategy[Any]:
+    """Any instance of a message class."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return st.builds(kind, **{field.name: _of(hints[field.name]) for field in attrs.fields(kind)})
+
+
+client_messages = st.one_of(*(instances(kind) for kind in (*CLIENT_TYPES.values(), messages.Classic)))
+server_messages = st.one_of(*(instances(kind) for kind in SERVER_TYPES.values()))
+
+# What a peer may send: from noise over JSON to messages with something wrong in them.
+_field_names = st.sampled_from(
+    [
+        "type",
+        "id",
+        "filename",
+        "selectedColumns",
+        "where",
+        "sort",
+        "limit",
+        "messages",
+        "size",
+        "job",
+        "request",
+    ]
+)
+_odd_messages = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from([*CLIENT_TYPES, "nonsense"]) | json_values,
+        "id": ids | json_values,
+        "filename": st.text(max_size=20) | json_values,
+        "selectedColumns": st.lists(json_values, max_size=4) | json_values,
+    },
+)
+odd_json = json_values | _odd_messages | st.dictionaries(_field_names, json_values, max_size=6)

@@ -1,0 +1,339 @@
+"""The queue's decisions, one by one; tests/stateful/test_jobs_machine.py tries them in any order."""
+
+import pytest
+
+from creemson.errors import ProcessingError
+from creemson.processing.jobs import (
+    BACKOFF,
+    PROGRESS_INTERVAL,
+    Accepted,
+    Ended,
+    Forget,
+    Jobs,
+    Notify,
+    Progressed,
+    Start,
+    Stop,
+    Waiter,
+)
+
+FIGURES = {"phase": "reading", "bytes_read": 50, "bytes_total": 100, "rows": 10, "fraction": 0.5}
+
+
+def make(slots=1, per_caller=8, queue=10, retries=1, history=10):
+    return Jobs(slots=slots, per_caller=per_caller, queue=queue, retries=retries, history=history)
+
+
+class Driver:
+    """Feeds a queue and keeps what its waiters are told."""
+
+    def __init__(self, jobs):
+        self.jobs = jobs
+        self.now = 0.0
+        self.count = 0
+
+    def submit(self, key, caller="ann", *, keep=True, timeout=100.0, connection="c"):
+        self.count += 1
+        waiter = Waiter(connection, self.count, keep)
+        effects = self.jobs.submit(
+            self.now, job=f"j{self.count}", key=key, caller=caller, work=key, timeout=timeout, waiter=waiter
+        )
+        self.jobs.validate()
+        return waiter, effects
+
+    def end(self, job, attempt=1, **outcome):
+        effects = self.jobs.attempt_ended(self.now, job, attempt, **outcome)
+        self.jobs.validate()
+        return effects
+
+
+@pytest.fixture
+def driver():
+    return Driver(make())
+
+
+def reasons(effects):
+    return [
+        effect.event.error.reason for effect in effects if isinstance(effect, Notify) and effect.event.error
+    ]
+
+
+def test_a_job_is_accepted_started_and_done(driver):
+    """The road of a job without trouble."""
+    waiter, effects = driver.submit("a")
+    assert effects == [Notify(waiter, Accepted("j1", 0)), Start("j1", 1, "a")]
+    assert driver.end("j1", value=42) == [Notify(waiter, Ended("j1", 1, 42))]
+
+
+def test_a_second_job_waits_for_the_slot(driver):
+    """`position` counts the starts that come first."""
+    driver.submit("a")
+    assert driver.submit("b")[1][0].event == Accepted("j2", 1)
+    assert driver.submit("c")[1][0].event == Accepted("j3", 2)
+    assert Start("j2", 1, "b") in driver.end("j1", value=1)
+
+
+def test_callers_take_turns(driver):
+    """Who sent many jobs does not keep out who sent one."""
+    driver.submit("a1", "ann")
+    driver.submit("a2", "ann")
+    driver.submit("a3", "ann")
+    assert driver.submit("b1", "bob")[1][0].event == Accepted("j4", 2)
+    started = []
+    for job in ("j1", "j2", "j4"):
+        started += [effect.work for effect in driver.end(job, value=1) if isinstance(effect, Start)]
+    assert started == ["a2", "b1", "a3"]
+
+
+def test_one_caller_has_a_share_of_the_slots():
+    """`limits.jobs_per_caller` leaves slots to others."""
+    driver = Driver(make(slots=2, per_caller=1))
+    driver.submit("a1", "ann")
+    assert len(driver.submit("a2", "ann")[1]) == 1
+    assert Start("j3", 1, "b1") in driver.submit("b1", "bob")[1]
+
+
+def test_the_same_work_is_joined(driver):
+    """Two requests for the same work have one job and both its end."""
+    first, _ = driver.submit("a")
+    second, effects = driver.submit("a")
+    assert effects == [Notify(second, Accepted("j1", 0))]
+    assert driver.end("j1", value=1) == [Notify(first, Ended("j1", 1, 1)), Notify(second, Ended("j1", 1, 1))]
+
+
+def test_the_same_work_of_another_caller_is_not_joined(driver):
+    """Callers do not see each other's jobs."""
+    driver.submit("a", "ann")
+    assert driver.submit("a", "bob")[1][0].event == Accepted("j2", 1)
+
+
+def test_done_work_is_answered_from_store(driver):
+    """The same work again costs nothing, and says so."""
+    driver.submit("a")
+    driver.end("j1", value=1)
+    waiter, effects = driver.submit("a")
+    assert effects == [Notify(waiter, Accepted("j1", 0)), Notify(waiter, Ended("j1", 1, 1, cached=True))]
+    assert driver.jobs.find_done("ann", "a").id == "j1"
+
+
+def test_forgotten_work_is_done_again(driver):
+    """When the output is gone, the same request makes it anew."""
+    driver.submit("a")
+    driver.end("j1", value=1)
+    driver.jobs.forget("j1")
+    assert driver.jobs.find_done("ann", "a") is None
+    assert Start("j2", 1, "a") in driver.submit("a")[1]
+
+
+def test_failed_work_is_not_remembered_as_the_answer(driver):
+    """A second try may do better, and forgetting the first does not touch the second."""
+    driver.submit("a")
+    assert reasons(driver.end("j1", error=ProcessingError("unreadable_file", "No."))) == ["unreadable_file"]
+    driver.submit("a")
+    driver.end("j2", value=1)
+    driver.jobs.forget("j1")
+    assert driver.jobs.find_done("ann", "a").id == "j2"
+
+
+def test_a_full_queue_is_busy():
+    """`limits.queue` is told with when to try again."""
+    driver = Driver(make(queue=1))
+    driver.submit("a")
+    driver.submit("b")
+    _, effects = driver.submit("c")
+    assert reasons(effects) == ["busy"]
+    assert effects[0].event.error.retry_after > 0
+    assert effects[0].event.job is None
+
+
+def test_a_dead_worker_costs_one_attempt(driver):
+    """A transient fault is tried again after a backoff, and the waiter only sees the result."""
+    waiter, _ = driver.submit("a")
+    died = ProcessingError("worker_died", "It died.")
+    assert driver.end("j1", error=died, transient=True) == []
+    assert driver.jobs.queued == 1
+    assert driver.jobs.next_wake() == BACKOFF
+    driver.now = BACKOFF / 2
+    assert driver.jobs.tick(driver.now) == []
+    driver.now = BACKOFF
+    assert driver.jobs.tick(driver.now) == [Start("j1", 2, "a")]
+    assert driver.end("j1", 2, value=1) == [Notify(waiter, Ended("j1", 1, 1))]
+
+
+def test_retries_come_to_an_end(driver):
+    """After `retries.job` further attempts the fault is told."""
+    driver.submit("a")
+    died = ProcessingError("worker_died", "It died.")
+    driver.end("j1", error=died, transient=True)
+    driver.now = 1.0
+    driver.jobs.tick(driver.now)
+    assert reasons(driver.end("j1", 2, error=died, transient=True)) == ["worker_died"]
+
+
+def test_a_fault_of_the_request_is_not_retried(driver):
+    """What will fail again is told at once."""
+    driver.submit("a")
+    assert reasons(driver.end("j1", error=ProcessingError("column_not_found", "No."))) == ["column_not_found"]
+
+
+def test_progress_has_rates_and_an_end_in_sight(driver):
+    """Rows a second and the time that is left come from the start of the job."""
+    waiter, _ = driver.submit("a")
+    driver.now = 2.0
+    (effect,) = driver.jobs.progress(driver.now, "j1", 1, FIGURES)
+    assert effect == Notify(waiter, Progressed("j1", 1, {**FIGURES, "rows_per_s": 5.0, "eta_s": 2.0}))
+
+
+def test_progress_at_the_very_start_promises_nothing(driver):
+    """Nothing is divided by zero."""
+    driver.submit("a")
+    (effect,) = driver.jobs.progress(0.0, "j1", 1, {**FIGURES, "fraction": 0.0, "rows": 0})
+    assert effect.event.figures["eta_s"] is None
+    assert effect.event.figures["rows_per_s"] == 0.0
+
+
+def test_progress_is_told_ten_times_a_second_at_most(driver):
+    """What comes sooner is dropped; sequence numbers have no gap."""
+    driver.submit("a")
+    told = []
+    for step in range(100):
+        told += driver.jobs.progress(step * PROGRESS_INTERVAL / 10, "j1", 1, FIGURES)
+    assert [effect.event.seq for effect in told] == list(range(1, len(told) + 1))
+    assert 9 <= len(told) <= 11
+
+
+def test_progress_of_a_stopped_attempt_is_dropped(driver):
+    """What was on its way when the job ended is nobody's business any more."""
+    driver.submit("a")
+    driver.jobs.cancel(0.0, "ann", "j1")
+    assert driver.jobs.progress(1.0, "j1", 1, FIGURES) == []
+    assert driver.jobs.progress(1.0, "unknown", 1, FIGURES) == []
+
+
+def test_cancelling_a_running_job_stops_it_and_tells_all(driver):
+    """The waiters hear at once; the slot is free when the attempt has been stopped."""
+    driver.submit("a")
+    driver.submit("a")
+    driver.submit("b")
+    effects = driver.jobs.cancel(0.0, "ann", "j1")
+    assert effects[0] == Stop("j1", 1)
+    assert reasons(effects) == ["cancelled", "cancelled"]
+    assert driver.jobs.running == 1
+    assert driver.end("j1") == [Start("j3", 1, "b")]
+
+
+def test_cancelling_a_waiting_job_takes_it_from_the_queue(driver):
+    """There is nothing to stop."""
+    driver.submit("a")
+    driver.submit("b")
+    assert reasons(driver.jobs.cancel(0.0, "ann", "j2")) == ["cancelled"]
+    driver.jobs.validate()
+    assert driver.end("j1", value=1)[1:] == []
+
+
+def test_cancelling_twice_is_no_fault(driver):
+    """A repeated cancel finds what it wants."""
+    driver.submit("a")
+    driver.jobs.cancel(0.0, "ann", "j1")
+    assert driver.jobs.cancel(0.0, "ann", "j1") == []
+
+
+@pytest.mark.parametrize(("caller", "job"), [("ann", "j9"), ("bob", "j1"), ("ann", "j1")])
+def test_cancelling_what_is_not_there(driver, caller, job):
+    """An unknown job, another caller's and one that is done all are `job_not_found`."""
+    driver.submit("a", "ann")
+    if caller == "ann":
+        driver.end("j1", value=1)
+    with pytest.raises(ProcessingError) as caught:
+        driver.jobs.cancel(0.0, caller, job)
+    assert caught.value.reason == "job_not_found"
+
+
+def test_leaving_ends_a_request_and_not_the_job_of_others(driver):
+    """Another waiter keeps the job going."""
+    first, _ = driver.submit("a")
+    second, _ = driver.submit("a")
+    job, effects = driver.jobs.leave(0.0, first)
+    assert job == "j1"
+    assert reasons(effects) == ["cancelled"]
+    driver.jobs.validate()
+    assert driver.end("j1", value=1) == [Notify(second, Ended("j1", 2, 1))]
+
+
+def test_the_last_to_leave_stops_the_job(driver):
+    """Nobody wants it any more."""
+    waiter, _ = driver.submit("a")
+    assert Stop("j1", 1) in driver.jobs.leave(0.0, waiter)[1]
+    with pytest.raises(ProcessingError):
+        driver.jobs.leave(0.0, waiter)
+
+
+def test_a_lost_connection_detaches(driver):
+    """A job outlives its socket, and answers who asks again."""
+    driver.submit("a", connection="old")
+    assert driver.jobs.disconnect(0.0, "old") == []
+    driver.jobs.validate()
+    waiter, effects = driver.submit("a", connection="new")
+    assert effects == [Notify(waiter, Accepted("j1", 0))]
+    assert driver.end("j1", value=1) == [Notify(waiter, Ended("j1", 1, 1))]
+
+
+def test_a_lost_connection_stops_what_was_not_to_be_kept(driver):
+    """`on_disconnect: cancel` stops the work, unless others wait for it."""
+    driver.submit("a", keep=False, connection="old")
+    driver.submit("b", keep=False, connection="old")
+    driver.submit("b", connection="other")
+    assert driver.jobs.disconnect(0.0, "old") == [Stop("j1", 1)]
+    assert driver.end("j1") == [Start("j2", 1, "b")]
+
+
+def test_a_job_that_takes_too_long_is_given_up(driver):
+    """The time counts from the start of the first attempt."""
+    driver.submit("a", timeout=5.0)
+    driver.submit("b", timeout=1.0)
+    assert driver.jobs.next_wake() == 5.0
+    driver.now = 5.0
+    effects = driver.jobs.tick(driver.now)
+    assert effects[0] == Stop("j1", 1)
+    assert reasons(effects) == ["job_timeout"]
+    assert driver.end("j1") == [Start("j2", 1, "b")]
+    assert driver.jobs.next_wake() == 6.0
+
+
+def test_draining_refuses_and_lets_running_jobs_finish(driver):
+    """New and waiting jobs are told that the server shuts down."""
+    running, _ = driver.submit("a")
+    driver.submit("b")
+    assert reasons(driver.jobs.drain(0.0)) == ["shutting_down"]
+    assert reasons(driver.submit("c")[1]) == ["shutting_down"]
+    assert reasons(driver.submit("a")[1]) == ["shutting_down"]
+    assert driver.end("j1", value=1) == [Notify(running, Ended("j1", 1, 1))]
+
+
+def test_draining_does_not_retry(driver):
+    """There will be no time for another attempt."""
+    driver.submit("a")
+    driver.jobs.drain(0.0)
+    died = ProcessingError("worker_died", "It died.")
+    assert reasons(driver.end("j1", error=died, transient=True)) == ["worker_died"]
+
+
+def test_what_runs_on_after_the_drain_is_stopped(driver):
+    """The time is up."""
+    driver.submit("a")
+    driver.jobs.drain(0.0)
+    effects = driver.jobs.abandon(10.0)
+    assert effects[0] == Stop("j1", 1)
+    assert reasons(effects) == ["shutting_down"]
+    assert driver.end("j1") == []
+    assert driver.jobs.running == 0
+
+
+def test_the_history_is_bounded():
+    """The oldest results are let go, so that their files can be removed."""
+    driver = Driver(make(history=1))
+    driver.submit("a")
+    driver.end("j1", value=1)
+    driver.submit("b")
+    assert Forget("j1", "a") in driver.end("j2", value=1)
+    assert driver.jobs.find_done("ann", "a") is None

@@ -1,0 +1,564 @@
+"""Where settings come from, what they accept, and what a server refuses to start with."""
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from creemson import settings
+from creemson.settings import FIELDS, Limits, Loaded, Server, Settings, SettingsError, Storage
+
+# The table of INTERFACE.md, in the same order.
+DEFAULTS = {
+    "server.host": "127.0.0.1",
+    "server.port": 8000,
+    "server.insecure": False,
+    "server.tls_cert": None,
+    "server.tls_key": None,
+    "server.allowed_origins": (),
+    "server.drain_timeout": 10.0,
+    "auth.mode": "none",
+    "auth.token_file": None,
+    "auth.jwt_key": None,
+    "auth.jwt_algorithms": (),
+    "auth.jwt_audience": None,
+    "auth.timeout": 10.0,
+    "limits.connections": 10_000,
+    "limits.connections_per_address": 1000,
+    "limits.message_bytes": 1024**2,
+    "limits.chunk_bytes": 1024**2,
+    "limits.batch_messages": 1000,
+    "limits.upload_bytes": 10 * 1024**3,
+    "limits.storage_bytes": 0,
+    "limits.messages_per_s": 1000.0,
+    "limits.messages_burst": 2000,
+    "limits.jobs_per_caller": 8,
+    "limits.queue": 1000,
+    "limits.outbox_bytes": 8 * 1024**2,
+    "limits.memory_bytes": 0,
+    "timeouts.handshake": 10.0,
+    "timeouts.send": 30.0,
+    "timeouts.heartbeat_interval": 20.0,
+    "timeouts.heartbeat_timeout": 20.0,
+    "timeouts.job": 300.0,
+    "timeouts.upload_idle": 86_400.0,
+    "retries.job": 3,
+    "storage.data_dir": Path("creemson-data"),
+    "storage.keep_uploads": 7 * 86_400.0,
+    "storage.keep_outputs": 86_400.0,
+    "processing.workers": len(os.sched_getaffinity(0)),
+    "processing.worker_memory_bytes": 0,
+    "processing.nice": 19,
+    "processing.engine": "local",
+    "processing.dask_scheduler": None,
+    "log.format": "auto",
+    "log.level": "info",
+}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def load(*overrides, config=None, **environ):
+    return settings.load(config=config, environ=environ, overrides=overrides)
+
+
+def value(loaded_settings, key):
+    section, name = key.split(".")
+    return getattr(getattr(loaded_settings, section), name)
+
+
+def faults(*overrides, config=None, **environ):
+    with pytest.raises(SettingsError) as caught:
+        load(*overrides, config=config, **environ)
+    return str(caught.value).splitlines()
+
+
+# --- defaults ----------------------------------------------------------------------------------------
+
+
+def test_every_setting_has_its_documented_default():
+    """`Settings()` needs no arguments, and has the settings and defaults of the interface, no others."""
+    default = Settings()
+    found = {key: value(default, key) for key in FIELDS}
+    assert list(DEFAULTS) == list(found)
+    assert found == DEFAULTS
+    assert [type(one) for one in DEFAULTS.values()] == [type(one) for one in found.values()]
+
+
+def test_settings_are_values():
+    """Settings cannot be changed, are equal by content, and are varied with `attrs.evolve`."""
+    default = Settings()
+    assert default == Settings()
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        default.limits = Limits()
+    varied = attrs.evolve(default, limits=attrs.evolve(default.limits, queue=2))
+    assert (default.limits.queue, varied.limits.queue) == (1000, 2)
+
+
+def test_the_classes_check_what_tests_and_programs_give_them():
+    """A section made in code takes the same spellings and holds the same bounds as one that is loaded."""
+    assert Limits(upload_bytes="2 MiB").upload_bytes == 2 * 1024**2
+    assert Path("x") == Storage(data_dir="x").data_dir
+    with pytest.raises(ValueError, match="queue"):
+        Limits(queue=0)
+
+
+def test_every_setting_has_help_of_one_line():
+    """Each setting carries one line of help that fits a table, and says what it expects."""
+    for key, field in FIELDS.items():
+        text = field.metadata["help"]
+        assert 0 < len(text) <= 100, key
+        assert "\n" not in text
+        assert "|" not in text, "it would break the table of the reference page"
+        assert field.metadata["expects"]
+
+
+# --- sources -----------------------------------------------------------------------------------------
+
+
+def test_without_any_source_everything_is_default():
+    """No file, no variable, no flag: the defaults, and they say so."""
+    loaded = load()
+    assert Settings() == loaded.settings
+    assert dict.fromkeys(FIELDS, "default") == loaded.origins
+
+
+def test_precedence_and_origins():
+    """A flag beats the environment, which beats the file, which beats the default; each origin is kept."""
+    Path("creemson.toml").write_text(
+        "[limits]\nqueue = 1\nconnections = 1\nbatch_messages = 1\n[timeouts]\njob = '1h'\n"
+    )
+    loaded = load(
+        "limits.queue=2",
+        "limits.queue=3",
+        CREEMSON_LIMITS__QUEUE="4",
+        CREEMSON_LIMITS__CONNECTIONS="5",
+    )
+    assert Settings().limits.chunk_bytes == loaded.settings.limits.chunk_bytes
+    assert (
+        loaded.settings.limits.queue,
+        loaded.settings.limits.connections,
+        loaded.settings.limits.batch_messages,
+    ) == (3, 5, 1)
+    assert loaded.settings.timeouts.job == 3600.0
+    assert {key: origin for key, origin in loaded.origins.items() if origin != "default"} == {
+        "limits.queue": "--set",
+        "limits.connections": "CREEMSON_LIMITS__CONNECTIONS",
+        "limits.batch_messages": "creemson.toml",
+        "timeouts.job": "creemson.toml",
+    }
+
+
+def test_a_named_file_is_used_instead_of_the_one_in_the_folder(tmp_path):
+    """`config` replaces `creemson.toml`; origins name it as it was given. A byte order mark does no harm."""
+    Path("creemson.toml").write_text("[limits]\nqueue = 1\n")
+    other = tmp_path / "other.toml"
+    other.write_bytes(b"\xef\xbb\xbf[limits]\r\nconnections = 2\r\n")
+    loaded = load(config=other)
+    assert Settings().limits.queue == loaded.settings.limits.queue
+    assert loaded.settings.limits.connections == 2
+    assert str(other) == loaded.origins["limits.connections"]
+
+
+def test_an_empty_section_is_no_error():
+    """A section header with nothing below it changes nothing."""
+    Path("creemson.toml").write_text("[limits]\n")
+    assert Settings() == load().settings
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "There is no settings file named.toml."),
+        (b"[limits\n", "The settings file named.toml cannot be read: "),
+        (b"a = '\xff'\n", "The settings file named.toml cannot be read: "),
+    ],
+)
+def test_a_file_that_cannot_be_used(content, expected):
+    """A named file that is missing, is no TOML or is no UTF-8 is an error that names it."""
+    if content is not None:
+        Path("named.toml").write_bytes(content)
+    (fault,) = faults(config=Path("named.toml"))
+    assert fault.startswith(expected)
+
+
+def test_a_folder_in_the_place_of_the_file():
+    """A file that cannot be opened is an error, also when it was not named."""
+    Path("creemson.toml").mkdir()
+    (fault,) = faults()
+    assert "creemson.toml cannot be read" in fault
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("server.port", "0", 0),
+        ("server.insecure", "true", True),
+        ("server.host", "::1", "::1"),
+        ("server.host", '"::1"', "::1"),
+        ("server.allowed_origins", '["http://localhost:3000", "*"]', ("http://localhost:3000", "*")),
+        ("server.allowed_origins", "http://localhost:3000", ("http://localhost:3000",)),
+        ("server.allowed_origins", "", ()),
+        ("server.tls_key", "key.pem", Path("key.pem")),
+        ("server.tls_key", "", None),
+        ("auth.jwt_audience", "", None),
+        ("auth.jwt_audience", "12", "12"),
+        ("limits.messages_per_s", "0.5", 0.5),
+        ("limits.upload_bytes", "1_000", 1000),
+        ("limits.upload_bytes", "10MB", 10**7),
+        ("timeouts.job", "2", 2.0),
+        ("timeouts.job", '"500ms"', 0.5),
+        ("timeouts.job", "  7 d ", 7 * 86_400.0),
+        ("storage.data_dir", "2024", Path("2024")),
+        ("storage.data_dir", "/a=b", Path("/a=b")),
+        ("storage.data_dir", "1\nx = 2", Path("1\nx = 2")),
+    ],
+)
+def test_flags_and_variables_are_toml_or_bare_words(key, text, expected):
+    """The text of a flag or a variable is TOML; what is none, is a string; a path may look like a number."""
+    assert expected == value(load(f"{key}={text}").settings, key)
+    variable = "CREEMSON_" + key.upper().replace(".", "__")
+    assert expected == value(load(**{variable: text}).settings, key)
+
+
+def test_a_later_source_takes_back_an_optional_setting():
+    """The empty text is how to unset what the file has set, as TOML has no null."""
+    Path("creemson.toml").write_text("[server]\ntls_key = 'key.pem'\n")
+    loaded = load(CREEMSON_SERVER__TLS_KEY="")
+    assert loaded.settings.server.tls_key is None
+    assert loaded.origins["server.tls_key"] == "CREEMSON_SERVER__TLS_KEY"
+
+
+def test_the_tilde_of_a_path_is_the_home_folder(monkeypatch):
+    """A path may start with `~`, which shells leave alone behind `--set key=`."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert Path("/home/ada/data") == load("storage.data_dir=~/data").settings.storage.data_dir
+    (fault,) = faults("storage.data_dir=~no-such-user/data")
+    assert "expected a path" in fault
+
+
+# --- faults ------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_key_names_the_nearest():
+    """A key that does not exist is an error in every source, and names the nearest one that does."""
+    Path("creemson.toml").write_text("port = 1\n[limit]\nqueue = 1\n[server]\nhots = 'x'\n")
+    assert faults("limits.quue=1", CREEMSON_LIMITS_QUEUE="1", CREEMSON_RATE_LIMITS__QUEU="1") == [
+        'There is no setting "port" (creemson.toml); the nearest is "server.port".',
+        'There is no setting "limit.queue" (creemson.toml); the nearest is "limits.queue".',
+        'There is no setting "server.hots" (creemson.toml); the nearest is "server.host".',
+        'There is no setting "CREEMSON_LIMITS_QUEUE"; the nearest is "CREEMSON_LIMITS__QUEUE".',
+        'There is no setting "CREEMSON_RATE_LIMITS__QUEU"; the nearest is "CREEMSON_LIMITS__QUEUE".',
+        'There is no setting "limits.quue" (--set); the nearest is "limits.queue".',
+    ]
+
+
+@pytest.mark.parametrize(
+    "variable", ["CREEMSON__X", "CREEMSON_LOG", "CREEMSON_X__Y", "CREEMSON_Limits__queue"]
+)
+def test_a_variable_that_looks_like_a_setting_is_one(variable):
+    """A name with two underscores, or one that starts with a section, is a setting or a slip."""
+    (fault,) = faults(**{variable: "1"})
+    assert fault.startswith(f'There is no setting "{variable}"; the nearest is "CREEMSON_')
+
+
+def test_a_section_that_does_not_exist():
+    """A section that does not exist is an error even if it is empty."""
+    Path("creemson.toml").write_text("[limit]\n")
+    (fault,) = faults()
+    assert fault.startswith('There is no setting "limit" (creemson.toml); the nearest is "limits.')
+
+
+def test_variables_of_others_are_left_alone():
+    """What Kubernetes adds for a service named creemson, and other programs' variables, are no settings."""
+    environ = {
+        "CREEMSON_PORT": "tcp://10.0.0.1:8000",
+        "CREEMSON_SERVICE_HOST": "10.0.0.1",
+        "SERVER__PORT": "1",
+        "limits__queue": "1",
+        "PATH": "/bin",
+    }
+    assert Settings() == load(**environ).settings
+
+
+def test_a_section_that_is_no_table():
+    """A section's name with a plain value is an unknown key, not a crash."""
+    Path("creemson.toml").write_text("limits = 5\n")
+    (fault,) = faults()
+    assert fault.startswith('There is no setting "limits" (creemson.toml)')
+
+
+@pytest.mark.parametrize("text", ["limits.queue", "", "--port 80"])
+def test_a_flag_without_a_value(text):
+    """`--set` without an equals sign shows how it is written."""
+    assert [f'--set takes section.key=value, for example limits.queue=10, not "{text}".'] == faults(text)
+
+
+def test_a_bad_value_says_all():
+    """A bad value names the key, the value, its source and what is expected; all faults are told at once."""
+    Path("creemson.toml").write_text("[limits]\nqueue = 2.5\n[server]\nallowed_origins = [1, true]\n")
+    assert faults("log.level=loud", CREEMSON_SERVER__PORT="70000") == [
+        "limits.queue = 2.5 (creemson.toml): expected a whole number of at least 1.",
+        "server.allowed_origins = [1, true] (creemson.toml): expected a list of origins such as "
+        '["https://app.example.org"] (no path, no final slash), or "*".',
+        "server.port = 70000 (CREEMSON_SERVER__PORT): expected a whole number from 0 to 65535.",
+        'log.level = "loud" (--set): expected one of debug, info, warning, error.',
+    ]
+
+
+def test_a_bad_value_is_a_fault_even_if_it_is_overridden():
+    """A wrong line of the file is told although a flag would win over it."""
+    Path("creemson.toml").write_text("[limits]\nqueue = 0\n")
+    (fault,) = faults("limits.queue=5")
+    assert fault.startswith("limits.queue = 0 (creemson.toml)")
+
+
+def test_a_secret_is_not_repeated():
+    """The key of signatures shows up in no error text, no table and no repr."""
+    Path("creemson.toml").write_text("[auth]\njwt_key = ['hunter2']\n")
+    (fault,) = faults()
+    assert fault == "auth.jwt_key = *** (creemson.toml): expected text."
+    loaded = load("auth.jwt_key=hunter2", config=Path(os.devnull))
+    assert loaded.settings.auth.jwt_key == "hunter2"
+    assert "hunter2" not in repr(loaded)
+    assert {row.key: row.value for row in settings.describe(loaded)}["auth.jwt_key"] == "***"
+
+
+BAD = {
+    "server.host": ['""', "[]"],
+    "server.port": ["-1", "65536", "true", "80.0", "http"],
+    "server.insecure": ["1", "yes", "[]"],
+    "server.tls_cert": ["[1]"],
+    "server.allowed_origins": ["5", "localhost:3000", "https://x/", '"https://a,https://b"', "[[]]"],
+    "server.drain_timeout": ["-1", "10 apples", "true", "inf", "nan", "1" + "0" * 400],
+    "auth.mode": ["basic", "[]"],
+    "auth.jwt_audience": ["[]"],
+    "limits.connections": ["0", "ten", str(2**63)],
+    "limits.message_bytes": ["0", "-1", "1.5", "10 GiG", "true", "0.5 B", "9999999 TiB"],
+    "limits.storage_bytes": ["-1"],
+    "limits.messages_per_s": ["0", "-1", '"10 s"', "nan", "true"],
+    "timeouts.job": ["0", "-5", "1 h 30 min", '"9' + "9" * 400 + '"', "h", "٣ s", "1979-05-27", "{}"],
+    "retries.job": ["-1"],
+    "storage.data_dir": ['""'],
+    "processing.workers": ["0"],
+    "processing.nice": ["-1", "20"],
+    "log.format": ["xml"],
+}
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in BAD.items() for text in texts])
+def test_values_out_of_bounds(key, text):
+    """What is out of bounds or of the wrong kind is refused, in the words of the setting."""
+    if FIELDS[key].converter in settings._TEXT_KINDS and text in ("[]", "[1]"):
+        # On the command line this is a text like any other, so it takes a file to be wrong.
+        Path("creemson.toml").write_text(f"[{key.split('.')[0]}]\n{key.split('.')[1]} = {text}\n")
+        (fault,) = faults()
+    else:
+        (fault,) = faults(f"{key}={text}")
+    assert fault.startswith(f"{key} = ")
+    assert fault.endswith(f": expected {FIELDS[key].metadata['expects']}.")
+
+
+# --- units -------------------------------------------------------------------------------------------
+
+SECONDS = {"": 1, "s": 1, "ms": Fraction(1, 1000), "min": 60, "m": 60, "h": 3600, "d": 86_400}
+BYTES = {"": 1, "B": 1} | {
+    prefix + suffix: base**power
+    for suffix, base in (("iB", 1024), ("B", 1000))
+    for power, prefix in enumerate("KMGT", start=1)
+}
+SPACE = st.sampled_from(["", " ", "  "])
+CASE = st.sampled_from([str, str.lower, str.upper])
+NUMBER = st.one_of(
+    st.integers(0, 10**9).map(str),
+    st.tuples(st.integers(0, 10**6), st.integers(0, 999)).map(lambda pair: f"{pair[0]}.{pair[1]:03}"),
+)
+
+
+@given(NUMBER, st.sampled_from(list(SECONDS)), SPACE, CASE)
+def test_durations_with_units(number, unit, space, case):
+    """A number, blanks or none, and a unit in any case, give exactly that many seconds."""
+    expected = float(Fraction(number) * SECONDS[unit])
+    assert expected == settings.parse_seconds(f"{number}{space}{case(unit)}")
+
+
+@given(NUMBER, st.sampled_from(list(BYTES)), SPACE, CASE)
+def test_sizes_with_units(number, unit, space, case):
+    """A number, blanks or none, and a unit in any case, give that many bytes, without rounding errors."""
+    assert int(Fraction(number) * BYTES[unit]) == settings.parse_bytes(f"{number}{space}{case(unit)}")
+
+
+@given(st.text())
+@example("1e5")
+@example("9" * 5000)
+@example("1_0")
+def test_any_other_text_is_refused(text):
+    """Whatever the text is, parsing gives a number of at least 0 or a SettingsError, nothing else."""
+    for parse in (settings.parse_seconds, settings.parse_bytes):
+        try:
+            result = parse(text)
+        except SettingsError:
+            continue
+        assert result >= 0
+
+
+@given(st.integers(0, 2**63))
+def test_sizes_are_written_as_they_are_read(size):
+    """A size that is shown can be given back as a setting and is the same."""
+    assert size == settings.parse_bytes(settings.format_bytes(size))
+
+
+@given(st.one_of(st.integers(0, 10**9).map(float), st.floats(0.001, 1e9)))
+@example(86_400.0)
+def test_durations_are_written_as_they_are_read(seconds):
+    """A duration that is shown can be given back as a setting and is the same."""
+    text = settings.format_seconds(seconds)
+    assert seconds == settings.parse_seconds(text)
+    assert len(text) <= len(str(seconds)) + 6
+
+
+# --- showing -----------------------------------------------------------------------------------------
+
+
+def test_describe_lists_everything():
+    """One line per setting: key, value, origin, help; lines are plain tuples that make JSON lines."""
+    loaded = load("server.allowed_origins=*", "timeouts.job=90", CREEMSON_SERVER__INSECURE="true")
+    rows = {key: (text, origin, line) for key, text, origin, line in settings.describe(loaded)}
+    assert list(FIELDS) == list(rows)
+    assert ('["*"]', "--set", FIELDS["server.allowed_origins"].metadata["help"]) == rows[
+        "server.allowed_origins"
+    ]
+    assert {
+        "timeouts.job": "90 s",
+        "server.insecure": "true",
+        "server.host": "127.0.0.1",
+        "server.tls_cert": "",
+        "limits.upload_bytes": "10 GiB",
+        "storage.data_dir": "creemson-data",
+        "limits.messages_per_s": "1000.0",
+    }.items() <= {key: row[0] for key, row in rows.items()}.items()
+    assert rows["limits.queue"][1] == "default"
+
+
+def test_what_is_described_can_be_set():
+    """The shown values, given back as flags, are the same settings."""
+    loaded = load(
+        'server.allowed_origins=["http://localhost:3000", "*"]',
+        "server.tls_cert=a b.pem",
+        "timeouts.send=0.5",
+    )
+    flags = [f"{row.key}={row.value}" for row in settings.describe(loaded)]
+    assert loaded.settings == load(*flags).settings
+
+
+# --- checks at the start -----------------------------------------------------------------------------
+
+
+def with_(**sections):
+    default = Settings()
+    changed = {name: attrs.evolve(getattr(default, name), **values) for name, values in sections.items()}
+    return attrs.evolve(default, **changed)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost", "LOCALHOST"])
+def test_a_loopback_host_may_start(host):
+    """Only this machine can reach a loopback host: nothing to say against it."""
+    assert settings.problems(with_(server={"host": host})) == []
+    assert settings.cautions(with_(server={"host": host})) == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "::ffff:127.0.0.1"])
+def test_another_host_needs_authentication_and_tls_or_consent(host):
+    """A host that others may reach is refused, with what to do, unless the owner accepts the risk."""
+    (problem,) = settings.problems(with_(server={"host": host}))
+    assert f'server.host = "{host}"' in problem
+    for word in ("auth.mode", "server.tls_cert", "server.insecure = true", "127.0.0.1"):
+        assert word in problem
+    accepted = with_(server={"host": host, "insecure": True})
+    assert settings.problems(accepted) == []
+    (caution,) = settings.cautions(accepted)
+    assert host in caution
+
+
+def test_authentication_and_tls_are_both_needed():
+    """Either of the two alone does not open the host to others; both do, as far as the host is concerned."""
+    auth = {"mode": "token"}
+    tls = {"tls_cert": "cert.pem", "tls_key": "key.pem"}
+    (about_tls,) = [p for p in settings.problems(with_(server={"host": "::"}, auth=auth)) if "host" in p]
+    assert "without TLS" in about_tls
+    (about_auth,) = [p for p in settings.problems(with_(server={"host": "::"} | tls)) if "host" in p]
+    assert "without authentication (auth.mode)." in about_auth
+    assert not [p for p in settings.problems(with_(server={"host": "::"} | tls, auth=auth)) if "host" in p]
+
+
+@pytest.mark.parametrize(("given", "absent"), [("cert", "key"), ("key", "cert")])
+def test_a_certificate_and_its_key_belong_together(given, absent):
+    """One of the two files alone is refused and the other is named."""
+    found = settings.problems(with_(server={f"tls_{given}": "x.pem"}))
+    assert f"server.tls_{given} is set without server.tls_{absent}: set both or neither." in found
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "what"),
+    [
+        ("server.tls_cert", "x.pem", "TLS"),
+        ("server.tls_key", "x.pem", "TLS"),
+        ("auth.mode", "token", "authentication"),
+        ("auth.token_file", "tokens", "authentication"),
+        ("auth.jwt_key", "k", "authentication"),
+        ("auth.jwt_algorithms", ["RS256"], "authentication"),
+        ("auth.jwt_audience", "me", "authentication"),
+        ("auth.timeout", 5, "authentication"),
+        ("processing.engine", "dask", "the Dask engine"),
+        ("processing.dask_scheduler", "tcp://x:8786", "the Dask engine"),
+    ],
+)
+def test_what_is_not_built_is_refused(key, given, what):
+    """A setting that would have no effect in this version is refused rather than ignored."""
+    section, name = key.split(".")
+    found = settings.problems(with_(**{section: {name: given}}))
+    assert f"{key} is set, but {what} is not available in this version: remove the setting." in found
+
+
+def test_every_page_allowed_deserves_a_warning():
+    """The origin `*` may be used and is warned about."""
+    chosen = with_(server={"allowed_origins": ("*",)})
+    assert settings.problems(chosen) == []
+    (caution,) = settings.cautions(chosen)
+    assert "server.allowed_origins" in caution
+
+
+def test_the_default_settings_may_start():
+    """A server without any configuration starts and has nothing to warn about."""
+    assert (settings.problems(Settings()), settings.cautions(Settings())) == ([], [])
+
+
+# --- the reference page ------------------------------------------------------------------------------
+
+
+def test_the_reference_page_has_every_setting():
+    """The page has one row per setting, with the default and the help that the code has, and no others."""
+    page = (Path(__file__).parents[1] / "docs/reference/settings.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    expected = []
+    for row in settings.describe(Loaded(Settings(), dict.fromkeys(FIELDS, "default"))):
+        default = f"`{row.value}`" if row.value else "–"
+        if row.key == "processing.workers":
+            default = "usable cores"
+        expected.append(f"| `{row.key}` | {default} | {row.help} |")
+    assert expected == rows
+
+
+def test_described_lines_are_json():
+    """A line has names, so that `config --json` needs no list of its own."""
+    first = settings.describe(load())[0]
+    assert {"key", "value", "origin", "help"} == set(json.loads(json.dumps(first._asdict())))
+    assert Server().host == first.value

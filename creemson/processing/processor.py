@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 import orjson
 import trio
-from creemson.processing.pool import Pool, TransientFault
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, ProcessingError
@@ -36,6 +35,7 @@ from creemson.processing.mailbox import (
     Reply,
     Submit,
 )
+from creemson.processing.pool import Pool, TransientFault
 from creemson.settings import Settings
 from creemson.storage.files import Files
 from creemson.wire import codec

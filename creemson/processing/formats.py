@@ -1,0 +1,178 @@
+"""What a file is, by its first bytes; its name only decides what they leave open.
+
+No polars here: this looks at bytes.
+"""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import attrs
+
+from creemson.errors import ProcessingError
+
+__all__ = ["HEAD_BYTES", "Format", "Sniffed", "separator_of", "sniff"]
+
+HEAD_BYTES = 256 * 1024
+"""Of a file, that are looked at."""
+SEPARATORS = ",;\t|"
+SNIFFED_LINES = 50
+
+Format: TypeAlias = Literal["csv", "ndjson", "parquet", "arrow", "arrow_stream", "xlsx"]
+Compression: TypeAlias = Literal["gzip", "zstd"]
+
+_MAGIC: tuple[tuple[bytes, Format], ...] = (
+    (b"PAR1", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"\xff\xff\xff\xff", "arrow_stream"),  # a continuation marker begins every message of the stream format
+    (b"PK\x03\x04", "xlsx"),
+)
+_FOREIGN: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"%PDF", "a PDF document"),
+    (b"\x7fELF", "a program"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file (save it as .xlsx)"),
+    (b"BZh", "compressed by bzip2 (gzip and zstd are read)"),
+    (b"\xfd7zXZ", "compressed by xz (gzip and zstd are read)"),
+)
+
+
+@attrs.frozen
+class Sniffed:
+    """What a file is.
+
+    Attributes:
+        format: how to read it.
+        compression: around it.
+        head: the first bytes, decompressed from gzip; of zstd there are none.
+        size: bytes of the file.
+        expansion: bytes of the content for each byte of the file, as far as the head shows.
+    """
+
+    format: Format
+    compression: Compression | None
+    head: bytes
+    size: int
+    expansion: float
+
+
+def sniff(path: Path, name: str) -> Sniffed:
+    """Find out what a file is.
+
+    Args:
+        path: of the file.
+        name: what to call it in messages; its extension decides what the content leaves open.
+
+    Returns:
+        What it is.
+
+    Raises:
+        ProcessingError: ``unreadable_file`` if it is empty or damaged, ``unsupported_format`` if it is no table.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        size = stream.seek(0, 2)
+    if not head.strip():
+        raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        inner = name.lower().removesuffix(".zst").removesuffix(".zstd")
+        return Sniffed("ndjson" if _names_ndjson(inner) else "csv", "zstd", b"", size, 4.0)
+    if head.startswith(b"\x1f\x8b"):
+        content = _gunzip(head, name)
+        return Sniffed(_of_text(content, name), "gzip", content, size, len(content) / len(head))
+    for magic, found in _MAGIC:
+        if head.startswith(magic):
+            return Sniffed(found, None, head, size, 1.0)
+    return Sniffed(_of_text(head, name), None, head, size, 1.0)
+
+
+def _gunzip(head: bytes, name: str) -> bytes:
+    try:
+        content = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+    except zlib.error as error:
+        raise ProcessingError("unreadable_file", f"{name!r} is damaged: {error}.") from None
+    if not content.strip():
+        raise ProcessingError(
+            "unreadable_file", f"{name!r} is empty or was cut off: there is no table in it."
+        )
+    return content
+
+
+def _of_text(head: bytes, name: str) -> Format:
+    for magic, what in _FOREIGN:
+        if head.startswith(magic):
+            raise ProcessingError("unsupported_format", f"{name!r} is {what}, not a table that can be read.")
+    if b"\x00" in head:
+        raise ProcessingError(
+            "unsupported_format", f"{name!r} holds binary data (a NUL byte), not a table that can be read."
+        )
+    _check_utf8(head, name)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"{") and (_names_ndjson(name) or b'"' in text.partition(b"\n")[0]):
+        return "ndjson"
+    return "csv"
+
+
+def _names_ndjson(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith((".ndjson", ".jsonl", ".json"))
+
+
+def _check_utf8(head: bytes, name: str) -> None:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3 or len(head) < HEAD_BYTES:  # else only the cut has split a character
+            raise ProcessingError(
+                "unreadable_file",
+                f"{name!r} is not UTF-8 text: byte {error.start} is 0x{head[error.start]:02x}. Save it as UTF-8.",
+            ) from None
+
+
+def separator_of(head: bytes, name: str) -> str:
+    r"""The separator of a CSV's cells.
+
+    Args:
+        head: its first lines.
+        name: ``.tsv`` prefers a tab.
+
+    Returns:
+        The candidate that splits the most lines into the same number of cells, the most at best.
+
+    >>> separator_of(b"a;b\n1,5;2\n", "x.csv")
+    ';'
+    """
+    lines = list(_lines(head.decode(errors="replace")))
+    wanted = "\t" if name.lower().split(".gz")[0].endswith((".tsv", ".tab")) else ","
+
+    def score(separator: str) -> tuple[float, bool, int]:
+        counts = [_count(line, separator) for line in lines]
+        alike = sum(count == counts[0] for count in counts) / len(counts)
+        return (alike if counts[0] else -1.0, separator == wanted, counts[0])
+
+    return max(SEPARATORS, key=score)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Records: lines, joined where a quoted cell spans several."""
+    record, given = "", 0
+    for line in text.split("\n"):
+        record = f"{record}\n{line}" if record else line
+        if record.count('"') % 2 == 0:
+            if record.strip():
+                yield record.rstrip("\r")
+                given += 1
+            record = ""
+        if given == SNIFFED_LINES:
+            return
+    if record and not given:
+        yield record
+
+
+def _count(line: str, separator: str) -> int:
+    """How often the separator stands outside of quotes."""
+    return sum(part.count(separator) for part in line.split('"')[::2])

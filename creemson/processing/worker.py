@@ -1,0 +1,198 @@
+"""A worker process: it runs the engine, one command at a time, and does nothing else.
+
+``python -m creemson.processing.worker`` reads commands from standard input and writes events to
+standard output, one JSON object a line:
+
+    {"op": "run", "query": …, "source": path, "target": path, "part": path}
+    {"op": "render", "source": path, "target": path, "part": path, "format": name}
+    {"op": "columns", "source": path, "name": shown in messages}
+    {"op": "cancel"}
+
+    {"event": "ready"}
+    {"event": "progress", "phase": …, "bytes_read": …, "bytes_total": …, "rows": …, "fraction": …}
+    {"event": "done", "value": …} | {"event": "stopped"}
+    {"event": "failed", "reason": …, "message": …, "details": […], "transient": bool}
+
+The end of its input is the end of the process, at once and in the middle of whatever it does: so no
+worker outlives its server, however that ended. (PR_SET_PDEATHSIG would fire when the *thread* of the
+parent that started the worker ends.)
+"""
+
+import argparse
+import errno
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import attrs
+import orjson
+
+from creemson.errors import CreemsonError, ProcessingError
+from creemson.processing import engine
+from creemson.processing.engine import Tick
+from creemson.wire import codec
+from creemson.wire.messages import Query
+
+__all__ = ["Worker", "main"]
+
+TRANSIENT = frozenset(
+    {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""Faults of the system that another attempt may not meet."""
+
+Send = Callable[[Mapping[str, Any]], None]
+
+
+class Stopped(Exception):  # noqa: N818 - it was asked for
+    """The command is not wanted any more."""
+
+
+class Worker:
+    """Carries out commands.
+
+    Args:
+        send: writes an event.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._stop = threading.Event()
+        self._commands: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
+
+    def receive(self, lines: Iterable[bytes]) -> None:
+        """Take commands until the input ends; run by a thread of its own, so that ``cancel`` is heard."""
+        for line in lines:
+            command = orjson.loads(line)
+            if command["op"] == "cancel":
+                self._stop.set()
+            else:
+                self._stop.clear()
+                self._commands.put(command)
+
+    def run(self) -> None:
+        """Carry out what is received, for ever."""
+        self._send({"event": "ready"})
+        while True:
+            self.carry_out(self._commands.get())
+
+    def carry_out(self, command: Mapping[str, Any]) -> None:
+        """Carry out one command and send how it ended."""
+        try:
+            event = {"event": "done", "value": self._do(command)}
+        except Stopped:
+            event = {"event": "stopped"}
+        except CreemsonError as error:
+            event = _failed(error)
+        except MemoryError:
+            event = _failed(ProcessingError("out_of_memory", "The job needs more memory than a worker has."))
+        except OSError as error:
+            traceback.print_exc()
+            event = _failed(_disk_fault(error), transient=error.errno in TRANSIENT)
+        except Exception:
+            # The edge of the process: the next command deserves a worker as much as this one did.
+            traceback.print_exc()
+            event = _failed(
+                ProcessingError("internal", "The work failed for a reason that is ours; it is logged.")
+            )
+        self._send(event)
+
+    def _do(self, command: Mapping[str, Any]) -> Any:
+        source = Path(command["source"])
+        match command["op"]:
+            case "run":
+                query = codec.structure(command["query"], Query)
+                return self._write(
+                    command, lambda part: codec.plain(engine.run(query, source, part, self._tick))
+                )
+            case "render":
+                return self._write(
+                    command, lambda part: engine.render(source, part, command["format"], self._tick)
+                )
+            case "columns":
+                return codec.plain(engine.columns(source, command["name"]))
+            case op:
+                raise ValueError(op)
+
+    def _write(self, command: Mapping[str, Any], write: Callable[[Path], Any]) -> Any:
+        """Let the target appear whole or not at all; it was told what temporary name to use."""
+        part = Path(command["part"])
+        try:
+            value = write(part)
+            part.replace(command["target"])
+        finally:
+            part.unlink(missing_ok=True)
+        return value
+
+    def _tick(self, tick: Tick) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        self._send({"event": "progress", **attrs.asdict(tick)})
+
+
+def _failed(error: CreemsonError, *, transient: bool = False) -> dict[str, Any]:
+    return {
+        "event": "failed",
+        "reason": error.reason,
+        "message": error.message,
+        "details": error.details,
+        "transient": transient,
+    }
+
+
+def _disk_fault(error: OSError) -> ProcessingError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ProcessingError("storage_full", "There is no room on the server's disk for the result.")
+    if error.errno == errno.ENOENT:
+        return ProcessingError("file_not_found", "The file was removed while it was being worked on.")
+    return ProcessingError(
+        "internal", f"The server could not reach its disk ({error.strerror}). It is logged."
+    )
+
+
+def _protocol_stream() -> BinaryIO:
+    """Standard output for events alone: whatever a library prints goes to standard error instead."""
+    stream = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return stream
+
+
+def main() -> None:
+    """Run a worker process on standard input and output."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--memory-bytes", type=int, default=0)
+    parser.add_argument("--nice", type=int, default=0)
+    arguments = parser.parse_args()
+    # Ctrl-C goes to the whole process group; the server decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(arguments.nice)
+    if arguments.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (arguments.memory_bytes, arguments.memory_bytes))
+    stream = _protocol_stream()
+    lock = threading.Lock()
+
+    def send(event: Mapping[str, Any]) -> None:
+        with lock:  # polars' threads tick, and so may the main one
+            stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+
+    worker = Worker(send)
+
+    def listen() -> None:
+        worker.receive(sys.stdin.buffer)
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        worker.run()
+    except BrokenPipeError:  # the server has gone; the other thread sees it too
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

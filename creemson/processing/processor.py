@@ -249,7 +249,7 @@ class Processor:
                 )
         del self._scopes[start.job]
         if error is not None:
-            log.warning("attempt failed", reason=error.reason, error=error.message, transient=transient)
+            log.info("attempt failed", reason=error.reason, error=error.message, transient=transient)
         elif scope.cancelled_caught:
             log.info("attempt stopped")
         self._apply(
@@ -278,7 +278,8 @@ class Processor:
         self._reply(command.connection, command.request, reply)
 
     async def _columns(self, filename: str) -> tuple[Column, ...]:
-        found = await self._quick.call({"op": "columns", "source": str(self._files.find(filename))})
+        source = self._files.find(filename)
+        found = await self._quick.call({"op": "columns", "source": str(source), "name": filename})
         return tuple(codec.structure(column, Column) for column in found)
 
     async def _file(self, filename: str) -> Path:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from typing import Protocol as Interface
@@ -55,33 +55,29 @@ class Transport(Interface):
         """Ask for a sign of life; raises ``Closed``."""
 
 
-class Overflow(Exception):  # noqa: N818 - what happened to the outbox
-    """The peer does not read what it is sent."""
-
-
 class Outbox:
     """What is to be sent: bounded in bytes, and filled without waiting.
 
-    A message may replace an unsent older one (progress). What does not fit is not dropped: the outbox
-    is then ``overflowed``, and the connection ends.
+    A message may replace an unsent older one (progress). What does not fit is not dropped: the peer is.
 
     Args:
         limit: bytes that may wait.
+        on_overflow: is called when there are more.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
         self._limit = limit
+        self._on_overflow = on_overflow
         self._items: deque[list[str | bytes]] = deque()
         self._replaceable: dict[int, list[str | bytes]] = {}
         self._size = 0
         self._filled = trio.Event()
         self._emptied = trio.Event()
-        self.overflowed = False
         self.closing: tuple[int, str] | None = None
 
     def put(self, message: str | bytes, *, replaces: int | None = None) -> None:
         """Append a message, or put it in the place of the unsent one with the same ``replaces``."""
-        if self.overflowed or self.closing:
+        if self.closing is not None:
             return
         old = self._replaceable.get(replaces) if replaces is not None else None
         self._size += len(message)
@@ -93,8 +89,9 @@ class Outbox:
             self._items.append(item)
             if replaces is not None:
                 self._replaceable[replaces] = item
-        self.overflowed = self._size > self._limit
         self._filled.set()
+        if self._size > self._limit:
+            self._on_overflow()
 
     def close(self, code: int, reason: str) -> None:
         """Nothing more is taken; after what waits comes the close frame."""
@@ -109,16 +106,10 @@ class Outbox:
             await self._emptied.wait()
 
     async def take(self) -> list[str | bytes]:
-        """All that waits, in order; empty if the connection is to be closed.
-
-        Raises:
-            Overflow: there was too much.
-        """
+        """All that waits, in order; empty if the connection is to be closed."""
         while not self._items and self.closing is None:
             self._filled = trio.Event()
             await self._filled.wait()
-        if self.overflowed:
-            raise Overflow
         taken = [item[0] for item in self._items]
         self._items.clear()
         self._replaceable.clear()
@@ -158,7 +149,7 @@ class Connection:
         self._files = files
         self._settings = settings
         self._log = logger
-        self._outbox = Outbox(settings.limits.outbox_bytes)
+        self._outbox = Outbox(settings.limits.outbox_bytes, on_overflow=self._drop)
         self._part: Part | None = None
         self._digests: dict[int, str] = {}  # of finished uploads whose columns are being read
         self._offsets: dict[int, int] = {}  # of downloads whose file is being found
@@ -212,7 +203,7 @@ class Connection:
                 self._protocol.too_large(binary=fault.binary, size=fault.size, limit=fault.limit)
             )
         except Closed as closed:
-            self._log.info("closed by the peer", code=closed.code)
+            self._log.info("closed", code=closed.code)
             self._nursery.cancel_scope.cancel()
 
     async def _write(self) -> None:
@@ -228,9 +219,14 @@ class Connection:
             await self._transport.close(code, reason)
         except Closed as closed:
             self._log.info("closed while sending", code=closed.code)
-        except (Overflow, trio.TooSlowError):
-            self._log.warning("the peer does not read what it is sent")
-            await self._transport.close(CloseCode.POLICY, "you do not read what you are sent")
+        except trio.TooSlowError:
+            self._drop()
+        self._nursery.cancel_scope.cancel()
+
+    def _drop(self) -> None:
+        """End the connection of a peer that does not read; so a close frame would be in vain."""
+        self._log.warning("the peer does not read what it is sent")
+        assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 
     def _batched(self, messages: Sequence[str | bytes]) -> Sequence[str | bytes]:

@@ -1,7 +1,6 @@
 """The listening socket: each TCP connection becomes a connection actor, and none can hurt another."""
 
 from collections.abc import Callable
-from functools import partial
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -38,25 +37,28 @@ class Listener:
         self._connect = connect
         self._log = logger
         self._accepting = trio.CancelScope()
+        self._listeners: list[trio.SocketListener] = []
         self._connections: set[Connection] = set()
 
-    async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-        """Accept connections until :meth:`stop`, and go on until the last one has ended.
+    async def open(self) -> int:
+        """Listen on the address, without accepting anything yet.
 
-        Reports the port once it is open.
+        Returns:
+            The port.
 
         Raises:
             OSError: the address cannot be listened on.
         """
         server = self._settings.server
-        listeners = await trio.open_tcp_listeners(server.port, host=server.host)
-        port: int = listeners[0].socket.getsockname()[1]
+        self._listeners = await trio.open_tcp_listeners(server.port, host=server.host)
+        port: int = self._listeners[0].socket.getsockname()[1]
+        return port
+
+    async def run(self) -> None:
+        """Accept connections until :meth:`stop`, and go on until the last one has ended."""
         async with trio.open_nursery() as handlers:
             with self._accepting:
-                async with trio.open_nursery() as nursery:
-                    serve = partial(trio.serve_listeners, self._serve, listeners, handler_nursery=handlers)
-                    await nursery.start(serve)
-                    task_status.started(port)
+                await trio.serve_listeners(self._serve, self._listeners, handler_nursery=handlers)
 
     def stop(self) -> None:
         """Accept no more connections, and let those that are open refuse new work."""

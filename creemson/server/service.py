@@ -75,13 +75,14 @@ class Server:
             OSError: the data folder cannot be used, or the address not be listened on.
         """
         await trio.to_thread.run_sync(self._files.prepare)
+        port = await self._listener.open()
         async with trio.open_nursery() as service:
             async with trio.open_nursery() as starting:
                 for pool in self._pools:
                     starting.start_soon(service.start, pool.run)
             await service.start(self._processor.run)
             async with trio.open_nursery() as listening:
-                port = await listening.start(self._listener.run)
+                listening.start_soon(self._listener.run)
                 self._log.info("serving", port=port, data_dir=str(self._files.root))
                 task_status.started(port)
                 await self._stopping.wait()

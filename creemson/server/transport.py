@@ -12,6 +12,8 @@ promises it and they do not do it (trio-websocket 0.12, wsproto 1.3):
 - any frame counts as a sign of life.
 """
 
+import contextlib
+
 import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
@@ -29,6 +31,9 @@ MAX_HEAD_BYTES = 32 * 1024
 """Of the upgrade request."""
 LINGER = 2.0
 """Seconds in which a peer can read why it is being closed, while what it sends is discarded."""
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
 _NO_BITS = RsvBits(rsv1=False, rsv2=False, rsv3=False)
 
 
@@ -129,13 +134,22 @@ class _HeadFirst(trio.abc.ReceiveStream):
 
     async def _receive_head(self) -> bytes:
         received = b""
-        while b"\r\n\r\n" not in received and len(received) <= MAX_HEAD_BYTES:
+        while b"\r\n\r\n" not in received:
             data = await self._stream.receive_some(MAX_HEAD_BYTES)
+            received += data
             if not data:
                 return b""
-            received += data
+            if len(received) > MAX_HEAD_BYTES and received.find(b"\r\n\r\n") not in range(MAX_HEAD_BYTES):
+                await self._refuse()
+                return b""
         head, end, self._rest = received.partition(b"\r\n\r\n")
         return head + end
+
+    async def _refuse(self) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self._stream.send_all(_HEAD_TOO_LARGE)
+        with trio.move_on_after(LINGER):
+            await _discard(self._stream)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -265,22 +279,23 @@ class ServerSocket(WebSocketConnection):
             await super()._handle_close_connection_event(event)
             return
         if self._limit.exceeded is None:
-            await self._send(CloseConnection(event.code, event.reason))
+            # Told first, so that nobody sends anything after the close frame.
             await self._close_web_socket(event.code, event.reason)
+            await self._send(CloseConnection(event.code, event.reason))
             with trio.move_on_after(LINGER):
-                await self._discard()
+                await _discard(self._stream)
             await self._close_stream()
         else:  # receive() raises, the actor explains and closes; until then, bytes go nowhere
             await self._send_channel.aclose()
-            await self._discard()
+            await _discard(self._stream)
         self._reader_running = False
         self._close_handshake.set()
 
-    async def _discard(self) -> None:
-        try:
-            while await self._stream.receive_some(RECEIVE_BYTES):
-                pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+
+async def _discard(stream: trio.abc.ReceiveStream) -> None:
+    """Read until the end, so that closing does not reset what the peer has still to read."""
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while await stream.receive_some(RECEIVE_BYTES):
             pass
 
 

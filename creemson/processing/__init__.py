@@ -1,0 +1,1 @@
+"""What is done: reading a file, running a query on it, and the queue of jobs around that."""

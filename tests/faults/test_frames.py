@@ -1,0 +1,192 @@
+"""What peers send that no client library would: on raw sockets, with the close frames that follow."""
+
+import json
+import socket
+import struct
+import time
+
+import pytest
+
+from tests.servers import frame, read_all, serving, upgrade_request
+
+PING = b'{"type": "ping", "id": "g"}'
+
+
+def frames(data):
+    """Opcodes and payloads of server frames."""
+    found = []
+    while data:
+        opcode, size = data[0] & 0x0F, data[1]
+        start = 2
+        if size == 126:
+            size, start = struct.unpack("!H", data[2:4])[0], 4
+        elif size == 127:
+            size, start = struct.unpack("!Q", data[2:10])[0], 10
+        found.append((opcode, data[start : start + size]))
+        data = data[start + size :]
+    return found
+
+
+def after_upgrade(connection):
+    """All frames until the server closes."""
+    head, _, rest = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    return frames(rest)
+
+
+def close_code(payload):
+    return struct.unpack("!H", payload[:2])[0]
+
+
+def assert_alive(server):
+    with server.connect() as client:
+        assert client.ask({"type": "ping", "id": "alive"})["id"] == "alive"
+
+
+def test_a_frame_glued_to_the_upgrade_is_answered(server):
+    """The first message may come in the same segment as the handshake."""
+    with server.upgraded(glued=frame(PING)) as connection:
+        received = b""
+        while b"pong" not in received:
+            received += connection.recv(65536)
+        connection.sendall(frame(b"\x03\xe8", opcode=8))
+        received += read_all(connection)
+    (_, pong), (opcode, payload) = frames(received.partition(b"\r\n\r\n")[2])
+    assert json.loads(pong)["id"] == "g"
+    assert (opcode, close_code(payload)) == (8, 1000)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(b"\xff\xfe"), 1007),
+        (frame(b"x", opcode=3), 1002),
+        (frame(b"x", opcode=0), 1002),
+        (b"\xf1" + frame(b"x")[1:], 1002),
+        (b"\x81\x01x", 1002),
+        (frame(b"x" * 126, opcode=9), 1002),
+        (frame(b"\x03", opcode=8), 1002),
+        (frame(struct.pack("!H", 999), opcode=8), 1002),
+    ],
+    ids=["text", "opcode", "continuation", "reserved bits", "mask", "long ping", "short close", "close code"],
+)
+def test_a_violation_is_answered_by_a_close_frame(server, sent, code):
+    """RFC 6455 section 7.1.7: the peer is told 1002 or 1007, and the server lives."""
+    with server.upgraded(glued=frame(PING)) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        *_, (opcode, payload) = after_upgrade(connection)
+    assert (opcode, close_code(payload)) == (8, code)
+    assert_alive(server)
+
+
+LIMIT = 2**20
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        frame(b"", size=LIMIT + 1),
+        frame(b"", size=2**40),
+        frame(b"", opcode=2, size=LIMIT + 1),
+        frame(b"x" * LIMIT, final=False) + frame(b"", opcode=0, size=1),
+        frame(b"x" * (LIMIT + 1)),
+    ],
+    ids=["announced", "announced huge", "binary", "fragmented", "whole"],
+)
+def test_a_message_over_its_limit_is_told_why(server, sent):
+    """The error first, then 1009; from the header on, without waiting for the bytes."""
+    with server.upgraded() as connection:
+        connection.sendall(sent)
+        (first, error), (second, payload) = after_upgrade(connection)
+    assert first == 1
+    assert json.loads(error)["reason"] == "message_too_large"
+    assert (second, close_code(payload)) == (8, 1009)
+    assert_alive(server)
+
+
+def test_a_peer_that_goes_on_sending_can_still_read_why(server):
+    """What comes after the error is discarded for a while; a reset would take the error away."""
+    with server.upgraded() as connection:
+        connection.sendall(frame(b"", size=8 * LIMIT))
+        for _ in range(8):
+            connection.sendall(bytes(LIMIT))
+        connection.shutdown(socket.SHUT_WR)
+        (_, error), (_, payload) = after_upgrade(connection)
+    assert json.loads(error)["reason"] == "message_too_large"
+    assert close_code(payload) == 1009
+
+
+def test_a_message_of_exactly_the_limit_is_served(server):
+    """In fragments, with a ping in between."""
+    padded = PING[:-1] + b', "padding": "' + b"x" * (LIMIT - len(PING) - len(', "padding": ""')) + b'"}'
+    assert len(padded) == LIMIT
+    with server.upgraded() as connection:
+        connection.sendall(frame(padded[:1000], final=False) + frame(b"!", opcode=9))
+        connection.sendall(frame(padded[1000:], opcode=0))
+        received = b""
+        while b"pong" not in received:
+            received += connection.recv(65536)
+        connection.sendall(frame(b"", opcode=8))
+        received += read_all(connection)
+    answers = frames(received.partition(b"\r\n\r\n")[2])
+    assert [opcode for opcode, _ in answers] == [10, 1, 8]
+    assert json.loads(answers[1][1])["id"] == "g"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (upgrade_request("/elsewhere"), b"404"),
+        (b"GET /ws HTTP/1.1\r\nHost: test\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00nonsense\r\n\r\n", b"400"),
+        (upgrade_request("/ws", "X-Large: " + "x" * 40_000), b"431"),
+        (upgrade_request("/ws", "X-Large: " + "x" * 400_000)[:-4], b"431"),
+        (b"", b""),
+    ],
+    ids=["path", "no upgrade", "noise", "40 KB of headers", "endless headers", "nothing"],
+)
+def test_a_handshake_that_is_none(server, request_bytes, status):
+    """It is refused, and the server lives."""
+    with server.raw() as connection:
+        connection.sendall(request_bytes)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_all(connection)
+    assert answer.split(b" ")[1:2] == ([status] if status else [])
+    assert_alive(server)
+
+
+def test_a_handshake_that_never_ends_is_cut(tmp_path):
+    """`timeouts.handshake` holds also for one byte at a time."""
+    with serving(tmp_path / "data", "--set", "timeouts.handshake=0.3") as server:
+        began = time.monotonic()
+        with server.raw() as connection:
+            connection.sendall(upgrade_request()[:-2])
+            assert read_all(connection) == b""
+        assert time.monotonic() - began < 5
+        assert_alive(server)
+
+
+def test_sockets_that_vanish_cost_nothing(server):
+    """Cut in the handshake, in a frame, in an upload: no handle is left, and no traceback."""
+    with server.connect() as client:
+        client.ask({"type": "ping", "id": "p"})
+    before = psutil_fds(server)
+    for sent in (b"", b"GET /ws", upgrade_request(), upgrade_request() + frame(PING)[:5]):
+        for _ in range(25):
+            connection = server.raw()
+            connection.sendall(sent)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+    deadline = time.monotonic() + 10
+    while psutil_fds(server) > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert psutil_fds(server) <= before
+    assert "Traceback" not in server.log.read_text()
+    assert_alive(server)
+
+
+def psutil_fds(server):
+    import psutil
+
+    return psutil.Process(server.process.pid).num_fds()

@@ -1,0 +1,181 @@
+"""Servers that are stopped and killed, workers that die, peers that do not read: on real processes."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.servers import PATIENCE, frame, serving, upgrade_request, wait_until
+
+
+def long_job(server, client, slow_csv, **fields):
+    """Have a job run that takes a while; returns when it has begun."""
+    server.put("slow.csv", slow_csv)
+    client.send({"type": "process", "id": "job", "filename": "slow.csv", "sort": [["text", "asc"]], **fields})
+    return client.until("progress")[0]["job"]
+
+
+def gone(processes):
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_running_job_may_finish(tmp_path, slow_csv, sign):
+    """Drain: its result is delivered, new work refused, then close 1001 and exit 0."""
+    with serving(tmp_path / "data") as server, server.connect() as client, server.connect() as idle:
+        workers = server.workers()
+        long_job(server, client, slow_csv)
+        server.process.send_signal(sign)
+        wait_until(lambda: "draining" in server.log.read_text())
+        with pytest.raises(ConnectionRefusedError):
+            server.raw()
+        refused = idle.ask({"type": "process", "id": "new", "filename": "slow.csv"})
+        assert (refused["reason"], refused["code"], refused["retryable"]) == ("shutting_down", 1001, True)
+        upload = idle.ask({"type": "upload", "id": "up", "filename": "a.csv", "size": 1})
+        assert upload["reason"] == "shutting_down"
+        result = client.until("result", "error")[-1]
+        assert result["data"]["output_data"]["rows"] == 4_000_000
+        for each in (client, idle):
+            with pytest.raises(ConnectionClosed) as closed:
+                each.receive()
+            assert closed.value.rcvd.code == 1001
+        assert server.process.wait(PATIENCE) == 0
+        assert gone(workers)
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_a_job_that_takes_too_long_to_drain_is_told(tmp_path, slow_csv):
+    """After `server.drain_timeout` it ends in `shutting_down`, and leaves no half-written output."""
+    with (
+        serving(tmp_path / "data", "--set", "server.drain_timeout=0.1") as server,
+        server.connect() as client,
+    ):
+        workers = server.workers()
+        long_job(server, client, slow_csv)
+        server.process.send_signal(signal.SIGTERM)
+        error = client.until("result", "error")[-1]
+        assert (error["reason"], error["retryable"]) == ("shutting_down", True)
+        assert server.process.wait(PATIENCE) == 0
+        assert gone(workers)
+    assert list((server.data_dir / "outputs").iterdir()) == []
+
+
+def test_the_second_signal_ends_at_once(tmp_path, slow_csv):
+    """Who presses Ctrl-C twice does not want to wait; no worker is left."""
+    with serving(tmp_path / "data", "--set", "server.drain_timeout=60") as server, server.connect() as client:
+        workers = server.workers()
+        long_job(server, client, slow_csv)
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "draining" in server.log.read_text())
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(PATIENCE)
+        assert time.monotonic() - began < 3
+        assert gone(workers)
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_the_workers_of_a_killed_server_are_gone(tmp_path, slow_csv):
+    """kill -9: within 3 s; the next server sweeps what was half-written."""
+    data = tmp_path / "data"
+    with serving(data) as server, server.connect() as client:
+        workers = server.workers()
+        assert len(workers) >= 2
+        long_job(server, client, slow_csv)
+        server.process.kill()
+        began = time.monotonic()
+        wait_until(lambda: gone(workers), 3)
+        assert time.monotonic() - began < 3
+    with serving(data) as server, server.connect() as client:
+        assert [path.name for path in (data / "outputs").iterdir() if path.name.startswith(".")] == []
+        assert client.run(filename="slow.csv", limit=1)["type"] == "result"
+
+
+def test_workers_killed_at_random_lose_nothing(tmp_path):
+    """However often: every job gives its one result."""
+    with serving(tmp_path / "data", "--set", "retries.job=20") as server, server.connect() as client:
+        rows = "".join(f"{number},{number * 7 % 13}\n" for number in range(200_000))
+        client.upload("jobs.csv", f"a,b\n{rows}".encode())
+        for number in range(20):
+            client.send({"type": "process", "id": str(number), "filename": "jobs.csv", "limit": number + 1})
+        ends = {}
+        while len(ends) < 20:
+            message = client.receive()
+            if message["type"] in ("result", "error"):
+                assert message["id"] not in ends
+                ends[message["id"]] = message
+                if len(ends) % 4 == 0:
+                    server.workers()[-1].kill()
+        assert {end["type"] for end in ends.values()} == {"result"}
+        for number in range(20):
+            assert ends[str(number)]["data"]["output_data"]["rows"] == number + 1
+
+
+def test_a_peer_that_does_not_read_is_closed(tmp_path):
+    """Its answers may fill the outbox and no more; others do not notice."""
+    with serving(tmp_path / "data", "--set", "limits.outbox_bytes=100000") as server:
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(upgrade_request())
+        nonsense = frame(json.dumps({"type": "x" * 60_000, "id": "y" * 100}).encode())
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(3000):
+                connection.sendall(frame(b'{"type": "hello", "version": 1, "id": "h"}') * 50)
+                connection.sendall(nonsense)
+        connection.close()
+        assert "does not read" in server.log.read_text()
+        with server.connect() as client:
+            assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+
+
+def test_memory_stays_with_a_peer_that_downloads_slowly(tmp_path):
+    """A download waits for its reader, so the server holds a few chunks at most."""
+    with serving(tmp_path / "data") as server, server.connect() as client:
+        big = server.data_dir / "uploads" / "big.bin"
+        with big.open("wb") as stream:
+            stream.truncate(200 * 2**20)
+        before = psutil.Process(server.process.pid).memory_info().rss
+        client.send({"type": "download", "id": "d", "filename": "big.bin"})
+        assert client.receive()["size"] == 200 * 2**20
+        time.sleep(0.5)
+        assert psutil.Process(server.process.pid).memory_info().rss - before < 50 * 2**20
+        # Text goes between the frames.
+        client.send({"type": "ping", "id": "p"})
+        received = 0
+        pong = None
+        while received < 200 * 2**20 or pong is None:
+            message = client.receive()
+            if isinstance(message, bytes):
+                received += len(message)
+            elif message["type"] == "pong":
+                pong = received
+        assert pong < 200 * 2**20
+        assert client.receive()["type"] == "downloaded"
+
+
+def test_a_port_in_use_is_told(tmp_path):
+    """In one line and with exit status 1."""
+    with serving(tmp_path / "data") as server:
+        command = [sys.executable, "-m", "creemson", "serve", "--port", str(server.port), "--data-dir"]
+        other = subprocess.run(
+            [*command, str(tmp_path / "b")], capture_output=True, text=True, timeout=PATIENCE
+        )
+    assert other.returncode == 1
+    assert "in use" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def test_a_data_folder_that_cannot_be_used_is_told(tmp_path):
+    """A file in its place is named."""
+    (tmp_path / "data").write_text("")
+    command = [sys.executable, "-m", "creemson", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert str(tmp_path / "data") in done.stderr
+    assert "Traceback" not in done.stderr

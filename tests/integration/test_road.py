@@ -1,0 +1,431 @@
+"""The whole road on real sockets, walked by the independent ``websockets`` client."""
+
+import csv
+import hashlib
+import json
+import statistics
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.servers import SAMPLE, serving
+
+CLASSIC = {"filename": "example.csv", "selectedColumns": [1, 2, 3]}
+
+
+def test_the_oldest_client_is_served(server):
+    """The classic request gets exactly one message, in the shape it has always had."""
+    with server.connect() as client:
+        answer = client.ask(CLASSIC)
+        assert set(answer) == {"type", "data"}
+        assert answer["type"] == "result"
+        assert answer["data"]["summary"] == "File processed successfully"
+        output = answer["data"]["output_data"]
+        assert output["rows"] == 344
+        assert output["columns"] == ["island", "bill_length_mm", "bill_depth_mm"]
+        assert output["dtypes"] == ["String", "Float64", "Float64"]
+        with pytest.raises(TimeoutError):
+            client.receive(timeout=0.2)
+
+
+def test_columns_keep_their_order_and_may_be_mixed(server):
+    """Indices and names, in the order of the request."""
+    with server.connect() as client:
+        answer = client.ask({"filename": "example.csv", "selectedColumns": ["year", 0, "sex"]})
+        assert answer["data"]["output_data"]["columns"] == ["year", "species", "sex"]
+
+
+def test_classic_answers_come_in_order(server, slow_csv):
+    """A quick one that was sent later waits for the slow one; a bad one too."""
+    server.put("order.csv", slow_csv)
+    with server.connect() as client:
+        client.send({"filename": "order.csv", "selectedColumns": [0]})
+        client.send({"filename": "nowhere.csv", "selectedColumns": [0]})
+        client.send(CLASSIC)
+        answers = [client.receive() for _ in range(3)]
+    assert answers[0]["data"]["output_data"]["rows"] == 4_000_000
+    assert answers[1]["reason"] == "file_not_found"
+    assert answers[2]["data"]["output_data"]["rows"] == 344
+
+
+def test_the_subprotocol_is_selected_when_offered(server):
+    """Offering none is fine, and so are others beside it."""
+    with server.connect(subprotocols=["other", "creemson.v1"]) as client:
+        assert client.socket.subprotocol == "creemson.v1"
+    with server.connect() as client:
+        assert client.socket.subprotocol is None
+
+
+def test_hello_ping_and_columns(server):
+    """The small messages."""
+    with server.connect() as client:
+        welcome = client.ask({"type": "hello", "version": 1, "id": "h", "client": "test"})
+        assert welcome["type"] == "welcome"
+        assert welcome["limits"]["chunk_bytes"] == 2**20
+        assert {"csv", "xlsx", "parquet"} <= set(welcome["formats"])
+        assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+        columns = client.ask({"type": "columns", "id": "c", "filename": "example.csv"})
+        assert columns["columns"][2] == {"index": 2, "name": "bill_length_mm", "dtype": "Float64"}
+
+
+def test_a_job_with_everything(server):
+    """accepted first, then the result with preview and profile; `id` in all of them."""
+    with server.connect() as client:
+        client.send(
+            {
+                "type": "process", "id": "job", "filename": "example.csv", "selectedColumns": ["species", "body_mass_g"],
+                "where": [["island", "==", "Dream"], ["body_mass_g", ">", 4000]], "sort": [["body_mass_g", "desc"]],
+                "limit": 3, "preview": 2, "profile": True,
+            }
+        )  # fmt: skip
+        accepted, *_, result = client.until("result", "error")
+    assert (accepted["type"], accepted["id"], accepted["position"]) == ("accepted", "job", 0)
+    assert (result["id"], result["job"]) == ("job", accepted["job"])
+    output = result["data"]["output_data"]
+    with SAMPLE.open() as stream:
+        masses = sorted(
+            (
+                int(row["body_mass_g"])
+                for row in csv.DictReader(stream)
+                if row["island"] == "Dream"
+                and row["body_mass_g"] not in ("NA", "")
+                and int(row["body_mass_g"]) > 4000
+            ),
+            reverse=True,
+        )
+    assert output["rows"] == 3
+    assert [row[1] for row in output["preview"]] == masses[:2]
+    assert [entry["column"] for entry in output["profile"]] == ["species", "body_mass_g"]
+    assert output["profile"][1]["max"] == masses[0]
+
+
+def test_the_same_work_is_done_once(server):
+    """A repeat is answered from store, with the same job; identical ones in flight share theirs."""
+    request = {"type": "process", "filename": "example.csv", "selectedColumns": [7, 0]}
+    with server.connect() as client:
+        client.send({**request, "id": "a"})
+        client.send({**request, "id": "b"})
+        ends = {}
+        jobs = set()
+        while len(ends) < 2:
+            message = client.receive()
+            jobs.add(message["job"])
+            if message["type"] == "result":
+                ends[message["id"]] = message["data"]["output_data"]
+        assert len(jobs) == 1
+        again = client.run(filename="example.csv", selectedColumns=[7, 0])
+        assert again["job"] in jobs
+        assert again["data"]["output_data"]["cached"] is True
+
+
+def test_a_result_whose_file_is_gone_is_made_anew(server):
+    """The store is looked at before it is promised."""
+    with server.connect() as client:
+        name = client.run(filename="example.csv", selectedColumns=[5])["data"]["output_data"]["filename"]
+        (server.data_dir / "outputs" / name).unlink()
+        assert (
+            client.run(filename="example.csv", selectedColumns=[5])["data"]["output_data"]["cached"] is False
+        )
+        assert (
+            client.run(filename="example.csv", selectedColumns=[5])["data"]["output_data"]["cached"] is True
+        )
+
+
+def test_a_changed_file_is_other_work(server):
+    """The same name with other content is not answered from store."""
+    with server.connect() as client:
+        assert client.upload("changing.csv", b"a\n1\n")["type"] == "uploaded"
+        assert client.run(filename="changing.csv")["data"]["output_data"]["rows"] == 1
+        assert client.upload("changing.csv", b"a\n1\n2\n", overwrite=True)["type"] == "uploaded"
+        output = client.run(filename="changing.csv")["data"]["output_data"]
+        assert (output["rows"], output["cached"]) == (2, False)
+
+
+def test_upload_process_download(server):
+    """A file goes there and its result comes back, byte for byte what was promised."""
+    lines = ["x,y", *(f"{number},{number % 7}" for number in range(300_000))]
+    data = "\n".join(lines).encode() + b"\n"
+    digest = hashlib.sha256(data).hexdigest()
+    with server.connect() as client:
+        uploaded = client.upload("numbers.csv", data, sha256=digest)
+        assert (uploaded["size"], uploaded["sha256"]) == (len(data), digest)
+        assert [column["name"] for column in uploaded["columns"]] == ["x", "y"]
+        started, copy, done = client.download("numbers.csv")
+        assert (started["size"], started["offset"]) == (len(data), 0)
+        assert copy == data
+        assert (done["size"], done["sha256"]) == (len(data), digest)
+        output = client.run(filename="numbers.csv", selectedColumns=["y"], limit=5)["data"]["output_data"]
+        assert client.download(output["final_filename_csv"])[1] == b"y\n0\n1\n2\n3\n4\n"
+        for name, magic in ((output["final_filename_excel"], b"PK\x03\x04"), (output["filename"], b"PAR1")):
+            assert client.download(name)[1].startswith(magic)
+
+
+def test_a_download_from_an_offset(server):
+    """The rest of the bytes, and the digest of all of them; the end is legal, beyond it is not."""
+    data = SAMPLE.read_bytes()
+    with server.connect() as client:
+        started, rest, done = client.download("example.csv", offset=1000)
+        assert (started["size"], started["offset"], rest) == (len(data), 1000, data[1000:])
+        assert done["sha256"] == hashlib.sha256(data).hexdigest()
+        assert client.download("example.csv", offset=len(data))[1] == b""
+        assert client.download("example.csv", offset=len(data) + 1)[0]["reason"] == "offset_mismatch"
+
+
+def test_an_empty_upload(server):
+    """It is a file; that it holds no table is told when one is asked for."""
+    with server.connect() as client:
+        assert client.upload("empty.csv", b"")["columns"] == []
+        assert client.run(filename="empty.csv")["reason"] == "unreadable_file"
+
+
+def test_uploads_that_go_wrong_leave_nothing(server):
+    """A wrong digest, too many bytes, an existing name, a lost connection."""
+    with server.connect() as client:
+        assert client.upload("wrong.csv", b"a\n1\n", sha256="0" * 64)["reason"] == "checksum_mismatch"
+        client.ask({"type": "upload", "id": "u", "filename": "wrong.csv", "size": 3})
+        assert client.ask(b"four")["reason"] == "size_mismatch"
+        assert client.upload("example.csv", b"a\n1\n")["reason"] == "file_exists"
+        too_large = {"type": "upload", "id": "u", "filename": "huge.csv", "size": 2**50}
+        assert client.ask(too_large)["reason"] == "upload_too_large"
+        client.ask({"type": "upload", "id": "u", "filename": "lost.csv", "size": 100})
+        client.send(b"half")
+        assert (
+            client.ask({"type": "upload", "id": "v", "filename": "other.csv", "size": 1})["reason"] == "busy"
+        )
+    with server.connect() as client:
+        for name in ("wrong.csv", "lost.csv"):
+            assert client.run(filename=name)["reason"] == "file_not_found"
+    assert list((server.data_dir / "parts").iterdir()) == []
+
+
+def test_a_batch_is_answered_member_by_member(server):
+    """In order; and now the server may batch as well."""
+    with server.connect() as client:
+        client.send({"type": "batch", "messages": [{"type": "ping", "id": str(n)} for n in range(100)]})
+        answers = []
+        while len(answers) < 100:
+            message = client.receive()
+            answers += message["messages"] if message["type"] == "batch" else [message]
+    assert [answer["id"] for answer in answers] == [str(n) for n in range(100)]
+
+
+def test_a_client_that_does_not_batch_gets_no_batch(server):
+    """Each answer is its own message."""
+    with server.connect() as client:
+        for number in range(50):
+            client.send({"type": "ping", "id": str(number)})
+        assert [client.receive()["id"] for _ in range(50)] == [str(number) for number in range(50)]
+
+
+BAD_REQUESTS = [
+    ("not JSON", 1002, "invalid_json"),
+    ("", 1002, "invalid_json"),
+    ("NaN", 1002, "invalid_json"),
+    ("{} {}", 1002, "invalid_json"),
+    (b"stray", 1002, "unexpected_binary"),
+    ([1, 2], 1002, "invalid_message"),
+    ({}, 1002, "invalid_message"),
+    ({"filename": "example.csv"}, 1002, "invalid_message"),
+    ({"filename": 7, "selectedColumns": [0]}, 1002, "invalid_message"),
+    ({"type": "process", "filename": "example.csv"}, 1002, "invalid_message"),
+    ({"type": 3, "id": "x"}, 1002, "invalid_message"),
+    ({"type": "nonsense", "id": "x"}, 1002, "unknown_type"),
+    ({"type": "hello", "version": 9}, 1002, "invalid_message"),
+    ({"filename": "example.csv", "selectedColumns": []}, 1002, "invalid_columns"),
+    ({"filename": "example.csv", "selectedColumns": [1, 1]}, 1002, "invalid_columns"),
+    ({"filename": "example.csv", "selectedColumns": [0, "species"]}, 1002, "invalid_columns"),
+    ({"filename": "example.csv", "selectedColumns": [True]}, 1002, "invalid_columns"),
+    ({"filename": "example.csv", "selectedColumns": [-1]}, 1002, "invalid_columns"),
+    ({"filename": "example.csv", "selectedColumns": [8]}, 1003, "column_not_found"),
+    ({"filename": "example.csv", "selectedColumns": ["specis"]}, 1003, "column_not_found"),
+    ({"filename": "example.csv", "selectedColumns": ["2"]}, 1003, "column_not_found"),
+    ({"filename": "missing.csv", "selectedColumns": [0]}, 1003, "file_not_found"),
+    ({"filename": "../example.csv", "selectedColumns": [0]}, 1002, "invalid_filename"),
+    ({"filename": "/etc/passwd", "selectedColumns": [0]}, 1002, "invalid_filename"),
+    ({"filename": "a\u0000.csv", "selectedColumns": [0]}, 1002, "invalid_filename"),
+    ({"filename": "C:\\example.csv", "selectedColumns": [0]}, 1002, "invalid_filename"),
+    ({"filename": "CON", "selectedColumns": [0]}, 1002, "invalid_filename"),
+    ({"filename": "link.csv", "selectedColumns": [0]}, 1002, "invalid_filename"),
+    ({"type": "columns", "id": "x", "filename": "missing.csv"}, 1003, "file_not_found"),
+    ({"type": "columns", "id": "x", "filename": "picture.csv"}, 1003, "unsupported_format"),
+    ({"type": "download", "id": "x", "filename": "missing.csv"}, 1003, "file_not_found"),
+    ({"type": "cancel", "id": "x", "job": "nobody"}, 1003, "job_not_found"),
+    ({"type": "cancel", "id": "x", "request": "nobody"}, 1003, "job_not_found"),
+    ({"type": "cancel", "id": "x"}, 1002, "invalid_message"),
+    ({"type": "batch", "id": "x", "messages": [{}] * 1001}, 1002, "invalid_message"),
+    ({"filename": "picture.csv", "selectedColumns": [0]}, 1003, "unsupported_format"),
+    ({"filename": "blank.csv", "selectedColumns": [0]}, 1003, "unreadable_file"),
+    ({"filename": "cut.parquet", "selectedColumns": [0]}, 1003, "unreadable_file"),
+    ({"filename": "cut.xlsx", "selectedColumns": [0]}, 1003, "unreadable_file"),
+]
+
+
+@pytest.fixture(scope="module")
+def bad_files(server):
+    """Files that are not what they seem."""
+    uploads = server.data_dir / "uploads"
+    (uploads / "picture.csv").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    (uploads / "blank.csv").write_bytes(b" \n\n")
+    (uploads / "cut.parquet").write_bytes(b"PAR1" + b"x" * 50)
+    (uploads / "cut.xlsx").write_bytes(b"PK\x03\x04" + b"x" * 50)
+    (uploads / "link.csv").symlink_to(SAMPLE)
+
+
+@pytest.mark.usefixtures("bad_files")
+@pytest.mark.parametrize(("message", "code", "reason"), BAD_REQUESTS)
+def test_a_bad_request_gets_its_error_and_the_connection_goes_on(server, message, code, reason):
+    """Code, reason and words that help; then the next request is answered."""
+    with server.connect() as client:
+        client.send(json.dumps(message) if isinstance(message, dict | list) else message)
+        error = client.receive()
+        if error["type"] == "accepted":
+            error = client.receive()
+        assert (error["type"], error["code"], error["reason"]) == ("error", code, reason)
+        assert len(error["message"]) > 20
+        assert str(server.data_dir) not in json.dumps(error)
+        assert "Traceback" not in error["message"]
+        if isinstance(message, dict) and "id" in message:
+            assert error["id"] == message["id"]
+        assert client.ask({"type": "ping", "id": "next"})["id"] == "next"
+        assert client.ask(CLASSIC)["type"] == "result"
+
+
+def test_the_second_of_two_equal_ids_is_refused(server):
+    """The first goes on."""
+    with server.connect() as client:
+        client.send({"type": "process", "id": "same", "filename": "example.csv", "selectedColumns": [4]})
+        client.send({"type": "ping", "id": "same"})
+        messages = client.until("result")
+    told = [message.get("reason", message["type"]) for message in messages if message["type"] != "progress"]
+    assert sorted(told) == ["accepted", "duplicate_id", "result"]
+
+
+def test_flights(server, flights):
+    """336,776 rows: counts, columns and figures equal an independent computation."""
+    server.put("flights.csv", flights)
+    with flights.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    delays = [float(row["dep_delay"]) for row in rows if row["dep_delay"] != "NA"]
+    with server.connect() as client:
+        result = client.run(
+            filename="flights.csv", selectedColumns=["carrier", "dep_delay", 15], preview=3, profile=True
+        )
+        output = result["data"]["output_data"]
+        assert output["rows"] == len(rows) == 336_776
+        assert output["columns"] == ["carrier", "dep_delay", "distance"]
+        assert output["preview"] == [
+            [row["carrier"], float(row["dep_delay"]), int(row["distance"])] for row in rows[:3]
+        ]
+        carrier, delay, _ = output["profile"]
+        assert carrier["distinct"] == len({row["carrier"] for row in rows})
+        assert delay["nulls"] == len(rows) - len(delays)
+        assert (delay["min"], delay["max"]) == (min(delays), max(delays))
+        assert delay["mean"] == pytest.approx(statistics.fmean(delays))
+        assert delay["std"] == pytest.approx(statistics.stdev(delays))
+        assert sum(delay["histogram"]["counts"]) == len(delays)
+        copy = client.download(output["final_filename_csv"])[1].decode().splitlines()
+        assert len(copy) == len(rows) + 1
+        late = client.run(
+            filename="flights.csv",
+            where=[["dep_delay", ">", 60], ["carrier", "in", ["UA", "AA"]]],
+            group_by=["carrier"],
+            aggregate=[["dep_delay", "mean", "mean_delay"], ["dep_delay", "count", "n"]],
+            sort=[["carrier", "asc"]],
+            preview=10,
+        )["data"]["output_data"]
+    for carrier, mean, count in late["preview"]:
+        expected = [
+            float(row["dep_delay"])
+            for row in rows
+            if row["carrier"] == carrier and row["dep_delay"] != "NA" and float(row["dep_delay"]) > 60
+        ]
+        assert count == len(expected)
+        assert mean == pytest.approx(statistics.fmean(expected))
+
+
+def test_cancel_by_job(server, slow_csv):
+    """`cancelled` answers the cancel, and the job ends in an error of that reason."""
+    server.put("slow.csv", slow_csv)
+    with server.connect() as client:
+        job = client.ask({"type": "process", "id": "job", "filename": "slow.csv", "sort": [["text", "asc"]]})[
+            "job"
+        ]
+        client.send({"type": "cancel", "id": "stop", "job": job})
+        messages = {
+            message["type"]: message for message in [*client.until("cancelled"), *client.until("error")]
+        }
+    assert messages["cancelled"] == {"type": "cancelled", "id": "stop", "job": job}
+    assert (messages["error"]["reason"], messages["error"]["id"]) == ("cancelled", "job")
+
+
+def test_cancel_by_request(server, slow_csv):
+    """Only this request ends; whoever else waits for the same job gets its result."""
+    server.put("shared.csv", slow_csv)
+    request = {"type": "process", "filename": "shared.csv", "sort": [["half", "desc"]]}
+    with server.connect() as client, server.connect() as other:
+        client.ask({**request, "id": "mine"})
+        other.send({**request, "id": "theirs"})
+        client.send({"type": "cancel", "id": "stop", "request": "mine"})
+        client.until("cancelled")
+        assert client.until("error")[-1]["reason"] == "cancelled"
+        assert other.until("result", "error")[-1]["type"] == "result"
+
+
+def test_a_job_over_its_time_is_given_up(server, slow_csv):
+    """`timeout` in the request is kept to."""
+    server.put("late.csv", slow_csv)
+    with server.connect() as client:
+        error = client.run(filename="late.csv", sort=[["text", "asc"]], timeout=0.2)
+        assert error["reason"] == "job_timeout"
+        assert "0.2 s" in error["message"]
+
+
+def test_a_killed_worker_costs_one_attempt(server, slow_csv):
+    """The job is tried again, and the client sees its result alone."""
+    server.put("killed.csv", slow_csv)
+    with server.connect() as client:
+        client.send(
+            {"type": "process", "id": "job", "filename": "killed.csv", "sort": [["n", "desc"]], "preview": 1}
+        )
+        client.until("progress")
+        for worker in server.workers():
+            worker.kill()
+        result = client.until("result", "error")[-1]
+        assert result["type"] == "result"
+        assert result["data"]["output_data"]["preview"][0][0] == 3_999_999
+        assert client.ask(CLASSIC)["type"] == "result"
+
+
+def test_work_that_nobody_wants_is_stopped(server, slow_csv):
+    """A classic request and one with `on_disconnect: cancel` end with their socket, others go on."""
+    server.put("left.csv", slow_csv)
+    sort = {"filename": "left.csv", "sort": [["text", "asc"]]}
+    with server.connect() as client:
+        job = client.ask({"type": "process", "id": "a", "on_disconnect": "cancel", "preview": 3, **sort})[
+            "job"
+        ]
+    with server.connect() as client:
+        # It is known to have ended: there is nothing left to cancel twice, and no output of it.
+        assert client.ask({"type": "cancel", "id": "x", "job": job})["type"] in ("cancelled", "error")
+        kept = client.ask({"type": "process", "id": "b", "preview": 4, **sort})["job"]
+    with server.connect() as client:
+        client.send({"type": "process", "id": "again", "preview": 4, **sort})
+        accepted, *_, result = client.until("result", "error")
+        assert accepted["job"] == kept
+        assert result["type"] == "result"
+
+
+def test_limits_come_from_the_settings(tmp_path):
+    """A small queue is soon busy; the message limit is that of `welcome`."""
+    with (
+        serving(
+            tmp_path / "data", "--set", "processing.workers=1", "--set", "limits.message_bytes=1000"
+        ) as server,
+        server.connect() as client,
+    ):
+        assert client.ask({"type": "hello", "version": 1})["limits"]["message_bytes"] == 1000
+        client.send("x" * 1001)
+        assert client.receive()["reason"] == "message_too_large"
+        with pytest.raises(ConnectionClosed) as closed:
+            client.receive()
+        assert closed.value.rcvd.code == 1009

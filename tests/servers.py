@@ -1,0 +1,188 @@
+"""Real servers as processes of their own, and foreign clients to talk to them."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from websockets.sync.client import connect
+
+SAMPLE = Path(__file__).parent.parent / "creemson" / "samples" / "penguins.csv"
+START_TIMEOUT = 30
+PATIENCE = 30
+"""Seconds to wait for what should come at once, on a machine that is busy."""
+
+
+class ServerProcess:
+    """``python -m creemson serve``, and what a test wants to know of it."""
+
+    def __init__(self, process, port, data_dir, log):
+        self.process = process
+        self.port = port
+        self.data_dir = data_dir
+        self.log = log
+        self.url = f"ws://127.0.0.1:{port}/ws"
+
+    @contextmanager
+    def connect(self, **options):
+        with connect(self.url, open_timeout=PATIENCE, max_size=2**26, **options) as socket:
+            yield Client(socket)
+
+    def raw(self):
+        """A TCP connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def upgraded(self, *, glued=b""):
+        """A TCP connection after the WebSocket handshake, and the answer to the handshake."""
+        connection = self.raw()
+        connection.sendall(upgrade_request() + glued)
+        return connection
+
+    def put(self, name, source=SAMPLE):
+        target = self.data_dir / "uploads" / name
+        target.write_bytes(Path(source).read_bytes())
+        return target
+
+    def workers(self):
+        return psutil.Process(self.process.pid).children()
+
+    def stop(self, sign=signal.SIGTERM):
+        self.process.send_signal(sign)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serving(data_dir, *arguments):
+    """A server on a free port; it must still be alive at the end, and stop cleanly."""
+    log = data_dir.with_suffix(".log")
+    command = [
+        sys.executable,
+        "-m",
+        "creemson",
+        "serve",
+        "--port",
+        "0",
+        "--data-dir",
+        str(data_dir),
+        *arguments,
+    ]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("CREEMSON_")}
+    with log.open("wb") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    too_late = threading.Timer(START_TIMEOUT, process.kill)
+    too_late.start()
+    try:
+        line = process.stdout.readline()
+        too_late.cancel()
+        assert line, log.read_text()
+        server = ServerProcess(process, int(line.split(":")[2].split("/")[0]), data_dir, log)
+        yield server
+        if process.poll() is None:
+            assert server.stop() == 0, log.read_text()
+    finally:
+        too_late.cancel()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+
+class Client:
+    """A thin wrapper of the independent ``websockets`` client: JSON in, JSON out."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    def send(self, message):
+        self.socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    def receive(self, timeout=PATIENCE):
+        message = self.socket.recv(timeout=timeout)
+        return json.loads(message) if isinstance(message, str) else message
+
+    def ask(self, message):
+        self.send(message)
+        return self.receive()
+
+    def until(self, *types):
+        """All messages up to the first of one of these types."""
+        messages = [self.receive()]
+        while messages[-1]["type"] not in types:
+            messages.append(self.receive())
+        return messages
+
+    def run(self, **fields):
+        """Have a job run; its last message."""
+        self.send({"type": "process", "id": "job", **fields})
+        return self.until("result", "error")[-1]
+
+    def upload(self, name, data, *, chunk=2**20, **fields):
+        ready = self.ask({"type": "upload", "id": "upload", "filename": name, "size": len(data), **fields})
+        if ready["type"] == "error":
+            return ready
+        assert ready == {"type": "upload_ready", "id": "upload", "offset": 0}
+        for start in range(0, len(data), chunk):
+            self.send(data[start : start + chunk])
+        return self.until("uploaded", "error")[-1]
+
+    def download(self, name, **fields):
+        """The bytes of a file, and the messages before and after them."""
+        first = self.ask({"type": "download", "id": "download", "filename": name, **fields})
+        data = b""
+        if first["type"] == "error":
+            return first, data, None
+        while isinstance(message := self.receive(), bytes):
+            data += message
+        return first, data, message
+
+
+def upgrade_request(path="/ws", *headers):
+    lines = [
+        f"GET {path} HTTP/1.1", "Host: test", "Upgrade: websocket", "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {base64.b64encode(b'0' * 16).decode()}", "Sec-WebSocket-Version: 13", *headers,
+    ]  # fmt: skip
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def frame(payload, opcode=1, *, final=True, size=None):
+    """A masked client frame; ``size`` announces another length than the payload has."""
+    size = len(payload) if size is None else size
+    mask = b"\x01\x02\x03\x04"
+    head = bytes([(0x80 if final else 0) | opcode])
+    if size < 126:
+        head += bytes([0x80 | size])
+    elif size < 2**16:
+        head += bytes([0x80 | 126]) + size.to_bytes(2, "big")
+    else:
+        head += bytes([0x80 | 127]) + size.to_bytes(8, "big")
+    return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+
+
+def read_all(connection, seconds=PATIENCE):
+    """Everything up to the end of the stream."""
+    connection.settimeout(seconds)
+    received = b""
+    while True:
+        try:
+            data = connection.recv(65536)
+        except ConnectionResetError:
+            return received
+        if not data:
+            return received
+        received += data
+
+
+def wait_until(condition, seconds=PATIENCE):
+    """Look again and again until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.01)

@@ -15,10 +15,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, connect_websocket_url
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from creemson.errors import ConnectionLost, ProcessingError, error_for
 from creemson.wire import codec, messages
@@ -30,9 +31,11 @@ RECEIVE_BYTES = 256 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Of what a server may send: the profile of thousands of columns is large."""
 HANDSHAKE_TIMEOUT = 10.0
+DEFAULT_PORTS = {"ws": 80, "wss": 443}
 CLOSE_TIMEOUT = 2.0
 
 Answer = TypeVar("Answer")
+Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 Answers: TypeAlias = trio.MemoryReceiveChannel[ServerMessage]
 
 
@@ -51,10 +54,10 @@ async def connect(url: str, *, token: str | None = None) -> AsyncIterator["Clien
         ConnectionLost: there is no server at ``url``, or it went away.
     """
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        # An exception that left the nursery here would leave it wrapped in a group.
+    async with await _reach(url) as stream, trio.open_nursery() as nursery:
+        # An exception that left the nursery would leave it wrapped in a group.
         try:
-            client = Client(await _open(nursery, url))
+            client = Client(await _shake_hands(nursery, stream, url))
             nursery.start_soon(client._route)
             try:
                 await client.hello(token)
@@ -68,21 +71,39 @@ async def connect(url: str, *, token: str | None = None) -> AsyncIterator["Clien
         raise failure
 
 
-async def _open(nursery: trio.Nursery, url: str) -> WebSocketConnection:
+async def _reach(url: str) -> Stream:
+    """A byte stream to the server. It is ours to close: a WebSocket that its peer has closed leaves it open."""
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS or parts.hostname is None:
+        raise _nobody(url, ValueError("an address looks like ws://HOST:PORT/ws"))
+    try:
+        open_stream = trio.open_ssl_over_tcp_stream if parts.scheme == "wss" else trio.open_tcp_stream
+        with trio.fail_after(HANDSHAKE_TIMEOUT):
+            return await open_stream(parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme])
+    except (OSError, trio.TooSlowError, ValueError) as error:
+        raise _nobody(url, error) from error
+
+
+async def _shake_hands(nursery: trio.Nursery, stream: Stream, url: str) -> WebSocketConnection:
+    parts = urlsplit(url)
     try:
         with trio.fail_after(HANDSHAKE_TIMEOUT):
-            return await connect_websocket_url(
+            return await wrap_client_stream(
                 nursery,
-                url,
+                stream,
+                parts.netloc,
+                parts.path or "/",
                 subprotocols=[messages.SUBPROTOCOL],
                 max_message_size=MAX_MESSAGE_BYTES,
                 receive_buffer_size=RECEIVE_BYTES,
             )
-    except (OSError, HandshakeError, trio.TooSlowError, ValueError) as error:
-        why = str(error) or type(error).__name__
-        raise ConnectionLost(
-            "connection_lost", f"There is no Creemson server at {url} ({why}). Is it running?"
-        ) from error
+    except (HandshakeError, ConnectionClosed, trio.TooSlowError) as error:
+        raise _nobody(url, error) from error
+
+
+def _nobody(url: str, error: Exception) -> ConnectionLost:
+    why = str(error) or type(error).__name__
+    return ConnectionLost("connection_lost", f"There is no Creemson server at {url} ({why}). Is it running?")
 
 
 class Client:

@@ -88,9 +88,6 @@ class Listener:
             await self.serve_stream(stream, peer)
         except Exception:
             self._log.exception("connection failed unexpectedly", peer=peer)
-        finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                await stream.aclose()
 
     async def serve_stream(self, stream: trio.abc.Stream, peer: str) -> None:
         """Serve one connection over any byte stream.
@@ -101,7 +98,7 @@ class Listener:
         """
         limits = self._settings.limits
         socket = ServerSocket(stream, message_bytes=limits.message_bytes, chunk_bytes=limits.chunk_bytes)
-        async with trio.open_nursery() as nursery:
+        async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(socket.run)
             with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
                 accepted = await self._shake_hands(socket)

@@ -1,0 +1,183 @@
+"""The command line, as its users see it: output, files and exit status."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from creemson import __version__, cli
+from tests.servers import SAMPLE, serving
+
+FAST = ["--set", "processing.workers=1"]
+
+
+def run(*arguments, **options):
+    return CliRunner().invoke(
+        cli.main, [str(argument) for argument in arguments], catch_exceptions=False, **options
+    )
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """No settings of whoever runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("CREEMSON_TOKEN", "CREEMSON_LIMITS__QUEUE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_process_shows_a_table(tmp_path):
+    """The first rows, how many there are, and no bar or colour in a pipe."""
+    done = run("process", SAMPLE, "--columns", "species,2", *FAST)
+    assert done.exit_code == 0
+    assert "bill_length_mm" in done.stdout
+    assert "Adelie" in done.stdout
+    assert "344 rows × 2 columns" in done.stdout
+    assert "\x1b" not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_process_writes_a_file(tmp_path):
+    """--output, with filter, sort and limit."""
+    target = tmp_path / "out.csv"
+    done = run(
+        "process", SAMPLE, "--columns", "body_mass_g,island", "--where", "body_mass_g > 4000", "--where",
+        "island in Dream,Biscoe", "--sort", "body_mass_g:desc", "--limit", 5, "--output", target, *FAST,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with target.open() as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["body_mass_g", "island"]
+    assert [int(row[0]) for row in rows[1:]] == [6300, 6050, 6000, 6000, 5950]
+    assert "out.csv" in done.stdout
+
+
+def test_process_groups(tmp_path):
+    """--group-by and --aggregate; --json prints one line for machines."""
+    done = run(
+        "process", SAMPLE, "--group-by", "species", "--aggregate", "body_mass_g:mean:mass", "--aggregate", "sex:count",
+        "--sort", "species", "--json", "--profile", *FAST,
+    )  # fmt: skip
+    (line,) = done.stdout.splitlines()
+    output = json.loads(line)["output_data"]
+    assert output["columns"] == ["species", "mass", "sex_count"]
+    assert [row[0] for row in output["preview"]] == ["Adelie", "Chinstrap", "Gentoo"]
+    assert len(output["profile"]) == 3
+
+
+def test_process_shows_a_profile():
+    """A line per column."""
+    done = run("process", SAMPLE, "--columns", "2,species", "--profile", *FAST)
+    assert "distinct" in done.stdout
+    assert "59.6" in done.stdout
+
+
+def test_process_of_many_columns_and_odd_cells(tmp_path):
+    """What does not fit is said; control characters and markup do not reach the terminal."""
+    names = [f"c{number}" for number in range(20)]
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(names) + "\n" + ",".join(["[red]\x1b[31m"] + ["1"] * 19) + "\n")
+    done = run("process", path, *FAST)
+    assert "9 more" in done.stdout
+    assert "[red]�[31m" in done.stdout
+
+
+def test_process_on_a_server(server, tmp_path):
+    """--url uses a running server."""
+    done = run("process", SAMPLE, "--url", server.url, "--columns", 0, "--output", tmp_path / "out.ndjson")
+    assert done.exit_code == 0, done.output
+    lines = (tmp_path / "out.ndjson").read_text().splitlines()
+    assert json.loads(lines[0]) == {"species": "Adelie"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["process", "nowhere.csv"], 2, "nowhere.csv"),
+        (["process", SAMPLE, "--columns", "specis"], 1, "Did you mean 'species'?"),
+        (["process", SAMPLE, "--columns", "1,1"], 2, "once"),
+        (["process", SAMPLE, "--columns", "[1,"], 2, "--columns"),
+        (["process", SAMPLE, "--where", "nothing"], 2, "COLUMN OPERATOR VALUE"),
+        (["process", SAMPLE, "--aggregate", "x"], 2, "COLUMN:FUNCTION"),
+        (["process", SAMPLE, "--aggregate", "year:avg"], 2, "median"),
+        (["process", SAMPLE, "--sort", "year:up"], 2, "direction"),
+        (["process", SAMPLE, "--output", "out.doc"], 2, ".xlsx"),
+        (["process", SAMPLE, "--output", "no/such/folder/out.csv"], 1, "No such file"),
+        (["process", SAMPLE, "--url", "ws://127.0.0.1:9/ws"], 1, "Is it running?"),
+        (["columns", "a.csv", "--url", "ws://127.0.0.1:9/ws"], 1, "Is it running?"),
+        (["config", "--set", "limits.quue=3"], 2, "limits.queue"),
+        (["serve", "--port", "70000"], 2, "65535"),
+        (["serve", "--host", "0.0.0.0"], 2, "server.insecure"),
+        (["serve", "--set", "auth.mode=token"], 2, "not available"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)  # fmt: skip
+def test_faults_are_told_in_words(arguments, status, words):
+    """Exit status 1 for work that failed, 2 for bad usage; never a traceback."""
+    fast = FAST if arguments[0] == "process" else []
+    done = run(*arguments, *fast)
+    assert done.exit_code == status, done.output
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_columns(server):
+    """A table, or a line for each with --json."""
+    done = run("columns", "example.csv", "--url", server.url)
+    assert "flipper_length_mm" in done.stdout
+    lines = run("columns", "example.csv", "--url", server.url, "--json").stdout.splitlines()
+    assert json.loads(lines[2]) == {"index": 2, "name": "bill_length_mm", "dtype": "Float64"}
+
+
+def test_config_says_where_a_setting_comes_from(tmp_path, monkeypatch):
+    """File, environment and flags, the later over the former."""
+    (tmp_path / "creemson.toml").write_text("[limits]\nqueue = 5\n[timeouts]\njob = 7\n")
+    monkeypatch.setenv("CREEMSON_LIMITS__QUEUE", "6")
+    lines = [
+        json.loads(line) for line in run("config", "--json", "--set", "retries.job=0").stdout.splitlines()
+    ]
+    found = {line["key"]: (line["value"], line["origin"]) for line in lines}
+    assert found["limits.queue"] == ("6", "CREEMSON_LIMITS__QUEUE")
+    assert found["timeouts.job"] == ("7 s", "creemson.toml")
+    assert found["retries.job"] == ("0", "--set")
+    assert found["server.port"] == ("8000", "default")
+    assert "limits.queue" in run("config").stdout
+
+
+def test_the_module_is_the_same_program():
+    """`python -m creemson`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "creemson", "--version"], capture_output=True, text=True, check=True
+    )
+    assert __version__ in done.stdout
+
+
+def test_serve_prints_one_line_and_opens_the_page(tmp_path):
+    """With the page's address, once connections are accepted."""
+    with (
+        serving(tmp_path / "data", "--open", "--set", "processing.workers=1") as server,
+        server.connect() as client,
+    ):
+        assert client.ask({"type": "ping"})["type"] == "pong"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a == 1", ["a", "==", 1]),
+        ("a==x y", ["a", "==", "x y"]),
+        ("0 <= 2.5", [0, "<=", 2.5]),
+        ("a b != null", ["a b", "!=", None]),
+        ("a contains is_null", ["a", "contains", "is_null"]),
+        ("a not_null", ["a", "not_null"]),
+        ('a in ["x", 1]', ["a", "in", ["x", 1]]),
+        ("a not_in x, 2", ["a", "not_in", ["x", 2]]),
+        ('a starts_with "1"', ["a", "starts_with", "1"]),
+    ],
+)
+def test_conditions_are_read(text, parts):
+    """Operators as words or signs; values as JSON where they are, else as text."""
+    assert cli._parse_condition(text) == parts

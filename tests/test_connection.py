@@ -1,0 +1,393 @@
+"""Connections over memory streams and a mock clock: time passes only when nothing else can happen."""
+
+import contextlib
+import json
+
+import pytest
+import structlog
+import trio
+from trio.testing import memory_stream_pair
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState as WebSocketState
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
+
+from creemson.errors import CloseCode, ProcessingError
+from creemson.processing import mailbox
+from creemson.processing.jobs import Accepted, Ended, Progressed
+from creemson.server.connection import Connection, Outbox
+from creemson.server.listener import Listener
+from creemson.server.protocol import ConnectionState, Protocol
+from creemson.settings import Limits, Settings, Timeouts
+from creemson.storage.files import Files
+from tests.test_protocol import COLUMNS, DATA, FIGURES
+
+
+class MemoryPeer:
+    """The client's end of a connection: wsproto over a memory stream."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.wsproto = WSConnection(ConnectionType.CLIENT)
+        self.events = []
+        self.answers_pings = True
+
+    async def shake_hands(self, path="/ws"):
+        await self.send(Request(host="test", target=path))
+        assert isinstance(await self.next(), AcceptConnection)
+
+    async def send(self, event):
+        await self.stream.send_all(self.wsproto.send(event))
+
+    async def say(self, value):
+        await self.send(TextMessage(json.dumps(value)))
+
+    async def next(self):
+        """The next event; None at the end of the stream."""
+        while not self.events:
+            data = await self.stream.receive_some()
+            if not data:
+                return None
+            self.wsproto.receive_data(data)
+            for event in self.wsproto.events():
+                if isinstance(event, Ping) and self.answers_pings:
+                    await self.send(event.response())
+                elif self.wsproto.state is WebSocketState.REMOTE_CLOSING:
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        await self.send(event.response())
+                self.events.append(event)
+        return self.events.pop(0)
+
+    async def hear(self):
+        """The next message, without pings and pongs."""
+        while isinstance(event := await self.next(), (Ping, Pong)):
+            pass
+        return json.loads(event.data) if isinstance(event, TextMessage) else event
+
+
+class FakeProcessor:
+    """Keeps the commands; a test replies as it likes."""
+
+    def __init__(self):
+        self.send, self.inbox = trio.open_memory_channel(100)
+        self.port = None
+
+    async def next(self):
+        command = await self.inbox.receive()
+        if isinstance(command, mailbox.Connect):
+            self.port = command.port
+            return await self.next()
+        return command
+
+    def reply(self, command, reply):
+        self.port.deliver(command.request, reply)
+
+
+class World:
+    """A listener without a socket, its processor, and the connections that it made."""
+
+    def __init__(self, folder, nursery, **changes):
+        self.settings = Settings(**changes)
+        self.files = Files(folder)
+        self.files.prepare()
+        self.processor = FakeProcessor()
+        self.connections = []
+        self.nursery = nursery
+        self.logs = structlog.testing.CapturingLogger()
+        self.listener = Listener(settings=self.settings, connect=self.connect, logger=self.logs)
+
+    def connect(self, socket, peer):
+        state = ConnectionState(id=f"c{len(self.connections)}", caller="ann", peer=peer)
+        protocol = Protocol(
+            state,
+            limits=self.settings.limits,
+            timeouts=self.settings.timeouts,
+            server="test",
+            wall_clock=lambda: 1.0,
+        )
+        connection = Connection(
+            socket,
+            protocol=protocol,
+            processor=self.processor.send,
+            files=self.files,
+            settings=self.settings,
+            logger=self.logs,
+        )
+        self.connections.append(connection)
+        return connection
+
+    async def peer(self, *, shaken=True):
+        ours, theirs = memory_stream_pair()
+        self.nursery.start_soon(self.listener.serve_stream, theirs, "memory")
+        peer = MemoryPeer(ours)
+        if shaken:
+            await peer.shake_hands()
+        return peer
+
+    def logged(self):
+        return [call.args[0] for call in self.logs.calls]
+
+
+@pytest.fixture
+async def world(tmp_path, nursery):
+    return World(tmp_path, nursery)
+
+
+async def test_a_ping_is_answered(world, autojump_clock):
+    """The whole road in memory."""
+    peer = await world.peer()
+    await peer.say({"type": "ping", "id": "a"})
+    assert await peer.hear() == {"type": "pong", "id": "a", "time": 1.0}
+
+
+async def test_a_job_is_submitted_and_its_end_is_told(world, autojump_clock):
+    """The command has what the processor needs; progress that was not sent yet is overwritten."""
+    peer = await world.peer()
+    await peer.say({"type": "process", "id": "p", "filename": "a.csv", "timeout": 7})
+    command = await world.processor.next()
+    assert (command.connection, command.caller, command.timeout, command.keep) == ("c0", "ann", 7.0, True)
+    assert world.connections[0].state.processing == 1
+    world.processor.reply(command, Accepted("j", 0))
+    for seq in range(1, 6):
+        world.processor.reply(command, Progressed("j", seq, FIGURES))
+    world.processor.reply(command, Ended("j", 6, DATA, cached=True))
+    assert (await peer.hear())["type"] == "accepted"
+    assert (await peer.hear())["seq"] == 5
+    result = await peer.hear()
+    assert (result["seq"], result["data"]["output_data"]["cached"]) == (6, True)
+    assert world.connections[0].state.processing == 0
+
+
+async def test_errors_columns_and_cancels_are_told(world, autojump_clock):
+    """Each reply of the processor becomes its message."""
+    peer = await world.peer()
+    await peer.say({"type": "process", "id": "p", "filename": "a.csv"})
+    job = await world.processor.next()
+    await peer.say({"type": "cancel", "id": "c", "request": "p"})
+    cancel = await world.processor.next()
+    assert cancel == mailbox.CancelRequest("c0", cancel.request, job.request)
+    world.processor.reply(cancel, mailbox.Cancelled("j"))
+    world.processor.reply(job, Ended("j", 1, error=ProcessingError("cancelled", "It was.")))
+    assert (await peer.hear()) == {"type": "cancelled", "id": "c", "job": "j"}
+    assert (await peer.hear())["reason"] == "cancelled"
+    await peer.say({"type": "cancel", "id": "c", "job": "j"})
+    assert isinstance(await world.processor.next(), mailbox.CancelJob)
+    await peer.say({"type": "columns", "id": "d", "filename": "a.csv"})
+    world.processor.reply(await world.processor.next(), mailbox.ColumnsRead(COLUMNS))
+    assert (await peer.hear())["columns"] == [{"index": 0, "name": "a", "dtype": "Int64"}]
+
+
+async def test_a_lost_connection_is_told_to_the_processor(world, autojump_clock):
+    """So that the jobs which nobody wants are stopped."""
+    peer = await world.peer()
+    await peer.stream.aclose()
+    assert await world.processor.next() == mailbox.Disconnect("c0")
+
+
+async def test_a_polite_close_is_answered(world, autojump_clock):
+    """With the same code; then nothing of the connection is left."""
+    peer = await world.peer()
+    await peer.send(CloseConnection(1000, "bye"))
+    event = await peer.next()
+    assert (event.code, event.reason) == (1000, "bye")
+    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert world.listener.connections == 0
+
+
+async def test_heartbeat_of_a_peer_that_lives(world, autojump_clock):
+    """A peer that answers pings is kept for as long as it likes."""
+    peer = await world.peer()
+    pings = [await peer.next() for _ in range(10)]
+    assert all(isinstance(event, Ping) for event in pings)
+    assert trio.current_time() == pytest.approx(10 * 20.0, abs=21)
+
+
+async def test_heartbeat_of_a_peer_that_is_silent(world, autojump_clock):
+    """No sign of life for interval and timeout: close code 4408."""
+    began = trio.current_time()
+    peer = await world.peer()
+    peer.answers_pings = False
+    assert isinstance(await peer.next(), Ping)
+    assert trio.current_time() - began == pytest.approx(20.0)
+    event = await peer.next()
+    assert event.code == CloseCode.TIMED_OUT
+    assert trio.current_time() - began == pytest.approx(40.0)
+    assert "no sign of life" in world.logged()
+
+
+async def test_any_frame_is_a_sign_of_life(world, autojump_clock):
+    """Who talks is not asked."""
+    peer = await world.peer()
+    peer.answers_pings = False
+    for _ in range(20):
+        await trio.sleep(15)
+        await peer.say({"type": "ping"})
+        assert (await peer.hear())["type"] == "pong"
+    await trio.sleep(10)
+    await peer.send(Pong())
+    await trio.sleep(15)
+    await peer.send(Ping())
+    assert isinstance(await peer.next(), Pong)
+    assert peer.events == []
+
+
+async def test_the_heartbeat_is_a_setting(tmp_path, nursery, autojump_clock):
+    """`timeouts.heartbeat_interval` and `timeouts.heartbeat_timeout`."""
+    world = World(tmp_path, nursery, timeouts=Timeouts(heartbeat_interval=3.0, heartbeat_timeout=2.0))
+    peer = await world.peer()
+    peer.answers_pings = False
+    await peer.next()
+    await peer.next()
+    assert trio.current_time() == pytest.approx(5.0)
+
+
+async def test_a_handshake_that_never_comes(world, autojump_clock):
+    """After `timeouts.handshake` the socket is closed."""
+    peer = await world.peer(shaken=False)
+    assert await peer.stream.receive_some() == b""
+    assert trio.current_time() == pytest.approx(10.0)
+    assert "the handshake took too long" in world.logged()
+
+
+async def test_a_peer_that_does_not_read(tmp_path, nursery, autojump_clock):
+    """A send that takes longer than `timeouts.send` ends the connection."""
+    world = World(tmp_path, nursery, timeouts=Timeouts(send=3.0))
+    transport = StuckTransport()
+    connection = world.connect(transport, "stuck")
+    began = trio.current_time()
+    await connection.run()
+    assert trio.current_time() - began == pytest.approx(3.0)
+    assert "the peer does not read what it is sent" in world.logged()
+
+
+async def test_an_outbox_that_overflows(tmp_path, nursery, autojump_clock):
+    """More than `limits.outbox_bytes` unsent: at once."""
+    world = World(tmp_path, nursery, limits=Limits(outbox_bytes=5000))
+    connection = world.connect(StuckTransport(messages=100), "stuck")
+    began = trio.current_time()
+    await connection.run()
+    assert trio.current_time() == began
+    assert "the peer does not read what it is sent" in world.logged()
+
+
+class StuckTransport:
+    """A peer that asks and never reads."""
+
+    def __init__(self, messages=1):
+        self.messages = messages
+        self.last_activity = trio.current_time()
+
+    async def receive(self):
+        await trio.lowlevel.checkpoint()
+        if not self.messages:
+            await trio.sleep_forever()
+        self.messages -= 1
+        return '{"type": "hello", "version": 1}'
+
+    async def send(self, message):
+        await trio.sleep_forever()
+
+    async def close(self, code, reason=""):
+        raise AssertionError
+
+    async def probe(self):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_an_unexpected_fault_is_contained(world, autojump_clock):
+    """A fault in one connection ends it with 1011, and the next one is served."""
+    peer = await world.peer()
+
+    def broken(now, text):
+        raise ZeroDivisionError
+
+    world.connections[0]._protocol.text = broken
+    await peer.say({"type": "ping"})
+    assert (await peer.next()).code == CloseCode.INTERNAL
+    assert "connection failed unexpectedly" in world.logged()
+    other = await world.peer()
+    await other.say({"type": "ping"})
+    assert (await other.hear())["type"] == "pong"
+
+
+async def test_an_upload_in_memory(world):
+    """Written, finished, and answered with the columns that the processor finds."""
+    peer = await world.peer()
+    await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 6})
+    assert (await peer.hear())["type"] == "upload_ready"
+    await peer.send(BytesMessage(b"a\n1\n2\n"))
+    command = await world.processor.next()
+    assert command == mailbox.ReadColumns("c0", command.request, "ann", "a.csv")
+    assert world.files.find("a.csv").read_bytes() == b"a\n1\n2\n"
+    world.processor.reply(command, mailbox.ColumnsRead(COLUMNS))
+    assert (await peer.hear())["type"] == "uploaded"
+
+
+async def test_a_disk_that_fails_is_told(world, monkeypatch):
+    """In an upload and in a download; the connection goes on."""
+    peer = await world.peer()
+    monkeypatch.setattr(
+        Files, "begin", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
+    await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 6})
+    error = await peer.hear()
+    assert (error["reason"], error["id"]) == ("internal", "u")
+    await peer.say({"type": "download", "id": "d", "filename": "a.csv"})
+    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.root / "nothing"))
+    error = await peer.hear()
+    assert (error["reason"], error["id"]) == ("internal", "d")
+
+
+async def test_a_processor_that_is_gone_does_not_keep_a_connection(world, autojump_clock):
+    """At shutdown the processor may end first."""
+    peer = await world.peer()
+    world.processor.inbox.close()
+    await peer.stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert world.listener.connections == 0
+
+
+async def test_draining_and_closing(world, autojump_clock):
+    """New work is refused; then everybody is told 1001."""
+    peers = [await world.peer() for _ in range(3)]
+    world.listener.stop()
+    await peers[0].say({"type": "upload", "id": "u", "filename": "a.csv", "size": 1})
+    assert (await peers[0].hear())["reason"] == "shutting_down"
+    world.listener.close(CloseCode.GOING_AWAY, "bye")
+    for peer in peers:
+        event = await peer.next()
+        assert (event.code, event.reason) == (1001, "bye")
+
+
+async def test_neighbouring_answers_travel_in_one_batch(world, autojump_clock):
+    """After a batch of the client's; binary frames keep their place."""
+    peer = await world.peer()
+    await peer.say({"type": "batch", "messages": [{"type": "ping", "id": str(n)} for n in range(3)]})
+    answer = await peer.hear()
+    assert [member["id"] for member in answer["messages"]] == ["0", "1", "2"]
+    connection = world.connections[0]
+    joined = connection._batched(["a", "b", b"c", "d", "e", "f"])
+    assert joined == ['{"type":"batch","messages":[a,b]}', b"c", '{"type":"batch","messages":[d,e,f]}']
+    large = "x" * (world.settings.limits.message_bytes // 4)
+    assert connection._batched([large, large, large])[1:] == [large, large]
+
+
+async def test_the_outbox_bounds_and_replaces(autojump_clock):
+    """Newer progress takes the place of older; what is over the limit is reported."""
+    overflows = []
+    outbox = Outbox(100, on_overflow=lambda: overflows.append(True))
+    outbox.put("a")
+    outbox.put("old", replaces=1)
+    outbox.put("b")
+    outbox.put("newer", replaces=1)
+    assert await outbox.take() == ["a", "newer", "b"]
+    outbox.sent(7)
+    outbox.put("later", replaces=1)
+    assert await outbox.take() == ["later"]
+    outbox.put("x" * 96)
+    assert overflows == [True]
+    outbox.close(1000, "")
+    outbox.close(1001, "only the first counts")
+    outbox.put("too late")
+    assert await outbox.take() == ["x" * 96]
+    assert await outbox.take() == []
+    assert outbox.closing == (1000, "")

@@ -190,6 +190,7 @@ async def test_a_polite_close_is_answered(world, autojump_clock):
     event = await peer.next()
     assert (event.code, event.reason) == (1000, "bye")
     assert await world.processor.next() == mailbox.Disconnect("c0")
+    await trio.testing.wait_all_tasks_blocked()
     assert world.listener.connections == 0
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios to a peer or a bare library in the same run."""

@@ -3,9 +3,11 @@
 The order of work is that of the protocol: where, group_by, sort, limit. Runs in a worker process.
 """
 
+import datetime
 import difflib
 import threading
 import time
+import zoneinfo
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +18,8 @@ import orjson
 import polars as pl
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing.profile import cell, profile_of
-from creemson.processing.tables import Table, faults, open_table
+from creemson.processing.profile import cell, profile_of, sayable
+from creemson.processing.tables import Table, exactly, faults, open_table
 from creemson.wire.messages import Aggregate, Column, ColumnProfile, ColumnRef, Condition, Query
 
 __all__ = ["Outcome", "Tick", "columns", "render", "run"]
@@ -28,6 +30,7 @@ QUIET = 0.3
 """Seconds without a batch of rows after which reading is taken to be over."""
 XLSX_ROWS = 1_048_575
 """Rows that an Excel sheet has below its header."""
+XLSX_COLUMNS = 16_384
 
 
 @attrs.frozen
@@ -99,24 +102,26 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
     """
     table = open_table(source, query.filename)
     plan = _Plan(query, table.schema)
+    meter = _Meter(table, tick, after="sorting" if query.sort or query.group_by else "writing")
     for last, reading in _with_last(table.readings):
-        meter = _Meter(table, tick, after="sorting" if query.sort or query.group_by else "writing")
         try:
             with faults(query.filename, source), meter.running():
-                _write(plan, reading, target, meter)
+                frame = plan.apply(reading().select(map(exactly, plan.needed)), meter.tap)
+                _sink(frame.sink_parquet(target, lazy=True), meter)
             break
         except ProcessingError:
             if last:
                 raise
-    meter.finish()
     with faults(query.filename, source):
         output = pl.scan_parquet(target, glob=False)
         schema = output.collect_schema()
         rows = output.select(pl.len()).collect().item()
         preview = None
         if query.preview is not None:
-            preview = tuple(tuple(map(cell, row)) for row in output.head(query.preview).collect().iter_rows())
+            head = output.select(sayable(exactly(name), dtype) for name, dtype in schema.items())
+            preview = tuple(tuple(map(cell, row)) for row in head.head(query.preview).collect().iter_rows())
         profile = profile_of(output, check=meter.check) if query.profile else None
+    meter.finish()
     return Outcome(
         rows=rows,
         columns=tuple(schema),
@@ -126,14 +131,16 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
     )
 
 
-def _write(plan: "_Plan", reading: Callable[[], pl.LazyFrame], target: Path, meter: "_Meter") -> None:
-    frame = plan.apply(reading().select(plan.needed), meter.tap)
+def _sink(frame: pl.LazyFrame, meter: "_Meter") -> None:
+    """Let the streaming engine run a plan that ends in a file."""
     try:
-        pl.collect_all([frame.sink_parquet(target, lazy=True)], engine="streaming")
-    except Exception:
+        pl.collect_all([frame], engine="streaming")
+    except (Exception, pl.exceptions.PanicException):
         if meter.stopped_by is not None:
             raise meter.stopped_by from None
         raise
+    if meter.stopped_by is not None:  # while no batch passed that could have stopped the engine
+        raise meter.stopped_by
 
 
 def _with_last(items: Sequence[Any]) -> Iterator[tuple[bool, Any]]:
@@ -163,37 +170,69 @@ def render(source: Path, target: Path, format: str, tick: Callable[[Tick], None]
         else:
             tapped = frame.map_batches(meter.tap, streamable=True)
             sinks = {
-                "csv": lambda: _flat(tapped).sink_csv(target, lazy=True),
+                "csv": lambda: _csv(tapped).sink_csv(target, lazy=True),
                 "ndjson": lambda: tapped.sink_ndjson(target, lazy=True),
                 "arrow": lambda: tapped.sink_ipc(target, lazy=True),
                 "parquet": lambda: tapped.sink_parquet(target, lazy=True),
             }
-            try:
-                pl.collect_all([sinks[format]()], engine="streaming")
-            except Exception:
-                if meter.stopped_by is not None:
-                    raise meter.stopped_by from None
-                raise
+            _sink(sinks[format](), meter)
+    meter.finish()
 
 
 def _write_excel(frame: pl.LazyFrame, target: Path, rows: int) -> None:
-    if rows > XLSX_ROWS:
+    schema = frame.collect_schema()
+    if rows > XLSX_ROWS or len(schema) > XLSX_COLUMNS:
         raise ProcessingError(
             "unsupported_format",
-            f"The output has {rows:,} rows, and an Excel sheet holds {XLSX_ROWS:,}. Take CSV or Parquet, or a limit.",
+            f"The output has {rows:,} rows and {len(schema):,} columns, and an Excel sheet holds {XLSX_ROWS:,} and "
+            f"{XLSX_COLUMNS:,}. Take CSV or Parquet, or a limit.",
         )
+    # Excel knows neither time zones (their clock's time remains) nor days before the year 1.
+    dates = [
+        sayable(exactly(name), dtype).dt.replace_time_zone(None).alias(name)
+        if isinstance(dtype, pl.Datetime)
+        else sayable(exactly(name), dtype).alias(name)
+        for name, dtype in schema.items()
+        if dtype == pl.Date or isinstance(dtype, pl.Datetime)
+    ]
+    content = _flat(frame.with_columns(dates)).collect()
+    content.columns = _excel_names(content.columns)
     with target.open("wb") as stream:  # by its name, polars would add an extension
-        _flat(frame).collect().write_excel(stream)
+        content.write_excel(stream)
+
+
+def _excel_names(names: Sequence[str]) -> list[str]:
+    """Excel takes names for equal that differ in case, and then shows no table at all."""
+    seen: set[str] = set()
+    distinct = []
+    for name in names:
+        number, new = 1, name
+        while new.lower() in seen:
+            number += 1
+            new = f"{name}_{number}"
+        seen.add(new.lower())
+        distinct.append(new)
+    return distinct
 
 
 def _flat(frame: pl.LazyFrame) -> pl.LazyFrame:
     """CSV and Excel have no lists, structs or bytes: they are written as JSON text."""
     nested = [
-        pl.col(name).map_elements(_json, return_dtype=pl.String)
+        exactly(name).map_elements(_json, return_dtype=pl.String)
         for name, dtype in frame.collect_schema().items()
         if dtype.is_nested() or dtype == pl.Binary
     ]
     return frame.with_columns(nested) if nested else frame
+
+
+def _csv(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Nor has CSV durations: they are written in seconds."""
+    spans = [
+        exactly(name).dt.total_seconds(fractional=True)
+        for name, dtype in frame.collect_schema().items()
+        if isinstance(dtype, pl.Duration)
+    ]
+    return _flat(frame.with_columns(spans))
 
 
 def _json(value: Any) -> str:
@@ -216,8 +255,8 @@ class _Meter:
         self._after = after
         self._lock = threading.Lock()
         self._rows = 0
+        self._fraction = 0.0
         self._last_batch = self._last_tick = time.monotonic()
-        self._ended = threading.Event()
         self.stopped_by: BaseException | None = None
 
     def tap(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -240,22 +279,25 @@ class _Meter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Tell of the phase that comes after reading, too."""
-        watcher = threading.Thread(target=self._watch, daemon=True)
+        """One reading of the file, from its first row on; tell of the phase that comes after it, too."""
+        self._rows = 0
+        self._last_batch = time.monotonic()
+        ended = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
         watcher.start()
         try:
             yield
         finally:
-            self._ended.set()
+            ended.set()
             watcher.join()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(QUIET / 2):
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(QUIET / 2):
             with self._lock:
                 if time.monotonic() - self._last_batch > QUIET:
-                    try:
-                        self._tell(self._after)
-                    except Exception:
+                    try:  # before the first row, types are being looked for in the whole file
+                        self._tell(self._after if self._rows else "reading")
+                    except Exception:  # it is kept, and raised where somebody waits for it
                         return
 
     def _tell(self, phase: str) -> None:
@@ -270,10 +312,10 @@ class _Meter:
             fraction = self._rows / max(1, self._table.rows)
         else:
             fraction = self._rows * self._table.row_bytes / total
-        # An estimate never says that it is done.
-        fraction = min(fraction, 0.99)
+        # An estimate never says that it is done, and a second reading not that less is done than before.
+        fraction = self._fraction = max(self._fraction, min(round(fraction, 4), 0.99))
         try:
-            self._tick(Tick(phase, int(total * fraction), total, self._rows, round(fraction, 4)))
+            self._tick(Tick(phase, int(total * fraction), total, self._rows, fraction))
         except BaseException as error:
             self.stopped_by = error
             raise
@@ -314,20 +356,22 @@ class _Plan:
             frame = frame.filter(self._where)
         if self._groups:
             expressions = [expression.alias(name) for name, expression in self._aggregates]
-            frame = frame.group_by(self._groups, maintain_order=True).agg(expressions)
+            frame = frame.group_by(map(exactly, self._groups), maintain_order=True).agg(expressions)
         elif self._aggregates:
             frame = frame.select(expression.alias(name) for name, expression in self._aggregates)
         if self._keys:
+            made = frame.collect_schema() if self._grouping else self._schema
             descending = [key.descending for key in self._query.sort or ()]
-            frame = frame.sort(self._keys, descending=descending, nulls_last=True, maintain_order=True)
-        frame = frame.select(self._selected)
+            keys = [_number_or_null(exactly(key), made[key]) for key in self._keys]
+            frame = frame.sort(keys, descending=descending, nulls_last=True, maintain_order=True)
+        frame = frame.select(map(exactly, self._selected))
         return frame if self._query.limit is None else frame.head(self._query.limit)
 
     def _needed(self) -> list[str]:
         """Columns of the file that have to be read, in its order; at least one, to count rows by."""
-        used = {name for condition in self._where for name in condition.meta.root_names()}
+        used = {self._resolve(condition.column) for condition in self._query.where or ()}
+        used.update(self._resolve(aggregate.column) for aggregate in self._query.aggregate or ())
         used.update(self._groups)
-        used.update(name for _, expression in self._aggregates for name in expression.meta.root_names())
         if not self._grouping:
             used.update(self._selected, self._keys)
         return [name for name in self._names if name in used] or self._names[:1]
@@ -381,12 +425,14 @@ class _Plan:
 
     def _condition(self, condition: Condition, path: str) -> pl.Expr:
         name = self._resolve(condition.column)
-        column, dtype, value = pl.col(name), self._schema[name], condition.value
+        column, dtype, value = exactly(name), self._schema[name], condition.value
         operator = condition.operator
         if operator == "is_null":
             return column.is_null()
         if operator == "not_null":
             return column.is_not_null()
+        if isinstance(dtype, (pl.Categorical, pl.Enum)):  # as the text that it shows, not by its codes
+            column, dtype = column.cast(pl.String), pl.String()
         if operator in ("contains", "starts_with"):
             if dtype != pl.String or not isinstance(value, str):
                 raise _misfit(
@@ -397,17 +443,14 @@ class _Plan:
                 if operator == "contains"
                 else column.str.starts_with(value)
             )
+        column = _number_or_null(column, dtype)
         if operator in ("in", "not_in"):
             literals = [
                 _literal(item, dtype, name, f"{path}[2][{index}]") for index, item in enumerate(value)
             ]
-            among = (
-                pl.any_horizontal([column == literal for literal in literals])
-                if literals
-                else pl.lit(value=False)
-            )
+            among = _among(column, dtype, literals)
             return among if operator == "in" else ~among
-        literal = _literal(value, dtype, name, f"{path}[2]")
+        literal = pl.lit(_literal(value, dtype, name, f"{path}[2]"))
         compare: dict[str, Callable[[], pl.Expr]] = {
             "==": lambda: column == literal,
             "!=": lambda: column != literal,
@@ -420,7 +463,7 @@ class _Plan:
 
     def _aggregate(self, aggregate: Aggregate, path: str) -> tuple[str, pl.Expr]:
         name = self._resolve(aggregate.column)
-        column, dtype, function = pl.col(name), self._schema[name], aggregate.function
+        column, dtype, function = exactly(name), self._schema[name], aggregate.function
         if function in ("sum", "mean", "median", "std") and not (dtype.is_numeric() or dtype == pl.Boolean):
             raise _misfit(f"{path}: {function} needs numbers, and {name!r} is {dtype}")
         functions: dict[str, Callable[[], pl.Expr]] = {
@@ -435,30 +478,85 @@ class _Plan:
             "last": column.last,
             "n_unique": column.n_unique,
         }
-        return aggregate.name or f"{name}_{function}", functions[function]()
+        made = f"{name}_{function}" if aggregate.name is None else aggregate.name
+        return made, functions[function]()
 
 
-def _literal(value: Any, dtype: pl.DataType, name: str, path: str) -> pl.Expr:
+def _number_or_null(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """NaN counts as no value in comparisons and sorts: for polars it is equal to itself, above all else."""
+    return column.fill_nan(None) if dtype.is_float() else column
+
+
+def _among(column: pl.Expr, dtype: pl.DataType, values: list[Any]) -> pl.Expr:
+    """Whether a column is one of some values; as for the other comparisons, null where it is null."""
+    if dtype.is_decimal():  # floats would be rounded on their way into a list of decimals
+        return pl.any_horizontal(pl.lit(value=False), *(column == value for value in values))
+    if dtype.is_integer():  # what does not fit into the column is equal to nothing in it
+        whole = pl.Series([value for value in values if isinstance(value, int)], dtype=pl.Int128)
+        series = whole.cast(dtype, strict=False).drop_nulls()
+    else:
+        series = pl.Series(values, dtype=dtype)
+    return column.is_in(series.implode())
+
+
+def _literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
     """A value of the request as one that the column can be compared with."""
+    if dtype.is_temporal():
+        try:
+            return _TEMPORAL[dtype.base_type()](value, dtype)
+        except (TypeError, ValueError):
+            hint = "seconds as a number" if dtype == pl.Duration else "ISO 8601 text"
+            raise _misfit(
+                f"{path}: {name!r} is {dtype}, and {value!r} is none. Write it as {hint}"
+                + (" without an offset" if dtype in (pl.Datetime(), pl.Time) else "")
+            ) from None
     if isinstance(value, bool):
         fits = dtype == pl.Boolean
     elif isinstance(value, (int, float)):
         fits = dtype.is_numeric()
-    elif isinstance(value, str):
-        if dtype.is_temporal():
-            try:
-                return pl.lit(pl.Series([value]).str.strptime(dtype).item())  # type: ignore[arg-type]
-            except pl.exceptions.PolarsError:
-                raise _misfit(
-                    f"{path}: {name!r} is {dtype}, and {value!r} is none. Write it as ISO 8601"
-                ) from None
-        fits = dtype == pl.String or dtype in (pl.Categorical, pl.Enum)
+        if dtype.is_integer() and value == int(value):
+            value = int(value)  # 5.0 is 5, and no reason to compare large integers as floats
     else:
-        fits = False
+        fits = isinstance(value, str) and dtype == pl.String
     if not fits:
         hint = " Use is_null or not_null." if value is None else ""
         raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with {value!r}.{hint}")
-    return pl.lit(value)
+    return value
+
+
+def _datetime(text: str, dtype: pl.Datetime) -> datetime.datetime:
+    """Without an offset, it is meant in the time zone of the column; with one, the column must have a zone."""
+    value = datetime.datetime.fromisoformat(text)
+    if dtype.time_zone is not None:
+        zone = zoneinfo.ZoneInfo(dtype.time_zone)
+        return value.astimezone(zone) if value.tzinfo else value.replace(tzinfo=zone)
+    if value.tzinfo is not None:
+        raise ValueError(text)
+    return value
+
+
+def _time(text: str, _dtype: pl.DataType) -> datetime.time:
+    value = datetime.time.fromisoformat(text)
+    if value.tzinfo is not None:
+        raise ValueError(text)
+    return value
+
+
+def _duration(seconds: float, _dtype: pl.DataType) -> datetime.timedelta:
+    if isinstance(seconds, bool):
+        raise TypeError(seconds)
+    try:
+        return datetime.timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise ValueError(seconds) from error
+
+
+_TEMPORAL: dict[Any, Callable[[Any, Any], Any]] = {
+    pl.Date: lambda text, _dtype: datetime.date.fromisoformat(text),
+    pl.Datetime: _datetime,
+    pl.Time: _time,
+    pl.Duration: _duration,
+}
 
 
 def _misfit(detail: str) -> InvalidFormat:

@@ -14,7 +14,7 @@ from creemson.errors import ProcessingError
 
 __all__ = ["HEAD_BYTES", "Format", "Sniffed", "separator_of", "sniff"]
 
-HEAD_BYTES = 256 * 1024
+HEAD_BYTES = 64 * 1024
 """Of a file, that are looked at."""
 SEPARATORS = ",;\t|"
 SNIFFED_LINES = 50
@@ -34,6 +34,10 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", "a GIF picture"),
     (b"%PDF", "a PDF document"),
     (b"\x7fELF", "a program"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<!doctype", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML document"),
     (b"SQLite format 3", "an SQLite database"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word file (save it as .xlsx)"),
     (b"BZh", "compressed by bzip2 (gzip and zstd are read)"),
@@ -48,7 +52,7 @@ class Sniffed:
     Attributes:
         format: how to read it.
         compression: around it.
-        head: the first bytes, decompressed from gzip; of zstd there are none.
+        head: the first :data:`HEAD_BYTES`, decompressed from gzip; of zstd there are none.
         size: bytes of the file.
         expansion: bytes of the content for each byte of the file, as far as the head shows.
     """
@@ -80,8 +84,7 @@ def sniff(path: Path, name: str) -> Sniffed:
     if not head.strip():
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
-        inner = name.lower().removesuffix(".zst").removesuffix(".zstd")
-        return Sniffed("ndjson" if _names_ndjson(inner) else "csv", "zstd", b"", size, 4.0)
+        return Sniffed("ndjson" if _names_ndjson(name) else "csv", "zstd", b"", size, 4.0)
     if head.startswith(b"\x1f\x8b"):
         content = _gunzip(head, name)
         return Sniffed(_of_text(content, name), "gzip", content, size, len(content) / len(head))
@@ -107,6 +110,8 @@ def _of_text(head: bytes, name: str) -> Format:
     for magic, what in _FOREIGN:
         if head.startswith(magic):
             raise ProcessingError("unsupported_format", f"{name!r} is {what}, not a table that can be read.")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ProcessingError("unreadable_file", f"{name!r} is UTF-16 text. Save it as UTF-8.")
     if b"\x00" in head:
         raise ProcessingError(
             "unsupported_format", f"{name!r} holds binary data (a NUL byte), not a table that can be read."
@@ -115,11 +120,20 @@ def _of_text(head: bytes, name: str) -> Format:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"{") and (_names_ndjson(name) or b'"' in text.partition(b"\n")[0]):
         return "ndjson"
+    if text.startswith(b"[") and _names_ndjson(name):
+        raise ProcessingError(
+            "unsupported_format", f"{name!r} is one JSON array. Write each of its objects on a line (NDJSON)."
+        )
     return "csv"
 
 
 def _names_ndjson(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith((".ndjson", ".jsonl", ".json"))
+    return _bare(name).endswith((".ndjson", ".jsonl", ".json"))
+
+
+def _bare(name: str) -> str:
+    """The name in lower case, without what compression adds to it."""
+    return name.lower().removesuffix(".gz").removesuffix(".zst").removesuffix(".zstd")
 
 
 def _check_utf8(head: bytes, name: str) -> None:
@@ -147,7 +161,9 @@ def separator_of(head: bytes, name: str) -> str:
     ';'
     """
     lines = list(_lines(head.decode(errors="replace")))
-    wanted = "\t" if name.lower().split(".gz")[0].endswith((".tsv", ".tab")) else ","
+    wanted = "\t" if _bare(name).endswith((".tsv", ".tab")) else ","
+    if not lines:
+        return wanted
 
     def score(separator: str) -> tuple[float, bool, int]:
         counts = [_count(line, separator) for line in lines]

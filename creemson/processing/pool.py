@@ -9,6 +9,7 @@ for progress.)
 """
 
 import contextlib
+import os
 import resource
 import signal
 import subprocess
@@ -24,25 +25,34 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, ProcessingError, error_for
+from creemson.settings import PREFIX
 from creemson.storage.files import temporary_name
 
 __all__ = ["Pool", "TransientFault"]
 
-CANCEL_GRACE = 0.25
-"""Seconds in which a worker may stop by itself."""
+CANCEL_GRACE = 0.2
+"""Seconds in which a worker may stop by itself: a scan takes 0.05 to 0.1; to kill one takes up to 0.2 more."""
 MEMORY_INTERVAL = 0.1
-"""Seconds between two looks at a working worker's memory."""
+"""Seconds between two looks at the memory of the workers at work; a look costs some 20 µs for each."""
+MEMORY_KEPT = 0.5
+"""Share of its limit that a worker may hold between two commands; if it holds more, it is replaced."""
 RESTART_DELAY = 0.1
-"""Seconds before a worker that died without having done anything is replaced; doubled each time."""
+"""Seconds before a worker that ended without having begun anything is replaced; doubled each time."""
 RESTART_DELAY_MOST = 5.0
-START_TIMEOUT = 60.0
+START_TIMEOUT = 30.0
+START_ATTEMPTS = 3
+"""Failed starts in a row after which those who wait for a worker are told so; attempts go on."""
 STDERR_KEPT = 4096
 LAST_WORDS = 0.1
-"""Seconds after a worker's death in which what it wrote last is read."""
+"""Seconds that a worker's end may take, and then the reading of what it wrote last."""
 RECEIVE_BYTES = 64 * 1024
-DATA_HEADROOM = 2
-"""RLIMIT_DATA as a multiple of the limit: it counts what is reserved and not what is used, and is the
-fence behind the guard, which looks at what is used."""
+DATA_SHARE, DATA_MORE = 4, 2 << 30
+"""RLIMIT_DATA is the limit times the first plus the second. It counts what is reserved: a worker that
+sorted 766 MB of CSV used 0.7 GB at most and had 2.5 to 3.1 GB of data, and each thread adds its stack.
+It is a fence behind the guard, which looks at what is used, for what grows too fast to be seen."""
+ALLOCATOR = "_RJEM_MALLOC_CONF", "muzzy_decay_ms:0"
+"""Makes polars' allocator hand memory back at once: else what it has freed counts as used for a second,
+and for as long as it has nothing to do (half of what a worker seemed to use after a sort)."""
 
 Event = Mapping[str, Any]
 
@@ -60,61 +70,86 @@ class TransientFault(Exception):  # noqa: N818 - what it carries is an error
 
 
 class _Died(Exception):  # noqa: N818 - what it did
-    """The worker's output has ended."""
+    """The worker's output has ended, or makes no sense."""
 
 
 @attrs.define(eq=False)
 class _Worker:
-    """One process and the bytes that came from it."""
+    """One process and the bytes that came from it.
+
+    Attributes:
+        stderr: the end of what it wrote there.
+        silent: set when it will write nothing more there.
+        ready: whether it has started.
+        busy: whether it has a command that it has not ended.
+        torn: whether a part of a line may have been written to it: what follows it would not understand.
+        began: whether it has ever begun a command.
+        killed: whether we did it.
+        over_memory: whether that was why.
+    """
 
     process: trio.Process
     stderr: bytes = b""
     silent: trio.Event = attrs.field(factory=trio.Event)
+    ready: bool = False
     busy: bool = False
-    useful: bool = False
+    torn: bool = False
+    began: bool = False
     killed: bool = False
     over_memory: bool = False
-    _received: bytearray = attrs.field(factory=bytearray)
+    _pieces: list[bytes] = attrs.field(factory=list)
     _lines: deque[bytes] = attrs.field(factory=deque)
 
     @property
     def alive(self) -> bool:
-        return self.process.returncode is None and self.process.poll() is None
+        return self.process.returncode is None
 
-    async def send(self, command: Event) -> None:
+    @property
+    def usable(self) -> bool:
+        """Whether it can take a command; one that was killed may be alive for a moment yet."""
+        return self.alive and not self.killed and not self.busy
+
+    async def send(self, line: bytes) -> None:
         assert self.process.stdin is not None
+        self.torn = True
         try:
-            await self.process.stdin.send_all(orjson.dumps(command, option=orjson.OPT_APPEND_NEWLINE))
+            await self.process.stdin.send_all(line)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise _Died from None
+        self.torn = False
 
     async def receive(self) -> dict[str, Any]:
         """The next event. Cancelling it loses nothing."""
         assert self.process.stdout is not None
         while not self._lines:
             try:
-                data = await self.process.stdout.receive_some(RECEIVE_BYTES)
+                data = bytes(await self.process.stdout.receive_some(RECEIVE_BYTES))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             if not data:
                 raise _Died
-            self._received += data
-            *lines, rest = self._received.split(b"\n")
-            self._lines.extend(map(bytes, lines))
-            self._received = bytearray(rest)
-        event: dict[str, Any] = orjson.loads(self._lines.popleft())
+            # A line of megabytes comes in many pieces; they are joined once.
+            *ends, rest = data.split(b"\n")
+            for end in ends:
+                self._lines.append(b"".join([*self._pieces, end]))
+                self._pieces.clear()
+            self._pieces.append(rest)
+        try:
+            event: dict[str, Any] = orjson.loads(self._lines.popleft())
+        except orjson.JSONDecodeError:
+            raise _Died from None
         return event
 
-    def resident_bytes(self) -> int:
-        """What the process has in memory; 0 if it has gone."""
+    def used_bytes(self) -> int:
+        """Memory that is the process's own (pages of files are not); 0 if it has gone."""
         try:
-            pages = Path(f"/proc/{self.process.pid}/statm").read_bytes().split()[1]
-        except (OSError, IndexError):
+            _, resident, shared, *_ = Path(f"/proc/{self.process.pid}/statm").read_bytes().split()
+        except (OSError, ValueError):
             return 0
-        return int(pages) * resource.getpagesize()
+        return (int(resident) - int(shared)) * resource.getpagesize()
 
     def kill(self) -> None:
-        self.killed = self.killed or self.alive
+        self.killed = True
         self.process.kill()
 
 
@@ -139,6 +174,8 @@ class Pool:
         self._idle: list[_Worker] = []
         self._returned = trio.Semaphore(0)
         self._attempts = 0
+        self._failed_starts = 0
+        self._closed = False
 
     @property
     def pids(self) -> list[int]:
@@ -153,11 +190,25 @@ class Pool:
         Raises:
             ProcessingError: ``worker_died``: not one could be started.
         """
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._keep)
-            for _ in range(self.size - 1):
-                nursery.start_soon(self._keep)
-            task_status.started()
+        failure: ProcessingError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                if self._memory:
+                    nursery.start_soon(self._guard_memory)
+                try:
+                    await nursery.start(self._keep)
+                except ProcessingError as error:  # raised outside, so that the nursery does not wrap it
+                    failure = error
+                    nursery.cancel_scope.cancel()
+                else:
+                    for _ in range(self.size - 1):
+                        nursery.start_soon(self._keep)
+                    task_status.started()
+        finally:
+            self._closed = True
+            self._wake_waiting()
+        if failure is not None:
+            raise failure
 
     async def call(
         self, command: Mapping[str, Any], *, on_progress: Callable[[Event], None] | None = None
@@ -183,77 +234,95 @@ class Pool:
             target = Path(command["target"])
             part = target.with_name(temporary_name(target.name, str(self._attempts)))
             command = {**command, "part": str(part)}
-        worker = await self._borrow()
+        line = orjson.dumps(command, option=orjson.OPT_APPEND_NEWLINE)
+        worker = await self._begin(line, part)
         try:
-            return await self._carry_out(worker, command, on_progress)
+            while (event := await worker.receive())["event"] == "progress":
+                if on_progress is not None:
+                    on_progress({key: value for key, value in event.items() if key != "event"})
+            worker.busy = False
         except _Died:
-            with trio.CancelScope(shield=True):
-                await self._end(worker)
+            await self._end(worker)
             raise self._death(worker) from None
         finally:
-            if worker.busy and worker.alive:  # cancelled
-                with trio.CancelScope(shield=True):
-                    await self._stop(worker)
-            if worker.alive:
-                self._give_back(worker)
-            elif part is not None:
-                part.unlink(missing_ok=True)
-
-    # --- one command ---------------------------------------------------------------------------------
-
-    async def _carry_out(
-        self, worker: _Worker, command: Mapping[str, Any], on_progress: Callable[[Event], None] | None
-    ) -> Any:
-        event: Event = {}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._guard_memory, worker)
-            failure: Exception | None = None
-            worker.busy = True
-            try:
-                await worker.send(command)
-                while (event := await worker.receive())["event"] == "progress":
-                    if on_progress is not None:
-                        on_progress({key: value for key, value in event.items() if key != "event"})
-            except _Died as died:  # raised outside, so that the nursery does not wrap it
-                failure = died
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-        worker.busy = False
-        worker.useful = True
+            await self._release(worker, part)
         if event["event"] == "done":
             return event["value"]
         error = error_for(event["reason"], event["message"], details=event["details"])
+        if event["traceback"] is not None:
+            self._log.error(
+                "command failed", op=command["op"], error=error.message, traceback=event["traceback"]
+            )
         raise TransientFault(error) if event["transient"] else error
 
-    async def _guard_memory(self, worker: _Worker) -> None:
-        while self._memory:
-            if worker.resident_bytes() > self._memory:
-                worker.over_memory = True
+    # --- one command ---------------------------------------------------------------------------------
+
+    async def _begin(self, line: bytes, part: Path | None) -> _Worker:
+        """Borrow a worker and have it begin a command; if it turns out to be dead, another one."""
+        while True:
+            worker = await self._borrow()
+            worker.busy = True
+            try:
+                await worker.send(line)
+                await worker.receive()  # began
+            except _Died:
+                await self._end(worker)
+                continue
+            except BaseException:
+                await self._release(worker, part)
+                raise
+            worker.began = True
+            return worker
+
+    async def _release(self, worker: _Worker, part: Path | None) -> None:
+        """Part with a worker, which stops if it is still at work; cancelling this has no effect."""
+        with trio.CancelScope(shield=True):
+            if worker.busy and worker.alive:
+                await self._stop(worker)
+            # What it still holds would count against its next command.
+            if self._memory and worker.used_bytes() > self._memory * MEMORY_KEPT:
                 worker.kill()
+            if worker.usable:
+                self._give_back(worker)
                 return
+            await worker.process.wait()
+            if part is not None:  # gigabytes may take a while to remove
+                await trio.to_thread.run_sync(lambda: part.unlink(missing_ok=True))
+
+    async def _guard_memory(self) -> None:
+        while True:
+            for worker in self._workers:
+                if worker.busy and worker.used_bytes() > self._memory:
+                    worker.over_memory = True
+                    worker.kill()
             await trio.sleep(MEMORY_INTERVAL)
 
     async def _stop(self, worker: _Worker) -> None:
-        """Ask the worker to stop, and kill it if it does not."""
-        with trio.move_on_after(CANCEL_GRACE), contextlib.suppress(_Died):
-            await worker.send({"op": "cancel"})
-            while (await worker.receive())["event"] == "progress":
-                pass
-            worker.busy = False
-            return
-        await self._end(worker)
+        """Ask a worker to stop, and kill it if it does not."""
+        if not worker.torn:
+            with trio.move_on_after(CANCEL_GRACE), contextlib.suppress(_Died):
+                await worker.send(b'{"op":"cancel"}\n')
+                while (await worker.receive())["event"] in ("began", "progress"):
+                    pass
+                worker.busy = False
+                return
+        worker.kill()
 
     async def _end(self, worker: _Worker) -> None:
         """Make sure that a worker is dead, and that its last words are known."""
-        worker.kill()
-        await worker.process.wait()
-        with trio.move_on_after(LAST_WORDS):
-            await worker.silent.wait()
+        with trio.CancelScope(shield=True):
+            # Its pipes close a moment before the process has an end that can be told.
+            with trio.move_on_after(LAST_WORDS):
+                await worker.process.wait()
+            if worker.alive:
+                worker.kill()
+                await worker.process.wait()
+            with trio.move_on_after(LAST_WORDS):
+                await worker.silent.wait()
 
     def _death(self, worker: _Worker) -> ProcessingError:
         """Why a worker died in the middle of a command."""
-        if worker.over_memory or b"memory allocation of" in worker.stderr or b"MemoryError" in worker.stderr:
+        if worker.over_memory or b"memory allocation of" in worker.stderr:
             return ProcessingError(
                 "out_of_memory",
                 "The job needs more memory than a worker has. Pick fewer columns, filter, or ask for more memory.",
@@ -266,48 +335,101 @@ class Pool:
 
     async def _borrow(self) -> _Worker:
         while True:
+            if self._closed or self._hopeless():
+                raise _no_worker()
             await self._returned.acquire()
-            worker = self._idle.pop()
-            if worker.alive:
+            # Those who wait are also woken when there is nothing to wait for any more.
+            worker = self._idle.pop() if self._idle else None
+            if worker is not None and worker.usable:
                 return worker
 
     def _give_back(self, worker: _Worker) -> None:
         self._idle.append(worker)
         self._returned.release()
 
+    def _forget_idle(self, worker: _Worker) -> None:
+        if worker in self._idle:
+            self._idle.remove(worker)
+            # If somebody has been woken for it, they will find that there is none, and wait again.
+            with contextlib.suppress(trio.WouldBlock):
+                self._returned.acquire_nowait()
+
+    def _hopeless(self) -> bool:
+        """Whether no worker is there and none can be started."""
+        return self._failed_starts >= START_ATTEMPTS and not any(worker.ready for worker in self._workers)
+
+    def _wake_waiting(self) -> None:
+        for _ in range(self._returned.statistics().tasks_waiting):
+            self._returned.release()
+
     async def _keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep one place of the pool filled with a living worker."""
+        """Keep one place of the pool filled with a living worker.
+
+        Reports that the first one is ready.
+
+        Raises:
+            ProcessingError: ``worker_died``: it could not be started.
+        """
+        reported = False
+
+        def report() -> None:
+            nonlocal reported
+            if not reported:
+                reported = True
+                task_status.started()
+
         delay = RESTART_DELAY
         while True:
-            useful = await self._live(task_status)
-            task_status = trio.TASK_STATUS_IGNORED
-            delay = RESTART_DELAY if useful else min(delay * 2, RESTART_DELAY_MOST)
-            if not useful:
+            worker = await self._live(report)
+            if worker is None or not worker.ready:
+                self._failed_starts += 1
+                if self._hopeless():
+                    if not reported:
+                        raise _no_worker()
+                    self._wake_waiting()
+            # What a command does to its worker, or we to stop it, is no reason to wait.
+            if worker is not None and worker.ready and (worker.began or worker.killed):
+                delay = RESTART_DELAY
+            else:
                 await trio.sleep(delay)
+                delay = min(delay * 2, RESTART_DELAY_MOST)
             self.restarts += 1
 
-    async def _live(self, task_status: trio.TaskStatus[None]) -> bool:
-        """The life of one worker; returns whether it has done anything useful."""
-        arguments = [f"--memory-bytes={self._memory * DATA_HEADROOM}", f"--nice={self._nice}"]
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "creemson.processing.worker", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    async def _live(self, report: Callable[[], None]) -> _Worker | None:
+        """The life of one worker; None if there could be no process."""
+        fence = self._memory * DATA_SHARE + DATA_MORE if self._memory else 0
+        arguments = [f"--data-bytes={fence}", f"--nice={self._nice}"]
+        try:
+            process = await trio.lowlevel.open_process(
+                # -P: modules are not looked for in the folder that the server happens to be started in.
+                [sys.executable, "-P", "-m", "creemson.processing.worker", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                # Ctrl-C goes to the group of the server: in a group of their own, workers do not get it.
+                process_group=0,
+            )
+        except OSError as error:
+            self._log.error("worker cannot be started", error=str(error))
+            return None
         worker = _Worker(process)
         self._workers.add(worker)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_stderr, worker)
-                with trio.move_on_after(START_TIMEOUT):
-                    with contextlib.suppress(_Died):
-                        await worker.receive()  # ready
-                        self._give_back(worker)
-                        task_status.started()
-                await process.wait()
+                with trio.move_on_after(START_TIMEOUT), contextlib.suppress(_Died):
+                    await worker.receive()  # ready
+                    worker.ready = True
+                if worker.ready:
+                    self._failed_starts = 0
+                    self._give_back(worker)
+                    report()
+                    await process.wait()
+                else:
+                    await self._end(worker)
                 nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS
-            log = self._log.info if worker.killed else self._log.warning
+            log = self._log.info if worker.killed and worker.ready else self._log.warning
             log(
                 "worker ended",
                 pid=process.pid,
@@ -316,14 +438,15 @@ class Pool:
             )
         finally:
             self._workers.discard(worker)
-            if process.returncode is None:
-                process.kill()
+            self._forget_idle(worker)
+            if worker.alive:
+                worker.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
                 for stream in (process.stdin, process.stdout, process.stderr):
                     assert stream is not None
                     await stream.aclose()
-        return worker.useful
+        return worker
 
     async def _read_stderr(self, worker: _Worker) -> None:
         """Keep the pipe from filling, and the last words of the worker."""
@@ -333,11 +456,24 @@ class Pool:
         worker.silent.set()
 
 
+def _environment() -> dict[str, str]:
+    """That of a worker: files of strangers are read there, so the server's secrets are not."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    name, option = ALLOCATOR  # options may be there, polars' own as well; of two, the last one counts
+    kept[name] = f"{kept[name]},{option}" if kept.get(name) else option
+    return kept
+
+
+def _no_worker() -> ProcessingError:
+    return ProcessingError("worker_died", "There is no process that could do the work. Try again later.")
+
+
 def _ending(process: trio.Process) -> str:
     """How a process ended, in words."""
     code = process.returncode
     if code is None:
         return "is ending"
-    if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with status {code}"
+    if code >= 0:
+        return f"ended with status {code}"
+    names = {member.value: member.name for member in signal.Signals}
+    return f"was ended by {names.get(-code, f'signal {-code}')}"

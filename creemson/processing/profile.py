@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from creemson.processing.tables import exactly
 from creemson.wire.messages import ColumnProfile, Histogram
 
-__all__ = ["cell", "profile_of"]
+__all__ = ["cell", "profile_of", "sayable"]
 
 BINS = 20
 TOP = 10
@@ -29,6 +30,7 @@ def cell(value: Any) -> Any:
         Dates and times as ISO 8601 text, durations in seconds, decimals and huge integers as text, bytes
         in base64; what is no number as None.
 
+    >>> import decimal
     >>> cell(datetime.date(2024, 5, 1)), cell(float("nan")), cell(decimal.Decimal("1.50"))
     ('2024-05-01', None, '1.50')
     """
@@ -55,6 +57,25 @@ def cell(value: Any) -> Any:
             return str(value)
 
 
+def sayable(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A column without the days that Python's calendar does not have: before the year 1, after 9999.
+
+    Args:
+        column: whatever it holds.
+        dtype: its type.
+
+    Returns:
+        The column with null in their place.
+    """
+    if dtype == pl.Date:
+        return pl.when(column.is_between(datetime.date.min, datetime.date.max)).then(column)
+    if isinstance(dtype, pl.Datetime):
+        # A day off either end, for what a time zone adds or takes.
+        years = column.dt.replace_time_zone(None).dt.year() if dtype.time_zone else column.dt.year()
+        return pl.when(years.is_between(2, 9998)).then(column)
+    return column
+
+
 def profile_of(output: pl.LazyFrame, *, check: Callable[[], None]) -> tuple[ColumnProfile, ...]:
     """Describe each column, one at a time, so that no more than one is in memory.
 
@@ -68,13 +89,14 @@ def profile_of(output: pl.LazyFrame, *, check: Callable[[], None]) -> tuple[Colu
     described = []
     for name, dtype in output.collect_schema().items():
         check()
-        described.append(_profile(output.select(name).collect().to_series(), dtype))
+        described.append(_profile(name, output.select(exactly(name)).collect().to_series(), dtype))
     return tuple(described)
 
 
-def _profile(column: pl.Series, dtype: pl.DataType) -> ColumnProfile:
+def _profile(name: str, column: pl.Series, dtype: pl.DataType) -> ColumnProfile:
+    column = column.alias("values")  # some methods of a series fall for a name that looks like a pattern
     figures: dict[str, Any] = {
-        "column": column.name,
+        "column": name,
         "dtype": str(dtype),
         "nulls": column.null_count(),
         "min": None,
@@ -90,6 +112,8 @@ def _profile(column: pl.Series, dtype: pl.DataType) -> ColumnProfile:
     figures["distinct"] = values.approx_n_unique()
     if dtype.is_float():
         values = values.filter(values.is_finite())
+    if dtype.is_temporal():
+        values = values.to_frame().select(sayable(pl.col("values"), dtype)).to_series().drop_nulls()
     if dtype in (pl.Categorical, pl.Enum):
         values = values.cast(pl.String)
     if values.is_empty():
@@ -102,7 +126,7 @@ def _profile(column: pl.Series, dtype: pl.DataType) -> ColumnProfile:
         last = len(ordered) - 1
         figures["quantiles"] = {str(share): cell(ordered[round(share * last)]) for share in PROBABILITIES}
         return ColumnProfile(**figures, histogram=_histogram(ordered))
-    counts = values.value_counts(sort=True, name="times").sort("times", column.name, descending=[True, False])
+    counts = values.value_counts(sort=True, name="times").sort("times", "values", descending=[True, False])
     top = tuple((cell(value), times) for value, times in counts.head(TOP).iter_rows())
     return ColumnProfile(**figures, top=top)
 
@@ -117,7 +141,9 @@ def _histogram(ordered: pl.Series) -> Histogram:
     numbers = ordered.cast(pl.Float64) if dtype.is_numeric() else ordered.to_physical().cast(pl.Float64)
     low, high = numbers[0], numbers[-1]
     bins = BINS if high > low else 1
-    edges = [low + (high - low) * (step / bins) for step in range(bins + 1)]
+    scale = 2.0**-64  # a power of two changes no digit, and keeps the largest floats from overflowing
+    inner = [(low * scale * (bins - step) + high * scale * step) / bins / scale for step in range(1, bins)]
+    edges = [low, *inner, high]
     below = [0, *(numbers.search_sorted(edge, side="left") for edge in edges[1:-1]), len(numbers)]
     counts = tuple(int(after - before) for before, after in itertools.pairwise(below))
     if dtype.is_numeric():

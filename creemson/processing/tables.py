@@ -1,6 +1,9 @@
 """Files as lazy tables: everything between a path and a polars plan that reads it."""
 
+import glob
 import io
+import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,17 +12,27 @@ from typing import Any
 
 import attrs
 import polars as pl
+import polars.selectors as cs
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, ProcessingError
-from creemson.processing.formats import Sniffed, separator_of, sniff
+from creemson.processing.formats import HEAD_BYTES, Sniffed, separator_of, sniff
 
-__all__ = ["Table", "faults", "open_table"]
+__all__ = ["Table", "exactly", "faults", "open_table"]
 
 MARKERS = ("NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "None", "-", "?", ".")
-"""Words for a missing value. They count as such in columns whose other cells are no text: in a column of
-text, "NA" may be Namibia."""
+"""Words for a missing value. A file means it so if such a word stands in a column whose other cells are
+numbers, dates or truth values. A file that does so in one column does so in all of them, its columns of
+text included (R writes "NA" everywhere); in a file that does not, "NA" in a column of text is Namibia."""
 SAMPLE_ROWS = 10_000
+DATE_LIKE = r"^\s*([12]\d{3}[-/.]\d|\d{1,2}[-/.]\d{1,2}[-/.][12]\d{3}|\d{1,2}:\d)"
+"""What all cells of a column must look like before its text is tried as dates and times. polars tries many
+patterns on each cell of text, which takes ten times as long as all else that is done to open a file; and
+it would take the version 1.2.3 for a day of the year 1."""
+
+
+_SYSTEM_FAULT = re.compile(r"^(?!could not parse).*\(os error (\d+)\)")
+"""How polars tells of a full disk and the like; it does not set ``errno``."""
 
 
 @attrs.frozen
@@ -53,10 +66,11 @@ def faults(name: str, path: Path) -> Iterator[None]:
 
     Raises:
         ProcessingError: ``unreadable_file``.
+        OSError: it is the disk's fault and not the file's.
     """
     try:
         yield
-    except (CreemsonError, OSError, MemoryError):
+    except (CreemsonError, MemoryError):
         raise
     except NoDataError:
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.") from None
@@ -64,13 +78,34 @@ def faults(name: str, path: Path) -> Iterator[None]:
     except (Exception, PanicException) as error:
         if not _foreign(error):
             raise
-        text = str(error).replace(str(path), name).strip().partition("\n")[0]
-        raise ProcessingError("unreadable_file", f"{name!r} cannot be read: {text[:300]}.") from error
+        if number := _SYSTEM_FAULT.search(str(error).partition("\n")[0]):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise _unreadable(name, path, error) from error
+
+
+def _unreadable(name: str, path: Path, error: BaseException) -> ProcessingError:
+    text = str(error).replace(str(path), name).strip().partition("\n")[0].rstrip(".")
+    return ProcessingError("unreadable_file", f"{name!r} cannot be read: {text[:300]}.")
 
 
 def _foreign(error: BaseException) -> bool:
-    """Whether it comes from polars or from the Excel reader below it."""
+    """Whether it comes from polars or from the Excel reader below it; polars' OSErrors have no number."""
+    if isinstance(error, OSError):
+        return error.errno is None
     return isinstance(error, (PolarsError, PanicException)) or type(error).__module__.startswith("_fastexcel")
+
+
+def exactly(name: str) -> pl.Expr:
+    """The column of that name; ``pl.col`` would take ``*`` and ``^…$`` for patterns.
+
+    Args:
+        name: of a column.
+
+    Returns:
+        It as an expression.
+    """
+    pattern = name == "*" or (name.startswith("^") and name.endswith("$"))
+    return cs.by_name(name).as_expr() if pattern else pl.col(name)
 
 
 def open_table(path: Path, name: str) -> Table:
@@ -104,26 +139,35 @@ def open_table(path: Path, name: str) -> Table:
 
 
 def _open_csv(path: Path, name: str, sniffed: Sniffed) -> Table:
-    head = sniffed.head or _zstd_head(path)
-    separator = separator_of(head, name)
-    options: dict[str, Any] = {"separator": separator, "missing_columns": "insert", "extra_columns": "ignore"}
-    sample = _whole_lines(head, whole=len(head) >= sniffed.size)
+    sample = _whole_lines(sniffed.head)
+    if sample.count(b"\n") < 2:  # nothing of zstd, or lines longer than the head
+        sample = _first_lines(path)
+    options: dict[str, Any] = {
+        "separator": separator_of(sample, name),
+        "missing_columns": "insert",
+        "extra_columns": "ignore",
+    }
     schema, markers = _infer(sample, options)
-    scan = partial(pl.scan_csv, path, glob=False, **options)
+    scan = partial(pl.scan_csv, path, glob=False, null_values=markers, **options)
     rows = max(1, sample.count(b"\n"))
 
-    def widely() -> pl.LazyFrame:
+    def widely(*, dates: bool) -> pl.LazyFrame:
         """With types that fit every cell of the file, at the price of reading it twice."""
-        inferred = scan(infer_schema_length=None, null_values=markers).collect_schema()
-        return scan(schema=dict(zip(schema, inferred.values(), strict=True)), null_values=markers)
+        inferred = scan(infer_schema_length=None).collect_schema()
+        types = {
+            column: known if dates and known.is_temporal() else found
+            for (column, known), found in zip(schema.items(), inferred.values(), strict=True)
+        }
+        return scan(schema=types)
 
     return Table(
         name=name,
         schema=schema,
         readings=(
-            lambda: scan(schema=schema, null_values=markers),
-            widely,
-            lambda: scan(schema=dict.fromkeys(schema, pl.String)),
+            partial(scan, schema=schema),
+            partial(widely, dates=True),
+            partial(widely, dates=False),
+            partial(scan, schema=dict.fromkeys(schema, pl.String)),
         ),
         sniffed=sniffed,
         rows=None,
@@ -131,57 +175,69 @@ def _open_csv(path: Path, name: str, sniffed: Sniffed) -> Table:
     )
 
 
-def _zstd_head(path: Path) -> bytes:
-    """The first lines of what zstd holds: polars can decompress, so each line is read as one cell."""
+def _first_lines(path: Path) -> bytes:
+    """The first lines of what is compressed, or has long ones: polars reads each line as one cell."""
     lines = pl.scan_csv(
         path, glob=False, separator="\x01", has_header=False, quote_char=None, infer_schema=False, n_rows=1000
     ).collect()
     return "\n".join(cell or "" for cell in lines.to_series()).encode() + b"\n"
 
 
-def _whole_lines(head: bytes, *, whole: bool) -> bytes:
-    """The head up to the last line that is surely complete."""
-    return head if whole else head[: head.rfind(b"\n") + 1] or head
+def _whole_lines(head: bytes) -> bytes:
+    """The head up to the last record that is surely complete: an even number of quotes stands before it."""
+    if len(head) < HEAD_BYTES:
+        return head
+    end = head.rfind(b"\n") + 1
+    while end and head.count(b'"', 0, end) % 2:
+        end = head.rfind(b"\n", 0, end - 1) + 1
+    return head[:end]
 
 
 def _infer(sample: bytes, options: dict[str, Any]) -> tuple[pl.Schema, dict[str, str]]:
-    """The columns' types in a sample, and for each column that is no text the word for a missing value."""
-
-    def read(null_values: dict[str, str] | None) -> pl.DataFrame:
-        return pl.read_csv(
-            io.BytesIO(sample),
-            n_rows=SAMPLE_ROWS,
-            infer_schema_length=None,
-            try_parse_dates=True,
-            null_values=null_values,
-            **options,
-        )
-
-    frame = read(None)
+    """The columns' types in a sample, and the word for a missing value in each column that has one."""
+    frame = _read(sample, options)
     suspects = {}
     for column in frame.iter_columns():
         if column.dtype == pl.String:
-            marker = next((word for word in MARKERS if (column == word).any()), None)
-            if marker is not None:
-                suspects[column.name] = marker
+            found = set(column.filter(column.is_in(MARKERS)).unique())
+            if found:
+                suspects[column.name] = min(found, key=MARKERS.index)
     if suspects:
-        frame = read(suspects)
-    markers = {
-        column.name: suspects.get(column.name, MARKERS[0])
+        # A column that has nothing but markers in the sample becomes text: no more is known.
+        frame = _read(sample, options | {"null_values": suspects})
+    schema = dict(frame.schema)
+    dates = [
+        column.name
         for column in frame.iter_columns()
-        if column.dtype != pl.String
-    }
-    # A column that has nothing but markers in the sample is text until more is known.
-    return frame.schema, markers
+        if column.dtype == pl.String and column.count() and column.str.contains(DATE_LIKE).all()
+    ]
+    if dates:
+        again = io.BytesIO()
+        frame.select(map(exactly, dates)).write_csv(again)
+        schema.update(zip(dates, _read(again.getvalue(), {"try_parse_dates": True}).dtypes, strict=True))
+    used = {word for name, word in suspects.items() if schema[name] != pl.String}
+    convention = min(used, key=MARKERS.index, default=None)
+    markers = {}
+    for name, dtype in schema.items():
+        if dtype != pl.String:
+            markers[name] = suspects.get(name, convention or MARKERS[0])
+        elif convention is not None:
+            own = suspects.get(name)
+            markers[name] = own if own in used else convention
+    return pl.Schema(schema), markers
+
+
+def _read(sample: bytes, options: dict[str, Any]) -> pl.DataFrame:
+    return pl.read_csv(io.BytesIO(sample), n_rows=SAMPLE_ROWS, infer_schema_length=None, **options)
 
 
 # --- other formats -----------------------------------------------------------------------------------
 
 
 def _open_ndjson(path: Path, name: str, sniffed: Sniffed) -> Table:
-    scan = partial(pl.scan_ndjson, path)
+    scan = partial(pl.scan_ndjson, glob.escape(str(path)))  # unlike its sisters it has no glob=False
     schema = scan(infer_schema_length=SAMPLE_ROWS).collect_schema()
-    head = _whole_lines(sniffed.head, whole=len(sniffed.head) >= sniffed.size)
+    head = sniffed.head or _first_lines(path)
     return Table(
         name=name,
         schema=schema,

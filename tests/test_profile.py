@@ -1,0 +1,191 @@
+"""What a profile says of a column, and cells as JSON can say them."""
+
+import base64
+import datetime
+import decimal
+import json
+import math
+import statistics
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creemson.processing.profile import BINS, TOP, cell, profile_of
+
+
+def profile(values, dtype=None):
+    """Of one column."""
+    series = values if isinstance(values, pl.Series) else pl.Series("c", values, dtype=dtype)
+    (described,) = profile_of(series.to_frame().lazy(), check=lambda: None)
+    assert (described.column, described.dtype) == (series.name, str(series.dtype))
+    return described
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("x", "x"),
+        (True, True),
+        (1.5, 1.5),
+        (math.nan, None),
+        (math.inf, None),
+        (2**63 - 1, 2**63 - 1),
+        (-(2**63), -(2**63)),
+        (2**63, str(2**63)),
+        (-(2**63) - 1, str(-(2**63) - 1)),
+        (datetime.date(2024, 5, 1), "2024-05-01"),
+        (datetime.datetime(2024, 5, 1, 10, tzinfo=datetime.UTC), "2024-05-01T10:00:00+00:00"),
+        (datetime.time(10, 30), "10:30:00"),
+        (datetime.timedelta(minutes=1.5), 90.0),
+        (b"\xff\x00", base64.b64encode(b"\xff\x00").decode()),
+        ([1, math.nan, [b"a"]], [1, None, ["YQ=="]]),
+        ((1, "x"), [1, "x"]),
+        ({"a": datetime.date(1, 1, 1), 2: None}, {"a": "0001-01-01", "2": None}),
+        (pl.Series([1, None]), [1, None]),
+        (decimal.Decimal("1.50"), "1.50"),
+    ],
+)
+def test_cells(value, expected):
+    """Every value that polars can give has a form in JSON."""
+    assert cell(value) == expected
+    json.dumps(cell(value), allow_nan=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.integers(-(2**40), 2**40), max_size=60))
+def test_figures_of_numbers(values):
+    """Counts and figures are those of Python's statistics; the histogram holds every value once."""
+    found, present = profile(values, pl.Int64), [value for value in values if value is not None]
+    assert found.nulls == values.count(None)
+    assert found.distinct == pytest.approx(len(set(present)), abs=2)
+    if not present:
+        assert (found.min, found.max, found.mean, found.std, found.quantiles, found.histogram) == (None,) * 6
+        return
+    assert (found.min, found.max) == (min(present), max(present))
+    assert found.mean == pytest.approx(statistics.fmean(present), abs=1e-3)
+    if len(present) > 1:
+        assert found.std == pytest.approx(statistics.stdev(present), rel=1e-9, abs=1e-6)
+    else:
+        assert found.std is None
+    assert all(value in present for value in found.quantiles.values())
+    assert sum(found.histogram.counts) == len(present)
+    assert len(found.histogram.edges) == len(found.histogram.counts) + 1
+    assert len(found.histogram.counts) == (BINS if min(present) < max(present) else 1)
+    assert found.top is None
+
+
+def test_quantiles_and_histogram():
+    """Quantiles are values of the column; bins are equal, and the last one holds its upper edge."""
+    found = profile(list(range(101)))
+    assert found.quantiles == {"0.25": 25, "0.5": 50, "0.75": 75}
+    assert found.histogram.edges == pytest.approx([5 * edge for edge in range(21)])
+    assert found.histogram.counts == (*[5] * 19, 6)
+
+
+def test_no_number_is_no_part_of_the_figures():
+    """NaN and the infinities are neither nulls nor part of any figure."""
+    found = profile([1.0, math.nan, math.inf, -math.inf, 3.0, None])
+    assert (found.nulls, found.min, found.max, found.mean) == (1, 1.0, 3.0, 2.0)
+    assert sum(found.histogram.counts) == 2
+    assert profile([math.nan, None]).min is None
+
+
+def test_text_has_its_most_frequent_values():
+    """Of text there are the most frequent values, equals in their own order."""
+    found = profile(["b", "a", "b", None, *"cdefghijkl"])
+    assert found.top[:3] == (("b", 2), ("a", 1), ("c", 1))
+    assert len(found.top) == TOP
+    assert (found.min, found.max, found.nulls, found.distinct) == ("a", "l", 1, 12)
+    assert (found.mean, found.quantiles, found.histogram) == (None, None, None)
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["z", "a"])])
+def test_categories_are_text(dtype):
+    """Categories are described as the text they show."""
+    found = profile(["z", "a", "z"], dtype)
+    assert (found.min, found.max, found.top) == ("a", "z", (("z", 2), ("a", 1)))
+
+
+def test_truth_values():
+    """Booleans have counts."""
+    found = profile([True, False, True, None])
+    assert (found.min, found.max, found.top, found.nulls) == (False, True, ((True, 2), (False, 1)), 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        ([datetime.date(2024, 1, 1), datetime.date(2024, 1, 21)], "2024-01-01", "2024-01-21"),
+        (
+            [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 2)],
+            "2024-01-01T00:00:00",
+            "2024-01-02T00:00:00",
+        ),
+        ([datetime.time(1), datetime.time(2)], "01:00:00", "02:00:00"),
+        ([datetime.timedelta(0), datetime.timedelta(1)], 0.0, 86400.0),
+    ],
+)
+def test_dates_and_times(values, low, high):
+    """Dates, times and durations have bounds, quantiles and a histogram in their own form."""
+    found = profile([*values, None])
+    assert (found.min, found.max, found.mean, found.nulls) == (low, high, None, 1)
+    assert (found.histogram.edges[0], found.histogram.edges[-1]) == (low, high)
+    assert sum(found.histogram.counts) == 2
+    assert found.quantiles["0.25"] == low
+
+
+def test_decimals_and_large_integers():
+    """Numbers that JSON cannot hold exactly are text; their mean is a float."""
+    found = profile([decimal.Decimal("1.50"), decimal.Decimal("2.50")])
+    assert (found.min, found.max, found.mean) == ("1.50", "2.50", 2.0)
+    found = profile([2**70, 2**70 + 2**20], pl.Int128)
+    assert (found.min, found.nulls) == (str(2**70), 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([[1], None], pl.List(pl.Int64)),
+        ([{"a": 1}, None], None),
+        ([b"x", None], pl.Binary),
+        ([None, None], pl.Null),
+    ],
+)
+def test_what_has_parts_has_only_its_nulls(values, dtype):
+    """Of lists, structs and bytes only the nulls are counted."""
+    found = profile(values, dtype)
+    assert found.nulls == values.count(None)
+    assert (found.min, found.distinct, found.histogram, found.top) == (None, None, None, None)
+
+
+def test_huge_floats_overflow_nothing():
+    """Where a mean or deviation has no finite value, there is none, and the histogram is still one."""
+    found = profile([1e308, -1e308, 1e308])
+    assert found.std is None
+    json.dumps([found.mean, *found.histogram.edges], allow_nan=False)
+    assert sum(found.histogram.counts) == 3
+
+
+@pytest.mark.parametrize("name", ["*", "^a.*$", "", "a b"])
+def test_any_name(name):
+    """A name is a name, whatever polars would read into it."""
+    frame = pl.DataFrame({"abc": [1], name: [5]})
+    described = profile_of(frame.lazy(), check=lambda: None)
+    assert [(found.column, found.min) for found in described] == [("abc", 1), (name, 5)]
+
+
+def test_check_is_called_between_columns():
+    """What the check raises ends the profile."""
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        profile_of(pl.LazyFrame({"a": [1], "b": [2], "c": [3]}), check=check)
+    assert len(calls) == 2

@@ -337,3 +337,23 @@ def test_the_history_is_bounded():
     driver.submit("b")
     assert Forget("j1", "a") in driver.end("j2", value=1)
     assert driver.jobs.find_done("ann", "a") is None
+
+
+def test_what_is_made_in_vain_is_let_go(driver):
+    """A result that crosses with a cancel has no owner, unless the same work was asked for again."""
+    driver.submit("a")
+    driver.jobs.cancel(0.0, "ann", "j1")
+    assert driver.end("j1", value=1) == [Forget("j1", "a")]
+    driver.submit("a")
+    driver.jobs.cancel(0.0, "ann", "j2")
+    driver.submit("a")
+    assert driver.end("j2", value=1) == [Start("j3", 1, "a")]
+
+
+def test_an_old_failure_takes_no_new_result_with_it():
+    """What leaves the history removes only what it made itself."""
+    driver = Driver(make(history=1))
+    driver.submit("a")
+    driver.end("j1", error=ProcessingError("unreadable_file", "No."))
+    driver.submit("a")
+    assert driver.end("j2", value=1) == [Notify(Waiter("c", 2), Ended("j2", 1, 1))]

@@ -103,14 +103,19 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
     table = open_table(source, query.filename)
     plan = _Plan(query, table.schema)
     meter = _Meter(table, tick, after="sorting" if query.sort or query.group_by else "writing")
-    for last, reading in _with_last(table.readings):
+    for reading in table.readings:
         try:
             with faults(query.filename, source), meter.running():
-                frame = plan.apply(reading().select(map(exactly, plan.needed)), meter.tap)
+                frame = reading()
+                if reading is not table.readings[0]:  # it may have found other types
+                    plan = _Plan(query, frame.collect_schema())
+                frame = plan.apply(
+                    frame.select(map(exactly, plan.needed)), meter.tap, counted=table.rows is not None
+                )
                 _sink(frame.sink_parquet(target, lazy=True), meter)
             break
         except ProcessingError:
-            if last:
+            if reading is table.readings[-1] or meter.stopped_by is not None:
                 raise
     with faults(query.filename, source):
         output = pl.scan_parquet(target, glob=False)
@@ -141,11 +146,6 @@ def _sink(frame: pl.LazyFrame, meter: "_Meter") -> None:
         raise
     if meter.stopped_by is not None:  # while no batch passed that could have stopped the engine
         raise meter.stopped_by
-
-
-def _with_last(items: Sequence[Any]) -> Iterator[tuple[bool, Any]]:
-    for index, item in enumerate(items, start=1):
-        yield index == len(items), item
 
 
 def render(source: Path, target: Path, format: str, tick: Callable[[Tick], None]) -> None:  # noqa: A002
@@ -226,13 +226,15 @@ def _flat(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _csv(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Nor has CSV durations: they are written in seconds."""
-    spans = [
-        exactly(name).dt.total_seconds(fractional=True)
-        for name, dtype in frame.collect_schema().items()
-        if isinstance(dtype, pl.Duration)
-    ]
-    return _flat(frame.with_columns(spans))
+    """Nor has CSV types: times are written as ISO 8601, without idle zeros, and durations in seconds."""
+    texts = []
+    for name, dtype in frame.collect_schema().items():
+        if isinstance(dtype, pl.Duration):
+            texts.append(exactly(name).dt.total_seconds(fractional=True))
+        elif isinstance(dtype, pl.Datetime):
+            zone = {None: "", "UTC": "Z"}.get(dtype.time_zone, "%:z")
+            texts.append(exactly(name).dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}"))
+    return _flat(frame.with_columns(texts))
 
 
 def _json(value: Any) -> str:
@@ -348,10 +350,18 @@ class _Plan:
         self._keys = [self._sort_column(key.column) for key in query.sort or ()]
         self.needed = self._needed()
 
-    def apply(self, frame: pl.LazyFrame, tap: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.LazyFrame:
-        """The plan, on a frame that has the needed columns."""
-        # Filters and limits may be moved below the tap (into a Parquet scan): it only counts.
-        frame = frame.map_batches(tap, streamable=True, predicate_pushdown=True, slice_pushdown=True)
+    def apply(
+        self, frame: pl.LazyFrame, tap: Callable[[pl.DataFrame], pl.DataFrame], *, counted: bool
+    ) -> pl.LazyFrame:
+        """The plan, on a frame that has the needed columns.
+
+        Args:
+            frame: as read.
+            tap: is shown every batch that is read.
+            counted: the file knows its rows. Then filters may be moved below the tap, into the scan, which
+                skips what they exclude; in a CSV every row has to be read anyway, and is to be counted.
+        """
+        frame = frame.map_batches(tap, streamable=True, predicate_pushdown=counted, slice_pushdown=True)
         if self._where:
             frame = frame.filter(self._where)
         if self._groups:

@@ -119,7 +119,7 @@ class Notify:
 
 @attrs.frozen
 class Forget:
-    """Effect: the job has left the history; what is stored for it may go."""
+    """Effect: nobody can be answered with what the job made any more; its output may go."""
 
     job: str
     work: Any
@@ -312,16 +312,18 @@ class Jobs:
             del self._running[found.caller]
         self._timed.pop(job, None)
         effects: list[Effect] = []
-        if not found.ended:
-            if error is None:
-                found.value = value
-                effects = self._end(now, found, "done")
-            elif transient and found.attempt <= self._retries and not self._draining:
-                found.state = "backoff"
-                found.wake = now + min(BACKOFF * 2 ** (found.attempt - 1), BACKOFF_MOST)
-                self._timed[job] = found
-            else:
-                effects = self._end(now, found, "failed", error)
+        if found.ended:
+            if value is not None and found.key not in self._by_key:
+                effects = [Forget(job, found.work)]  # it was made while the job was being given up
+        elif error is None:
+            found.value = value
+            effects = self._end(now, found, "done")
+        elif transient and found.attempt <= self._retries and not self._draining:
+            found.state = "backoff"
+            found.wake = now + min(BACKOFF * 2 ** (found.attempt - 1), BACKOFF_MOST)
+            self._timed[job] = found
+        else:
+            effects = self._end(now, found, "failed", error)
         if found.ended:
             self._retire(found)
         return effects + self._fill(now) + self._trim()
@@ -544,7 +546,8 @@ class Jobs:
         while len(self._history) > self._remembered:
             oldest = next(iter(self._history.values()))
             self.forget(oldest.id)
-            effects.append(Forget(oldest.id, oldest.work))
+            if oldest.state == "done" and oldest.key not in self._by_key:
+                effects.append(Forget(oldest.id, oldest.work))
         return effects
 
     def validate(self) -> None:

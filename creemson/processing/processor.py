@@ -10,14 +10,14 @@ import math
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import orjson
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError
+from creemson.errors import CreemsonError, InvalidFormat, ProcessingError
 from creemson.processing import jobs
 from creemson.processing.jobs import Ended, Jobs, Waiter
 from creemson.processing.mailbox import (
@@ -42,6 +42,8 @@ from creemson.wire import codec
 from creemson.wire.messages import OUTPUT_FORMATS, Column, OutputData, Query, ResultData
 
 __all__ = ["Processor"]
+
+T = TypeVar("T")
 
 SUMMARY = "File processed successfully"
 STOP_GRACE = 2.0
@@ -188,7 +190,9 @@ class Processor:
                 case jobs.Notify(waiter, event):
                     self._reply(waiter.connection, waiter.request, event)
                 case jobs.Start():
-                    self._nursery.start_soon(self._attempt, effect)
+                    # Made here and not in the task: a cancel may come before that has begun.
+                    scope = self._scopes[effect.job] = trio.CancelScope()
+                    self._nursery.start_soon(self._attempt, effect, scope)
                 case jobs.Stop(job, _):
                     self._scopes[job].cancel()
                 case jobs.Forget(_, work):
@@ -214,7 +218,7 @@ class Processor:
 
     # --- work ----------------------------------------------------------------------------------------
 
-    async def _attempt(self, start: jobs.Start) -> None:
+    async def _attempt(self, start: jobs.Start, scope: trio.CancelScope) -> None:
         """Run one attempt of a job on a worker and report its end."""
         work: Work = start.work
         began = trio.current_time()
@@ -232,8 +236,7 @@ class Processor:
             "source": str(work.source),
             "target": str(self._files.outputs / work.output),
         }
-        with trio.CancelScope() as scope:
-            self._scopes[start.job] = scope
+        with scope:
             try:
                 outcome = await self._workers.call(command, on_progress=on_progress)
                 value = _result(work.output, outcome, elapsed=trio.current_time() - began)
@@ -280,7 +283,7 @@ class Processor:
     async def _columns(self, filename: str) -> tuple[Column, ...]:
         source = self._files.find(filename)
         found = await self._quick.call({"op": "columns", "source": str(source), "name": filename})
-        return tuple(codec.structure(column, Column) for column in found)
+        return tuple(_trusted(column, Column) for column in found)
 
     async def _file(self, filename: str) -> Path:
         try:
@@ -316,4 +319,12 @@ def _result(output: str, outcome: Mapping[str, Any], *, elapsed: float) -> Resul
         "elapsed_s": round(elapsed, 4),
         "cached": False,
     }
-    return ResultData(summary=SUMMARY, output_data=codec.structure(data, OutputData))
+    return ResultData(summary=SUMMARY, output_data=_trusted(data, OutputData))
+
+
+def _trusted(value: Any, kind: type[T]) -> T:
+    """Structure what a worker says; if it is nonsense, the fault is ours and not that of who asked."""
+    try:
+        return codec.structure(value, kind)
+    except InvalidFormat as error:
+        raise TypeError(error.message) from error

@@ -1,0 +1,281 @@
+"""The processor actor with a pool that does what the test says; time is a mock clock's."""
+
+import pytest
+import structlog
+import trio
+
+from creemson.errors import ProcessingError
+from creemson.processing.jobs import Accepted, Ended, Progressed
+from creemson.processing.mailbox import (
+    CancelJob,
+    Cancelled,
+    CancelRequest,
+    ColumnsRead,
+    Connect,
+    Disconnect,
+    FileReady,
+    FindFile,
+    ReadColumns,
+    Submit,
+)
+from creemson.processing.pool import TransientFault
+from creemson.processing.processor import Processor, output_name
+from creemson.settings import Settings, Timeouts
+from creemson.storage.files import Files, check_name
+from creemson.wire.messages import Query
+
+OUTCOME = {"rows": 3, "columns": ["a"], "dtypes": ["Int64"], "preview": None, "profile": None}
+FIGURES = {"phase": "reading", "bytes_read": 1, "bytes_total": 2, "rows": 1, "fraction": 0.5}
+
+
+class FakePool:
+    """Does what the test says, in turn: return, raise, or run a function."""
+
+    size = 1
+
+    def __init__(self):
+        self.todo = []
+        self.commands = []
+
+    async def call(self, command, *, on_progress=None):
+        self.commands.append(command)
+        what = self.todo.pop(0)
+        await trio.lowlevel.checkpoint()
+        if isinstance(what, Exception):
+            raise what
+        return await what(on_progress) if callable(what) else what
+
+
+async def for_ever(_):
+    await trio.sleep_forever()
+
+
+class World:
+    """A processor, one connection to it, and what it is told."""
+
+    def __init__(self, folder):
+        self.settings = Settings(timeouts=Timeouts(job=60.0))
+        self.files = Files(folder)
+        self.files.prepare()
+        (self.files.uploads / "a.csv").write_text("a\n1\n")
+        self.workers, self.quick = FakePool(), FakePool()
+        self.send, inbox = trio.open_memory_channel(100)
+        self.told, self.tellings = trio.open_memory_channel(1000)
+        self.logs = structlog.testing.CapturingLogger()
+        self.processor = Processor(
+            settings=self.settings, files=self.files, inbox=inbox, workers=self.workers, quick=self.quick,
+            logger=structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]),
+        )  # fmt: skip
+        self.send.send_nowait(Connect("c", self))
+        self.requests = 0
+
+    def deliver(self, request, reply):
+        self.told.send_nowait((request, reply))
+
+    def submit(self, *, keep=True, timeout=None, **query):
+        self.requests += 1
+        asked = Query(filename="a.csv", **query)
+        self.send.send_nowait(Submit("c", self.requests, "ann", asked, timeout, keep))
+        return self.requests
+
+    async def hear(self):
+        with trio.fail_after(1000):
+            return (await self.tellings.receive())[1]
+
+
+@pytest.fixture
+async def world(tmp_path, nursery):
+    world = World(tmp_path)
+    await nursery.start(world.processor.run)
+    return world
+
+
+async def test_a_job_from_submit_to_result(world, autojump_clock):
+    """accepted, progress, result with the names under which it can be fetched."""
+
+    async def work(on_progress):
+        await trio.sleep(2)
+        on_progress(FIGURES)
+        await trio.sleep(1)
+        return OUTCOME
+
+    world.workers.todo = [work]
+    world.submit()
+    assert isinstance(await world.hear(), Accepted)
+    progress = await world.hear()
+    assert isinstance(progress, Progressed)
+    assert progress.figures["eta_s"] == pytest.approx(2.0)
+    ended = await world.hear()
+    output = ended.value.output_data
+    assert (output.rows, output.columns, output.elapsed_s) == (3, ("a",), pytest.approx(3.0))
+    assert output.filename == world.workers.commands[0]["target"].rpartition("/")[2]
+    assert output.final_filename_csv == output.filename.replace(".parquet", ".csv")
+
+
+async def test_a_transient_fault_is_tried_again(world, autojump_clock):
+    """So is a worker's death; the waiter sees the result alone."""
+    died = ProcessingError("worker_died", "It died.")
+    world.workers.todo = [TransientFault(ProcessingError("internal", "Disk.")), died, OUTCOME]
+    world.submit()
+    assert isinstance(await world.hear(), Accepted)
+    assert (await world.hear()).value is not None
+    assert len(world.workers.commands) == 3
+
+
+async def test_an_unexpected_fault_of_one_job_is_contained(world, autojump_clock):
+    """`internal`, and the next job is served."""
+    world.workers.todo = [{"no": "outcome"}, OUTCOME]
+    world.submit()
+    await world.hear()
+    assert (await world.hear()).error.reason == "internal"
+    world.submit(limit=1)
+    await world.hear()
+    assert (await world.hear()).error is None
+
+
+async def test_a_cancel_may_come_before_the_work_has_begun(world, autojump_clock):
+    """Submit and cancel in one go: neither the job nor the server goes wrong."""
+    world.workers.todo = [for_ever, OUTCOME]
+    request = world.submit()
+    world.send.send_nowait(CancelRequest("c", 99, request))
+    assert isinstance(await world.hear(), Accepted)
+    assert isinstance(await world.hear(), Cancelled)
+    assert (await world.hear()).error.reason == "cancelled"
+    world.submit()
+    await world.hear()
+    assert (await world.hear()).error is None
+
+
+async def test_a_job_is_cancelled_by_its_name(world, autojump_clock):
+    """And one that is not there is told."""
+    world.workers.todo = [for_ever]
+    world.submit()
+    job = (await world.hear()).job
+    world.send.send_nowait(CancelJob("c", 8, "bob", job))
+    assert (await world.hear()).error.reason == "job_not_found"
+    world.send.send_nowait(CancelJob("c", 9, "ann", job))
+    assert await world.hear() == Cancelled(job)
+    assert (await world.hear()).error.reason == "cancelled"
+
+
+async def test_a_job_over_its_time(world, autojump_clock):
+    """The request's timeout counts, up to the setting's."""
+    world.workers.todo = [for_ever] * 2
+    for asked, given in ((5.0, 5.0), (1000.0, 60.0)):
+        world.submit(timeout=asked, limit=int(asked))
+        await world.hear()
+        began = trio.current_time()
+        assert (await world.hear()).error.reason == "job_timeout"
+        assert trio.current_time() - began == pytest.approx(given, abs=0.01)
+
+
+async def test_a_file_that_is_not_there(world, autojump_clock):
+    """No job is made."""
+    world.send.send_nowait(Submit("c", 1, "ann", Query(filename="b.csv"), None, True))
+    ended = await world.hear()
+    assert (ended.job, ended.error.reason) == (None, "file_not_found")
+
+
+async def test_columns_are_read_by_the_quick_worker(world, autojump_clock):
+    """Faults are told with their reason; a dead worker is tried once more by whoever asks."""
+    world.quick.todo = [
+        [{"index": 0, "name": "a", "dtype": "Int64"}],
+        ProcessingError("unreadable_file", "No."),
+        TransientFault(ProcessingError("internal", "Disk.")),
+        [{"not": "a column"}],
+    ]
+    for _ in range(4):
+        world.send.send_nowait(ReadColumns("c", 1, "ann", "a.csv"))
+    replies = [await world.hear() for _ in range(4)]
+    assert isinstance(replies[0], ColumnsRead)
+    assert [reply.error.reason for reply in replies[1:]] == ["unreadable_file", "internal", "internal"]
+
+
+async def test_files_for_download(world, autojump_clock):
+    """An upload as it is, an output rendered when it is first asked for."""
+    (world.files.outputs / "x-1.parquet").write_bytes(b"PAR1")
+
+    async def render(_):
+        (world.files.outputs / "x-1.csv").write_bytes(b"a\n")
+
+    world.workers.todo = [render]
+    for name in ("a.csv", "x-1.csv", "x-1.csv", "y-1.csv"):
+        world.send.send_nowait(FindFile("c", 1, "ann", name))
+        reply = await world.hear()
+        if name == "y-1.csv":
+            assert reply.error.reason == "file_not_found"
+        else:
+            assert isinstance(reply, FileReady)
+            assert reply.path.name == name
+    assert [command["format"] for command in world.workers.commands] == ["csv"]
+
+
+async def test_nothing_is_told_to_who_has_gone(world, autojump_clock):
+    """What was kept goes on; its end has no listener."""
+    world.workers.todo = [OUTCOME, OUTCOME]
+    world.submit()
+    world.send.send_nowait(Disconnect("c"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert isinstance(world.tellings.receive_nowait()[1], Accepted)
+    with pytest.raises(trio.WouldBlock):
+        world.tellings.receive_nowait()
+
+
+async def test_old_outputs_are_removed(tmp_path, nursery, autojump_clock):
+    """When a job leaves the history, so does its file."""
+    world = World(tmp_path)
+    world.processor._jobs._remembered = 1
+    await nursery.start(world.processor.run)
+
+    async def work(_):
+        (world.files.outputs / world.workers.commands[-1]["target"].rpartition("/")[2]).write_bytes(b"PAR1")
+        return OUTCOME
+
+    world.workers.todo = [work, work]
+    for limit in (1, 2):
+        world.submit(limit=limit)
+        await world.hear()
+        last = (await world.hear()).value.output_data.filename
+    await trio.testing.wait_all_tasks_blocked()
+    assert [path.name for path in world.files.outputs.iterdir()] == [last]
+
+
+async def test_drain_waits_and_then_stops(world, autojump_clock):
+    """What runs gets its time; what takes longer is told and stopped."""
+
+    async def five_seconds(_):
+        await trio.sleep(5)
+        return OUTCOME
+
+    for work, reason in ((five_seconds, None), (for_ever, "shutting_down")):
+        fresh = World(world.files.root)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(fresh.processor.run)
+            fresh.workers.todo = [work]
+            fresh.submit()
+            await fresh.hear()
+            began = trio.current_time()
+            await fresh.processor.drain(10)
+            ended = await fresh.hear()
+            assert (ended.error.reason if ended.error else None) == reason
+            assert trio.current_time() - began == pytest.approx(5 if reason is None else 10, abs=0.1)
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_processor_ends_with_its_inbox(tmp_path, autojump_clock):
+    """When nobody can send any more, there is nothing more to do."""
+    world = World(tmp_path)
+    world.send.close()
+    with trio.fail_after(1):
+        await world.processor.run()
+
+
+def test_output_names_are_names():
+    """Whatever the file was called."""
+    for name in ("a.csv", "x" * 255, "ü" * 127, "a", "a.b.c.csv.gz"):
+        assert check_name(output_name(name, "0" * 64))
+
+
+def test_ended_is_told_in_words():
+    """An end has a value or an error."""
+    assert Ended("j", 1, 5).error is None

@@ -296,7 +296,7 @@ class Server:
         validators.deep_iterable(validators.matches_re(_ORIGIN)),
     )
     drain_timeout: float = _duration(
-        "10 s", "how long running jobs may finish on shutdown; the rest resumes at the next start", zero=True
+        "10 s", "how long running jobs may finish on shutdown; the rest ends in `shutting_down`", zero=True
     )
 
 
@@ -339,20 +339,22 @@ class Limits:
     chunk_bytes: int = _size("1 MiB", "largest binary frame")
     batch_messages: int = _count(1000, "most messages in one batch")
     upload_bytes: int = _size("10 GiB", "largest uploaded file")
-    storage_bytes: int = _size("0", "most bytes that one caller may store; 0: no quota", low=0)
+    storage_bytes: int = _size(
+        "0", "most bytes that one caller may store; 0: no quota (not enforced yet)", low=0
+    )
     messages_per_s: float = _field(
         1000.0,
-        "messages per second and connection in the long run; over it: `rate_limited`",
+        "messages per second and connection in the long run; over it: `rate_limited` (not enforced yet)",
         _real,
         "a number of more than 0",
         validators.gt(0),
     )
-    messages_burst: int = _count(2000, "messages that one connection may send at once")
+    messages_burst: int = _count(2000, "messages that one connection may send at once (not enforced yet)")
     jobs_per_caller: int = _count(8, "running jobs of one caller; over it: `busy`")
     queue: int = _count(1000, "waiting jobs of all callers; over it: `busy`")
     outbox_bytes: int = _size("8 MiB", "unsent bytes per connection before a slow peer is closed")
     memory_bytes: int = _size(
-        "0", "memory in use above which new jobs get `busy`; 0: 80 % of the machine", low=0
+        "0", "memory in use above which new jobs get `busy`; 0: 80 % of the machine (not enforced yet)", low=0
     )
 
 
@@ -365,7 +367,10 @@ class Timeouts:
     heartbeat_interval: float = _duration("20 s", "between two pings")
     heartbeat_timeout: float = _duration("20 s", "for the answer to a ping before the peer is dropped")
     job: float = _duration("300 s", "for one job; then `job_timeout`")
-    upload_idle: float = _duration("24 h", "for an unfinished upload to go on; then it is removed")
+    upload_idle: float = _duration(
+        "24 h",
+        "for an unfinished upload to go on; then it is removed (not in effect yet: it ends with its connection)",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -382,8 +387,12 @@ class Storage:
     data_dir: Path = _field(
         Path("creemson-data"), "folder for uploads, outputs and the catalog", _path, "a path"
     )
-    keep_uploads: float = _duration("7 d", "how long an uploaded file is kept")
-    keep_outputs: float = _duration("1 d", "how long a job's output is kept")
+    keep_uploads: float = _duration(
+        "7 d", "how long an uploaded file is kept (not in effect yet: until it is removed by hand)"
+    )
+    keep_outputs: float = _duration(
+        "1 d", "how long a job's output is kept (not in effect yet: as long as the job is remembered)"
+    )
 
 
 @attrs.frozen(kw_only=True)

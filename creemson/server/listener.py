@@ -1,5 +1,6 @@
 """The listening socket: each TCP connection becomes a connection actor, and none can hurt another."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import trio
@@ -7,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from trio_websocket import WebSocketRequest
 
 from creemson.errors import CloseCode
+from creemson.server.access import Refusal, refusal_for
 from creemson.server.connection import Connection
 from creemson.server.transport import Closed, ServerSocket
 from creemson.settings import Settings
@@ -39,6 +41,7 @@ class Listener:
         self._accepting = trio.CancelScope()
         self._listeners: list[trio.SocketListener] = []
         self._connections: set[Connection] = set()
+        self._from_address: Counter[str] = Counter()
 
     async def open(self) -> int:
         """Listen on the address, without accepting anything yet.
@@ -79,45 +82,65 @@ class Listener:
     async def _serve(self, stream: trio.SocketStream) -> None:
         """The edge of a connection: whatever happens beyond, the server lives."""
         try:
-            host, port = stream.socket.getpeername()[:2]
+            address, port = stream.socket.getpeername()[:2]
         except OSError:  # it has gone already
             await stream.aclose()
             return
-        peer = f"{host}:{port}"
+        self._from_address[address] += 1
         try:
-            await self.serve_stream(stream, peer)
+            await self.serve_stream(stream, f"{address}:{port}", from_address=self._from_address[address] - 1)
         except Exception:
-            self._log.exception("connection failed unexpectedly", peer=peer)
+            self._log.exception("connection failed unexpectedly", peer=f"{address}:{port}")
+        finally:
+            self._from_address[address] -= 1
+            if not self._from_address[address]:
+                del self._from_address[address]
 
-    async def serve_stream(self, stream: trio.abc.Stream, peer: str) -> None:
+    async def serve_stream(self, stream: trio.abc.Stream, peer: str, *, from_address: int = 0) -> None:
         """Serve one connection over any byte stream.
 
         Args:
             stream: closed in the end.
             peer: what to call the other side in logs.
+            from_address: other connections from the same address.
         """
         limits = self._settings.limits
         socket = ServerSocket(stream, message_bytes=limits.message_bytes, chunk_bytes=limits.chunk_bytes)
         async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(socket.run)
             with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
-                accepted = await self._shake_hands(socket)
+                accepted = await self._shake_hands(socket, peer, from_address)
             if handshake.cancelled_caught:
                 self._log.info("the handshake took too long", peer=peer)
             elif accepted:
                 await self._run(socket, peer)
             nursery.cancel_scope.cancel()
 
-    async def _shake_hands(self, socket: ServerSocket) -> bool:
+    async def _shake_hands(self, socket: ServerSocket, peer: str, from_address: int) -> bool:
         try:
             request = await socket.request()
-            if request.path.partition("?")[0] != PATH:
-                await request.reject(404, body=f"WebSocket connections are served at {PATH}.\n".encode())
+            refusal = self._refusal(request, socket.host, from_address)
+            if refusal is not None:
+                self._log.info("refused", peer=peer, status=refusal.status, why=refusal.message)
+                await request.reject(refusal.status, body=f"{refusal.message}\n".encode())
                 return False
             await request.accept(subprotocol=_subprotocol(request))
         except Closed:
             return False
         return True
+
+    def _refusal(self, request: WebSocketRequest, host: str, from_address: int) -> Refusal | None:
+        if request.path.partition("?")[0] != PATH:
+            return Refusal(404, f"WebSocket connections are served at {PATH}.")
+        headers = {name.lower(): value.decode("latin-1") for name, value in request.headers}
+        return refusal_for(
+            headers.get(b"origin"),
+            host,
+            allowed_origins=self._settings.server.allowed_origins,
+            limits=self._settings.limits,
+            connections=len(self._connections),
+            from_address=from_address,
+        )
 
     async def _run(self, socket: ServerSocket, peer: str) -> None:
         connection = self._connect(socket, peer)

@@ -168,6 +168,7 @@ class ServerSocket(WebSocketConnection):
         self._limit = _SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._offered, self._offers = trio.open_memory_channel[WebSocketRequest](1)
         self._decided = trio.Event()
+        self.host = ""
         self.last_activity = trio.current_time()
         super().__init__(
             trio.StapledStream(stream, _HeadFirst(stream)),
@@ -182,7 +183,10 @@ class ServerSocket(WebSocketConnection):
     async def run(self) -> None:
         """Read from the stream until the connection ends. Everything else needs this running."""
         async with self._offered:
-            await self._reader_task()
+            try:
+                await self._reader_task()
+            except UnicodeError:  # wsproto decodes the request's Host and target without a look at them
+                await self._close_stream()
 
     async def request(self) -> WebSocketRequest:
         """The upgrade request, to be accepted or rejected.
@@ -241,6 +245,7 @@ class ServerSocket(WebSocketConnection):
     # --- what trio-websocket's reader calls ----------------------------------------------------------
 
     async def _handle_request_event(self, event: Request) -> None:
+        self.host = event.host
         self._offered.send_nowait(WebSocketRequest(self, event))
         # Read on only after the answer, so that frames glued to the request find an open connection.
         await self._decided.wait()

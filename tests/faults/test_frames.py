@@ -142,9 +142,24 @@ def test_a_message_of_exactly_the_limit_is_served(server):
         (b"\x16\x03\x01\x02\x00nonsense\r\n\r\n", b"400"),
         (upgrade_request("/ws", "X-Large: " + "x" * 40_000), b"431"),
         (upgrade_request("/ws", "X-Large: " + "x" * 400_000)[:-4], b"431"),
+        (upgrade_request("/ws", "Origin: http://evil.example"), b"403"),
+        (upgrade_request("/ws", "Origin: null"), b"403"),
+        (upgrade_request().replace(b"Host: test", b"Host: \xff\xfe"), b""),
+        (upgrade_request("/ws?\u00e9"), b"400"),
         (b"", b""),
     ],
-    ids=["path", "no upgrade", "noise", "40 KB of headers", "endless headers", "nothing"],
+    ids=[
+        "path",
+        "no upgrade",
+        "noise",
+        "40 KB of headers",
+        "endless headers",
+        "origin",
+        "null origin",
+        "odd host",
+        "odd path",
+        "nothing",
+    ],
 )
 def test_a_handshake_that_is_none(server, request_bytes, status):
     """It is refused, and the server lives."""
@@ -190,3 +205,20 @@ def psutil_fds(server):
     import psutil
 
     return psutil.Process(server.process.pid).num_fds()
+
+
+def test_connections_have_a_number(tmp_path):
+    """Over `limits.connections_per_address` 429, and after one has gone there is room again."""
+    with serving(tmp_path / "data", "--set", "limits.connections_per_address=2") as server:
+        with server.connect() as client, server.connect():
+            with server.upgraded() as third:
+                third.shutdown(socket.SHUT_WR)
+                assert read_all(third).startswith(b"HTTP/1.1 429 ")
+            assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+        for _ in range(100):
+            with server.upgraded() as fourth:
+                if fourth.recv(12) == b"HTTP/1.1 101":
+                    break
+            time.sleep(0.05)
+        else:
+            raise AssertionError

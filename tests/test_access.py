@@ -1,0 +1,62 @@
+"""Who may connect."""
+
+import pytest
+
+from creemson.server.access import refusal_for
+from creemson.settings import Limits
+
+LIMITS = Limits(connections=5, connections_per_address=2)
+
+
+def status(origin, host="localhost:8000", allowed=(), connections=0, from_address=0):
+    refusal = refusal_for(
+        origin,
+        host,
+        allowed_origins=allowed,
+        limits=LIMITS,
+        connections=connections,
+        from_address=from_address,
+    )
+    return refusal and refusal.status
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (None, ()),
+        ("http://localhost:8000", ()),
+        ("https://localhost:8000", ()),
+        ("HTTP://LocalHost:8000", ()),
+        ("http://localhost:3000", ("http://localhost:3000",)),
+        ("https://app.example.org", ("http://localhost:3000", "https://APP.example.org")),
+        ("https://anything.example", ("*",)),
+        ("null", ("*",)),
+    ],
+)
+def test_who_may_connect(origin, allowed):
+    """No browser, the server's own pages, and those of the list."""
+    assert status(origin, allowed=allowed) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("null", "localhost:8000"),
+        ("http://evil.example", "localhost:8000"),
+        ("http://localhost:3000", "localhost:8000"),
+        ("http://localhost:8000.evil.example", "localhost:8000"),
+        ("", ""),
+        ("http://", ""),
+        ("localhost:8000", "localhost:8000"),
+    ],
+)
+def test_who_may_not(origin, host):
+    """Another page, another port, no page at all: 403."""
+    assert status(origin, host, allowed=("http://localhost:4000",)) == 403
+
+
+def test_there_is_room_for_so_many():
+    """In all 503, from one address 429."""
+    assert status(None, connections=4, from_address=1) is None
+    assert status(None, connections=5) == 503
+    assert status(None, from_address=2) == 429

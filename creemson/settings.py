@@ -369,7 +369,7 @@ class Timeouts:
     job: float = _duration("300 s", "for one job; then `job_timeout`")
     upload_idle: float = _duration(
         "24 h",
-        "for an unfinished upload to go on; then it is removed (not in effect yet: it ends with its connection)",
+        "for an unfinished upload to go on; then it is removed (not yet: it ends with its connection)",
     )
 
 
@@ -387,11 +387,9 @@ class Storage:
     data_dir: Path = _field(
         Path("creemson-data"), "folder for uploads, outputs and the catalog", _path, "a path"
     )
-    keep_uploads: float = _duration(
-        "7 d", "how long an uploaded file is kept (not in effect yet: until it is removed by hand)"
-    )
+    keep_uploads: float = _duration("7 d", "how long an uploaded file is kept (not yet: it is kept)")
     keep_outputs: float = _duration(
-        "1 d", "how long a job's output is kept (not in effect yet: as long as the job is remembered)"
+        "1 d", "how long a job's output is kept (not yet: as long as the job is remembered)"
     )
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing import engine
+from creemson.processing import engine, progress, rendering
 from creemson.processing.engine import columns, render, run
 from creemson.wire.messages import FUNCTIONS, Aggregate, Column, Condition, Query, SortKey
 
@@ -590,7 +590,7 @@ def large(tmp_path_factory):
 @pytest.fixture
 def fine(monkeypatch):
     """Tick with every batch."""
-    monkeypatch.setattr(engine, "TICK_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "TICK_INTERVAL", 0.0)
 
 
 def check_ticks(ticks, path):
@@ -663,7 +663,7 @@ def test_what_a_tick_raises_stops_the_work(large, tmp_path, query):
 
 def test_sorting_is_told(large, tmp_path, monkeypatch):
     """While a sort works on what it has gathered, no batch passes; the phase is told all the same."""
-    monkeypatch.setattr(engine, "QUIET", 0.02)
+    monkeypatch.setattr(progress, "QUIET", 0.02)
     ticks = []
     query = Query(filename="large.csv", sort=(SortKey("text"), SortKey("key")))
     run(query, large, tmp_path / "out", ticks.append)
@@ -673,7 +673,7 @@ def test_sorting_is_told(large, tmp_path, monkeypatch):
 
 def test_a_sort_can_be_stopped(large, tmp_path, monkeypatch):
     """What is raised while no batch passes comes out as soon as polars comes back."""
-    monkeypatch.setattr(engine, "QUIET", 0.02)
+    monkeypatch.setattr(progress, "QUIET", 0.02)
     stop = Enough()
 
     def tick(tick):
@@ -687,7 +687,7 @@ def test_a_sort_can_be_stopped(large, tmp_path, monkeypatch):
 
 def test_work_without_batches_can_be_stopped(table, monkeypatch, fine):
     """While polars looks for types and gives no batch, progress is told as reading, and a stop is kept for its return."""
-    monkeypatch.setattr(engine, "QUIET", 0.02)
+    monkeypatch.setattr(progress, "QUIET", 0.02)
     monkeypatch.setattr(pl, "collect_all", lambda frames, engine: time.sleep(0.2))
     phases, stop = [], Enough()
 
@@ -797,7 +797,7 @@ def test_excel_names_and_dates(tmp_path):
 @pytest.mark.parametrize("bound", ["XLSX_ROWS", "XLSX_COLUMNS"])
 def test_excel_has_its_limit(table, monkeypatch, bound):
     """More rows or columns than a sheet holds are refused, with what to do."""
-    monkeypatch.setattr(engine, bound, 4)
+    monkeypatch.setattr(rendering, bound, 4)
     with pytest.raises(ProcessingError) as caught:
         rendered(table, "xlsx")
     assert caught.value.reason == "unsupported_format"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from creemson import settings
 from creemson.settings import FIELDS, Limits, Loaded, Server, Settings, SettingsError, Storage
 
-# The table of INTERFACE.md, in the same order.
+# Every setting with its documented default, in the order of the reference page.
 DEFAULTS = {
     "server.host": "127.0.0.1",
     "server.port": 8000,

@@ -21,8 +21,9 @@ from structlog.typing import FilteringBoundLogger
 from creemson.errors import CloseCode, CreemsonError, ProcessingError
 from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended, Progressed
-from creemson.server import protocol as wire
-from creemson.server.protocol import Effect, Protocol
+from creemson.server import effects as wanted
+from creemson.server.effects import Effect
+from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.transport import Closed, TooLarge
 from creemson.settings import Settings
 from creemson.storage.files import Files, Part
@@ -156,7 +157,7 @@ class Connection:
         self._nursery: trio.Nursery | None = None
 
     @property
-    def state(self) -> wire.ConnectionState:
+    def state(self) -> ConnectionState:
         """The state, to look at."""
         return self._protocol.state
 
@@ -282,51 +283,57 @@ class Connection:
         todo = deque(effects)
         while todo:
             effect = todo.popleft()
-            if isinstance(effect, wire.Send):
+            if isinstance(effect, wanted.Send):
                 self._send(effect)
-            elif isinstance(effect, wire.Close):
+            elif isinstance(effect, wanted.Close):
                 self._outbox.close(effect.code, effect.reason)
-            elif isinstance(effect, (wire.OpenUpload, wire.WriteChunk, wire.FinishUpload, wire.DropUpload)):
+            elif isinstance(
+                effect, (wanted.OpenUpload, wanted.WriteChunk, wanted.FinishUpload, wanted.DropUpload)
+            ):
                 todo.extendleft(reversed(await self._store(effect)))
             else:
                 await self._processor.send(self._command(effect))
 
-    def _send(self, effect: wire.Send) -> None:
+    def _send(self, effect: wanted.Send) -> None:
         self._outbox.put(codec.encode(effect.message), replaces=effect.replaces)
 
     def _command(
         self,
-        effect: wire.Submit | wire.CancelJob | wire.CancelRequest | wire.ReadColumns | wire.OpenDownload,
+        effect: wanted.Submit
+        | wanted.CancelJob
+        | wanted.CancelRequest
+        | wanted.ReadColumns
+        | wanted.OpenDownload,
     ) -> mailbox.Command:
         connection, caller = self.state.id, self.state.caller
         match effect:
-            case wire.Submit(request, query, timeout, keep):
+            case wanted.Submit(request, query, timeout, keep):
                 return mailbox.Submit(connection, request, caller, query, timeout, keep)
-            case wire.CancelJob(request, job):
+            case wanted.CancelJob(request, job):
                 return mailbox.CancelJob(connection, request, caller, job)
-            case wire.CancelRequest(request, other):
+            case wanted.CancelRequest(request, other):
                 return mailbox.CancelRequest(connection, request, other)
-            case wire.ReadColumns(request, filename):
+            case wanted.ReadColumns(request, filename):
                 return mailbox.ReadColumns(connection, request, caller, filename)
-            case wire.OpenDownload(request, filename, offset):
+            case wanted.OpenDownload(request, filename, offset):
                 self._offsets[request] = offset
                 return mailbox.FindFile(connection, request, caller, filename)
 
     async def _store(
-        self, effect: wire.OpenUpload | wire.WriteChunk | wire.FinishUpload | wire.DropUpload
+        self, effect: wanted.OpenUpload | wanted.WriteChunk | wanted.FinishUpload | wanted.DropUpload
     ) -> list[Effect]:
         """Do what an upload asks of the disk, in a thread; tell the protocol how it went."""
-        if isinstance(effect, wire.DropUpload):
+        if isinstance(effect, wanted.DropUpload):
             await self._discard_part()
             return []
         try:
-            if isinstance(effect, wire.OpenUpload):
+            if isinstance(effect, wanted.OpenUpload):
                 self._part = await trio.to_thread.run_sync(
                     lambda: self._files.begin(effect.filename, overwrite=effect.overwrite)
                 )
                 return self._protocol.upload_opened()
             assert self._part is not None
-            if isinstance(effect, wire.WriteChunk):
+            if isinstance(effect, wanted.WriteChunk):
                 await trio.to_thread.run_sync(self._part.write, effect.data)
                 return self._protocol.chunk_written(effect.request)
             digest = await trio.to_thread.run_sync(self._part.finish, effect.sha256)
@@ -338,7 +345,7 @@ class Connection:
         self._part = None
         self._digests[effect.request] = digest
         self._protocol.upload_finished()
-        return [wire.ReadColumns(effect.request, effect.filename)]
+        return [wanted.ReadColumns(effect.request, effect.filename)]
 
     async def _discard_part(self) -> None:
         if self._part is not None:
@@ -360,7 +367,7 @@ class Connection:
             self._offsets.pop(request, None)
             effects = self._told(request, reply)
         for effect in effects:
-            assert isinstance(effect, wire.Send), effect
+            assert isinstance(effect, wanted.Send), effect
             self._send(effect)
 
     def _told(

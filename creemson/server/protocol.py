@@ -11,11 +11,25 @@ A *request* is an integer that names one message of the client's for as long as 
 import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
 from creemson.errors import CloseCode, ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
+from creemson.server.effects import (
+    CancelJob,
+    CancelRequest,
+    Close,
+    DropUpload,
+    Effect,
+    FinishUpload,
+    OpenDownload,
+    OpenUpload,
+    ReadColumns,
+    Send,
+    Submit,
+    WriteChunk,
+)
 from creemson.settings import Limits, Timeouts
 from creemson.storage.files import check_name
 from creemson.wire import codec, messages
@@ -27,113 +41,6 @@ __all__ = ["ConnectionState", "Protocol"]
 UPLOAD_PROGRESS_BYTES = 8 * 1024 * 1024
 """Bytes between two ``upload_progress`` messages."""
 
-
-# --- effects -----------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Send:
-    """Send a message; a newer one with the same ``replaces`` makes an unsent older one superfluous."""
-
-    message: ServerMessage
-    replaces: int | None = None
-
-
-@attrs.frozen
-class Close:
-    """Send what is waiting, then the close frame."""
-
-    code: CloseCode
-    reason: str
-
-
-@attrs.frozen
-class Submit:
-    """Have a job done; what becomes of it comes back by :meth:`Protocol.job_event`."""
-
-    request: int
-    query: messages.Query
-    timeout: float | None
-    keep: bool
-
-
-@attrs.frozen
-class CancelJob:
-    """Stop a job of the caller's; answered by :meth:`Protocol.cancelled` or ``fail``."""
-
-    request: int
-    job: str
-
-
-@attrs.frozen
-class CancelRequest:
-    """Stop waiting for the job of another request; answered as :class:`CancelJob` is."""
-
-    request: int
-    other: int
-
-
-@attrs.frozen
-class ReadColumns:
-    """Find out a file's columns; answered by :meth:`Protocol.columns` or ``fail``."""
-
-    request: int
-    filename: str
-
-
-@attrs.frozen
-class OpenUpload:
-    """Make room for an upload; answered by :meth:`Protocol.upload_opened` or ``fail``."""
-
-    request: int
-    filename: str
-    overwrite: bool
-
-
-@attrs.frozen
-class WriteChunk:
-    """Append to the open upload; answered by :meth:`Protocol.chunk_written` or ``fail``."""
-
-    request: int
-    data: bytes
-
-
-@attrs.frozen
-class FinishUpload:
-    """Let the file appear; answered by :meth:`Protocol.uploaded` or ``fail``."""
-
-    request: int
-    filename: str
-    sha256: str | None
-
-
-@attrs.frozen
-class DropUpload:
-    """Remove what there is of an upload that failed; not answered."""
-
-
-@attrs.frozen
-class OpenDownload:
-    """Send a file's bytes between the two messages; ended by :meth:`Protocol.downloaded` or ``fail``."""
-
-    request: int
-    filename: str
-    offset: int
-
-
-Effect: TypeAlias = (
-    Send
-    | Close
-    | Submit
-    | CancelJob
-    | CancelRequest
-    | ReadColumns
-    | OpenUpload
-    | WriteChunk
-    | FinishUpload
-    | DropUpload
-    | OpenDownload
-)
 
 # --- state -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,274 @@
+"""A query as a plan of polars, or the error that says where it does not fit the file."""
+
+import datetime
+import difflib
+import zoneinfo
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import polars as pl
+
+from creemson.errors import InvalidFormat, ProcessingError
+from creemson.processing.tables import exactly
+from creemson.wire.messages import Aggregate, ColumnRef, Condition, Query
+
+__all__ = ["Plan"]
+
+
+class Plan:
+    """A query that fits the columns of a file, or the error that says where it does not."""
+
+    def __init__(self, query: Query, schema: pl.Schema) -> None:
+        self._schema = schema
+        self._names = list(schema)
+        self._query = query
+        self._where = [
+            self._condition(condition, f"$.where[{index}]")
+            for index, condition in enumerate(query.where or ())
+        ]
+        self._groups = [self._resolve(ref) for ref in query.group_by or ()]
+        self._aggregates = [
+            self._aggregate(aggregate, f"$.aggregate[{index}]")
+            for index, aggregate in enumerate(query.aggregate or ())
+        ]
+        self._grouping = bool(self._groups or self._aggregates)
+        self._made = [*self._groups, *(name for name, _ in self._aggregates)]
+        if self._grouping:
+            _check_distinct(self._made, "the grouped output")
+        self._selected = self._select()
+        self._keys = [self._sort_column(key.column) for key in query.sort or ()]
+        self.needed = self._needed()
+
+    def apply(
+        self, frame: pl.LazyFrame, tap: Callable[[pl.DataFrame], pl.DataFrame], *, counted: bool
+    ) -> pl.LazyFrame:
+        """The plan, on a frame that has the needed columns.
+
+        Args:
+            frame: as read.
+            tap: is shown every batch that is read.
+            counted: the file knows its rows. Then filters may be moved below the tap, into the scan, which
+                skips what they exclude; in a CSV every row has to be read anyway, and is to be counted.
+        """
+        frame = frame.map_batches(tap, streamable=True, predicate_pushdown=counted, slice_pushdown=True)
+        if self._where:
+            frame = frame.filter(self._where)
+        if self._groups:
+            expressions = [expression.alias(name) for name, expression in self._aggregates]
+            frame = frame.group_by(map(exactly, self._groups), maintain_order=True).agg(expressions)
+        elif self._aggregates:
+            frame = frame.select(expression.alias(name) for name, expression in self._aggregates)
+        if self._keys:
+            made = frame.collect_schema() if self._grouping else self._schema
+            descending = [key.descending for key in self._query.sort or ()]
+            keys = [_number_or_null(exactly(key), made[key]) for key in self._keys]
+            frame = frame.sort(keys, descending=descending, nulls_last=True, maintain_order=True)
+        frame = frame.select(map(exactly, self._selected))
+        return frame if self._query.limit is None else frame.head(self._query.limit)
+
+    def _needed(self) -> list[str]:
+        """Columns of the file that have to be read, in its order; at least one, to count rows by."""
+        used = {self._resolve(condition.column) for condition in self._query.where or ()}
+        used.update(self._resolve(aggregate.column) for aggregate in self._query.aggregate or ())
+        used.update(self._groups)
+        if not self._grouping:
+            used.update(self._selected, self._keys)
+        return [name for name in self._names if name in used] or self._names[:1]
+
+    def _resolve(self, ref: ColumnRef) -> str:
+        """The name of a column of the file."""
+        if isinstance(ref, int):
+            if ref < len(self._names):
+                return self._names[ref]
+            raise ProcessingError(
+                "column_not_found",
+                f"There is no column {ref} in {self._query.filename!r}: it has {len(self._names)} columns, "
+                f"0 to {len(self._names) - 1}. The last one is {self._names[-1]!r}.",
+            )
+        if ref in self._schema:
+            return ref
+        raise _not_found(ref, self._names, repr(self._query.filename))
+
+    def _select(self) -> list[str]:
+        refs = self._query.selectedColumns
+        if refs is None:
+            return self._made if self._grouping else self._names
+        if not self._grouping:
+            names = [self._resolve(ref) for ref in refs]
+        else:
+            names = [
+                self._made_column(
+                    self._names[ref] if isinstance(ref, int) and ref < len(self._names) else ref
+                )
+                for ref in refs
+            ]
+        _check_distinct(names, "selectedColumns")
+        return names
+
+    def _made_column(self, ref: ColumnRef) -> str:
+        if ref in self._made:
+            return str(ref)
+        raise InvalidFormat(
+            "invalid_columns",
+            f"The column {ref!r} is not in the grouped output, which has: {', '.join(self._made)}.",
+            details=[f"$.selectedColumns: {ref!r} is neither grouped by nor an aggregate"],
+        )
+
+    def _sort_column(self, ref: ColumnRef) -> str:
+        if not self._grouping:
+            return self._resolve(ref)
+        name = self._resolve(ref) if isinstance(ref, int) else ref
+        if name in self._made:
+            return name
+        raise _not_found(name, self._made, "the grouped output")
+
+    def _condition(self, condition: Condition, path: str) -> pl.Expr:
+        name = self._resolve(condition.column)
+        column, dtype, value = exactly(name), self._schema[name], condition.value
+        operator = condition.operator
+        if operator == "is_null":
+            return column.is_null()
+        if operator == "not_null":
+            return column.is_not_null()
+        if isinstance(dtype, (pl.Categorical, pl.Enum)):  # as the text that it shows, not by its codes
+            column, dtype = column.cast(pl.String), pl.String()
+        if operator in ("contains", "starts_with"):
+            if dtype != pl.String or not isinstance(value, str):
+                raise _misfit(
+                    f"{path}: {operator} compares text with text; {name!r} is {dtype}, got {value!r}"
+                )
+            return (
+                column.str.contains(value, literal=True)
+                if operator == "contains"
+                else column.str.starts_with(value)
+            )
+        column = _number_or_null(column, dtype)
+        if operator in ("in", "not_in"):
+            literals = [
+                _literal(item, dtype, name, f"{path}[2][{index}]") for index, item in enumerate(value)
+            ]
+            among = _among(column, dtype, literals)
+            return among if operator == "in" else ~among
+        literal = pl.lit(_literal(value, dtype, name, f"{path}[2]"))
+        compare: dict[str, Callable[[], pl.Expr]] = {
+            "==": lambda: column == literal,
+            "!=": lambda: column != literal,
+            "<": lambda: column < literal,
+            "<=": lambda: column <= literal,
+            ">": lambda: column > literal,
+            ">=": lambda: column >= literal,
+        }
+        return compare[operator]()
+
+    def _aggregate(self, aggregate: Aggregate, path: str) -> tuple[str, pl.Expr]:
+        name = self._resolve(aggregate.column)
+        column, dtype, function = exactly(name), self._schema[name], aggregate.function
+        if function in ("sum", "mean", "median", "std") and not (dtype.is_numeric() or dtype == pl.Boolean):
+            raise _misfit(f"{path}: {function} needs numbers, and {name!r} is {dtype}")
+        functions: dict[str, Callable[[], pl.Expr]] = {
+            "count": column.count,
+            "sum": column.sum,
+            "mean": column.mean,
+            "min": column.min,
+            "max": column.max,
+            "median": column.median,
+            "std": column.std,
+            "first": column.first,
+            "last": column.last,
+            "n_unique": column.n_unique,
+        }
+        made = f"{name}_{function}" if aggregate.name is None else aggregate.name
+        return made, functions[function]()
+
+
+def _number_or_null(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """NaN counts as no value in comparisons and sorts: for polars it is equal to itself, above all else."""
+    return column.fill_nan(None) if dtype.is_float() else column
+
+
+def _among(column: pl.Expr, dtype: pl.DataType, values: list[Any]) -> pl.Expr:
+    """Whether a column is one of some values; as for the other comparisons, null where it is null."""
+    if dtype.is_decimal():  # floats would be rounded on their way into a list of decimals
+        return pl.any_horizontal(pl.lit(value=False), *(column == value for value in values))
+    if dtype.is_integer():  # what does not fit into the column is equal to nothing in it
+        whole = pl.Series([value for value in values if isinstance(value, int)], dtype=pl.Int128)
+        series = whole.cast(dtype, strict=False).drop_nulls()
+    else:
+        series = pl.Series(values, dtype=dtype)
+    return column.is_in(series.implode())
+
+
+def _literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
+    """A value of the request as one that the column can be compared with."""
+    if dtype.is_temporal():
+        try:
+            return _TEMPORAL[dtype.base_type()](value, dtype)
+        except (TypeError, ValueError):
+            hint = "seconds as a number" if dtype == pl.Duration else "ISO 8601 text"
+            raise _misfit(
+                f"{path}: {name!r} is {dtype}, and {value!r} is none. Write it as {hint}"
+                + (" without an offset" if dtype in (pl.Datetime(), pl.Time) else "")
+            ) from None
+    if isinstance(value, bool):
+        fits = dtype == pl.Boolean
+    elif isinstance(value, (int, float)):
+        fits = dtype.is_numeric()
+        if dtype.is_integer() and value == int(value):
+            value = int(value)  # 5.0 is 5, and no reason to compare large integers as floats
+    else:
+        fits = isinstance(value, str) and dtype == pl.String
+    if not fits:
+        hint = " Use is_null or not_null." if value is None else ""
+        raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with {value!r}.{hint}")
+    return value
+
+
+def _datetime(text: str, dtype: pl.Datetime) -> datetime.datetime:
+    """Without an offset, it is meant in the time zone of the column; with one, the column must have a zone."""
+    value = datetime.datetime.fromisoformat(text)
+    if dtype.time_zone is not None:
+        zone = zoneinfo.ZoneInfo(dtype.time_zone)
+        return value.astimezone(zone) if value.tzinfo else value.replace(tzinfo=zone)
+    if value.tzinfo is not None:
+        raise ValueError(text)
+    return value
+
+
+def _time(text: str, _dtype: pl.DataType) -> datetime.time:
+    value = datetime.time.fromisoformat(text)
+    if value.tzinfo is not None:
+        raise ValueError(text)
+    return value
+
+
+def _duration(seconds: float, _dtype: pl.DataType) -> datetime.timedelta:
+    if isinstance(seconds, bool):
+        raise TypeError(seconds)
+    try:
+        return datetime.timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise ValueError(seconds) from error
+
+
+_TEMPORAL: dict[Any, Callable[[Any, Any], Any]] = {
+    pl.Date: lambda text, _dtype: datetime.date.fromisoformat(text),
+    pl.Datetime: _datetime,
+    pl.Time: _time,
+    pl.Duration: _duration,
+}
+
+
+def _misfit(detail: str) -> InvalidFormat:
+    return InvalidFormat("invalid_message", f"The request does not fit the file: {detail}", details=[detail])
+
+
+def _not_found(name: str, names: Sequence[str], where: str) -> ProcessingError:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(names[:20])}."
+    return ProcessingError("column_not_found", f"There is no column {name[:80]!r} in {where}. {hint}")
+
+
+def _check_distinct(names: Sequence[str], where: str) -> None:
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise InvalidFormat("invalid_columns", f"The column {twice!r} stands twice in {where}.")

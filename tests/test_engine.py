@@ -637,7 +637,7 @@ def test_ticks_are_not_too_many(large, tmp_path):
     times = []
     run(Query(filename="large.csv"), large, tmp_path / "out", lambda tick: times.append(time.monotonic()))
     assert all(
-        after - before >= engine.TICK_INTERVAL * 0.9 for before, after in itertools.pairwise(times[:-1])
+        after - before >= progress.TICK_INTERVAL * 0.9 for before, after in itertools.pairwise(times[:-1])
     )
 
 

@@ -214,6 +214,8 @@ def process(
     if output is not None and output.suffix[1:] not in OUTPUT_FORMATS:
         known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
         raise click.BadParameter(f"{output.name!r} does not end in one of {known}.", param_hint="--output")
+    if output is not None and not output.parent.is_dir():
+        raise click.BadParameter(f"There is no folder {str(output.parent)!r}.", param_hint="--output")
     request = {
         "filename": file.name,
         "selectedColumns": _parse(columns, "--columns", _parse_columns),

@@ -90,6 +90,8 @@ def _of(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def _marked(kind: Any, mark: Any) -> st.SearchStrategy[Any]:
+    if isinstance(mark, messages.Pattern):
+        return st.from_regex(mark.regex, fullmatch=True)
     if not isinstance(mark, Bounds):
         return st.lists(column_refs, min_size=1, max_size=4, unique=True).map(tuple)
     if kind is str:

@@ -167,3 +167,62 @@ async def test_a_server_that_goes_away_in_the_middle(nursery, tmp_path):
                     await errand(client)
     assert list(tmp_path.iterdir()) == []
     nursery.cancel_scope.cancel()
+
+
+async def test_a_path_that_is_not_served(server):
+    """The refusal of the handshake is `ConnectionLost` with the status, and no group."""
+    with pytest.raises(ConnectionLost, match="404"):
+        async with connect(server.url.replace("/ws", "/elsewhere")):
+            raise AssertionError
+
+
+async def test_a_download_that_cannot_be_written(server, tmp_path, monkeypatch):
+    """The disk here is full: the error comes out, and the connection can be used on."""
+    (server.data_dir / "uploads" / "large.bin").write_bytes(bytes(8 * 2**20))
+    async with connect(server.url) as client:
+        with trio.fail_after(20), pytest.raises(OSError, match="No space"):
+            await client._download_to(_full, "large.bin", None)
+        with trio.fail_after(20):
+            assert await client.columns("example.csv")
+
+
+def _full(data):
+    raise OSError(28, "No space left on device")
+
+
+async def test_a_download_that_fails_on_the_server(nursery, tmp_path):
+    """An error in the middle ends it; messages of a newer server's are passed over."""
+    from creemson.wire import codec, messages
+    from tests.test_protocol import DATA
+
+    async def handle(socket):
+        hello = codec.decode_request(await socket.get_message())
+        await socket.send_message('{"type": "news", "id": "1"}')
+        await socket.send_message(codec.encode(messages.Result(id="nobody", data=DATA)))
+        await socket.send_message(
+            codec.encode(
+                messages.Welcome(
+                    id=hello.id, version=1, server="", connection="", formats=(), outputs=(),
+                    limits=messages.LimitsInfo(
+                        message_bytes=10, chunk_bytes=10, upload_bytes=10, batch_messages=1, messages_per_s=1.0,
+                        messages_burst=1,
+                    ),
+                    heartbeat=messages.HeartbeatInfo(interval=1.0, timeout=1.0),
+                )
+            )
+        )  # fmt: skip
+        request = codec.decode_request(await socket.get_message())
+        started = messages.DownloadStarted(id=request.id, filename="a", size=100, offset=0)
+        await socket.send_message(b"of no download")
+        await socket.send_message(codec.encode(started))
+        await socket.send_message(b"some")
+        await socket.send_message(
+            codec.encode(codec.error_message(ProcessingError("internal", "Disk."), id=request.id))
+        )
+        await trio.sleep_forever()
+
+    url = await _odd_server(nursery, handle)
+    with trio.fail_after(20), pytest.raises(ProcessingError, match="Disk"):
+        async with connect(url) as client:
+            await client.download("a", tmp_path / "a")
+    nursery.cancel_scope.cancel()

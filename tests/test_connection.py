@@ -209,6 +209,7 @@ async def test_heartbeat_of_a_peer_that_is_silent(world, autojump_clock):
     peer.answers_pings = False
     assert isinstance(await peer.next(), Ping)
     assert trio.current_time() - began == pytest.approx(20.0)
+    assert (await peer.hear())["reason"] == "connection_lost"
     event = await peer.next()
     assert event.code == CloseCode.TIMED_OUT
     assert trio.current_time() - began == pytest.approx(40.0)
@@ -236,8 +237,7 @@ async def test_the_heartbeat_is_a_setting(tmp_path, nursery, autojump_clock):
     world = World(tmp_path, nursery, timeouts=Timeouts(heartbeat_interval=3.0, heartbeat_timeout=2.0))
     peer = await world.peer()
     peer.answers_pings = False
-    await peer.next()
-    await peer.next()
+    assert (await peer.hear())["reason"] == "connection_lost"
     assert trio.current_time() == pytest.approx(5.0)
 
 
@@ -392,3 +392,36 @@ async def test_the_outbox_bounds_and_replaces(autojump_clock):
     assert await outbox.take() == ["x" * 96]
     assert await outbox.take() == []
     assert outbox.closing == (1000, "")
+
+
+async def test_a_file_that_is_found_too_late_hurts_nobody(world):
+    """The connection has ended when the processor, which does not know it yet, delivers."""
+    peer = await world.peer()
+    await peer.say({"type": "download", "id": "d", "filename": "a.csv"})
+    command = await world.processor.next()
+    await peer.stream.aclose()
+    assert await world.processor.next() == mailbox.Disconnect("c0")
+    world.processor.reply(command, mailbox.FileReady(world.files.root / "a.csv"))
+
+
+async def test_a_connection_that_comes_when_the_processor_has_gone(world, autojump_clock):
+    """It is told that the server is going away."""
+    world.processor.inbox.close()
+    peer = await world.peer()
+    assert (await peer.next()).code == CloseCode.GOING_AWAY
+
+
+async def test_work_that_comes_when_the_processor_has_gone(world, autojump_clock):
+    """So is one that asks for something."""
+    peer = await world.peer()
+    world.processor.inbox.close()
+    await peer.say({"type": "process", "id": "p", "filename": "a.csv"})
+    assert (await peer.next()).code == CloseCode.GOING_AWAY
+
+
+async def test_a_handshake_that_ends_while_draining(world, autojump_clock):
+    """503: it would find nobody to serve it."""
+    peer = await world.peer(shaken=False)
+    world.listener.stop()
+    await peer.send(Request(host="test", target="/ws"))
+    assert (await peer.next()).status_code == 503

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing import engine, progress, rendering
+from creemson.processing import progress, rendering
 from creemson.processing.engine import columns, render, run
 from creemson.wire.messages import FUNCTIONS, Aggregate, Column, Condition, Query, SortKey
 

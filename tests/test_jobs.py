@@ -357,3 +357,25 @@ def test_an_old_failure_takes_no_new_result_with_it():
     driver.end("j1", error=ProcessingError("unreadable_file", "No."))
     driver.submit("a")
     assert driver.end("j2", value=1) == [Notify(Waiter("c", 2), Ended("j2", 1, 1))]
+
+
+def test_a_keeper_that_has_gone_still_counts(driver):
+    """The job goes on for it, though another one with `on_disconnect: cancel` goes too, or cancels."""
+    driver.submit("a", keep=True, connection="keeper")
+    driver.submit("a", keep=False, connection="other")
+    last, _ = driver.submit("a", connection="last")
+    assert driver.jobs.disconnect(0.0, "keeper") == []
+    assert driver.jobs.disconnect(0.0, "other") == []
+    assert reasons(driver.jobs.leave(0.0, last)[1]) == ["cancelled"]
+    driver.jobs.validate()
+    assert driver.jobs.find_done("ann", "a") is None
+    driver.end("j1", value=1)
+    assert driver.jobs.find_done("ann", "a") is not None
+
+
+def test_joining_gives_a_job_the_longer_time(driver):
+    """Nobody gets less time than they asked for."""
+    driver.submit("a", timeout=1.0)
+    driver.submit("a", timeout=9.0)
+    driver.submit("a", timeout=2.0)
+    assert driver.jobs.next_wake() == 9.0

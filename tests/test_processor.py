@@ -279,3 +279,39 @@ def test_output_names_are_names():
 def test_ended_is_told_in_words():
     """An end has a value or an error."""
     assert Ended("j", 1, 5).error is None
+
+
+async def test_a_disk_that_fails_hurts_one_request(world, autojump_clock):
+    """The folder of uploads is gone: `internal` for who asks, and the processor goes on."""
+    (world.files.uploads / "a.csv").unlink()
+    world.files.uploads.rmdir()
+    world.submit()
+    assert (await world.hear()).error.reason == "internal"
+    world.files.uploads.mkdir()
+    world.submit()
+    assert (await world.hear()).error.reason == "file_not_found"
+
+
+async def test_a_port_that_raises_loses_its_own_replies_only(tmp_path, nursery, autojump_clock):
+    """Whatever a connection does, the processor lives."""
+    world = World(tmp_path)
+
+    class Broken:
+        def deliver(self, request, reply):
+            raise ZeroDivisionError
+
+    world.send.send_nowait(Connect("broken", Broken()))
+    world.send.send_nowait(CancelJob("broken", 1, "ann", "j"))
+    world.send.send_nowait(CancelJob("broken", 2, "ann", "j"))
+    world.send.send_nowait(Disconnect("broken"))
+    await nursery.start(world.processor.run)
+    world.send.send_nowait(CancelJob("c", 1, "ann", "j"))
+    assert (await world.hear()).error.reason == "job_not_found"
+
+
+async def test_a_look_up_over_its_time(world, autojump_clock):
+    """`timeouts.job` holds for them, too."""
+    world.quick.todo = [for_ever]
+    world.send.send_nowait(ReadColumns("c", 1, "ann", "a.csv"))
+    assert (await world.hear()).error.reason == "job_timeout"
+    assert trio.current_time() == pytest.approx(60.0)

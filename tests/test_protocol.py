@@ -261,6 +261,16 @@ def test_a_batch_has_a_limit(peer):
     assert (error.reason, error.id) == ("invalid_message", "b")
 
 
+def test_the_line_of_classic_answers_is_bounded(peer):
+    """Over the limit they are refused at once, out of turn: garbage behind a slow request costs no memory."""
+    peer.say(CLASSIC)
+    for _ in range(4):
+        assert peer.say("garbage") == []
+    assert the_error(peer.say("garbage")).reason == "invalid_json"
+    assert the_error(peer.say(CLASSIC)).reason == "busy"
+    assert len(sent(peer.protocol.result(1, "j", 1, DATA))) == 5
+
+
 # --- uploads -----------------------------------------------------------------------------------------
 
 

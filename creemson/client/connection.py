@@ -7,6 +7,7 @@
         data = await client.process(Query(filename="flights.csv", selectedColumns=("carrier", 5)))
 """
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -36,7 +37,7 @@ CLOSE_TIMEOUT = 2.0
 
 Answer = TypeVar("Answer")
 Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-Answers: TypeAlias = trio.MemoryReceiveChannel[ServerMessage]
+Answers: TypeAlias = trio.MemoryReceiveChannel[ServerMessage | bytes]
 
 
 @asynccontextmanager
@@ -54,19 +55,23 @@ async def connect(url: str, *, token: str | None = None) -> AsyncIterator["Clien
         ConnectionLost: there is no server at ``url``, or it went away.
     """
     failure: Exception | None = None
-    async with await _reach(url) as stream, trio.open_nursery() as nursery:
-        # An exception that left the nursery would leave it wrapped in a group.
+    async with await _reach(url) as stream:
         try:
-            client = Client(await _shake_hands(nursery, stream, url))
-            nursery.start_soon(client._route)
-            try:
-                await client.hello(token)
-                yield client
-            finally:
-                await client._close()
-        except Exception as error:
-            failure = error
-        nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                # An exception that left the nursery would leave it wrapped in a group.
+                try:
+                    client = Client(await _shake_hands(nursery, stream, url))
+                    nursery.start_soon(client._route)
+                    try:
+                        await client.hello(token)
+                        yield client
+                    finally:
+                        await client._close()
+                except Exception as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+        except ExceptionGroup as group:  # of trio-websocket's reader: the handshake was refused
+            failure = failure or _nobody(url, group.exceptions[0])
     if failure is not None:
         raise failure
 
@@ -112,9 +117,8 @@ class Client:
     def __init__(self, socket: WebSocketConnection) -> None:
         self._socket = socket
         self._ids = map(str, itertools.count(1))
-        self._waiting: dict[str, trio.MemorySendChannel[ServerMessage]] = {}
-        # No buffer: a download that nobody reads makes the server wait.
-        self._arrived, self._frames = trio.open_memory_channel[bytes](0)
+        self._waiting: dict[str, trio.MemorySendChannel[ServerMessage | bytes]] = {}
+        self._download: str | None = None  # id of the request whose bytes are coming
         self.welcome: messages.Welcome | None = None
 
     # --- requests ------------------------------------------------------------------------------------
@@ -259,26 +263,29 @@ class Client:
     ) -> messages.Downloaded:
         request = messages.Download(id=self._new_id(), filename=filename)
         digest = hashlib.sha256()
-        async with self._answers(request) as answers:
-            size = (await _expect(answers, messages.DownloadStarted)).size
-            received = 0
-            while received < size:
-                data = await self._next_frame()
-                digest.update(data)
-                await trio.to_thread.run_sync(write, data)
-                received += len(data)
-                if on_progress is not None:
-                    on_progress(received, size)
-            done = await _expect(answers, messages.Downloaded)
-        if done.sha256 != digest.hexdigest():
+        # Little buffer: a disk that is slow here makes the server wait.
+        async with self._answers(request, buffer=1) as answers:
+            self._download = request.id
+            try:
+                size = (await _expect(answers, messages.DownloadStarted)).size
+                received = 0
+                async for answer in answers:
+                    _raise_error(answer)
+                    if isinstance(answer, messages.Downloaded):
+                        break
+                    if isinstance(answer, bytes):
+                        digest.update(answer)
+                        await trio.to_thread.run_sync(write, answer)
+                        received += len(answer)
+                        if on_progress is not None:
+                            on_progress(received, size)
+                else:
+                    raise _lost()
+            finally:
+                self._download = None
+        if answer.sha256 != digest.hexdigest():
             raise ProcessingError("checksum_mismatch", f"The bytes of {filename!r} came damaged. Try again.")
-        return done
-
-    async def _next_frame(self) -> bytes:
-        try:
-            return await self._frames.receive()
-        except trio.EndOfChannel:
-            raise _lost() from None
+        return answer
 
     # --- the way of the messages ---------------------------------------------------------------------
 
@@ -290,16 +297,17 @@ class Client:
             return await _expect(answers, answer)
 
     @asynccontextmanager
-    async def _answers(self, request: ClientMessage) -> AsyncIterator[Answers]:
+    async def _answers(self, request: ClientMessage, *, buffer: float = math.inf) -> AsyncIterator[Answers]:
         """Send a request; its answers come through the channel."""
         assert request.id is not None
-        send, receive = trio.open_memory_channel[ServerMessage](math.inf)
+        send, receive = trio.open_memory_channel[ServerMessage | bytes](buffer)
         self._waiting[request.id] = send
         try:
             await self._send(codec.encode(request))
-            yield receive
+            with receive:
+                yield receive
         finally:
-            self._waiting.pop(request.id, None)
+            del self._waiting[request.id]
 
     async def _send(self, message: str | bytes) -> None:
         try:
@@ -313,20 +321,27 @@ class Client:
             while True:
                 message = await self._socket.get_message()
                 if isinstance(message, bytes):
-                    await self._arrived.send(message)
+                    await self._deliver(self._download, message)
+                    continue
+                try:
+                    answer = codec.decode_answer(message)
+                except codec.Rejected as rejected:
+                    if rejected.error.reason != "unknown_type":  # a newer server may say more than we know
+                        break
                 else:
-                    self._deliver(codec.decode_answer(message))
-        except (ConnectionClosed, codec.Rejected):
+                    await self._deliver(answer.id, answer)
+        except ConnectionClosed:
             pass
-        self._arrived.close()
         for waiting in self._waiting.values():
             waiting.close()
         await self._close()
 
-    def _deliver(self, message: ServerMessage) -> None:
-        waiting = self._waiting.get(message.id) if message.id is not None else None
+    async def _deliver(self, request: str | None, message: ServerMessage | bytes) -> None:
+        """Hand it to who waits for it; what nobody waits for any more is dropped."""
+        waiting = self._waiting.get(request) if request is not None else None
         if waiting is not None:
-            waiting.send_nowait(message)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await waiting.send(message)
 
     async def _close(self) -> None:
         with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
@@ -337,7 +352,7 @@ def _lost() -> ConnectionLost:
     return ConnectionLost("connection_lost", "The connection to the server was lost.")
 
 
-def _raise_error(message: ServerMessage) -> None:
+def _raise_error(message: ServerMessage | bytes) -> None:
     if isinstance(message, messages.Error):
         raise error_for(
             message.reason, message.message, details=message.details, retry_after=message.retry_after

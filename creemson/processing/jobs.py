@@ -144,6 +144,7 @@ class Job:
         seq: number of its last event.
         running: whether an attempt holds a slot.
         waiters: who is told, in the order in which they came.
+        detached: how many more want it done although their connections are gone.
     """
 
     id: str
@@ -163,6 +164,7 @@ class Job:
     value: Any = None
     error: CreemsonError | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
+    detached: int = 0
 
     @property
     def ended(self) -> bool:
@@ -237,6 +239,7 @@ class Jobs:
         if self._draining:
             return [Notify(waiter, Ended(None, None, error=_shutting_down()))]
         if known is not None:
+            known.timeout = max(known.timeout, timeout)  # nobody gets less time than they asked for
             self._wait(known, waiter)
             return [Notify(waiter, Accepted(known.id, self._position(known)))]
         if self.queued >= self._queue:
@@ -358,7 +361,7 @@ class Jobs:
                 "job_not_found", "That request has no job under way; nothing is left to cancel."
             )
         error = _cancelled("The request was cancelled.")
-        if len(found.waiters) == 1:
+        if len(found.waiters) == 1 and not found.detached:
             return found.id, self._abort(now, found, error)
         self._forsake(waiter)
         return found.id, [Notify(waiter, Ended(found.id, found.next_seq(), error=error))]
@@ -368,7 +371,8 @@ class Jobs:
         effects: list[Effect] = []
         for waiter, found in list(self._by_waiter.get(connection, {}).items()):
             self._forsake(waiter)
-            if not found.waiters and not waiter.keep:
+            found.detached += waiter.keep
+            if not found.waiters and not found.detached:
                 effects += self._abort(now, found, _cancelled("The client has gone, and the work with it."))
         return effects
 

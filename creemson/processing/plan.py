@@ -64,7 +64,9 @@ class Plan:
             keys = [_number_or_null(exactly(key), made[key]) for key in self._keys]
             frame = frame.sort(keys, descending=descending, nulls_last=True, maintain_order=True)
         frame = frame.select(map(exactly, self._selected))
-        return frame if self._query.limit is None else frame.head(self._query.limit)
+        limit = self._query.limit
+        # polars counts rows in 32 bits.
+        return frame if limit is None or limit >= 2**32 else frame.head(limit)
 
     def _needed(self) -> list[str]:
         """Columns of the file that have to be read, in its order; at least one, to count rows by."""

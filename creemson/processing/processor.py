@@ -111,8 +111,10 @@ class Processor:
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._keep_time)
             task_status.started()
-            async for command in self._inbox:
-                self._handle(command)
+            # Closed at the end, however that comes: nobody may wait for a processor that is no more.
+            async with self._inbox:
+                async for command in self._inbox:
+                    self._handle(command)
             self._nursery.cancel_scope.cancel()
 
     async def drain(self, grace: float) -> None:
@@ -136,13 +138,17 @@ class Processor:
             case Connect():
                 self._ports[command.connection] = command.port
             case Disconnect():
-                del self._ports[command.connection]
+                self._ports.pop(command.connection, None)
                 self._apply(self._jobs.disconnect(trio.current_time(), command.connection))
             case _:
                 try:
                     self._handle_request(command)
                 except CreemsonError as error:
                     self._reply(command.connection, command.request, Ended(None, None, error=error))
+                except Exception:
+                    # The edge of a request: a disk that fails must not take the other connections down.
+                    self._log.exception("request failed unexpectedly", connection=command.connection)
+                    self._reply(command.connection, command.request, Ended(None, None, error=_ours()))
 
     def _handle_request(self, command: Submit | CancelJob | CancelRequest | ReadColumns | FindFile) -> None:
         now = trio.current_time()
@@ -196,7 +202,10 @@ class Processor:
                 case jobs.Stop(job, _):
                     self._scopes[job].cancel()
                 case jobs.Forget(_, work):
-                    self._files.remove_output(work.output)
+                    try:
+                        self._files.remove_output(work.output)
+                    except OSError as error:
+                        self._log.warning("output not removed", output=work.output, error=str(error))
         if not self._jobs.running:
             self._quiet.set()
         if self._jobs.next_wake() < self._wake_at:
@@ -204,8 +213,14 @@ class Processor:
 
     def _reply(self, connection: str, request: int, reply: Reply) -> None:
         port = self._ports.get(connection)
-        if port is not None:
+        if port is None:
+            return
+        try:
             port.deliver(request, reply)
+        except Exception:
+            # A port is not to raise; if one does, that is its own connection's loss.
+            self._log.exception("reply not delivered", connection=connection)
+            del self._ports[connection]
 
     async def _keep_time(self) -> None:
         """Call ``tick`` when backoffs and timeouts are due."""
@@ -247,9 +262,7 @@ class Processor:
             except Exception:
                 # The edge of a job: whatever is wrong with one must not take the others down.
                 log.exception("job failed unexpectedly")
-                error = ProcessingError(
-                    "internal", "The job failed for a reason that is ours, and was logged."
-                )
+                error = _ours()
         del self._scopes[start.job]
         if error is not None:
             log.info("attempt failed", reason=error.reason, error=error.message, transient=transient)
@@ -263,21 +276,20 @@ class Processor:
 
     async def _look_up(self, command: ReadColumns | FindFile) -> None:
         """Answer what is no job, without keeping the inbox waiting."""
-        reply: Reply
-        try:
-            if isinstance(command, ReadColumns):
-                reply = ColumnsRead(await self._columns(command.filename))
-            else:
-                reply = FileReady(await self._file(command.filename))
-        except TransientFault as fault:
-            reply = Ended(None, None, error=fault.error)
-        except CreemsonError as error:
-            reply = Ended(None, None, error=error)
-        except Exception:
-            # The edge of a request, as that of a job above.
-            self._log.exception("request failed unexpectedly", connection=command.connection)
-            ours = ProcessingError("internal", "This failed for a reason that is ours, and was logged.")
-            reply = Ended(None, None, error=ours)
+        reply: Reply = Ended(None, None, error=_too_long(self._settings.timeouts.job))
+        with trio.move_on_after(self._settings.timeouts.job):
+            try:
+                if isinstance(command, ReadColumns):
+                    reply = ColumnsRead(await self._columns(command.filename))
+                else:
+                    reply = FileReady(await self._file(command.filename))
+            except TransientFault as fault:
+                reply = Ended(None, None, error=fault.error)
+            except CreemsonError as error:
+                reply = Ended(None, None, error=error)
+            except Exception:
+                self._log.exception("request failed unexpectedly", connection=command.connection)
+                reply = Ended(None, None, error=_ours())
         self._reply(command.connection, command.request, reply)
 
     async def _columns(self, filename: str) -> tuple[Column, ...]:
@@ -297,6 +309,16 @@ class Processor:
             {"op": "render", "source": str(stored), "target": str(target), "format": target.suffix[1:]}
         )
         return target
+
+
+def _ours() -> ProcessingError:
+    return ProcessingError("internal", "This failed for a reason that is ours, and was logged.")
+
+
+def _too_long(seconds: float) -> ProcessingError:
+    return ProcessingError(
+        "job_timeout", f"This took longer than {seconds:g} s. Try again, or with a smaller file."
+    )
 
 
 def output_name(filename: str, key: str) -> str:

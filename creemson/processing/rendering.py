@@ -39,9 +39,11 @@ def render(source: Path, target: Path, format: str, tick: Callable[[Tick], None]
         if format == "xlsx":
             _write_excel(frame, target, table.rows or 0)
         else:
+            # In a table of one column, an empty line would be taken for no row at all.
+            null = '""' if len(table.schema) == 1 else ""
             tapped = frame.map_batches(meter.tap, streamable=True)
             sinks = {
-                "csv": lambda: _csv(tapped).sink_csv(target, lazy=True),
+                "csv": lambda: _csv(tapped).sink_csv(target, lazy=True, null_value=null),
                 "ndjson": lambda: tapped.sink_ndjson(target, lazy=True),
                 "arrow": lambda: tapped.sink_ipc(target, lazy=True),
                 "parquet": lambda: tapped.sink_parquet(target, lazy=True),

@@ -18,7 +18,7 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CloseCode, CreemsonError, ProcessingError
+from creemson.errors import CloseCode, ConnectionLost, CreemsonError, ProcessingError
 from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended, Progressed
 from creemson.server import effects as wanted
@@ -28,6 +28,7 @@ from creemson.server.transport import Closed, TooLarge
 from creemson.settings import Settings
 from creemson.storage.files import Files, Part
 from creemson.wire import codec
+from creemson.wire.codec import error_message
 from creemson.wire.messages import ResultData
 
 __all__ = ["Connection", "Outbox", "Transport"]
@@ -36,6 +37,10 @@ DOWNLOAD_CHUNK = 1024 * 1024
 """Bytes of a binary frame of a download."""
 DOWNLOAD_AHEAD = 2 * DOWNLOAD_CHUNK
 """Bytes that may wait in the outbox before a download waits for the peer."""
+
+
+GOODBYE = 3.0
+"""Seconds in which a peer that seems gone can be told so."""
 
 
 class Transport(Interface):
@@ -78,7 +83,7 @@ class Outbox:
 
     def put(self, message: str | bytes, *, replaces: int | None = None) -> None:
         """Append a message, or put it in the place of the unsent one with the same ``replaces``."""
-        if self.closing is not None:
+        if self.closing is not None or self._size > self._limit:
             return
         old = self._replaceable.get(replaces) if replaces is not None else None
         self._size += len(message)
@@ -102,7 +107,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait until so little waits that a download may go on."""
-        while self._size > max(0, min(DOWNLOAD_AHEAD, self._limit - DOWNLOAD_CHUNK)):
+        while self._size > min(DOWNLOAD_AHEAD, self._limit // 2):
             self._emptied = trio.Event()
             await self._emptied.wait()
 
@@ -151,9 +156,11 @@ class Connection:
         self._settings = settings
         self._log = logger
         self._outbox = Outbox(settings.limits.outbox_bytes, on_overflow=self._drop)
+        self._chunk = min(DOWNLOAD_CHUNK, settings.limits.outbox_bytes // 2)
         self._part: Part | None = None
         self._digests: dict[int, str] = {}  # of finished uploads whose columns are being read
         self._offsets: dict[int, int] = {}  # of downloads whose file is being found
+        self._found, self._downloads = trio.open_memory_channel[tuple[int, Path, int]](1)
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -163,11 +170,16 @@ class Connection:
 
     async def run(self) -> None:
         """Serve the peer until one side closes."""
-        await self._processor.send(mailbox.Connect(self.state.id, self))
+        try:
+            await self._processor.send(mailbox.Connect(self.state.id, self))
+        except trio.BrokenResourceError:  # the server is ending
+            await self._transport.close(CloseCode.GOING_AWAY, "the server is shutting down")
+            return
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._write)
                 self._nursery.start_soon(self._heartbeat)
+                self._nursery.start_soon(self._send_files)
                 self._nursery.start_soon(self._read)
         finally:
             with trio.CancelScope(shield=True):
@@ -206,6 +218,8 @@ class Connection:
         except Closed as closed:
             self._log.info("closed", code=closed.code)
             self._nursery.cancel_scope.cancel()
+        except trio.BrokenResourceError:  # the processor has ended, and the server is about to
+            self.close(CloseCode.GOING_AWAY, "the server is shutting down")
 
     async def _write(self) -> None:
         assert self._nursery is not None
@@ -271,8 +285,14 @@ class Connection:
                     break
         except Closed:
             return  # the reader sees it too
-        self._log.info("no sign of life", seconds=timeouts.heartbeat_interval + timeouts.heartbeat_timeout)
-        await self._transport.close(CloseCode.TIMED_OUT, "no sign of life")
+        silence = timeouts.heartbeat_interval + timeouts.heartbeat_timeout
+        self._log.info("no sign of life", seconds=silence)
+        fault = ConnectionLost(
+            "connection_lost", f"There was no sign of life for {silence:g} s. Connect again."
+        )
+        self._send(wanted.Send(error_message(fault)))
+        self.close(CloseCode.TIMED_OUT, "no sign of life")
+        await trio.sleep(GOODBYE)
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 
@@ -360,8 +380,8 @@ class Connection:
             columns = reply.columns if isinstance(reply, mailbox.ColumnsRead) else ()
             effects = self._protocol.uploaded(request, self._digests.pop(request), columns)
         elif isinstance(reply, mailbox.FileReady):
-            assert self._nursery is not None
-            self._nursery.start_soon(self._download, request, reply.path, self._offsets.pop(request))
+            # A channel takes it also while the nursery is ending; the protocol allows one at a time.
+            self._found.send_nowait((request, reply.path, self._offsets.pop(request)))
             return
         else:
             self._offsets.pop(request, None)
@@ -391,6 +411,10 @@ class Connection:
 
     # --- downloads -----------------------------------------------------------------------------------
 
+    async def _send_files(self) -> None:
+        async for request, path, offset in self._downloads:
+            await self._download(request, path, offset)
+
     async def _download(self, request: int, path: Path, offset: int) -> None:
         """Send a file's bytes from ``offset`` on, no faster than the peer reads them."""
         try:
@@ -418,7 +442,7 @@ class Connection:
             return data
 
         position = 0
-        while data := await trio.to_thread.run_sync(read, _step(offset - position)):
+        while data := await trio.to_thread.run_sync(read, _step(offset - position, self._chunk)):
             position += len(data)
             if position > offset:  # what comes before the offset counts for the digest only
                 await self._outbox.room()
@@ -426,8 +450,8 @@ class Connection:
         return digest.hexdigest()
 
 
-def _step(before_offset: int) -> int:
-    return min(DOWNLOAD_CHUNK, before_offset) if before_offset > 0 else DOWNLOAD_CHUNK
+def _step(before_offset: int, chunk: int) -> int:
+    return min(chunk, before_offset) if before_offset > 0 else chunk
 
 
 def _marked(data: ResultData, *, cached: bool) -> ResultData:

@@ -39,6 +39,7 @@ class Listener:
         self._connect = connect
         self._log = logger
         self._accepting = trio.CancelScope()
+        self._draining = False
         self._listeners: list[trio.SocketListener] = []
         self._connections: set[Connection] = set()
         self._from_address: Counter[str] = Counter()
@@ -65,6 +66,7 @@ class Listener:
 
     def stop(self) -> None:
         """Accept no more connections, and let those that are open refuse new work."""
+        self._draining = True
         self._accepting.cancel()
         for connection in self._connections:
             connection.drain()
@@ -132,6 +134,8 @@ class Listener:
     def _refusal(self, request: WebSocketRequest, host: str, from_address: int) -> Refusal | None:
         if request.path.partition("?")[0] != PATH:
             return Refusal(404, f"WebSocket connections are served at {PATH}.")
+        if self._draining:
+            return Refusal(503, "The server is shutting down. Try again when it is back.")
         headers = {name.lower(): value.decode("latin-1") for name, value in request.headers}
         return refusal_for(
             headers.get(b"origin"),

@@ -199,7 +199,7 @@ class Protocol:
         if isinstance(message, messages.Batch):
             return self._batch(message)
         place = None
-        if isinstance(message, messages.Classic):
+        if isinstance(message, messages.Classic) and self._line_has_room():
             place = _Classic()
             self._classics.append(place)
         request = _Request(message, message.id, place)
@@ -212,7 +212,8 @@ class Protocol:
                 f"The id {message.id!r} is in flight already. Give each message an id of its own.",
             )
             return self.fail(number, fault)
-        if len(self._requests) > self._limits.batch_messages:
+        out_of_line = isinstance(message, messages.Classic) and place is None
+        if out_of_line or len(self._requests) > self._limits.batch_messages:
             fault_busy = ProcessingError(
                 "busy",
                 f"{len(self._requests) - 1} requests of this connection are in flight, and no more may be. "
@@ -462,7 +463,7 @@ class Protocol:
 
     def _reject(self, rejected: Rejected) -> list[Effect]:
         answer = error_message(rejected.error, id=rejected.id)
-        if rejected.typed:
+        if rejected.typed or not self._line_has_room():
             return self._send(answer)
         self._classics.append(_Classic(answer))
         return self._release()
@@ -477,6 +478,10 @@ class Protocol:
             return self._send(answer)
         found.place.answer = answer
         return self._release()
+
+    def _line_has_room(self) -> bool:
+        """Whether one more classic answer may wait for its turn; over the limit it is refused out of turn."""
+        return len(self._classics) < self._limits.batch_messages
 
     def _release(self) -> list[Effect]:
         """Send the classic answers whose turn it is."""

@@ -79,6 +79,9 @@ class _SizeLimit(Extension):
     limit: int = 0
     exceeded: TooLarge | None = None
     name: str = "creemson-size-limit"
+    _of_bytes: bool = False
+    _counted: bool = False
+    _within: bool = False
 
     def enabled(self) -> bool:
         return True
@@ -96,17 +99,23 @@ class _SizeLimit(Extension):
         rsv: RsvBits,  # noqa: ARG002
         payload_length: int,
     ) -> CloseReason | RsvBits:
-        if opcode.iscontrol():
-            return _NO_BITS
+        self._counted = not opcode.iscontrol()
+        if not self._counted or (opcode is Opcode.CONTINUATION and not self._within):
+            return _NO_BITS  # in the second case, wsproto itself finds the fault
         if opcode is not Opcode.CONTINUATION:
+            self._within = True
             self.size = 0
             self.limit = self.text if opcode is Opcode.TEXT else self.binary
-            self._binary = opcode is Opcode.BINARY
+            self._of_bytes = opcode is Opcode.BINARY
         self.size += payload_length
         if self.size > self.limit:
-            self.exceeded = TooLarge(binary=self._binary, size=self.size, limit=self.limit)
+            self.exceeded = TooLarge(binary=self._of_bytes, size=self.size, limit=self.limit)
             return CloseReason.MESSAGE_TOO_BIG
         return _NO_BITS
+
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> None:  # noqa: ARG002
+        if self._counted and fin:
+            self._within = False
 
 
 class _HeadFirst(trio.abc.ReceiveStream):

@@ -5,6 +5,8 @@ anything else, whatever the bytes. Every fault is told with its path in the mess
 """
 
 import difflib
+import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_origin
 
@@ -35,6 +37,8 @@ from creemson.wire.messages import (
     ClientMessage,
     ColumnRef,
     Condition,
+    Distinct,
+    Pattern,
     ServerMessage,
     SortKey,
 )
@@ -56,6 +60,8 @@ __all__ = [
 _MAX_SHOWN = 60
 """Characters of a wrong value that are repeated in a fault."""
 
+MAX_FAULTS = 20
+"""Of one message that are told: a list of a million nulls has one fault, for who has to mend it."""
 _MISSING = "required, but missing"
 
 T = TypeVar("T")
@@ -175,6 +181,8 @@ def _list_hook(converter: OrjsonConverter, kind: Any) -> Hook:
             except (ValueError, ClassValidationError) as fault:  # raised together, each with its index
                 fault.add_note(IterableValidationNote(str(kind), index, item))
                 faults.append(fault)
+                if len(faults) == MAX_FAULTS:
+                    break
         if faults:
             raise IterableValidationError("in a list", faults, kind)
         return tuple(items)
@@ -206,12 +214,21 @@ def _marked_hook(converter: OrjsonConverter, kind: Any) -> Hook:
         result = converter.structure(value, kind.__origin__)
         if not result:
             raise ValueError("expected at least one column, got []")
-        if len(set(result)) < len(result):
-            twice = next(item for index, item in enumerate(result) if item in result[:index])
-            raise ValueError(f"expected each column once, got {_show(twice)} twice")
+        seen = set()
+        for item in result:
+            if item in seen:
+                raise ValueError(f"expected each column once, got {_show(item)} twice")
+            seen.add(item)
         return result
 
-    return bounded if isinstance(mark, Bounds) else distinct
+    def matching(value: Any, _: Any) -> Any:
+        result = converter.structure(value, kind.__origin__)
+        if not re.fullmatch(mark.regex, result):
+            raise ValueError(f"expected {mark.words}, got {_show(value)}")
+        return result
+
+    hooks: dict[type, Hook] = {Bounds: bounded, Distinct: distinct, Pattern: matching}
+    return hooks[type(mark)]
 
 
 def _make_converter() -> OrjsonConverter:
@@ -288,13 +305,13 @@ def structure(value: Any, kind: type[T]) -> T:
     try:
         return _CONVERTER.structure(value, kind)
     except (ValueError, ClassValidationError) as error:
-        faults = list(_faults(error, "$"))
+        faults = list(itertools.islice(_faults(error, "$"), MAX_FAULTS))
     details = [f"{path}: {text}" for path, text in faults]
     columns_only = all(path.startswith("$.selectedColumns") and text != _MISSING for path, text in faults)
     raise InvalidFormat(
         "invalid_columns" if columns_only else "invalid_message",
         f"The message is not a valid {getattr(kind, 'type', 'request')}: {'; '.join(details[:3])}"
-        + (f"; and {len(details) - 3} more faults." if len(details) > 3 else "."),
+        + (f"; and {len(details) - 3} more." if len(details) > 3 else "."),
         details=details,
     )
 

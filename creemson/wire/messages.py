@@ -49,9 +49,17 @@ class Distinct:
     """Marks a list that has at least one element and none twice."""
 
 
+@attrs.frozen
+class Pattern:
+    """A regular expression that the whole text matches, and what that is in words."""
+
+    regex: str
+    words: str
+
+
 Id: TypeAlias = Annotated[str, Bounds(1, MAX_ID_LENGTH)]
 Count: TypeAlias = Annotated[int, Bounds(0)]
-Sha256: TypeAlias = Annotated[str, Bounds(64, 64)]
+Sha256: TypeAlias = Annotated[str, Pattern("[0-9a-fA-F]{64}", "64 hexadecimal digits")]
 Selection: TypeAlias = Annotated[tuple[ColumnRef, ...], Distinct()]
 
 

@@ -62,13 +62,24 @@ def test_a_frame_glued_to_the_upgrade_is_answered(server):
         (frame(b"\xff\xfe"), 1007),
         (frame(b"x", opcode=3), 1002),
         (frame(b"x", opcode=0), 1002),
+        (frame(PING) + frame(b"x", opcode=0), 1002),
         (b"\xf1" + frame(b"x")[1:], 1002),
         (b"\x81\x01x", 1002),
         (frame(b"x" * 126, opcode=9), 1002),
         (frame(b"\x03", opcode=8), 1002),
         (frame(struct.pack("!H", 999), opcode=8), 1002),
     ],
-    ids=["text", "opcode", "continuation", "reserved bits", "mask", "long ping", "short close", "close code"],
+    ids=[
+        "text",
+        "opcode",
+        "continuation",
+        "continuation of nothing",
+        "reserved bits",
+        "mask",
+        "long ping",
+        "short close",
+        "close code",
+    ],
 )
 def test_a_violation_is_answered_by_a_close_frame(server, sent, code):
     """RFC 6455 section 7.1.7: the peer is told 1002 or 1007, and the server lives."""

@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 SUMMARY = "File processed successfully"
 STOP_GRACE = 2.0
-"""Seconds that attempts get to be stopped at the end of a drain; the pool kills within 250 ms."""
+"""Seconds that attempts get to be stopped at the end of a drain; the pool kills within a fraction of one."""
 
 
 @attrs.frozen

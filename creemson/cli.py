@@ -10,8 +10,8 @@ import signal
 import sys
 import tempfile
 import webbrowser
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -20,12 +20,10 @@ import click
 import orjson
 import trio
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from creemson import __version__, observe
 from creemson.client import Client, connect
+from creemson.display import progress_bar, show_profile, show_result, show_table
 from creemson.errors import CreemsonError, InvalidFormat
 from creemson.server.service import Server
 from creemson.settings import Loaded, Settings, SettingsError, cautions, describe, load, problems
@@ -36,8 +34,10 @@ __all__ = ["main"]
 
 DEFAULT_URL = "ws://127.0.0.1:8000/ws"
 SHOWN_ROWS = 10
-SHOWN_COLUMNS = 12
+CONDITION_HELP = f"COLUMN OPERATOR VALUE, such as 'delay > 60'. Operators: {' '.join(OPERATORS)}."
+AGGREGATE_HELP = f"Such as delay:mean. Functions: {' '.join(FUNCTIONS)}."
 FAILED = 1
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -84,21 +84,48 @@ def _fail(message: str) -> NoReturn:
     raise SystemExit(FAILED)
 
 
-def _run(work: Callable[[], Awaitable[T]]) -> T:
-    """Run the work of a command; what goes wrong becomes a message and the exit status."""
+def _run(work: Callable[[], Awaitable[T]], *, ended_by: Sequence[int] = ()) -> T:
+    """Run the work of a command; what goes wrong becomes a message and the exit status.
+
+    Args:
+        work: to be done.
+        ended_by: signals that have ended it; whatever else goes wrong then goes so because of that.
+    """
     try:
         return trio.run(work)
-    except (CreemsonError, OSError, KeyboardInterrupt, BaseExceptionGroup) as error:
+    except (CreemsonError, OSError, BaseExceptionGroup) as error:
         fault: BaseException = error
+    if ended_by:
+        raise SystemExit(128 + ended_by[0])
     while isinstance(fault, BaseExceptionGroup):  # of several, the first one tells
         fault = fault.exceptions[0]
     if isinstance(fault, CreemsonError):
         _fail(fault.message)
     if isinstance(fault, OSError):
         _fail(_explained(fault))
-    if isinstance(fault, KeyboardInterrupt):
-        raise SystemExit(128 + signal.SIGINT)
     raise fault
+
+
+def _run_errand(work: Callable[[], Awaitable[T]]) -> T:
+    """Run work that a signal ends, with everything that it has begun put away; the status tells the signal."""
+    ended_by: list[int] = []
+
+    async def guarded() -> T:
+        with trio.open_signal_receiver(*ENDING) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def watch() -> None:
+                    async for number in signals:
+                        ended_by.append(number)
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(watch)
+                result = await work()
+                nursery.cancel_scope.cancel()
+                return result
+        raise SystemExit(128 + ended_by[0])
+
+    return _run(guarded, ended_by=ended_by)
 
 
 def _explained(error: OSError) -> str:
@@ -109,7 +136,7 @@ def _explained(error: OSError) -> str:
 # --- serve -------------------------------------------------------------------------------------------
 
 
-@main.command()
+@main.command(short_help="Run the server.")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on; 0 picks a free one [8000].")
 @click.option(
@@ -146,10 +173,12 @@ async def _serve(settings: Settings, logger: Any, *, open_page: bool) -> None:
             nursery.start_soon(_stop_on_signal, signals, server, nursery.cancel_scope)
             port = await nursery.start(_run_server, server, nursery.cancel_scope)
             page = f"http://{_bracketed(settings.server.host)}:{port}/"
-            click.echo(f"Creemson serves at {page} (Ctrl-C stops it)")
+            click.echo(
+                f"Creemson serves at {page} (WebSocket at {page.replace('http', 'ws', 1)}ws; Ctrl-C stops it)"
+            )
             sys.stdout.flush()
             if open_page:
-                await trio.to_thread.run_sync(webbrowser.open, page)
+                await trio.to_thread.run_sync(webbrowser.open, page, abandon_on_cancel=True)
 
 
 async def _run_server(server: Server, scope: trio.CancelScope, *, task_status: trio.TaskStatus[int]) -> None:
@@ -160,6 +189,7 @@ async def _run_server(server: Server, scope: trio.CancelScope, *, task_status: t
 async def _stop_on_signal(signals: AsyncIterator[int], server: Server, scope: trio.CancelScope) -> None:
     """The first signal drains, the second one ends at once."""
     async for _ in signals:
+        click.echo("Waiting for running jobs; once more ends at once.", err=True)
         server.stop()
         break
     async for _ in signals:
@@ -173,13 +203,23 @@ def _bracketed(host: str) -> str:
 # --- process -----------------------------------------------------------------------------------------
 
 
-@main.command()
+@main.command(short_help="Process a file, show or write the result.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--columns", metavar="A,B", help="Columns to keep: indices from 0, or names.")
-@click.option("--where", "conditions", metavar="CONDITION", multiple=True, help="Such as 'delay > 60'.")
+@click.option(
+    "--where",
+    "conditions",
+    metavar="CONDITION",
+    multiple=True,
+    help=CONDITION_HELP,
+)
 @click.option("--group-by", metavar="A,B", help="Columns to group by.")
 @click.option(
-    "--aggregate", "aggregates", metavar="COLUMN:FUNCTION[:NAME]", multiple=True, help="Such as delay:mean."
+    "--aggregate",
+    "aggregates",
+    metavar="COLUMN:FUNCTION[:NAME]",
+    multiple=True,
+    help=AGGREGATE_HELP,
 )
 @click.option("--sort", "keys", metavar="COLUMN[:desc]", multiple=True, help="The most significant first.")
 @click.option("--limit", type=click.IntRange(min=0), help="Rows of the output at the most.")
@@ -211,7 +251,7 @@ def process(
     The format of the output is that of its name: .csv, .parquet, .xlsx, .ndjson or .arrow. Where a
     column's name needs it, an argument may also be the JSON of the protocol, such as '["a b", ">", 1]'.
     """
-    if output is not None and output.suffix[1:] not in OUTPUT_FORMATS:
+    if output is not None and output.suffix[1:].lower() not in OUTPUT_FORMATS:
         known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
         raise click.BadParameter(f"{output.name!r} does not end in one of {known}.", param_hint="--output")
     if output is not None and not output.parent.is_dir():
@@ -232,29 +272,32 @@ def process(
     except InvalidFormat as error:
         raise click.UsageError(error.message) from None
     settings = _load(config, overrides).settings
-    result = _run(lambda: _process(file, query, output, url=url, token=token, settings=settings))
+    result = _run_errand(lambda: _process(file, query, output, url=url, token=token, settings=settings))
     if as_json:
         click.echo(orjson.dumps(codec.plain(result)))
         return
     console = Console()
-    if output is None:
-        _show_result(console, result)
     data = result.output_data
-    size = f"{data.rows:,} rows × {len(data.columns)} columns in {data.elapsed_s:.2f} s"
-    console.print(size if output is None else f"{size} written to {output}", highlight=False, markup=False)
+    if output is None:
+        show_result(console, data)
+    size = f"{data.rows:,} rows × {len(data.columns)} columns, processed in {data.elapsed_s:.2f} s"
+    console.print(size if output is None else f"{size}, written to {output}", highlight=False, markup=False)
     if data.profile is not None:
-        _show_profile(console, data.profile)
+        show_profile(console, data.profile)
 
 
 async def _process(
     file: Path, query: Query, output: Path | None, *, url: str | None, token: str | None, settings: Settings
 ) -> ResultData:
     async with _server_at(url, settings) as address, connect(address, token=token) as client:
-        with _bar("Uploading") as update:
+        with progress_bar("Uploading") as update:
             await client.upload(file, overwrite=True, on_progress=update)
-        with _bar("Processing") as update:
+        with progress_bar("Reading") as update:
             result = await client.process(
-                query, on_progress=lambda progress: update(progress.bytes_read, progress.bytes_total)
+                query,
+                on_progress=lambda progress: update(
+                    progress.bytes_read, progress.bytes_total, progress.phase.capitalize()
+                ),
             )
         if output is not None:
             await _fetch(client, result.output_data.filename, output)
@@ -262,8 +305,8 @@ async def _process(
 
 
 async def _fetch(client: Client, stored: str, output: Path) -> None:
-    name = f"{stored.rpartition('.')[0]}{output.suffix}"
-    with _bar("Downloading") as update:
+    name = f"{stored.rpartition('.')[0]}{output.suffix.lower()}"
+    with progress_bar("Downloading") as update:
         await client.download(name, output, on_progress=update)
 
 
@@ -302,15 +345,12 @@ def columns(name: str, url: str, token: str | None, as_json: bool) -> None:
         async with connect(url, token=token) as client:
             return await client.columns(name)
 
-    found = _run(ask)
+    found = _run_errand(ask)
     if as_json:
         for column in found:
             click.echo(orjson.dumps(codec.plain(column)))
         return
-    table = Table("index", "name", "type")
-    for column in found:
-        table.add_row(str(column.index), column.name, column.dtype)
-    Console().print(table)
+    show_table(Console(), ["index", "name", "type"], [(str(one.index), one.name, one.dtype) for one in found])
 
 
 # --- config ------------------------------------------------------------------------------------------
@@ -326,10 +366,7 @@ def config(as_json: bool, config: Path | None, overrides: Sequence[str]) -> None
         for line in lines:
             click.echo(orjson.dumps(line._asdict()))
         return
-    table = Table("setting", "value", "from", "meaning")
-    for line in lines:
-        table.add_row(line.key, line.value, line.origin, line.help)
-    Console().print(table)
+    show_table(Console(), ["setting", "value", "from", "meaning"], lines)
 
 
 # --- reading arguments -------------------------------------------------------------------------------
@@ -380,7 +417,8 @@ def _parse_condition(text: str) -> list[Any]:
     """
     match = _CONDITION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"expected COLUMN OPERATOR VALUE, with one of {' '.join(OPERATORS)}")
+        hint = "; did you mean '=='?" if "=" in text else ""
+        raise ValueError(f"expected COLUMN OPERATOR VALUE, with one of {' '.join(OPERATORS)}{hint}")
     column, operator, value = _parse_column(match[1].strip()), match[2] or match[3], match[4].strip()
     if operator in UNARY_OPERATORS:
         return [column, operator]
@@ -408,58 +446,4 @@ def _parse_sort(text: str) -> list[Any]:
     (['dep_delay', 'desc'], [3, 'asc'])
     """
     column, colon, direction = text.rpartition(":")
-    return [_parse_column(column), direction] if colon else [_parse_column(text), "asc"]
-
-
-# --- showing -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, if that is a terminal; yields how to move it."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _cell(value: Any) -> str:
-    """A cell as text, without what would drive the terminal or be taken for markup."""
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "�", text)
-
-
-def _show_result(console: Console, result: ResultData) -> None:
-    data = result.output_data
-    shown = len(data.columns) if len(data.columns) <= SHOWN_COLUMNS else SHOWN_COLUMNS - 1
-    table = Table()
-    for name, dtype in zip(data.columns[:shown], data.dtypes, strict=False):
-        number = dtype.startswith(("Int", "UInt", "Float", "Decimal"))
-        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
-    if shown < len(data.columns):
-        table.add_column(f"… {len(data.columns) - shown} more")
-    for row in data.preview or ():
-        table.add_row(*(Text(_cell(cell)) for cell in row[:shown]))
-    if data.rows > len(data.preview or ()):
-        table.add_row(*["…"] * shown)
-    console.print(table)
-
-
-def _show_profile(console: Console, profile: Sequence[messages.ColumnProfile]) -> None:
-    table = Table("column", "type", "nulls", "distinct", "min", "median", "max", "mean", "std")
-    for column in profile:
-        figures = (
-            column.nulls,
-            column.distinct,
-            column.min,
-            (column.quantiles or {}).get("0.5"),
-            column.max,
-            column.mean,
-            column.std,
-        )
-        texts = [f"{figure:.6g}" if isinstance(figure, float) else _cell(figure) for figure in figures]
-        table.add_row(*map(Text, (column.column, column.dtype, *texts)))
-    console.print(table)
+    return [_parse_column(column), direction.lower()] if colon else [_parse_column(text), "asc"]

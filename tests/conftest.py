@@ -4,9 +4,16 @@ import importlib.util
 import zipfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.servers import serving
+
+# A machine that is busy, or imports for the first time, is no fault of the code under test.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

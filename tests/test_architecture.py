@@ -20,7 +20,8 @@ ALLOWED = {
     "processing": {"errors", "settings", "wire", "storage"},
     "server": {"errors", "settings", "wire", "storage", "processing", "__init__"},
     "client": {"errors", "wire"},
-    "cli": {"errors", "settings", "observe", "wire", "server", "client", "__init__"},
+    "display": {"wire"},
+    "cli": {"errors", "settings", "observe", "wire", "server", "client", "display", "__init__"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -75,13 +75,15 @@ def test_process_shows_a_profile():
     assert "59.6" in done.stdout
 
 
-def test_process_of_many_columns_and_odd_cells(tmp_path):
+def test_process_of_many_columns_and_odd_cells(tmp_path, monkeypatch):
     """What does not fit is said; control characters and markup do not reach the terminal."""
+    monkeypatch.setenv("COLUMNS", "80")
     names = [f"c{number}" for number in range(20)]
     path = tmp_path / "wide.csv"
     path.write_text(",".join(names) + "\n" + ",".join(["[red]\x1b[31m"] + ["1"] * 19) + "\n")
     done = run("process", path, *FAST)
-    assert "9 more" in done.stdout
+    assert " more ┃" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
     assert "[red]�[31m" in done.stdout
 
 

@@ -265,7 +265,7 @@ def _misfit(detail: str) -> InvalidFormat:
 
 
 def _not_found(name: str, names: Sequence[str], where: str) -> ProcessingError:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name[:80], names[:1000], n=1, cutoff=0.4)
     hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(names[:20])}."
     return ProcessingError("column_not_found", f"There is no column {name[:80]!r} in {where}. {hint}")
 

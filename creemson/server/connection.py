@@ -216,7 +216,7 @@ class Connection:
                 self._protocol.too_large(binary=fault.binary, size=fault.size, limit=fault.limit)
             )
         except Closed as closed:
-            self._log.info("closed", code=closed.code)
+            self._log.info("closed", code=int(closed.code))
             self._nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:  # the processor has ended, and the server is about to
             self.close(CloseCode.GOING_AWAY, "the server is shutting down")
@@ -233,7 +233,7 @@ class Connection:
             code, reason = self._outbox.closing
             await self._transport.close(code, reason)
         except Closed as closed:
-            self._log.info("closed while sending", code=closed.code)
+            self._log.info("closed while sending", code=int(closed.code))
         except trio.TooSlowError:
             self._drop()
         self._nursery.cancel_scope.cancel()

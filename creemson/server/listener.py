@@ -54,7 +54,11 @@ class Listener:
             OSError: the address cannot be listened on.
         """
         server = self._settings.server
-        self._listeners = await trio.open_tcp_listeners(server.port, host=server.host)
+        try:
+            self._listeners = await trio.open_tcp_listeners(server.port, host=server.host)
+        except OSError as error:
+            where = f"Cannot listen on {server.host}, port {server.port}"
+            raise OSError(error.errno, f"{where}: {error.strerror or error}") from error
         port: int = self._listeners[0].socket.getsockname()[1]
         return port
 

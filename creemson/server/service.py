@@ -72,22 +72,23 @@ class Server:
         Reports the port once connections are accepted.
 
         Raises:
-            OSError: the data folder cannot be used, or the address not be listened on.
+            OSError: the data folder cannot be used, or is another server's, or the address cannot be listened on.
         """
-        await trio.to_thread.run_sync(self._files.prepare)
-        port = await self._listener.open()
-        async with trio.open_nursery() as service:
-            async with trio.open_nursery() as starting:
-                for pool in self._pools:
-                    starting.start_soon(service.start, pool.run)
-            await service.start(self._processor.run)
-            async with trio.open_nursery() as listening:
-                listening.start_soon(self._listener.run)
-                self._log.info("serving", port=port, data_dir=str(self._files.root))
-                task_status.started(port)
-                await self._stopping.wait()
-                await self._drain(listening.cancel_scope)
-            service.cancel_scope.cancel()
+        with self._files.locked():
+            await trio.to_thread.run_sync(self._files.prepare)
+            port = await self._listener.open()
+            async with trio.open_nursery() as service:
+                async with trio.open_nursery() as starting:
+                    for pool in self._pools:
+                        starting.start_soon(service.start, pool.run)
+                await service.start(self._processor.run)
+                async with trio.open_nursery() as listening:
+                    listening.start_soon(self._listener.run)
+                    self._log.info("serving", port=port, data_dir=str(self._files.root))
+                    task_status.started(port)
+                    await self._stopping.wait()
+                    await self._drain(listening.cancel_scope)
+                service.cancel_scope.cancel()
         self._log.info("stopped")
 
     def stop(self) -> None:

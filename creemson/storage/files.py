@@ -10,6 +10,7 @@ are on disk, or it does not appear at all.
 
 import difflib
 import errno
+import fcntl
 import glob
 import hashlib
 import itertools
@@ -150,6 +151,23 @@ class Files:
             for path in folder.iterdir():
                 if is_temporary(path.name):
                     path.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other servers out of the folder: they would take files under way for leftovers.
+
+        The lock ends with the process, however that ends (flock(2)).
+
+        Raises:
+            OSError: another server uses the folder.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("wb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OSError(error.errno, "Another server uses this data folder", str(self.root)) from None
+            yield
 
     def find(self, name: str) -> Path:
         """The path of an uploaded file or, if there is none of that name, of an output.

@@ -397,7 +397,7 @@ def _class_of(value: Mapping[str, Any], table: Mapping[str, type[T]]) -> type[T]
         )
         raise Rejected(fault, id=valid_id(value), typed=True)
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
+        near = difflib.get_close_matches(name[:_MAX_SHOWN], table, n=1)  # its time grows with the length
         hint = f" Did you mean {near[0]!r}?" if near else f" Known are: {', '.join(sorted(table))}."
         fault = InvalidFormat("unknown_type", f"The type {_show(name)} is not known.{hint}")
         raise Rejected(fault, id=valid_id(value), typed=True)

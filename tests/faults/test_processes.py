@@ -1,6 +1,6 @@
 """Servers that are stopped and killed, workers that die, peers that do not read: on real processes."""
 
-import json
+import os
 import signal
 import socket
 import subprocess
@@ -120,14 +120,14 @@ def test_workers_killed_at_random_lose_nothing(tmp_path):
 def test_a_peer_that_does_not_read_is_closed(tmp_path):
     """Its answers may fill the outbox and no more; others do not notice."""
     with serving(tmp_path / "data", "--set", "limits.outbox_bytes=100000") as server:
-        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection = socket.socket()
+        # Before connecting, or the kernel makes room for megabytes of answers.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
         connection.sendall(upgrade_request())
-        nonsense = frame(json.dumps({"type": "x" * 60_000, "id": "y" * 100}).encode())
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            for _ in range(3000):
-                connection.sendall(frame(b'{"type": "hello", "version": 1, "id": "h"}') * 50)
-                connection.sendall(nonsense)
+            for _ in range(1000):
+                connection.sendall(frame(b'{"type": "hello", "version": 1, "id": "h"}') * 100)
         connection.close()
         assert "does not read" in server.log.read_text()
         with server.connect() as client:
@@ -179,3 +179,48 @@ def test_a_data_folder_that_cannot_be_used_is_told(tmp_path):
     assert done.returncode == 1
     assert str(tmp_path / "data") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_has_one_server(tmp_path):
+    """A second one would sweep away what the first is writing; after a kill the folder is free."""
+    with serving(tmp_path / "data") as server:
+        command = [
+            sys.executable,
+            "-m",
+            "creemson",
+            "serve",
+            "--port",
+            "0",
+            "--data-dir",
+            str(tmp_path / "data"),
+        ]
+        other = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert other.returncode == 1
+        assert "Another server uses this data folder" in other.stderr
+        server.process.kill()
+        server.process.wait()
+    with serving(tmp_path / "data"):
+        pass
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_leaves_nothing(tmp_path, slow_csv, sign):
+    """Neither its embedded server's folder nor a worker; the status tells the signal."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "creemson", "process", str(slow_csv), "--sort", "text"]
+    process = subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    outputs = None
+    deadline = time.monotonic() + PATIENCE
+    while not outputs:  # until the job has begun to write
+        assert time.monotonic() < deadline
+        outputs = list(tmp_path.glob("creemson-*/outputs/.*"))
+        time.sleep(0.01)
+    workers = psutil.Process(process.pid).children()
+    process.send_signal(sign)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + sign
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+    assert gone(workers)

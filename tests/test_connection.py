@@ -384,12 +384,16 @@ async def test_the_outbox_bounds_and_replaces(autojump_clock):
     outbox.sent(7)
     outbox.put("later", replaces=1)
     assert await outbox.take() == ["later"]
-    outbox.put("x" * 96)
-    assert overflows == [True]
+    outbox.sent(5)
+    outbox.put("x" * 200)
+    assert overflows == [], "a single large answer is none"
+    outbox.put("y")
+    outbox.put("z")
+    assert overflows == [True], "told once"
     outbox.close(1000, "")
     outbox.close(1001, "only the first counts")
     outbox.put("too late")
-    assert await outbox.take() == ["x" * 96]
+    assert await outbox.take() == ["x" * 200, "y"]
     assert await outbox.take() == []
     assert outbox.closing == (1000, "")
 

@@ -79,12 +79,14 @@ class Outbox:
         self._size = 0
         self._filled = trio.Event()
         self._emptied = trio.Event()
+        self._overflowed = False
         self.closing: tuple[int, str] | None = None
 
     def put(self, message: str | bytes, *, replaces: int | None = None) -> None:
         """Append a message, or put it in the place of the unsent one with the same ``replaces``."""
-        if self.closing is not None or self._size > self._limit:
+        if self.closing is not None or self._overflowed:
             return
+        alone = self._size == 0  # one large answer to a peer that reads is no overflow
         old = self._replaceable.get(replaces) if replaces is not None else None
         self._size += len(message)
         if old is not None:
@@ -96,7 +98,8 @@ class Outbox:
             if replaces is not None:
                 self._replaceable[replaces] = item
         self._filled.set()
-        if self._size > self._limit:
+        if self._size > self._limit and not alone:
+            self._overflowed = True
             self._on_overflow()
 
     def close(self, code: int, reason: str) -> None:

@@ -429,3 +429,19 @@ async def test_a_handshake_that_ends_while_draining(world, autojump_clock):
     world.listener.stop()
     await peer.send(Request(host="test", target="/ws"))
     assert (await peer.next()).status_code == 503
+
+
+async def test_more_bytes_than_announced_take_the_file_back(world):
+    """Also when they come after the file is complete; the late reply of the processor finds nobody."""
+    peer = await world.peer()
+    await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 6})
+    assert (await peer.hear())["type"] == "upload_ready"
+    await peer.send(BytesMessage(b"a\n1\n2\n"))
+    command = await world.processor.next()
+    await peer.send(BytesMessage(b"3\n"))
+    error = await peer.hear()
+    assert (error["reason"], error["id"]) == ("size_mismatch", "u")
+    assert list(world.files.uploads.iterdir()) == []
+    world.processor.reply(command, mailbox.ColumnsRead(COLUMNS))
+    await peer.say({"type": "ping", "id": "p"})
+    assert (await peer.hear())["type"] == "pong"

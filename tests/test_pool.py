@@ -139,10 +139,10 @@ async def assert_idle(pid):
 async def test_progress_and_value(pool, large, out):
     """Progress comes with growing figures while the work goes on, then the value; the output is in place."""
     progress = []
-    value = await pool.call(run(large, out, {"selectedColumns": ["n"]}), on_progress=progress.append)
+    value = await pool.call(run(large, out), on_progress=progress.append)
     assert value["rows"] == 3_500_000
     fractions = [figures["fraction"] for figures in progress]
-    assert len(fractions) > 2
+    assert 0 < fractions[0] < 1
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert progress[0].keys() == {"phase", "bytes_read", "bytes_total", "rows", "fraction"}

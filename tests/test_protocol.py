@@ -323,6 +323,25 @@ def test_more_bytes_than_announced_drop_the_upload(peer):
     assert the_error(peer.protocol.binary(1.0, b"x")).reason == "unexpected_binary"
 
 
+def test_bytes_beyond_a_complete_file_take_it_back(peer):
+    """As long as `uploaded` has not been said; afterwards they are stray bytes like any other."""
+    peer.upload(size=5)
+    peer.protocol.upload_opened()
+    peer.protocol.binary(1.0, b"xxxxx")
+    peer.protocol.chunk_written(1)
+    peer.protocol.upload_finished()
+    remove, error = peer.protocol.binary(1.0, b"yy")
+    assert remove == p.RemoveUpload(1, "a.csv")
+    assert (error.message.reason, error.message.id) == ("size_mismatch", "u")
+    assert "7 bytes" in error.message.message
+    assert peer.protocol.state.processing == 0
+    peer.upload(size=0)
+    peer.protocol.upload_opened()
+    peer.protocol.upload_finished()
+    peer.protocol.uploaded(2, "digest", COLUMNS)
+    assert the_error(peer.protocol.binary(1.0, b"x")).reason == "unexpected_binary"
+
+
 def test_bytes_without_an_upload_are_unexpected(peer):
     """A client that forgot to announce them learns of it."""
     assert the_error(peer.protocol.binary(1.0, b"x")).reason == "unexpected_binary"

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 from typing import Protocol as Interface
 
 import attrs
@@ -39,6 +39,9 @@ DOWNLOAD_AHEAD = 2 * DOWNLOAD_CHUNK
 """Bytes that may wait in the outbox before a download waits for the peer."""
 
 
+Storing: TypeAlias = (
+    wanted.OpenUpload | wanted.WriteChunk | wanted.FinishUpload | wanted.DropUpload | wanted.RemoveUpload
+)
 GOODBYE = 3.0
 """Seconds in which a peer that seems gone can be told so."""
 
@@ -162,6 +165,7 @@ class Connection:
         self._chunk = min(DOWNLOAD_CHUNK, settings.limits.outbox_bytes // 2)
         self._part: Part | None = None
         self._digests: dict[int, str] = {}  # of finished uploads whose columns are being read
+        self._void: set[int] = set()  # uploads taken back while their columns are being read
         self._offsets: dict[int, int] = {}  # of downloads whose file is being found
         self._found, self._downloads = trio.open_memory_channel[tuple[int, Path, int]](1)
         self._nursery: trio.Nursery | None = None
@@ -310,9 +314,7 @@ class Connection:
                 self._send(effect)
             elif isinstance(effect, wanted.Close):
                 self._outbox.close(effect.code, effect.reason)
-            elif isinstance(
-                effect, (wanted.OpenUpload, wanted.WriteChunk, wanted.FinishUpload, wanted.DropUpload)
-            ):
+            elif isinstance(effect, Storing):
                 todo.extendleft(reversed(await self._store(effect)))
             else:
                 await self._processor.send(self._command(effect))
@@ -342,12 +344,15 @@ class Connection:
                 self._offsets[request] = offset
                 return mailbox.FindFile(connection, request, caller, filename)
 
-    async def _store(
-        self, effect: wanted.OpenUpload | wanted.WriteChunk | wanted.FinishUpload | wanted.DropUpload
-    ) -> list[Effect]:
+    async def _store(self, effect: Storing) -> list[Effect]:
         """Do what an upload asks of the disk, in a thread; tell the protocol how it went."""
         if isinstance(effect, wanted.DropUpload):
             await self._discard_part()
+            return []
+        if isinstance(effect, wanted.RemoveUpload):
+            del self._digests[effect.request]
+            self._void.add(effect.request)
+            await trio.to_thread.run_sync(self._files.remove_upload, effect.filename)
             return []
         try:
             if isinstance(effect, wanted.OpenUpload):
@@ -379,6 +384,9 @@ class Connection:
 
     def deliver(self, request: int, reply: mailbox.Reply) -> None:
         """Take a reply of the processor's: see :class:`creemson.processing.mailbox.Port`."""
+        if request in self._void:  # it was answered by an error in the meantime
+            self._void.discard(request)
+            return
         if request in self._digests:
             columns = reply.columns if isinstance(reply, mailbox.ColumnsRead) else ()
             effects = self._protocol.uploaded(request, self._digests.pop(request), columns)

@@ -18,6 +18,7 @@ __all__ = [
     "OpenDownload",
     "OpenUpload",
     "ReadColumns",
+    "RemoveUpload",
     "Send",
     "Submit",
     "WriteChunk",
@@ -106,6 +107,14 @@ class DropUpload:
 
 
 @attrs.frozen
+class RemoveUpload:
+    """Take back a file that has appeared: more bytes came for it than were announced; not answered."""
+
+    request: int
+    filename: str
+
+
+@attrs.frozen
 class OpenDownload:
     """Send a file's bytes between the two messages; ended by :meth:`Protocol.downloaded` or ``fail``."""
 
@@ -125,5 +134,6 @@ Effect: TypeAlias = (
     | WriteChunk
     | FinishUpload
     | DropUpload
+    | RemoveUpload
     | OpenDownload
 )

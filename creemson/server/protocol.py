@@ -26,6 +26,7 @@ from creemson.server.effects import (
     OpenDownload,
     OpenUpload,
     ReadColumns,
+    RemoveUpload,
     Send,
     Submit,
     WriteChunk,
@@ -128,6 +129,7 @@ class Protocol:
         self._by_id: dict[str, int] = {}
         self._classics: deque[_Classic] = deque()
         self._upload: _Upload | None = None
+        self._finished: _Upload | None = None  # complete, while its columns are being read
         self._download: int | None = None
         self._stray_told = False
         self._draining = False
@@ -157,6 +159,8 @@ class Protocol:
         """A binary message has come: a chunk of the open upload."""
         self.state.last_activity = now
         self.state.messages += 1
+        if self._finished is not None:
+            return self._overrun(self._finished, len(data))
         upload = self._upload
         if upload is None:
             if self._stray_told:  # the rest of an upload that failed is told of once
@@ -167,15 +171,23 @@ class Protocol:
                 f"{len(data)} bytes came in a binary frame, but no upload is open. Announce it first.",
             )
             return self._send(error_message(fault))
+        if upload.received + len(data) > upload.message.size:
+            return self._overrun(upload, len(data))
         upload.received += len(data)
-        if upload.received > upload.message.size:
-            fault = InvalidFormat(
-                "size_mismatch",
-                f"{upload.received} bytes came for {upload.message.filename!r}, announced were "
-                f"{upload.message.size}. The upload is dropped; begin it again.",
-            )
-            return self.fail(upload.request, fault)
         return [WriteChunk(upload.request, data)]
+
+    def _overrun(self, upload: _Upload, surplus: int) -> list[Effect]:
+        """More bytes came than were announced: the upload is dropped, be it complete already."""
+        fault = InvalidFormat(
+            "size_mismatch",
+            f"{upload.received + surplus} bytes came for {upload.message.filename!r}, announced were "
+            f"{upload.message.size}. The upload is dropped; begin it again.",
+        )
+        if upload is not self._finished:
+            return self.fail(upload.request, fault)
+        self._finished = None
+        remove = RemoveUpload(upload.request, upload.message.filename)
+        return [remove, *self.fail(upload.request, fault)]
 
     def too_large(self, *, binary: bool, size: int, limit: int) -> list[Effect]:
         """A message over its limit is on its way; the connection has to end."""
@@ -387,7 +399,7 @@ class Protocol:
                 "upload_too_large",
                 f"{message.filename!r} has {message.size} bytes, allowed are {self._limits.upload_bytes}.",
             )
-        self._upload = _Upload(number, message)
+        self._upload, self._finished = _Upload(number, message), None
         return [OpenUpload(number, message.filename, message.overwrite)]
 
     def upload_opened(self) -> list[Effect]:
@@ -416,12 +428,14 @@ class Protocol:
 
     def upload_finished(self) -> None:
         """The file has appeared; another upload may begin while its columns are read."""
-        self._upload = None
+        self._finished, self._upload = self._upload, None
 
     def uploaded(self, request: int, sha256: str, columns: tuple[messages.Column, ...]) -> list[Effect]:
         """All about an uploaded file is known."""
         message = self._requests[request].message
         assert isinstance(message, messages.Upload)
+        if self._finished is not None and self._finished.request == request:
+            self._finished = None
         answer = messages.Uploaded(
             id=message.id, filename=message.filename, size=message.size, sha256=sha256, columns=columns
         )

@@ -207,6 +207,10 @@ class Files:
         stored = path.with_suffix(f".{formats[0]}")
         return stored if path.suffix[1:] in formats and stored.is_file() else None
 
+    def remove_upload(self, name: str) -> None:
+        """Remove an uploaded file, if it is there."""
+        (self.uploads / check_name(name)).unlink(missing_ok=True)
+
     def remove_output(self, name: str) -> None:
         """Remove a stored output and what was rendered from it."""
         stem = name.rsplit(".", 1)[0]

@@ -119,6 +119,13 @@ class Client:
             messages.append(self.receive())
         return messages
 
+    def until_bytes_end(self):
+        """The message that ends a download."""
+        self.receive()
+        while isinstance(message := self.receive(), bytes):
+            pass
+        return message
+
     def run(self, **fields):
         """Have a job run; its last message."""
         self.send({"type": "process", "id": "job", **fields})

@@ -17,8 +17,11 @@ from creemson.processing.jobs import Accepted, Ended, Progressed
 from creemson.server.connection import Connection, Outbox
 from creemson.server.listener import Listener
 from creemson.server.protocol import ConnectionState, Protocol
+from creemson.server.uploads import Uploads
 from creemson.settings import Limits, Settings, Timeouts
+from creemson.storage.catalog import Catalog
 from creemson.storage.files import Files
+from creemson.storage.store import Store
 from tests.test_protocol import COLUMNS, DATA, FIGURES
 
 
@@ -89,6 +92,10 @@ class World:
         self.settings = Settings(**changes)
         self.files = Files(folder)
         self.files.prepare()
+        catalog = Catalog(folder / "catalog.db")
+        catalog.open()
+        self.store = Store(self.files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
+        self.uploads = Uploads()
         self.processor = FakeProcessor()
         self.connections = []
         self.nursery = nursery
@@ -108,7 +115,8 @@ class World:
             socket,
             protocol=protocol,
             processor=self.processor.send,
-            files=self.files,
+            store=self.store,
+            uploads=self.uploads,
             settings=self.settings,
             logger=self.logs,
         )
@@ -327,7 +335,7 @@ async def test_a_disk_that_fails_is_told(world, monkeypatch):
     """In an upload and in a download; the connection goes on."""
     peer = await world.peer()
     monkeypatch.setattr(
-        Files, "begin", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        Store, "begin", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
     )
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 6})
     error = await peer.hear()

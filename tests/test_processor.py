@@ -21,7 +21,9 @@ from creemson.processing.mailbox import (
 from creemson.processing.pool import TransientFault
 from creemson.processing.processor import Processor, output_name
 from creemson.settings import Settings, Timeouts
+from creemson.storage.catalog import Catalog
 from creemson.storage.files import Files, check_name
+from creemson.storage.store import Store
 from creemson.wire.messages import Query
 
 OUTCOME = {"rows": 3, "columns": ["a"], "dtypes": ["Int64"], "preview": None, "profile": None}
@@ -57,13 +59,16 @@ class World:
         self.settings = Settings(timeouts=Timeouts(job=60.0))
         self.files = Files(folder)
         self.files.prepare()
+        catalog = Catalog(folder / "catalog.db")
+        catalog.open()
+        self.store = Store(self.files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
         (self.files.uploads / "a.csv").write_text("a\n1\n")
         self.workers, self.quick = FakePool(), FakePool()
         self.send, inbox = trio.open_memory_channel(100)
         self.told, self.tellings = trio.open_memory_channel(1000)
         self.logs = structlog.testing.CapturingLogger()
         self.processor = Processor(
-            settings=self.settings, files=self.files, inbox=inbox, workers=self.workers, quick=self.quick,
+            settings=self.settings, store=self.store, inbox=inbox, workers=self.workers, quick=self.quick,
             logger=structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]),
         )  # fmt: skip
         self.send.send_nowait(Connect("c", self))

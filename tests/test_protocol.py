@@ -217,9 +217,6 @@ def test_cancel_of_a_request_without_a_job(peer, other):
     [
         {"type": "attach", "id": "a", "job": "j"},
         {"type": "jobs", "id": "a"},
-        {"type": "files", "id": "a"},
-        {"type": "delete", "id": "a", "filename": "f"},
-        {"type": "rows", "id": "a", "filename": "f", "offset": 0, "limit": 1},
     ],
 )
 def test_what_is_not_served_yet_says_so(peer, message):
@@ -271,17 +268,42 @@ def test_the_line_of_classic_answers_is_bounded(peer):
     assert len(sent(peer.protocol.result(1, "j", 1, DATA))) == 5
 
 
+# --- files -------------------------------------------------------------------------------------------
+
+
+def test_files_are_listed_and_deleted(peer):
+    """Whatever the store says is passed on."""
+    info = messages.FileInfo(filename="a.csv", size=1, modified=2.0, sha256="s")
+    assert peer.say({"type": "files", "id": "f"}) == [p.ListFiles(1)]
+    assert sent(peer.protocol.files(1, (info,))) == [messages.Files(id="f", files=(info,))]
+    assert peer.say({"type": "delete", "id": "d", "filename": "a.csv"}) == [p.DeleteFile(2, "a.csv")]
+    assert sent(peer.protocol.deleted(2)) == [messages.Deleted(id="d", filename="a.csv")]
+
+
+def test_a_window_of_a_table(peer):
+    """The answer says again where it begins."""
+    message = {"type": "rows", "id": "r", "filename": "a.csv", "offset": 7, "limit": 2}
+    assert peer.say(message) == [p.ReadRows(1, "a.csv", 7, 2)]
+    window = messages.Window(columns=("a",), rows=((1,),), total=8)
+    assert sent(peer.protocol.rows(1, window)) == [
+        messages.Rows(id="r", columns=("a",), rows=((1,),), offset=7, total=8)
+    ]
+    assert the_error(peer.say({**message, "limit": 1001})).reason == "invalid_message"
+
+
 # --- uploads -----------------------------------------------------------------------------------------
 
 
 def test_an_upload_from_begin_to_end(peer):
     """ready, chunks, uploaded with digest and columns."""
-    assert peer.upload(sha256="0" * 64, overwrite=True) == p.OpenUpload(1, "a.csv", overwrite=True)
-    assert sent(peer.protocol.upload_opened()) == [messages.UploadReady(id="u", offset=0)]
+    assert peer.upload(sha256="0" * 64, overwrite=True) == p.OpenUpload(
+        1, "a.csv", 20, "0" * 64, overwrite=True
+    )
+    assert sent(peer.protocol.upload_opened(0)) == [messages.UploadReady(id="u", offset=0)]
     assert peer.protocol.binary(1.0, b"x" * 10) == [p.WriteChunk(1, b"x" * 10)]
-    assert peer.protocol.chunk_written(1) == []
+    assert peer.protocol.chunk_written(1, 0) == []
     assert peer.protocol.binary(2.0, b"x" * 10) == [p.WriteChunk(1, b"x" * 10)]
-    assert peer.protocol.chunk_written(1) == [p.FinishUpload(1, "a.csv", "0" * 64)]
+    assert peer.protocol.chunk_written(1, 0) == [p.FinishUpload(1, "a.csv", "0" * 64)]
     peer.protocol.upload_finished()
     assert isinstance(peer.upload("next"), p.OpenUpload)
     assert sent(peer.protocol.uploaded(1, "digest", COLUMNS)) == [
@@ -292,28 +314,64 @@ def test_an_upload_from_begin_to_end(peer):
 def test_an_empty_file_is_whole_at_once(peer):
     """Nothing has to be sent for it."""
     peer.upload(size=0)
-    assert peer.protocol.upload_opened() == [
+    assert peer.protocol.upload_opened(0) == [
         p.Send(messages.UploadReady(id="u", offset=0)),
         p.FinishUpload(1, "a.csv", None),
     ]
 
 
-def test_upload_progress_is_told_now_and_then(peer, monkeypatch):
+def test_upload_progress_is_told_when_bytes_are_safe(peer):
     """Not after every chunk."""
-    monkeypatch.setattr(p, "UPLOAD_PROGRESS_BYTES", 15)
     peer.upload(size=100)
-    peer.protocol.upload_opened()
+    peer.protocol.upload_opened(0)
     told = []
-    for _ in range(4):
+    for durable in (0, 20, 20, 40):
         peer.protocol.binary(1.0, b"x" * 10)
-        told += sent(peer.protocol.chunk_written(1))
+        told += sent(peer.protocol.chunk_written(1, durable))
     assert told == [messages.UploadProgress(id="u", offset=20), messages.UploadProgress(id="u", offset=40)]
+
+
+def test_an_upload_goes_on_where_it_was(peer):
+    """Only what is missing is to be sent; an upload that lacks nothing is finished at once."""
+    peer.upload(size=20)
+    assert sent(peer.protocol.upload_opened(15)) == [messages.UploadReady(id="u", offset=15)]
+    peer.protocol.binary(1.0, b"x" * 5)
+    assert peer.protocol.chunk_written(1, 15) == [p.FinishUpload(1, "a.csv", None)]
+    peer.protocol.upload_finished()
+    request = peer.upload("v", size=20).request
+    assert peer.protocol.upload_opened(20)[1:] == [p.FinishUpload(request, "a.csv", None)]
+
+
+def test_an_upload_that_is_taken_over(peer):
+    """It ends in `cancelled`; what still comes of it is told of once."""
+    peer.upload()
+    peer.protocol.upload_opened(0)
+    drop, error = peer.protocol.upload_taken()
+    assert drop == p.DropUpload()
+    assert (error.message.reason, error.message.id) == ("cancelled", "u")
+    assert the_error(peer.protocol.binary(1.0, b"x")).reason == "unexpected_binary"
+    assert isinstance(peer.upload("v"), p.OpenUpload)
+
+
+def test_an_upload_can_be_given_up(peer):
+    """By `cancel` with its id: it is dropped, and ends in `cancelled`; a complete one can only be deleted."""
+    peer.upload()
+    peer.protocol.upload_opened(0)
+    drop, error, answer = peer.say({"type": "cancel", "id": "c", "request": "u"})
+    assert drop == p.DropUpload()
+    assert (error.message.reason, error.message.id) == ("cancelled", "u")
+    assert answer.message == messages.Cancelled(id="c")
+    peer.upload("v", size=0)
+    peer.protocol.upload_opened(0)
+    peer.protocol.upload_finished()
+    error = the_error(peer.say({"type": "cancel", "id": "c", "request": "v"}))
+    assert (error.reason, error.id) == ("job_not_found", "c")
 
 
 def test_more_bytes_than_announced_drop_the_upload(peer):
     """`size_mismatch`; what still comes of it is told of once."""
     peer.upload(size=5)
-    peer.protocol.upload_opened()
+    peer.protocol.upload_opened(0)
     drop, error = peer.protocol.binary(1.0, b"x" * 6)
     assert drop == p.DropUpload()
     assert (error.message.reason, error.message.id) == ("size_mismatch", "u")
@@ -326,9 +384,9 @@ def test_more_bytes_than_announced_drop_the_upload(peer):
 def test_bytes_beyond_a_complete_file_take_it_back(peer):
     """As long as `uploaded` has not been said; afterwards they are stray bytes like any other."""
     peer.upload(size=5)
-    peer.protocol.upload_opened()
+    peer.protocol.upload_opened(0)
     peer.protocol.binary(1.0, b"xxxxx")
-    peer.protocol.chunk_written(1)
+    peer.protocol.chunk_written(1, 0)
     peer.protocol.upload_finished()
     remove, error = peer.protocol.binary(1.0, b"yy")
     assert remove == p.RemoveUpload(1, "a.csv")
@@ -336,7 +394,7 @@ def test_bytes_beyond_a_complete_file_take_it_back(peer):
     assert "7 bytes" in error.message.message
     assert peer.protocol.state.processing == 0
     peer.upload(size=0)
-    peer.protocol.upload_opened()
+    peer.protocol.upload_opened(0)
     peer.protocol.upload_finished()
     peer.protocol.uploaded(2, "digest", COLUMNS)
     assert the_error(peer.protocol.binary(1.0, b"x")).reason == "unexpected_binary"
@@ -350,7 +408,7 @@ def test_bytes_without_an_upload_are_unexpected(peer):
 def test_one_upload_at_a_time(peer):
     """The second is `busy`, the first goes on."""
     peer.upload("u")
-    peer.protocol.upload_opened()
+    peer.protocol.upload_opened(0)
     assert the_error([peer.upload("v")]).reason == "busy"
     assert peer.protocol.binary(1.0, b"x") == [p.WriteChunk(1, b"x")]
 
@@ -375,7 +433,7 @@ def test_a_download_from_begin_to_end(peer):
     message = {"type": "download", "id": "d", "filename": "f", "offset": 3}
     assert peer.say(message) == [p.OpenDownload(1, "f", 3)]
     assert the_error(peer.say({**message, "id": "e"})).reason == "busy"
-    assert sent(peer.protocol.download_started(1, size=5)) == [
+    assert sent(peer.protocol.download_started(1, size=5, sha256=None)) == [
         messages.DownloadStarted(id="d", filename="f", size=5, offset=3)
     ]
     assert sent(peer.protocol.downloaded(1, size=5, sha256="s")) == [
@@ -384,12 +442,23 @@ def test_a_download_from_begin_to_end(peer):
     assert peer.say(message) == [p.OpenDownload(3, "f", 3)]
 
 
+def test_a_download_can_be_given_up(peer):
+    """By `cancel` with its id: no more bytes are sent, and it ends in `cancelled`."""
+    peer.say({"type": "download", "id": "d", "filename": "f"})
+    peer.protocol.download_started(1, size=5, sha256="s")
+    stop, error, answer = peer.say({"type": "cancel", "id": "c", "request": "d"})
+    assert stop == p.StopDownload(1)
+    assert (error.message.reason, error.message.id) == ("cancelled", "d")
+    assert answer.message == messages.Cancelled(id="c")
+    assert peer.say({"type": "download", "id": "d", "filename": "f"}) == [p.OpenDownload(3, "f", 0)]
+
+
 def test_an_offset_beyond_the_end(peer):
     """`offset_mismatch`; the end itself is legal."""
     peer.say({"type": "download", "id": "d", "filename": "f", "offset": 5})
-    assert peer.protocol.download_started(1, size=5)
+    assert peer.protocol.download_started(1, size=5, sha256=None)
     with pytest.raises(p.InvalidFormat) as caught:
-        peer.protocol.download_started(1, size=4)
+        peer.protocol.download_started(1, size=4, sha256=None)
     assert the_error(peer.protocol.fail(1, caught.value)).reason == "offset_mismatch"
     assert peer.say({"type": "download", "id": "d", "filename": "f"}) == [p.OpenDownload(2, "f", 0)]
 
@@ -438,10 +507,14 @@ def prepare(peer, state):
         peer.upload()
     elif state == "upload open":
         peer.upload()
-        peer.protocol.upload_opened()
+        peer.protocol.upload_opened(0)
     elif state == "upload failed":
         peer.upload(size=1)
         peer.protocol.binary(0.0, b"xx")
+    elif state == "upload complete":
+        peer.upload(size=0)
+        peer.protocol.upload_opened(0)
+        peer.protocol.upload_finished()
     elif state == "download open":
         peer.say({"type": "download", "id": "d", "filename": "f"})
     elif state == "batching":
@@ -455,7 +528,7 @@ def prepare(peer, state):
 
 STATES = [
     "fresh", "classic in flight", "job in flight", "same id in flight", "upload opening", "upload open",
-    "upload failed", "download open", "batching", "draining", "full",
+    "upload failed", "upload complete", "download open", "batching", "draining", "full",
 ]  # fmt: skip
 
 

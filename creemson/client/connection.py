@@ -185,6 +185,36 @@ class Client:
         request = messages.ListColumns(id=self._new_id(), filename=filename)
         return (await self._ask(request, messages.Columns)).columns
 
+    async def files(self) -> tuple[messages.FileInfo, ...]:
+        """The files that have been uploaded.
+
+        Raises:
+            CreemsonError: with the server's reason.
+        """
+        return (await self._ask(messages.ListFiles(id=self._new_id()), messages.Files)).files
+
+    async def delete(self, filename: str) -> None:
+        """Remove a file of the server's.
+
+        Raises:
+            CreemsonError: with the server's reason.
+        """
+        await self._ask(messages.Delete(id=self._new_id(), filename=filename), messages.Deleted)
+
+    async def rows(self, filename: str, *, offset: int = 0, limit: int = 100) -> messages.Rows:
+        """Some rows of a file of the server's.
+
+        Args:
+            filename: an output or an uploaded file.
+            offset: rows before the first one.
+            limit: rows at the most; the server gives 1,000 at once.
+
+        Raises:
+            CreemsonError: with the server's reason.
+        """
+        request = messages.ReadRows(id=self._new_id(), filename=filename, offset=offset, limit=limit)
+        return await self._ask(request, messages.Rows)
+
     async def upload(
         self,
         path: Path,
@@ -193,7 +223,7 @@ class Client:
         overwrite: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> messages.Uploaded:
-        """Send a file.
+        """Send a file, or what the server does not have of it yet.
 
         Args:
             path: of the file here.
@@ -211,13 +241,19 @@ class Client:
         stream = await trio.to_thread.run_sync(path.open, "rb")
         with stream:
             size = os.fstat(stream.fileno()).st_size
+            # With the digest, the server goes on with what it has of the same content, and of no other.
+            digest = await trio.to_thread.run_sync(hashlib.file_digest, stream, "sha256")
             request = messages.Upload(
-                id=self._new_id(), filename=name or path.name, size=size, overwrite=overwrite
+                id=self._new_id(),
+                filename=name or path.name,
+                size=size,
+                sha256=digest.hexdigest(),
+                overwrite=overwrite,
             )
             chunk = self.welcome.limits.chunk_bytes if self.welcome else 2**20
             async with self._answers(request) as answers:
-                await _expect(answers, messages.UploadReady)
-                sent = 0
+                sent = (await _expect(answers, messages.UploadReady)).offset
+                stream.seek(sent)
                 while sent < size:
                     data = await trio.to_thread.run_sync(stream.read, min(chunk, size - sent))
                     if not data:

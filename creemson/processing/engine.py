@@ -16,9 +16,9 @@ from creemson.processing.profile import cell, profile_of, sayable
 from creemson.processing.progress import Meter, Tick, sink
 from creemson.processing.rendering import render
 from creemson.processing.tables import exactly, faults, open_table
-from creemson.wire.messages import Column, ColumnProfile, Query
+from creemson.wire.messages import Column, ColumnProfile, Query, Window
 
-__all__ = ["Outcome", "Tick", "columns", "render", "run"]
+__all__ = ["Outcome", "Tick", "columns", "render", "run", "window"]
 
 
 @attrs.frozen
@@ -57,6 +57,40 @@ def columns(source: Path, name: str) -> tuple[Column, ...]:
         Column(index=index, name=column, dtype=str(dtype))
         for index, (column, dtype) in enumerate(schema.items())
     )
+
+
+def window(source: Path, name: str, offset: int, limit: int) -> Window:
+    """Some rows of a table.
+
+    Args:
+        source: path of the file.
+        name: what to call it in messages.
+        offset: rows before the first one.
+        limit: rows at the most.
+
+    Returns:
+        Columns and rows; the total of rows where the file tells it without being read.
+
+    Raises:
+        ProcessingError: ``unreadable_file`` or ``unsupported_format``.
+        OSError: the disk failed.
+    """
+    table = open_table(source, name)
+    for reading in table.readings:
+        try:
+            with faults(name, source):
+                frame = reading()
+                schema = frame.collect_schema()
+                some = frame.slice(offset, limit).select(
+                    sayable(exactly(column), dtype) for column, dtype in schema.items()
+                )
+                rows = some.collect(engine="streaming").iter_rows()
+                cells = tuple(tuple(map(cell, row)) for row in rows)
+            break
+        except ProcessingError:
+            if reading is table.readings[-1]:
+                raise
+    return Window(columns=tuple(schema), rows=cells, total=table.rows)
 
 
 def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from creemson.processing.jobs import Accepted, Ended, Progressed
-from creemson.wire.messages import Column, Query
+from creemson.wire.messages import Column, Query, Window
 
 __all__ = [
     "CancelJob",
@@ -24,7 +24,9 @@ __all__ = [
     "FindFile",
     "Port",
     "ReadColumns",
+    "ReadRows",
     "Reply",
+    "RowsRead",
     "Submit",
 ]
 
@@ -44,14 +46,21 @@ class ColumnsRead:
 
 
 @attrs.frozen
+class RowsRead:
+    """A window of a table."""
+
+    window: Window
+
+
+@attrs.frozen
 class FileReady:
     """Where the bytes of a file are."""
 
     path: Path
 
 
-Reply: TypeAlias = Accepted | Progressed | Ended | Cancelled | ColumnsRead | FileReady
-"""Every request ends in exactly one ``Ended``, ``Cancelled``, ``ColumnsRead`` or ``FileReady``."""
+Reply: TypeAlias = Accepted | Progressed | Ended | Cancelled | ColumnsRead | RowsRead | FileReady
+"""Every request ends in exactly one of these; ``Accepted`` and ``Progressed`` come before."""
 
 
 class Port(Protocol):
@@ -118,6 +127,18 @@ class ReadColumns:
 
 
 @attrs.frozen
+class ReadRows:
+    """Find out a window of a table."""
+
+    connection: str
+    request: int
+    caller: str
+    filename: str
+    offset: int
+    limit: int
+
+
+@attrs.frozen
 class FindFile:
     """Find a file for download; an output is rendered first where the name asks for another format."""
 
@@ -127,4 +148,6 @@ class FindFile:
     filename: str
 
 
-Command: TypeAlias = Connect | Disconnect | Submit | CancelJob | CancelRequest | ReadColumns | FindFile
+Command: TypeAlias = (
+    Connect | Disconnect | Submit | CancelJob | CancelRequest | ReadColumns | ReadRows | FindFile
+)

@@ -10,7 +10,7 @@ import math
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import orjson
@@ -32,19 +32,23 @@ from creemson.processing.mailbox import (
     FindFile,
     Port,
     ReadColumns,
+    ReadRows,
     Reply,
+    RowsRead,
     Submit,
 )
 from creemson.processing.pool import Pool, TransientFault
 from creemson.settings import Settings
-from creemson.storage.files import Files
+from creemson.storage.store import Store
 from creemson.wire import codec
-from creemson.wire.messages import OUTPUT_FORMATS, Column, OutputData, Query, ResultData
+from creemson.wire.messages import OUTPUT_FORMATS, Column, OutputData, Query, ResultData, Window
 
 __all__ = ["Processor"]
 
 T = TypeVar("T")
 
+LookUp: TypeAlias = ReadColumns | ReadRows | FindFile
+"""What is no job."""
 SUMMARY = "File processed successfully"
 STOP_GRACE = 2.0
 """Seconds that attempts get to be stopped at the end of a drain; the pool kills within a fraction of one."""
@@ -70,7 +74,7 @@ class Processor:
 
     Args:
         settings: in force.
-        files: where the files are.
+        store: where the files are.
         inbox: commands of the connections.
         workers: for jobs; as many run at once as it has.
         quick: for what should not wait behind jobs.
@@ -81,14 +85,15 @@ class Processor:
         self,
         *,
         settings: Settings,
-        files: Files,
+        store: Store,
         inbox: trio.MemoryReceiveChannel[Command],
         workers: Pool,
         quick: Pool,
         logger: FilteringBoundLogger,
     ) -> None:
         self._settings = settings
-        self._files = files
+        self._store = store
+        self._files = store.files
         self._inbox = inbox
         self._workers = workers
         self._quick = quick
@@ -101,6 +106,7 @@ class Processor:
         )
         self._ports: dict[str, Port] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
+        self._renderings: dict[Path, trio.Event] = {}
         self._nursery: trio.Nursery | None = None
         self._wake_at = math.inf
         self._wake = trio.Event()
@@ -150,7 +156,7 @@ class Processor:
                     self._log.exception("request failed unexpectedly", connection=command.connection)
                     self._reply(command.connection, command.request, Ended(None, None, error=_ours()))
 
-    def _handle_request(self, command: Submit | CancelJob | CancelRequest | ReadColumns | FindFile) -> None:
+    def _handle_request(self, command: Submit | CancelJob | CancelRequest | LookUp) -> None:
         now = trio.current_time()
         match command:
             case Submit():
@@ -163,13 +169,14 @@ class Processor:
                 job, effects = self._jobs.leave(now, Waiter(command.connection, command.other))
                 self._reply(command.connection, command.request, Cancelled(job))
                 self._apply(effects)
-            case ReadColumns() | FindFile():
+            case ReadColumns() | ReadRows() | FindFile():
                 assert self._nursery is not None
                 self._nursery.start_soon(self._look_up, command)
 
     def _submit(self, now: float, command: Submit) -> None:
         query = command.query
-        source = self._files.find(query.filename)
+        source = self._store.find(query.filename)
+        self._store.check_quota()
         key = hashlib.sha256(orjson.dumps([self._files.version(source), codec.plain(query)])).hexdigest()
         work = Work(query, source, output_name(query.filename, key))
         done = self._jobs.find_done(command.caller, key)
@@ -274,15 +281,18 @@ class Processor:
             )
         )
 
-    async def _look_up(self, command: ReadColumns | FindFile) -> None:
+    async def _look_up(self, command: LookUp) -> None:
         """Answer what is no job, without keeping the inbox waiting."""
         reply: Reply = Ended(None, None, error=_too_long(self._settings.timeouts.job))
         with trio.move_on_after(self._settings.timeouts.job):
             try:
-                if isinstance(command, ReadColumns):
-                    reply = ColumnsRead(await self._columns(command.filename))
-                else:
-                    reply = FileReady(await self._file(command.filename))
+                match command:
+                    case ReadColumns():
+                        reply = ColumnsRead(await self._columns(command.filename))
+                    case ReadRows():
+                        reply = RowsRead(await self._rows(command))
+                    case FindFile():
+                        reply = FileReady(await self._file(command.filename))
             except TransientFault as fault:
                 reply = Ended(None, None, error=fault.error)
             except CreemsonError as error:
@@ -293,22 +303,48 @@ class Processor:
         self._reply(command.connection, command.request, reply)
 
     async def _columns(self, filename: str) -> tuple[Column, ...]:
-        source = self._files.find(filename)
+        source = self._store.find(filename)
         found = await self._quick.call({"op": "columns", "source": str(source), "name": filename})
         return tuple(_trusted(column, Column) for column in found)
 
-    async def _file(self, filename: str) -> Path:
-        try:
-            return self._files.find(filename)
-        except ProcessingError:
-            stored = self._files.find_output_of(filename, OUTPUT_FORMATS)
-            if stored is None:
-                raise
-        target = self._files.outputs / filename
-        await self._workers.call(
-            {"op": "render", "source": str(stored), "target": str(target), "format": target.suffix[1:]}
+    async def _rows(self, command: ReadRows) -> Window:
+        source = self._store.find(command.filename)
+        found = await self._quick.call(
+            {
+                "op": "rows",
+                "source": str(source),
+                "name": command.filename,
+                "offset": command.offset,
+                "limit": command.limit,
+            }
         )
-        return target
+        return _trusted(found, Window)
+
+    async def _file(self, filename: str) -> Path:
+        """The file of that name; an output is made first, where it is there in another format only."""
+        while True:
+            try:
+                return self._store.find(filename)
+            except ProcessingError:
+                stored = self._files.find_output_of(filename, OUTPUT_FORMATS)
+                if stored is None:
+                    raise
+            target = self._files.outputs / filename
+            rendering = self._renderings.get(target)
+            if rendering is None:
+                await self._render(stored, target)
+            else:  # somebody else has asked for it just before
+                await rendering.wait()
+
+    async def _render(self, stored: Path, target: Path) -> None:
+        self._store.check_quota()
+        self._renderings[target] = trio.Event()
+        try:
+            await self._workers.call(
+                {"op": "render", "source": str(stored), "target": str(target), "format": target.suffix[1:]}
+            )
+        finally:
+            self._renderings.pop(target).set()
 
 
 def _ours() -> ProcessingError:

@@ -6,6 +6,7 @@ standard output, one JSON object a line:
     {"op": "run", "query": …, "source": path, "target": path, "part": path}
     {"op": "render", "source": path, "target": path, "part": path, "format": name}
     {"op": "columns", "source": path, "name": shown in messages}
+    {"op": "rows", "source": path, "name": shown in messages, "offset": …, "limit": …}
     {"op": "cancel"}
 
     {"event": "ready"}
@@ -119,6 +120,9 @@ class Worker:
                 )
             case "columns":
                 return codec.plain(engine.columns(source, command["name"]))
+            case "rows":
+                offset, limit = command["offset"], command["limit"]
+                return codec.plain(engine.window(source, command["name"], offset, limit))
             case op:
                 raise ValueError(op)
 

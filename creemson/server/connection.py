@@ -25,8 +25,11 @@ from creemson.server import effects as wanted
 from creemson.server.effects import Effect
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.transport import Closed, TooLarge
+from creemson.server.uploads import Uploads
 from creemson.settings import Settings
-from creemson.storage.files import Files, Part
+from creemson.storage.files import version_of
+from creemson.storage.parts import Part
+from creemson.storage.store import Store
 from creemson.wire import codec
 from creemson.wire.codec import error_message
 from creemson.wire.messages import ResultData
@@ -40,10 +43,26 @@ DOWNLOAD_AHEAD = 2 * DOWNLOAD_CHUNK
 
 
 Storing: TypeAlias = (
-    wanted.OpenUpload | wanted.WriteChunk | wanted.FinishUpload | wanted.DropUpload | wanted.RemoveUpload
+    wanted.OpenUpload
+    | wanted.WriteChunk
+    | wanted.FinishUpload
+    | wanted.DropUpload
+    | wanted.RemoveUpload
+    | wanted.ListFiles
+    | wanted.DeleteFile
+)
+Asking: TypeAlias = (
+    wanted.Submit
+    | wanted.CancelJob
+    | wanted.CancelRequest
+    | wanted.ReadColumns
+    | wanted.ReadRows
+    | wanted.OpenDownload
 )
 GOODBYE = 3.0
 """Seconds in which a peer that seems gone can be told so."""
+SIGN_OF_LIFE = 1.0
+"""Seconds in which a peer whose upload somebody else wants can show that it lives."""
 
 
 class Transport(Interface):
@@ -113,6 +132,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait until so little waits that a download may go on."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         while self._size > min(DOWNLOAD_AHEAD, self._limit // 2):
             self._emptied = trio.Event()
             await self._emptied.wait()
@@ -140,7 +160,8 @@ class Connection:
         transport: the messages' way; whoever made it runs it.
         protocol: of this connection.
         processor: the processor's inbox.
-        files: the caller's files.
+        store: the caller's.
+        uploads: who has which upload open.
         settings: in force.
         logger: bound to the connection's id.
     """
@@ -151,22 +172,27 @@ class Connection:
         *,
         protocol: Protocol,
         processor: trio.MemorySendChannel[mailbox.Command],
-        files: Files,
+        store: Store,
+        uploads: Uploads,
         settings: Settings,
         logger: FilteringBoundLogger,
     ) -> None:
         self._transport = transport
         self._protocol = protocol
         self._processor = processor
-        self._files = files
+        self._store = store
+        self._uploads = uploads
         self._settings = settings
         self._log = logger
         self._outbox = Outbox(settings.limits.outbox_bytes, on_overflow=self._drop)
         self._chunk = min(DOWNLOAD_CHUNK, settings.limits.outbox_bytes // 2)
         self._part: Part | None = None
+        self._storing = trio.Lock()  # held while the part is worked on
+        self._ended = False
         self._digests: dict[int, str] = {}  # of finished uploads whose columns are being read
         self._void: set[int] = set()  # uploads taken back while their columns are being read
         self._offsets: dict[int, int] = {}  # of downloads whose file is being found
+        self._download_scope = trio.CancelScope()
         self._found, self._downloads = trio.open_memory_channel[tuple[int, Path, int]](1)
         self._nursery: trio.Nursery | None = None
 
@@ -189,8 +215,9 @@ class Connection:
                 self._nursery.start_soon(self._send_files)
                 self._nursery.start_soon(self._read)
         finally:
+            self._ended = True
             with trio.CancelScope(shield=True):
-                await self._discard_part()
+                await self._save_part()
                 await self._leave()
 
     async def _leave(self) -> None:
@@ -314,22 +341,18 @@ class Connection:
                 self._send(effect)
             elif isinstance(effect, wanted.Close):
                 self._outbox.close(effect.code, effect.reason)
+            elif isinstance(effect, wanted.StopDownload):
+                if self._offsets.pop(effect.request, None) is None:
+                    self._download_scope.cancel()
             elif isinstance(effect, Storing):
-                todo.extendleft(reversed(await self._store(effect)))
+                todo.extendleft(reversed(await self._keep(effect)))
             else:
                 await self._processor.send(self._command(effect))
 
     def _send(self, effect: wanted.Send) -> None:
         self._outbox.put(codec.encode(effect.message), replaces=effect.replaces)
 
-    def _command(
-        self,
-        effect: wanted.Submit
-        | wanted.CancelJob
-        | wanted.CancelRequest
-        | wanted.ReadColumns
-        | wanted.OpenDownload,
-    ) -> mailbox.Command:
+    def _command(self, effect: Asking) -> mailbox.Command:
         connection, caller = self.state.id, self.state.caller
         match effect:
             case wanted.Submit(request, query, timeout, keep):
@@ -340,45 +363,120 @@ class Connection:
                 return mailbox.CancelRequest(connection, request, other)
             case wanted.ReadColumns(request, filename):
                 return mailbox.ReadColumns(connection, request, caller, filename)
+            case wanted.ReadRows(request, filename, offset, limit):
+                return mailbox.ReadRows(connection, request, caller, filename, offset, limit)
             case wanted.OpenDownload(request, filename, offset):
                 self._offsets[request] = offset
                 return mailbox.FindFile(connection, request, caller, filename)
 
-    async def _store(self, effect: Storing) -> list[Effect]:
-        """Do what an upload asks of the disk, in a thread; tell the protocol how it went."""
-        if isinstance(effect, wanted.DropUpload):
-            await self._discard_part()
-            return []
-        if isinstance(effect, wanted.RemoveUpload):
-            del self._digests[effect.request]
-            self._void.add(effect.request)
-            await trio.to_thread.run_sync(self._files.remove_upload, effect.filename)
-            return []
+    async def _keep(self, effect: Storing) -> list[Effect]:
+        """Do what is asked of the store, in a thread; tell the protocol how it went."""
         try:
-            if isinstance(effect, wanted.OpenUpload):
-                self._part = await trio.to_thread.run_sync(
-                    lambda: self._files.begin(effect.filename, overwrite=effect.overwrite)
-                )
-                return self._protocol.upload_opened()
-            assert self._part is not None
-            if isinstance(effect, wanted.WriteChunk):
-                await trio.to_thread.run_sync(self._part.write, effect.data)
-                return self._protocol.chunk_written(effect.request)
-            digest = await trio.to_thread.run_sync(self._part.finish, effect.sha256)
+            match effect:
+                case wanted.ListFiles(request):
+                    listing = await trio.to_thread.run_sync(self._store.listing)
+                    return self._protocol.files(request, listing)
+                case wanted.DeleteFile(request, filename):
+                    async with self._uploads.without((self.state.caller, filename)):
+                        await trio.to_thread.run_sync(self._store.delete, filename)
+                    return self._protocol.deleted(request)
+                case wanted.RemoveUpload(request, filename):
+                    del self._digests[request]
+                    self._void.add(request)
+                    with contextlib.suppress(ProcessingError):  # somebody else has removed it
+                        await trio.to_thread.run_sync(self._store.delete, filename)
+                    return []
+                case _:
+                    async with self._storing:
+                        return await self._upload(effect)
         except CreemsonError as error:
-            return self._protocol.fail(effect.request, error)
+            fault = error
         except OSError as error:
-            self._log.error("upload failed", error=str(error))
-            return self._protocol.fail(effect.request, _disk_error(error))
-        self._part = None
-        self._digests[effect.request] = digest
-        self._protocol.upload_finished()
-        return [wanted.ReadColumns(effect.request, effect.filename)]
+            self._log.error("the disk failed", error=str(error))
+            fault = _disk_error(error)
+        if isinstance(effect, wanted.DropUpload):  # answered already
+            return []
+        return self._protocol.fail(effect.request, fault)
 
-    async def _discard_part(self) -> None:
-        if self._part is not None:
-            part, self._part = self._part, None
-            await trio.to_thread.run_sync(part.discard)
+    # --- uploads -------------------------------------------------------------------------------------
+
+    async def _upload(
+        self, effect: wanted.OpenUpload | wanted.WriteChunk | wanted.FinishUpload | wanted.DropUpload
+    ) -> list[Effect]:
+        match effect, self._part:
+            case wanted.OpenUpload(_, filename, size, sha256, overwrite), None:
+                key = (self.state.caller, filename)
+                proof = None if sha256 is None else (size, sha256.lower())
+                resume = await self._uploads.claim(key, self, proof=proof)
+                try:
+                    self._part = await trio.to_thread.run_sync(
+                        lambda: self._store.begin(
+                            filename, size=size, sha256=sha256, overwrite=overwrite, resume=resume
+                        )
+                    )
+                except BaseException:
+                    self._uploads.release(key, self)
+                    raise
+                return self._protocol.upload_opened(self._part.size)
+            case wanted.WriteChunk(request, data), Part() as part:
+                durable = await trio.to_thread.run_sync(self._store.write, part, data)
+                return self._protocol.chunk_written(request, durable)
+            case wanted.FinishUpload(request, filename, sha256), Part() as part:
+                try:
+                    digest = await trio.to_thread.run_sync(self._store.finish, part, sha256)
+                finally:
+                    self._release(part)
+                self._digests[request] = digest
+                self._protocol.upload_finished()
+                return [wanted.ReadColumns(request, filename)]
+            case wanted.DropUpload(), Part() as part:
+                try:
+                    await trio.to_thread.run_sync(self._store.discard, part)
+                finally:
+                    self._release(part)
+        return []  # somebody else has taken it over in the meantime
+
+    def _release(self, part: Part) -> None:
+        self._part = None
+        self._uploads.release((self.state.caller, part.name), self)
+
+    async def _save_part(self) -> None:
+        """Keep what there is of the open upload, to be gone on with later."""
+        async with self._storing:
+            if self._part is None:
+                return
+            part = self._part
+            try:
+                await trio.to_thread.run_sync(self._store.save, part)
+            except (CreemsonError, OSError) as error:
+                self._log.error("an unfinished upload could not be saved", error=str(error))
+            finally:
+                self._release(part)
+
+    async def is_alive(self) -> bool:
+        """Whether the peer shows a sign of life: see :class:`creemson.server.uploads.Holder`."""
+        asked = trio.current_time()
+        if not self._ended:
+            assert self._nursery is not None
+            self._nursery.start_soon(self._probe)  # not cancelled in the middle of a frame
+            while trio.current_time() < asked + SIGN_OF_LIFE and not self._ended:
+                await trio.sleep(SIGN_OF_LIFE / 50)
+                if self._transport.last_activity > asked:
+                    return True
+        return False
+
+    async def _probe(self) -> None:
+        with contextlib.suppress(Closed):  # the reader sees it too
+            await self._transport.probe()
+
+    async def let_go(self) -> None:
+        """Close the open upload in favour of another: see :class:`creemson.server.uploads.Holder`."""
+        part = self._part
+        await self._save_part()
+        if part is not None and not self._ended:
+            for effect in self._protocol.upload_taken():
+                if isinstance(effect, wanted.Send):
+                    self._send(effect)
 
     # --- what the processor says ---------------------------------------------------------------------
 
@@ -391,8 +489,9 @@ class Connection:
             columns = reply.columns if isinstance(reply, mailbox.ColumnsRead) else ()
             effects = self._protocol.uploaded(request, self._digests.pop(request), columns)
         elif isinstance(reply, mailbox.FileReady):
-            # A channel takes it also while the nursery is ending; the protocol allows one at a time.
-            self._found.send_nowait((request, reply.path, self._offsets.pop(request)))
+            if request in self._offsets:  # or else it is not wanted any more
+                # A channel takes it also while the nursery is ending; the protocol allows one at a time.
+                self._found.send_nowait((request, reply.path, self._offsets.pop(request)))
             return
         else:
             self._offsets.pop(request, None)
@@ -402,7 +501,9 @@ class Connection:
             self._send(effect)
 
     def _told(
-        self, request: int, reply: Accepted | Progressed | Ended | mailbox.Cancelled | mailbox.ColumnsRead
+        self,
+        request: int,
+        reply: Accepted | Progressed | Ended | mailbox.Cancelled | mailbox.ColumnsRead | mailbox.RowsRead,
     ) -> list[Effect]:
         match reply:
             case Accepted(job, position):
@@ -413,6 +514,8 @@ class Connection:
                 return self._protocol.cancelled(request, job)
             case mailbox.ColumnsRead(columns):
                 return self._protocol.columns(request, columns)
+            case mailbox.RowsRead(window):
+                return self._protocol.rows(request, window)
             case Ended(job, seq, error=error) if error is not None:
                 return self._protocol.fail(request, error, job=job, seq=seq)
             case Ended(job, seq, value, cached=cached):
@@ -424,19 +527,29 @@ class Connection:
 
     async def _send_files(self) -> None:
         async for request, path, offset in self._downloads:
-            await self._download(request, path, offset)
+            with trio.CancelScope() as self._download_scope:
+                await self._download(request, path, offset)
 
     async def _download(self, request: int, path: Path, offset: int) -> None:
         """Send a file's bytes from ``offset`` on, no faster than the peer reads them."""
         try:
             stream = await trio.to_thread.run_sync(path.open, "rb")
             try:
-                size = os.fstat(stream.fileno()).st_size
-                await self._perform(self._protocol.download_started(request, size=size))
-                digest = await self._send_bytes(stream, offset)
+                status = os.fstat(stream.fileno())
+                version = version_of(status)
+                digest = await trio.to_thread.run_sync(self._store.digest, path, version)
+                await self._perform(
+                    self._protocol.download_started(request, size=status.st_size, sha256=digest)
+                )
+                if digest is not None:
+                    stream.seek(offset)
+                    await self._send_bytes(stream)
+                else:
+                    digest = await self._send_digesting(stream, offset)
+                    await trio.to_thread.run_sync(self._store.record_digest, path, version, digest)
             finally:
                 stream.close()
-            effects = self._protocol.downloaded(request, size=size, sha256=digest)
+            effects = self._protocol.downloaded(request, size=status.st_size, sha256=digest)
         except CreemsonError as error:
             effects = self._protocol.fail(request, error)
         except OSError as error:
@@ -444,7 +557,13 @@ class Connection:
             effects = self._protocol.fail(request, _disk_error(error))
         await self._perform(effects)
 
-    async def _send_bytes(self, stream: BinaryIO, offset: int) -> str:
+    async def _send_bytes(self, stream: BinaryIO) -> None:
+        while data := await trio.to_thread.run_sync(stream.read, self._chunk):
+            await self._outbox.room()
+            self._outbox.put(data)
+
+    async def _send_digesting(self, stream: BinaryIO, offset: int) -> str:
+        """The same, for a file whose digest is not known: what comes before ``offset`` counts for that only."""
         digest = hashlib.sha256()
 
         def read(size: int) -> bytes:
@@ -455,7 +574,7 @@ class Connection:
         position = 0
         while data := await trio.to_thread.run_sync(read, _step(offset - position, self._chunk)):
             position += len(data)
-            if position > offset:  # what comes before the offset counts for the digest only
+            if position > offset:
                 await self._outbox.room()
                 self._outbox.put(data)
         return digest.hexdigest()

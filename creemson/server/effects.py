@@ -12,14 +12,18 @@ __all__ = [
     "CancelJob",
     "CancelRequest",
     "Close",
+    "DeleteFile",
     "DropUpload",
     "Effect",
     "FinishUpload",
+    "ListFiles",
     "OpenDownload",
     "OpenUpload",
     "ReadColumns",
+    "ReadRows",
     "RemoveUpload",
     "Send",
+    "StopDownload",
     "Submit",
     "WriteChunk",
 ]
@@ -76,11 +80,38 @@ class ReadColumns:
 
 
 @attrs.frozen
-class OpenUpload:
-    """Make room for an upload; answered by :meth:`Protocol.upload_opened` or ``fail``."""
+class ReadRows:
+    """Find out a window of a table; answered by :meth:`Protocol.rows` or ``fail``."""
 
     request: int
     filename: str
+    offset: int
+    limit: int
+
+
+@attrs.frozen
+class ListFiles:
+    """Find out what the caller has uploaded; answered by :meth:`Protocol.files` or ``fail``."""
+
+    request: int
+
+
+@attrs.frozen
+class DeleteFile:
+    """Remove a file; answered by :meth:`Protocol.deleted` or ``fail``."""
+
+    request: int
+    filename: str
+
+
+@attrs.frozen
+class OpenUpload:
+    """Begin an upload or go on with it; answered by :meth:`Protocol.upload_opened` or ``fail``."""
+
+    request: int
+    filename: str
+    size: int
+    sha256: str | None
     overwrite: bool
 
 
@@ -123,6 +154,13 @@ class OpenDownload:
     offset: int
 
 
+@attrs.frozen
+class StopDownload:
+    """Send no more of a download; not answered."""
+
+    request: int
+
+
 Effect: TypeAlias = (
     Send
     | Close
@@ -130,10 +168,14 @@ Effect: TypeAlias = (
     | CancelJob
     | CancelRequest
     | ReadColumns
+    | ReadRows
+    | ListFiles
+    | DeleteFile
     | OpenUpload
     | WriteChunk
     | FinishUpload
     | DropUpload
     | RemoveUpload
     | OpenDownload
+    | StopDownload
 )

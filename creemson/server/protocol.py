@@ -20,14 +20,18 @@ from creemson.server.effects import (
     CancelJob,
     CancelRequest,
     Close,
+    DeleteFile,
     DropUpload,
     Effect,
     FinishUpload,
+    ListFiles,
     OpenDownload,
     OpenUpload,
     ReadColumns,
+    ReadRows,
     RemoveUpload,
     Send,
+    StopDownload,
     Submit,
     WriteChunk,
 )
@@ -38,10 +42,6 @@ from creemson.wire.codec import Rejected, error_message
 from creemson.wire.messages import PROTOCOL_VERSION, ServerMessage
 
 __all__ = ["ConnectionState", "Protocol"]
-
-UPLOAD_PROGRESS_BYTES = 8 * 1024 * 1024
-"""Bytes between two ``upload_progress`` messages."""
-
 
 # --- state -------------------------------------------------------------------------------------------
 
@@ -275,6 +275,14 @@ class Protocol:
             case messages.ListColumns():
                 check_name(message.filename)
                 return [ReadColumns(number, message.filename)]
+            case messages.ReadRows():
+                check_name(message.filename)
+                return [ReadRows(number, message.filename, message.offset, message.limit)]
+            case messages.ListFiles():
+                return [ListFiles(number)]
+            case messages.Delete():
+                check_name(message.filename)
+                return [DeleteFile(number, message.filename)]
             case messages.Upload():
                 return self._open_upload(number, message)
             case messages.Download():
@@ -321,13 +329,24 @@ class Protocol:
             return [CancelJob(number, message.job)]
         assert message.request is not None
         other = self._by_id.get(message.request)
-        if other is None or not isinstance(
-            self._requests[other].message, (messages.Process, messages.Classic)
-        ):
-            raise ProcessingError(
-                "job_not_found", f"No request {message.request!r} of this connection has a job under way."
-            )
-        return [CancelRequest(number, other)]
+        match other and self._requests[other].message:
+            case messages.Process() | messages.Classic():
+                assert other is not None
+                return [CancelRequest(number, other)]
+            case messages.Upload() | messages.Download():
+                assert other is not None
+                return self._cancel_transfer(number, other)
+        raise ProcessingError(
+            "job_not_found", f"No request {message.request!r} of this connection has a job under way."
+        )
+
+    def _cancel_transfer(self, number: int, other: int) -> list[Effect]:
+        """Give up an upload or a download; of a complete upload, the file stays."""
+        stop: list[Effect] = [StopDownload(other)] if self._download == other else []
+        if self._finished is not None and self._finished.request == other:
+            raise ProcessingError("job_not_found", "The upload is complete. Delete the file instead.")
+        answered = self.fail(other, ProcessingError("cancelled", "The transfer was cancelled, as asked."))
+        return stop + answered + self.cancelled(number, None)
 
     # --- what becomes of it --------------------------------------------------------------------------
 
@@ -354,7 +373,7 @@ class Protocol:
             return self._answer(request, messages.Result(id=found.id, data=data))
         return self._answer(request, messages.Result(id=found.id, job=job, seq=seq, data=data))
 
-    def cancelled(self, request: int, job: str) -> list[Effect]:
+    def cancelled(self, request: int, job: str | None) -> list[Effect]:
         """What ``cancel`` asked for is under way."""
         found = self._requests[request]
         assert found.id is not None
@@ -365,6 +384,31 @@ class Protocol:
         found = self._requests[request]
         assert found.id is not None
         return self._answer(request, messages.Columns(id=found.id, columns=columns))
+
+    def rows(self, request: int, window: messages.Window) -> list[Effect]:
+        """A window of a table is known."""
+        message = self._requests[request].message
+        assert isinstance(message, messages.ReadRows)
+        answer = messages.Rows(
+            id=message.id,
+            columns=window.columns,
+            rows=window.rows,
+            offset=message.offset,
+            total=window.total,
+        )
+        return self._answer(request, answer)
+
+    def files(self, request: int, files: tuple[messages.FileInfo, ...]) -> list[Effect]:
+        """It is known what the caller has uploaded."""
+        found = self._requests[request]
+        assert found.id is not None
+        return self._answer(request, messages.Files(id=found.id, files=files))
+
+    def deleted(self, request: int) -> list[Effect]:
+        """A file is removed."""
+        message = self._requests[request].message
+        assert isinstance(message, messages.Delete)
+        return self._answer(request, messages.Deleted(id=message.id, filename=message.filename))
 
     def fail(
         self, request: int, error: CreemsonError, *, job: str | None = None, seq: int | None = None
@@ -400,24 +444,34 @@ class Protocol:
                 f"{message.filename!r} has {message.size} bytes, allowed are {self._limits.upload_bytes}.",
             )
         self._upload, self._finished = _Upload(number, message), None
-        return [OpenUpload(number, message.filename, message.overwrite)]
+        return [OpenUpload(number, message.filename, message.size, message.sha256, message.overwrite)]
 
-    def upload_opened(self) -> list[Effect]:
-        """There is room for an upload."""
-        assert self._upload is not None
-        message = self._upload.message
-        return self._send(messages.UploadReady(id=message.id, offset=0)) + self._finish_if_whole()
+    def upload_opened(self, offset: int) -> list[Effect]:
+        """An upload may go on from ``offset``: so many bytes are here already."""
+        upload = self._upload
+        assert upload is not None
+        upload.received = upload.reported = offset
+        return self._send(messages.UploadReady(id=upload.message.id, offset=offset)) + self._finish_if_whole()
 
-    def chunk_written(self, request: int) -> list[Effect]:
-        """The last chunk is written."""
+    def chunk_written(self, request: int, durable: int) -> list[Effect]:
+        """The last chunk is written, and ``durable`` bytes of the file are safe."""
         upload = self._upload
         assert upload is not None
         done = self._finish_if_whole()
-        if done or upload.received - upload.reported < UPLOAD_PROGRESS_BYTES:
+        if done or durable <= upload.reported:
             return done
-        upload.reported = upload.received
-        progress = messages.UploadProgress(id=upload.message.id, offset=upload.received)
+        upload.reported = durable
+        progress = messages.UploadProgress(id=upload.message.id, offset=durable)
         return [Send(progress, replaces=request)]
+
+    def upload_taken(self) -> list[Effect]:
+        """Another connection goes on with the open upload."""
+        assert self._upload is not None
+        fault = ProcessingError(
+            "cancelled",
+            f"Another connection has taken the upload of {self._upload.message.filename!r} over.",
+        )
+        return self.fail(self._upload.request, fault)
 
     def _finish_if_whole(self) -> list[Effect]:
         upload = self._upload
@@ -451,7 +505,7 @@ class Protocol:
         self._download = number
         return [OpenDownload(number, message.filename, message.offset)]
 
-    def download_started(self, request: int, *, size: int) -> list[Effect]:
+    def download_started(self, request: int, *, size: int, sha256: str | None) -> list[Effect]:
         """The file is there; its bytes follow."""
         message = self._requests[request].message
         assert isinstance(message, messages.Download)
@@ -462,7 +516,11 @@ class Protocol:
             )
         return self._send(
             messages.DownloadStarted(
-                id=message.id, filename=message.filename, size=size, offset=message.offset
+                id=message.id,
+                filename=message.filename,
+                size=size,
+                offset=message.offset,
+                sha256=sha256,
             )
         )
 

@@ -1,5 +1,6 @@
 """A whole server: its parts, in the order in which they start and stop."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -17,8 +18,11 @@ from creemson.server.connection import Connection
 from creemson.server.listener import Listener
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.transport import LINGER, ServerSocket
+from creemson.server.uploads import Uploads
 from creemson.settings import Settings
+from creemson.storage.catalog import Catalog
 from creemson.storage.files import Files
+from creemson.storage.store import Store
 
 __all__ = ["ANYONE", "Server"]
 
@@ -26,6 +30,8 @@ ANYONE = "anonymous"
 """The one caller where nobody has to say who they are."""
 INBOX = 1000
 """Commands that may wait for the processor before connections wait to add theirs."""
+SWEEP_INTERVAL = 60.0
+"""Seconds between two looks at what is to be removed."""
 MEMORY_SHARE = 0.8
 """Of the machine, for all workers together where no limit is set."""
 
@@ -51,6 +57,15 @@ class Server:
         self._wall_clock = wall_clock
         self._stopping = trio.Event()
         self._files = Files(settings.storage.data_dir.absolute())
+        self._catalog = Catalog(self._files.root / "catalog.db")
+        self._store = Store(
+            self._files,
+            self._catalog,
+            caller=ANYONE,
+            quota=settings.limits.storage_bytes,
+            clock=wall_clock,
+        )
+        self._uploads = Uploads()
         self._inbox, inbox = trio.open_memory_channel[Command](INBOX)
         processing = settings.processing
         memory = processing.worker_memory_bytes or int(_machine_memory() * MEMORY_SHARE / processing.workers)
@@ -58,7 +73,7 @@ class Server:
         self._pools = (make_pool(size=processing.workers), make_pool(size=1))
         self._processor = Processor(
             settings=settings,
-            files=self._files,
+            store=self._store,
             inbox=inbox,
             workers=self._pools[0],
             quick=self._pools[1],
@@ -74,10 +89,11 @@ class Server:
         Raises:
             OSError: the data folder cannot be used, or is another server's, or the address cannot be listened on.
         """
-        with self._files.locked():
-            await trio.to_thread.run_sync(self._files.prepare)
+        with self._files.locked(), contextlib.closing(self._catalog):
+            await trio.to_thread.run_sync(self._prepare)
             port = await self._listener.open()
             async with trio.open_nursery() as service:
+                service.start_soon(self._keep_order)
                 async with trio.open_nursery() as starting:
                     for pool in self._pools:
                         starting.start_soon(service.start, pool.run)
@@ -94,6 +110,31 @@ class Server:
     def stop(self) -> None:
         """Begin to drain: accept nothing new, let running jobs finish, say goodbye."""
         self._stopping.set()
+
+    def _prepare(self) -> None:
+        self._files.prepare()
+        aside = self._catalog.open()
+        if aside is not None:
+            self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
+
+    async def _keep_order(self) -> None:
+        """Remove what is kept long enough, and what a crash has left: at start and every minute."""
+        storage = self._settings.storage
+        sweep = partial(
+            self._store.sweep,
+            keep_uploads=storage.keep_uploads,
+            keep_outputs=storage.keep_outputs,
+            keep_parts=self._settings.timeouts.upload_idle,
+        )
+        while True:
+            try:
+                removed = await trio.to_thread.run_sync(sweep)
+            except OSError as error:
+                self._log.error("the data folder could not be swept", error=str(error))
+            else:
+                if removed:
+                    self._log.info("swept", files=removed)
+            await trio.sleep(SWEEP_INTERVAL)
 
     async def _drain(self, listening: trio.CancelScope) -> None:
         self._log.info("draining", connections=self._listener.connections)
@@ -118,7 +159,8 @@ class Server:
             socket,
             protocol=protocol,
             processor=self._inbox.clone(),
-            files=self._files,
+            store=self._store,
+            uploads=self._uploads,
             settings=self._settings,
             logger=log,
         )

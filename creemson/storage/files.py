@@ -2,7 +2,7 @@
 
     DATA/uploads/NAME    what was uploaded, or put there by hand
     DATA/outputs/NAME    what jobs made
-    DATA/parts/…         uploads under way
+    DATA/parts/…         uploads under way, see :mod:`creemson.storage.parts`
 
 A file appears under its name by one rename (or link) within the same file system, after its bytes
 are on disk, or it does not appear at all.
@@ -16,19 +16,25 @@ import hashlib
 import itertools
 import os
 import re
-import secrets
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import attrs
 
 from creemson.errors import InvalidFormat, ProcessingError
 
-__all__ = ["Files", "Part", "check_name", "is_temporary", "temporary_name"]
+__all__ = [
+    "Files",
+    "check_name",
+    "disk_faults",
+    "exists_already",
+    "is_temporary",
+    "temporary_name",
+    "version_of",
+]
 
 MAX_NAME_BYTES = 255
 """Linux's NAME_MAX."""
@@ -101,7 +107,7 @@ def is_temporary(name: str) -> bool:
 
 
 @contextmanager
-def _disk_faults(name: str) -> Iterator[None]:
+def disk_faults(name: str) -> Iterator[None]:
     """Turn a full disk or quota into ``storage_full``."""
     try:
         yield
@@ -140,17 +146,16 @@ class Files:
         return self.root / "parts"
 
     def prepare(self) -> None:
-        """Make the folders and remove what a crashed server left half-written.
+        """Make the folders and remove what a crashed server's jobs left half-written.
 
         Raises:
             OSError: the folder cannot be made or written.
         """
         for folder in (self.uploads, self.outputs, self.parts):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.outputs, self.parts):
-            for path in folder.iterdir():
-                if is_temporary(path.name):
-                    path.unlink(missing_ok=True)
+        for path in self.outputs.iterdir():
+            if is_temporary(path.name):
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -196,7 +201,7 @@ class Files:
                     "invalid_filename",
                     f"{name!r} is a link and may lead out of the data folder; use the file itself.",
                 )
-        names = (path.name for path in itertools.islice(self._regular_files(), HINT_CANDIDATES))
+        names = (path.name for path in itertools.islice(self.regular_files(), HINT_CANDIDATES))
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "Upload it first."
         raise ProcessingError("file_not_found", f"There is no file {name!r}. {hint}")
@@ -207,17 +212,14 @@ class Files:
         stored = path.with_suffix(f".{formats[0]}")
         return stored if path.suffix[1:] in formats and stored.is_file() else None
 
-    def remove_upload(self, name: str) -> None:
-        """Remove an uploaded file, if it is there."""
-        (self.uploads / check_name(name)).unlink(missing_ok=True)
-
     def remove_output(self, name: str) -> None:
         """Remove a stored output and what was rendered from it."""
         stem = name.rsplit(".", 1)[0]
         for path in self.outputs.glob(f"{glob.escape(stem)}.*"):
             path.unlink(missing_ok=True)
 
-    def _regular_files(self) -> Iterator[Path]:
+    def regular_files(self) -> Iterator[Path]:
+        """All files, uploaded ones first."""
         for folder in (self.uploads, self.outputs):
             yield from (path for path in folder.iterdir() if path.is_file() and not is_temporary(path.name))
 
@@ -227,115 +229,17 @@ class Files:
         Reading the content to digest it would cost more than many a job; a rewrite within one tick of
         the file system's clock that keeps inode and size goes unnoticed.
         """
-        found = path.stat()
-        return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
-
-    def begin(self, name: str, *, overwrite: bool) -> "Part":
-        """Open a new upload.
-
-        Args:
-            name: under which the file is to appear.
-            overwrite: whether it may replace a file of that name.
-
-        Returns:
-            The part to write to. Its owner ends it with ``finish`` or ``discard``.
-
-        Raises:
-            InvalidFormat: ``invalid_filename``.
-            ProcessingError: ``file_exists`` or ``storage_full``.
-        """
-        target = self.uploads / check_name(name)
-        if target.is_symlink():
-            raise InvalidFormat("invalid_filename", f"{name!r} is a link on the server; choose another name.")
-        if target.exists() and not overwrite:
-            raise _exists(name)
-        path = self.parts / temporary_name(name, secrets.token_hex(8))
-        with _disk_faults(name):
-            return Part(
-                name=name, path=path, target=target, overwrite=overwrite, stream=path.open("xb", buffering=0)
-            )
+        return version_of(path.stat())
 
 
-def _exists(name: str) -> ProcessingError:
+def version_of(found: os.stat_result) -> str:
+    """See :meth:`Files.version`."""
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+
+def exists_already(name: str) -> ProcessingError:
+    """The error for a name that is taken."""
     return ProcessingError(
         "file_exists",
         f"There is a file {name!r} already. Choose another name, or say that it may be overwritten.",
     )
-
-
-@attrs.define
-class Part:
-    """A file under way: bytes go to a temporary name until :meth:`finish`. All methods block.
-
-    Attributes:
-        name: under which the file will appear.
-        size: bytes written.
-    """
-
-    name: str
-    path: Path
-    target: Path
-    overwrite: bool
-    stream: BinaryIO
-    size: int = 0
-    _digest: "hashlib._Hash" = attrs.field(factory=hashlib.sha256)
-
-    def write(self, data: bytes) -> None:
-        """Append ``data``.
-
-        Raises:
-            ProcessingError: ``storage_full``.
-        """
-        with _disk_faults(self.name):
-            view = memoryview(data)
-            while view:  # an unbuffered write may be short, as at a quota's edge
-                view = view[self.stream.write(view) :]
-        self._digest.update(data)
-        self.size += len(data)
-
-    def finish(self, sha256: str | None = None) -> str:
-        """Let the file appear under its name, durably.
-
-        Args:
-            sha256: the digest that the bytes must have, in hexadecimal; None accepts any.
-
-        Returns:
-            The digest that they have.
-
-        Raises:
-            ProcessingError: ``checksum_mismatch``, ``file_exists`` or ``storage_full``; the part is gone.
-        """
-        digest = self._digest.hexdigest()
-        try:
-            if sha256 is not None and sha256.lower() != digest:
-                raise ProcessingError(
-                    "checksum_mismatch",
-                    f"The bytes of {self.name!r} have SHA-256 {digest}, announced was {sha256}. Try again.",
-                )
-            with _disk_faults(self.name):
-                os.fsync(self.stream.fileno())
-            self._appear()
-        finally:
-            self.discard()
-        return digest
-
-    def _appear(self) -> None:
-        if self.overwrite:
-            self.path.replace(self.target)
-        else:
-            try:
-                os.link(
-                    self.path, self.target
-                )  # unlike a rename, it fails if the name has been taken meanwhile
-            except FileExistsError:
-                raise _exists(self.name) from None
-        folder = os.open(self.target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def discard(self) -> None:
-        """Close the part and remove what there is of it; also after ``finish``, then nothing happens."""
-        self.stream.close()
-        self.path.unlink(missing_ok=True)

@@ -467,11 +467,11 @@ class Error:
 
 @attrs.frozen(kw_only=True)
 class Cancelled:
-    """Answer to :class:`Cancel`; the job itself ends in an :class:`Error`."""
+    """Answer to :class:`Cancel`; what was cancelled ends in an :class:`Error`. A transfer has no ``job``."""
 
     type: ClassVar[str] = "cancelled"
     id: str
-    job: str
+    job: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -552,7 +552,7 @@ class UploadReady:
 
 @attrs.frozen(kw_only=True)
 class UploadProgress:
-    """Bytes up to ``offset`` have arrived."""
+    """Bytes up to ``offset`` are on the server's disk, and need not be sent again whatever happens."""
 
     type: ClassVar[str] = "upload_progress"
     id: str
@@ -591,6 +591,15 @@ class Downloaded:
     id: str
     size: int
     sha256: str
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """Some rows of a table: ``rows`` as lists of cells, ``total`` None while it is not known."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    total: int | None
 
 
 @attrs.frozen(kw_only=True)

@@ -179,7 +179,7 @@ def test_an_empty_upload(server):
 
 
 def test_uploads_that_go_wrong_leave_nothing(server):
-    """A wrong digest, too many bytes, an existing name, a lost connection."""
+    """A wrong digest, too many bytes, an existing name, an upload that is given up."""
     with server.connect() as client:
         assert client.upload("wrong.csv", b"a\n1\n", sha256="0" * 64)["reason"] == "checksum_mismatch"
         client.ask({"type": "upload", "id": "u", "filename": "wrong.csv", "size": 3})
@@ -192,6 +192,8 @@ def test_uploads_that_go_wrong_leave_nothing(server):
         assert (
             client.ask({"type": "upload", "id": "v", "filename": "other.csv", "size": 1})["reason"] == "busy"
         )
+        client.send({"type": "cancel", "id": "c", "request": "u"})
+        assert [message["type"] for message in client.until("cancelled")] == ["error", "cancelled"]
     with server.connect() as client:
         for name in ("wrong.csv", "lost.csv"):
             assert client.run(filename=name)["reason"] == "file_not_found"

@@ -1,0 +1,205 @@
+"""The catalog: what is known of files besides their bytes, in SQLite.
+
+The folders tell which files there are; the catalog remembers what they do not say: the digest of a file's
+content, when it was last used, and how far an unfinished upload is on disk for certain. A row without its
+file means nothing and is swept, a file without a row is a file like any other.
+"""
+
+import contextlib
+import errno
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import attrs
+
+__all__ = ["Catalog", "PartRow"]
+
+VERSION = 1
+"""Of the tables; kept in ``PRAGMA user_version``."""
+_TABLES = f"""
+CREATE TABLE files (
+    path TEXT PRIMARY KEY,      -- within the data folder
+    version TEXT,               -- of the content that the digest is of
+    sha256 TEXT,
+    used REAL                   -- seconds since 1970
+) WITHOUT ROWID;
+CREATE TABLE parts (
+    path TEXT PRIMARY KEY,
+    caller TEXT NOT NULL,
+    name TEXT NOT NULL,         -- that the file is to have
+    size INTEGER NOT NULL,      -- that was announced
+    sha256 TEXT,                -- that was announced
+    durable INTEGER NOT NULL,   -- bytes that are on the disk for certain
+    boot TEXT NOT NULL,         -- of the machine, when they were written
+    touched REAL NOT NULL,
+    UNIQUE (caller, name)
+) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+
+
+@attrs.frozen
+class PartRow:
+    """An unfinished upload.
+
+    Attributes:
+        path: of its bytes, within the data folder.
+        caller, name: who uploads it, and the name that the file is to have.
+        size, sha256: as announced.
+        durable: bytes that survive also a loss of power.
+        boot: the machine's boot in which bytes were written; within the same one, all that was written is there.
+        touched: when it was last gone on with, in seconds since 1970.
+    """
+
+    path: str
+    caller: str
+    name: str
+    size: int
+    sha256: str | None
+    durable: int
+    boot: str
+    touched: float
+
+
+class Catalog:
+    """The tables; every method blocks, and may be called from any thread.
+
+    Args:
+        path: of the database; :meth:`open` makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+
+    def open(self) -> Path | None:
+        """Open the database; one that cannot be read, or is of another version, is put aside and begun anew.
+
+        Returns:
+            Where an unreadable one was put, for the log; None if it was fine.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        with _faults():
+            try:
+                self._connect()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):  # the disk's fault and not the file's
+                    raise
+                self.close()
+                aside = self._path.with_suffix(".unreadable")
+                self._path.replace(aside)
+                for suffix in ("-wal", "-shm"):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                self._connect()
+                return aside
+        return None
+
+    def _connect(self) -> None:
+        database = self._database = sqlite3.connect(self._path, check_same_thread=False)
+        # Readers do not wait for the writer, and a killed process costs nothing that was committed.
+        database.execute("PRAGMA journal_mode = WAL")
+        # What has been committed survives a loss of power too (sqlite.org/pragma.html#pragma_synchronous).
+        database.execute("PRAGMA synchronous = FULL")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):
+            raise sqlite3.DatabaseError(f"version {version}, expected {VERSION}")
+        if version == 0:
+            database.executescript(f"BEGIN; {_TABLES} COMMIT;")
+
+    def close(self) -> None:
+        """Close the database; it may be opened again."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    # --- files ---------------------------------------------------------------------------------------
+
+    def digest(self, path: str, version: str) -> str | None:
+        """The digest of a file's content, if it is known for this version of it."""
+        rows = self._read("SELECT sha256 FROM files WHERE path = ? AND version = ?", (path, version))
+        return rows[0][0] if rows else None
+
+    def digests(self) -> Mapping[tuple[str, str], str]:
+        """All digests that are known, by path and version."""
+        rows = self._read("SELECT path, version, sha256 FROM files WHERE sha256 IS NOT NULL")
+        return {(path, version): sha256 for path, version, sha256 in rows}
+
+    def record_digest(self, path: str, version: str, sha256: str) -> None:
+        """Remember the digest of a file's content."""
+        self._write(
+            "INSERT INTO files (path, version, sha256) VALUES (?, ?, ?) "
+            "ON CONFLICT (path) DO UPDATE SET version = excluded.version, sha256 = excluded.sha256",
+            [(path, version, sha256)],
+        )
+
+    def record_use(self, used: Mapping[str, float]) -> None:
+        """Remember when files were last used."""
+        self._write(
+            "INSERT INTO files (path, used) VALUES (?, ?) "
+            "ON CONFLICT (path) DO UPDATE SET used = max(coalesce(used, 0), excluded.used)",
+            used.items(),
+        )
+
+    def uses(self) -> Mapping[str, float]:
+        """When files were last used, by path; 0 where it is not known."""
+        return {path: used or 0.0 for path, used in self._read("SELECT path, used FROM files")}
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Forget files."""
+        self._write("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+
+    # --- unfinished uploads --------------------------------------------------------------------------
+
+    def part(self, caller: str, name: str) -> PartRow | None:
+        """The unfinished upload of that name."""
+        rows = self._read("SELECT * FROM parts WHERE caller = ? AND name = ?", (caller, name))
+        return PartRow(*rows[0]) if rows else None
+
+    def parts(self) -> list[PartRow]:
+        """All unfinished uploads."""
+        return [PartRow(*row) for row in self._read("SELECT * FROM parts")]
+
+    def record_part(self, row: PartRow) -> None:
+        """Remember an unfinished upload, in the place of an earlier one of that caller and name."""
+        self._write("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(row)])
+
+    def update_part(self, path: str, durable: int, boot: str, touched: float) -> None:
+        """Remember how far an unfinished upload has come."""
+        self._write(
+            "UPDATE parts SET durable = ?, boot = ?, touched = ? WHERE path = ?",
+            [(durable, boot, touched, path)],
+        )
+
+    def forget_part(self, path: str) -> None:
+        """Forget an unfinished upload."""
+        self._write("DELETE FROM parts WHERE path = ?", [(path,)])
+
+    # --- the database --------------------------------------------------------------------------------
+
+    def _read(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple]:  # type: ignore[type-arg]
+        with self._lock, _faults():
+            assert self._database is not None
+            return self._database.execute(query, parameters).fetchall()
+
+    def _write(self, query: str, parameters: Iterable[tuple[object, ...]]) -> None:
+        with self._lock, _faults():
+            assert self._database is not None
+            with self._database:  # one transaction
+                self._database.executemany(query, parameters)
+
+
+@contextlib.contextmanager
+def _faults() -> Iterator[None]:
+    """To those who use the catalog, a fault of the database is one of the disk."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        number = errno.ENOSPC if code in _FULL else errno.EIO
+        raise OSError(number, f"the catalog: {error}") from error

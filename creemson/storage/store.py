@@ -1,0 +1,395 @@
+"""One caller's store: files, outputs and unfinished uploads, with what the catalog knows of them.
+
+Every method blocks, and may be called from any thread.
+"""
+
+import contextlib
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from creemson.errors import InvalidFormat, ProcessingError
+from creemson.storage.catalog import Catalog, PartRow
+from creemson.storage.files import (
+    Files,
+    check_name,
+    disk_faults,
+    exists_already,
+    is_temporary,
+    temporary_name,
+)
+from creemson.storage.parts import Part
+from creemson.wire.messages import FileInfo
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+__all__ = ["Store"]
+
+SYNC_BYTES = 8 * 1024 * 1024
+"""Bytes of an upload after which they are synced to the disk."""
+SYNC_SECONDS = 0.5
+"""Seconds after which they are synced when it is slow, so that its client hears of them."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Store:
+    """What one caller stores.
+
+    Args:
+        files: the folders.
+        catalog: opened and closed by its owner.
+        caller: whose store it is.
+        quota: bytes that may be stored in all; 0 is no bound.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self, files: Files, catalog: Catalog, *, caller: str, quota: int, clock: Callable[[], float]
+    ) -> None:
+        self.files = files
+        self._catalog = catalog
+        self._caller = caller
+        self._quota = quota
+        self._clock = clock
+        self._lock = threading.Lock()  # over the four below
+        self._open: dict[Path, float] = {}  # parts that are being written, and when each was synced
+        self._resumable: set[Path] = set()  # those of them that the catalog knows
+        self._digests: dict[Path, _Hash] = {}  # of parts that wait to be gone on with
+        self._used: dict[str, float] = {}  # not yet in the catalog
+        self._boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else secrets.token_hex(8)
+
+    # --- files ---------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> Path:
+        """The path of an uploaded file or, if there is none of that name, of an output; it counts as used.
+
+        Args:
+            name: as the client gave it.
+
+        Returns:
+            The path of a regular file.
+
+        Raises:
+            InvalidFormat: ``invalid_filename``.
+            ProcessingError: ``file_not_found``.
+        """
+        path = self.files.find(name)
+        with self._lock:
+            self._used[self._within(path)] = self._clock()
+        return path
+
+    def listing(self) -> tuple[FileInfo, ...]:
+        """The uploaded files, by name."""
+        digests = self._catalog.digests()
+        found = []
+        for path in self.files.uploads.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # deleted in this moment
+                if path.is_symlink() or not path.is_file() or is_temporary(path.name):
+                    continue
+                status = path.stat()
+                version = self.files.version(path)
+                sha256 = digests.get((self._within(path), version))
+                found.append(
+                    FileInfo(filename=path.name, size=status.st_size, modified=status.st_mtime, sha256=sha256)
+                )
+        return tuple(sorted(found, key=lambda info: info.filename))
+
+    def delete(self, name: str) -> None:
+        """Remove a file: an uploaded one, what there is of an unfinished upload, or else an output.
+
+        Raises:
+            InvalidFormat: ``invalid_filename``.
+            ProcessingError: ``file_not_found``.
+        """
+        dropped = self.drop_part(check_name(name))
+        try:
+            path = self.files.find(name)
+        except ProcessingError:
+            if not dropped:
+                raise
+            return
+        path.unlink(missing_ok=True)
+        self._catalog.forget([self._within(path)])
+
+    def digest(self, path: Path, version: str) -> str | None:
+        """The SHA-256 of that version of a file's content, if it is known."""
+        return self._catalog.digest(self._within(path), version)
+
+    def record_digest(self, path: Path, version: str, sha256: str) -> None:
+        """Remember the SHA-256 of that version of a file's content."""
+        self._catalog.record_digest(self._within(path), version, sha256)
+
+    def usage(self) -> int:
+        """Bytes that are stored: files, outputs, and unfinished uploads in the size that they will have."""
+        stored = sum(path.stat().st_size for path in self.files.regular_files())
+        return stored + sum(row.size for row in self._catalog.parts() if row.caller == self._caller)
+
+    def check_quota(self, more: int = 1) -> None:
+        """Whether ``more`` bytes may be stored.
+
+        Raises:
+            ProcessingError: ``storage_full``.
+        """
+        if self._quota and self.usage() + more > self._quota:
+            raise ProcessingError(
+                "storage_full",
+                f"You may store {self._quota:,} bytes here, {self.usage():,} are stored, and {more:,} more do not fit. "
+                "Delete files that you no longer need.",
+            )
+
+    # --- uploads -------------------------------------------------------------------------------------
+
+    def begin(self, name: str, *, size: int, sha256: str | None, overwrite: bool, resume: bool) -> Part:
+        """Open an upload: go on with an unfinished one of the same name, size and digest, or begin afresh.
+
+        Args:
+            name: under which the file is to appear.
+            size: bytes that it will have.
+            sha256: of its content, where it is known beforehand.
+            overwrite: whether it may replace a file of that name.
+            resume: whether what there is may be gone on with; False removes it.
+
+        Returns:
+            The part, which holds ``part.size`` bytes already. It is ended by :meth:`finish`, :meth:`save` or
+            :meth:`discard` of this store.
+
+        Raises:
+            InvalidFormat: ``invalid_filename``.
+            ProcessingError: ``file_exists`` or ``storage_full``.
+        """
+        target = self._target(name, overwrite=overwrite)
+        sha256 = sha256 and sha256.lower()
+        part = self._resume(target, size, sha256, overwrite=overwrite) if resume else None
+        if part is None:
+            self.drop_part(name)
+            self._check_room(target, size)
+            part = self._create(target, overwrite=overwrite)
+            with self._lock:
+                self._resumable.add(part.path)
+        try:
+            self._record(part, size, sha256)
+        except BaseException:
+            self.discard(part)
+            raise
+        return part
+
+    def begin_unannounced(self, name: str, *, most: int) -> Part:
+        """Open an upload which replaces a file of that name and cannot be gone on with.
+
+        Args:
+            name: under which the file is to appear.
+            most: bytes that it can have at the most.
+
+        Raises:
+            InvalidFormat: ``invalid_filename``.
+            ProcessingError: ``storage_full``.
+        """
+        target = self._target(name, overwrite=True)
+        self._check_room(target, most)
+        return self._create(target, overwrite=True)
+
+    def write(self, part: Part, data: bytes) -> int:
+        """Append to an upload; now and then, what was written is synced.
+
+        Returns:
+            Bytes of it that survive a loss of power.
+
+        Raises:
+            ProcessingError: ``storage_full`` or ``upload_too_large``.
+        """
+        part.write(data)
+        now = self._clock()
+        late = now - self._open[part.path] >= SYNC_SECONDS
+        if part.path in self._resumable and (late or part.size - part.durable >= SYNC_BYTES):
+            self._open[part.path] = now
+            part.sync()
+            self._update(part)
+        return part.durable
+
+    def finish(self, part: Part, sha256: str | None) -> str:
+        """Let the file appear; see :meth:`Part.finish`."""
+        try:
+            digest = part.finish(sha256)
+        finally:
+            self._forget(part)
+        self.record_digest(part.target, self.files.version(part.target), digest)
+        return digest
+
+    def save(self, part: Part) -> None:
+        """Let go of an upload, to be gone on with later; one that cannot be is removed."""
+        if part.path not in self._resumable:
+            self.discard(part)
+            return
+        try:
+            digest = part.save()
+            self._update(part)
+            with self._lock:
+                self._digests[part.path] = digest
+        finally:
+            with self._lock:
+                del self._open[part.path]
+
+    def discard(self, part: Part) -> None:
+        """Remove what there is of an upload."""
+        part.discard()
+        self._forget(part)
+
+    def drop_part(self, name: str) -> bool:
+        """Remove an unfinished upload that nobody has open; returns whether there was one."""
+        row = self._catalog.part(self._caller, name)
+        if row is None:
+            return False
+        path = self.files.root / row.path
+        path.unlink(missing_ok=True)
+        with self._lock:
+            self._digests.pop(path, None)
+            self._resumable.discard(path)
+        self._catalog.forget_part(row.path)
+        return True
+
+    def _target(self, name: str, *, overwrite: bool) -> Path:
+        target = self.files.uploads / check_name(name)
+        if target.is_symlink():
+            raise InvalidFormat("invalid_filename", f"{name!r} is a link on the server; choose another name.")
+        if target.is_dir():
+            raise InvalidFormat(
+                "invalid_filename", f"{name!r} is a folder on the server; choose another name."
+            )
+        if target.exists() and not overwrite:
+            raise exists_already(name)
+        return target
+
+    def _create(self, target: Path, *, overwrite: bool) -> Part:
+        path = self.files.parts / temporary_name(target.name, secrets.token_hex(8))
+        with self._writing(path):
+            return Part.create(path, target, overwrite=overwrite)
+
+    def _resume(self, target: Path, size: int, sha256: str | None, *, overwrite: bool) -> Part | None:
+        row = self._catalog.part(self._caller, target.name)
+        if row is None or (row.size, row.sha256) != (size, sha256):
+            return None
+        path = self.files.root / row.path
+        with self._lock:
+            digest = self._digests.pop(path, None)
+            self._resumable.add(path)
+        try:
+            with self._writing(path):
+                there = path.stat().st_size
+                durable = there if row.boot == self._boot else min(there, row.durable)
+                known = digest if there == durable else None
+                return Part.resume(path, target, overwrite=overwrite, size=min(durable, size), digest=known)
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        """Keep the sweep away from a part, before it can be seen; if it cannot be opened, no longer."""
+        with self._lock:
+            self._open[path] = self._clock()
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                del self._open[path]
+            raise
+
+    def _check_room(self, target: Path, size: int) -> None:
+        """A store that is too small is told of before the bytes are sent and not after."""
+        self.check_quota(size - (target.stat().st_size if target.exists() else 0))
+        free = shutil.disk_usage(self.files.parts).free
+        if size > free:
+            raise ProcessingError(
+                "storage_full",
+                f"{target.name!r} has {size:,} bytes, and the server's disk has room for {free:,}. "
+                "Delete files or ask for room.",
+            )
+
+    def _record(self, part: Part, size: int, sha256: str | None) -> None:
+        row = PartRow(
+            path=self._within(part.path),
+            caller=self._caller,
+            name=part.name,
+            size=size,
+            sha256=sha256,
+            durable=part.durable,
+            boot=self._boot,
+            touched=self._clock(),
+        )
+        with disk_faults(part.name):
+            self._catalog.record_part(row)
+
+    def _update(self, part: Part) -> None:
+        with disk_faults(part.name):
+            self._catalog.update_part(self._within(part.path), part.durable, self._boot, self._clock())
+
+    def _forget(self, part: Part) -> None:
+        with self._lock:
+            self._open.pop(part.path, None)
+            resumable = part.path in self._resumable
+            self._resumable.discard(part.path)
+        if resumable:
+            self._catalog.forget_part(self._within(part.path))
+
+    # --- keeping order -------------------------------------------------------------------------------
+
+    def sweep(self, *, keep_uploads: float, keep_outputs: float, keep_parts: float) -> Sequence[str]:
+        """Remove what nobody has used for long, and what a crash has left.
+
+        Args:
+            keep_uploads: seconds that an uploaded file is kept after its last use.
+            keep_outputs: the same of an output.
+            keep_parts: seconds after which an unfinished upload is given up.
+
+        Returns:
+            What was removed, as paths within the data folder.
+        """
+        now = self._clock()
+        with self._lock:
+            used, self._used = self._used, {}
+            being_written = set(self._open)
+        self._catalog.record_use(used)
+        removed = self._sweep_parts(now - keep_parts, being_written)
+        uses = self._catalog.uses()
+        gone = set(uses)
+        for folder, keep in ((self.files.uploads, keep_uploads), (self.files.outputs, keep_outputs)):
+            for path in folder.iterdir():
+                name = self._within(path)
+                status = path.lstat()
+                # Not the time of modification: a file that was copied into the folder may be years old.
+                if max(status.st_ctime, uses.get(name, 0.0)) < now - keep and path.is_file():
+                    path.unlink(missing_ok=True)
+                    removed.append(name)
+                else:
+                    gone.discard(name)
+        self._catalog.forget(gone)
+        return removed
+
+    def _sweep_parts(self, expired: float, being_written: set[Path]) -> list[str]:
+        """Expired parts, rows without bytes and bytes without rows."""
+        removed = []
+        known = set(being_written)
+        for row in self._catalog.parts():
+            path = self.files.root / row.path
+            if path in being_written:
+                continue
+            # Two names: the file has appeared, and the crash came before the part was removed.
+            if row.touched < expired or not path.exists() or path.stat().st_nlink > 1:
+                path.unlink(missing_ok=True)
+                self._catalog.forget_part(row.path)
+                with self._lock:
+                    self._digests.pop(path, None)
+                removed.append(row.path)
+            else:
+                known.add(path)
+        for path in self.files.parts.iterdir():
+            if path not in known and path not in self._open:
+                path.unlink(missing_ok=True)
+                removed.append(self._within(path))
+        return removed
+
+    def _within(self, path: Path) -> str:
+        return str(path.relative_to(self.files.root))

@@ -1,0 +1,219 @@
+"""Files over real sockets: uploads that go on after a loss, takeovers, downloads, lists and windows."""
+
+import hashlib
+import random
+import signal
+
+import polars as pl
+import pytest
+
+from tests.servers import frame, read_all, serving, wait_until
+
+MIB = 2**20
+DATA = random.Random(1).randbytes(5 * MIB + 123)
+OTHER = random.Random(2).randbytes(len(DATA))
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def begin(client, name, data=DATA, **fields):
+    """Announce an upload; the offset to go on from."""
+    ready = client.ask({"type": "upload", "id": "u", "filename": name, "size": len(data), **fields})
+    assert ready["type"] == "upload_ready", ready
+    return ready["offset"]
+
+
+def send(client, data):
+    for start in range(0, len(data), MIB):
+        client.send(data[start : start + MIB])
+
+
+def finish(client):
+    return client.until("uploaded", "error")[-1]
+
+
+def written(server):
+    """Bytes of all parts on disk."""
+    return sum(path.stat().st_size for path in (server.data_dir / "parts").iterdir())
+
+
+def test_a_dropped_upload_goes_on(server):
+    """From the last whole frame that came; the digest at the end is that of all bytes."""
+    with server.connect() as client:
+        assert begin(client, "dropped.bin") == 0
+        send(client, DATA[: 3 * MIB])
+        wait_until(lambda: written(server) == 3 * MIB)
+        client.socket.socket.shutdown(2)
+    with server.connect() as client:
+        assert begin(client, "dropped.bin") == 3 * MIB
+        send(client, DATA[3 * MIB :])
+        done = finish(client)
+        assert (done["type"], done["size"], done["sha256"]) == ("uploaded", len(DATA), sha256(DATA))
+    assert (server.data_dir / "uploads" / "dropped.bin").read_bytes() == DATA
+    assert written(server) == 0
+
+
+def test_other_content_starts_afresh(server):
+    """Another size or digest is another file."""
+    with server.connect() as client:
+        begin(client, "changed.bin", sha256=sha256(DATA))
+        send(client, DATA[:MIB])
+        wait_until(lambda: written(server) == MIB)
+    with server.connect() as client:
+        assert begin(client, "changed.bin", OTHER, sha256=sha256(OTHER)) == 0
+        send(client, OTHER)
+        assert finish(client)["sha256"] == sha256(OTHER)
+    assert written(server) == 0
+
+
+def test_a_half_dead_upload_is_taken_over(server):
+    """A peer that no longer answers loses its upload to the newcomer, who goes on where it stopped."""
+    stuck = server.upgraded()
+    try:
+        stuck.sendall(frame(b'{"type":"upload","id":"u","filename":"stuck.bin","size":%d}' % len(DATA)))
+        stuck.sendall(frame(DATA[:MIB], opcode=2))
+        wait_until(lambda: written(server) == MIB)
+        with server.connect() as client:
+            assert begin(client, "stuck.bin") == MIB
+            stuck.sendall(frame(b"late", opcode=2))
+            send(client, DATA[MIB:])
+            assert finish(client)["sha256"] == sha256(DATA)
+        stuck.shutdown(1)
+        told = read_all(stuck)
+        assert b"cancelled" in told
+        assert b"unexpected_binary" in told
+    finally:
+        stuck.close()
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_two_that_live_never_mix(server, digests):
+    """The second uploader takes over, and what the first had sent is not in its file."""
+    fields = {True: lambda data: {"sha256": sha256(data)}, False: lambda data: {}}[digests]
+    name = f"mixed{digests}.bin"
+    with server.connect() as first, server.connect() as second:
+        begin(first, name, **fields(DATA))
+        send(first, DATA[: 2 * MIB])
+        wait_until(lambda: written(server) == 2 * MIB)
+        assert begin(second, name, OTHER, **fields(OTHER)) == 0
+        assert first.until("error")[-1]["reason"] == "cancelled"
+        send(second, OTHER)
+        assert finish(second)["sha256"] == sha256(OTHER)
+    assert (server.data_dir / "uploads" / name).read_bytes() == OTHER
+
+
+def test_a_killed_server_costs_no_byte(tmp_path):
+    """kill -9 in the midst of an upload: the next server goes on with what the first one had written."""
+    with serving(tmp_path / "data") as server, server.connect() as client:
+        begin(client, "killed.bin")
+        send(client, DATA[: 4 * MIB])
+        wait_until(lambda: written(server) == 4 * MIB)
+        server.stop(signal.SIGKILL)
+    with serving(tmp_path / "data") as server, server.connect() as client:
+        assert begin(client, "killed.bin") == 4 * MIB
+        send(client, DATA[4 * MIB :])
+        assert finish(client)["sha256"] == sha256(DATA)
+        assert client.ask({"type": "files", "id": "f"})["files"][0]["sha256"] == sha256(DATA)
+
+
+def test_progress_says_what_is_safe(server):
+    """`upload_progress` comes now and then, with growing offsets."""
+    data = random.Random(3).randbytes(20 * MIB)
+    with server.connect() as client:
+        begin(client, "progress.bin", data)
+        send(client, data)
+        told = client.until("uploaded")
+    offsets = [message["offset"] for message in told if message["type"] == "upload_progress"]
+    assert offsets == sorted(offsets)
+    assert offsets
+
+
+def test_files_are_listed_and_deleted(server):
+    """With size, time and digest; what is deleted can no longer be found."""
+    with server.connect() as client:
+        client.upload("listed.csv", b"a\n1\n")
+        (info,) = [
+            one
+            for one in client.ask({"type": "files", "id": "f"})["files"]
+            if one["filename"] == "listed.csv"
+        ]
+        assert (info["size"], info["sha256"]) == (4, sha256(b"a\n1\n"))
+        assert client.ask({"type": "delete", "id": "d", "filename": "listed.csv"}) == {
+            "type": "deleted", "id": "d", "filename": "listed.csv",
+        }  # fmt: skip
+        for message in ({"type": "delete"}, {"type": "columns"}, {"type": "rows", "offset": 0, "limit": 1}):
+            error = client.ask({**message, "id": "x", "filename": "listed.csv"})
+            assert error["reason"] == "file_not_found"
+
+
+def test_an_unfinished_upload_is_deleted(server):
+    """Whoever has it open is told."""
+    with server.connect() as client, server.connect() as other:
+        begin(client, "unfinished.bin")
+        send(client, DATA[:MIB])
+        wait_until(lambda: written(server) == MIB)
+        assert other.ask({"type": "delete", "id": "d", "filename": "unfinished.bin"})["type"] == "deleted"
+        assert client.until("error")[-1]["reason"] == "cancelled"
+        assert written(server) == 0
+
+
+def test_windows_of_a_table(server):
+    """Of an output and of an upload, up to and beyond the end."""
+    table = pl.DataFrame({"n": range(100_000), "t": [f"t{index}" for index in range(100_000)]})
+    table.write_csv(server.data_dir / "uploads" / "window.csv")
+    with server.connect() as client:
+        output = client.run(filename="window.csv", selectedColumns=["t", "n"])["data"]["output_data"]
+        ask = {"type": "rows", "id": "r", "filename": output["filename"]}
+        assert client.ask({**ask, "offset": 99_998, "limit": 1000}) == {
+            "type": "rows", "id": "r", "columns": ["t", "n"], "offset": 99_998, "total": 100_000,
+            "rows": [["t99998", 99998], ["t99999", 99999]],
+        }  # fmt: skip
+        assert client.ask({**ask, "offset": 100_000, "limit": 5})["rows"] == []
+        window = client.ask({**ask, "filename": "window.csv", "offset": 5, "limit": 1})
+        assert (window["rows"], window["total"]) == ([[5, "t5"]], None)
+
+
+def test_a_download_knows_the_digest_the_second_time(server):
+    """An output's digest is found out with the first download; an upload's is known."""
+    with server.connect() as client:
+        client.upload("known.csv", b"a\n1\n2\n", overwrite=True)
+        first, data, last = client.download("known.csv", offset=3)
+        assert (first["sha256"], data, last["sha256"]) == (
+            sha256(b"a\n1\n2\n"),
+            b"\n2\n",
+            sha256(b"a\n1\n2\n"),
+        )
+        name = client.run(filename="known.csv")["data"]["output_data"]["final_filename_csv"]
+        for known in (None, sha256(b"a\n1\n2\n")):
+            first, data, last = client.download(name)
+            assert (first.get("sha256"), last["sha256"]) == (known, sha256(data))
+
+
+def test_a_download_can_be_given_up(server):
+    """By `cancel`: no more bytes come after its error, and the next download is served."""
+    server.put("long.bin").write_bytes(DATA * 10)
+    with server.connect(max_queue=1) as client:
+        client.send({"type": "download", "id": "d", "filename": "long.bin"})
+        assert client.receive()["type"] == "download"
+        client.send({"type": "cancel", "id": "c", "request": "d"})
+        received = 0
+        while isinstance(message := client.receive(), bytes):
+            received += len(message)
+        assert (message["type"], message["reason"]) == ("error", "cancelled")
+        assert client.receive()["type"] == "cancelled"
+        assert received < len(DATA) * 10
+        client.upload("short.csv", b"a\n", overwrite=True)
+        assert client.download("short.csv")[1] == b"a\n"
+
+
+def test_one_rendering_for_all_who_ask(server):
+    """Two who ask for the same output at once get the same bytes."""
+    server.put("render.csv")
+    with server.connect() as one, server.connect() as two:
+        name = one.run(filename="render.csv", limit=7)["data"]["output_data"]["final_filename_excel"]
+        for client in (one, two):
+            client.send({"type": "download", "id": "d", "filename": name})
+        digests = [client.until_bytes_end()["sha256"] for client in (one, two)]
+        assert digests[0] == digests[1]

@@ -208,6 +208,7 @@ class Jobs:
         # Callers take turns: the first in the order is next, and goes to the end when it was served.
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
         self._draining = False
+        self._ended: Counter[str] = Counter()  # jobs that have come to each end
 
     # --- what happens --------------------------------------------------------------------------------
 
@@ -435,6 +436,16 @@ class Jobs:
         """Slots in use."""
         return self._running.total()
 
+    def counts(self) -> Mapping[str, int]:
+        """Jobs that are ``queued`` and ``running``; those that were ``done``, ``failed`` and ``cancelled`` so far."""
+        return {
+            "queued": self.queued,
+            "running": self.running,
+            "done": self._ended["done"],
+            "failed": self._ended["failed"],
+            "cancelled": self._ended["cancelled"],
+        }
+
     def unfinished(self) -> list[Job]:
         """The jobs without an outcome."""
         return [found for found in self._active.values() if not found.ended]
@@ -532,6 +543,7 @@ class Jobs:
         error: CreemsonError | None = None,
     ) -> list[Effect]:
         job.state, job.error, job.finished = state, error, now
+        self._ended[state] += 1
         job.next_seq()
         if state != "done":
             del self._by_key[job.key]  # a failure is not remembered as the answer: the next try may do better

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from creemson.processing.jobs import Accepted, Ended, Progressed
-from creemson.wire.messages import Column, Query, Window
+from creemson.wire.messages import Column, Query, ResultData, Window
 
 __all__ = [
     "CancelJob",
@@ -28,6 +28,7 @@ __all__ = [
     "Reply",
     "RowsRead",
     "Submit",
+    "result_of",
 ]
 
 
@@ -61,6 +62,12 @@ class FileReady:
 
 Reply: TypeAlias = Accepted | Progressed | Ended | Cancelled | ColumnsRead | RowsRead | FileReady
 """Every request ends in exactly one of these; ``Accepted`` and ``Progressed`` come before."""
+
+
+def result_of(ended: Ended) -> ResultData:
+    """The result of a job that is done, which says whether it was answered from store."""
+    data: ResultData = ended.value
+    return attrs.evolve(data, output_data=attrs.evolve(data.output_data, cached=ended.cached))
 
 
 class Port(Protocol):

@@ -123,6 +123,10 @@ class Processor:
                     self._handle(command)
             self._nursery.cancel_scope.cancel()
 
+    def counts(self) -> Mapping[str, int]:
+        """See :meth:`Jobs.counts`."""
+        return self._jobs.counts()
+
     async def drain(self, grace: float) -> None:
         """Take on no more work and let what runs finish; stop it after ``grace`` seconds."""
         self._apply(self._jobs.drain(trio.current_time()))

@@ -6,7 +6,7 @@ import attrs
 
 from creemson.settings import Limits
 
-__all__ = ["Refusal", "refusal_for"]
+__all__ = ["Refusal", "may_come_from", "refusal_for"]
 
 
 @attrs.frozen
@@ -42,7 +42,7 @@ def refusal_for(
     Returns:
         Why it is refused; None if it is not.
     """
-    if origin is not None and not _may_come_from(origin, host, allowed_origins):
+    if origin is not None and not may_come_from(origin, host, allowed_origins):
         return Refusal(
             403, f"Pages of {origin} may not connect; server.allowed_origins lists those that may."
         )
@@ -55,8 +55,14 @@ def refusal_for(
     return None
 
 
-def _may_come_from(origin: str, host: str, allowed: Sequence[str]) -> bool:
-    """Whether a page of ``origin`` (as browsers write it: scheme://host, and the port if unusual) may connect."""
+def may_come_from(origin: str, host: str, allowed: Sequence[str]) -> bool:
+    """Whether a page may connect.
+
+    Args:
+        origin: of the page, as browsers write it: scheme://host, and the port if it is unusual.
+        host: that the request is for, as the client wrote it.
+        allowed: origins besides the server's own; ``*`` allows all.
+    """
     if "*" in allowed:
         return True
     normal = origin.lower()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 from typing import Protocol as Interface
 
-import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
@@ -32,7 +31,6 @@ from creemson.storage.parts import Part
 from creemson.storage.store import Store
 from creemson.wire import codec
 from creemson.wire.codec import error_message
-from creemson.wire.messages import ResultData
 
 __all__ = ["Connection", "Outbox", "Transport"]
 
@@ -518,10 +516,10 @@ class Connection:
                 return self._protocol.rows(request, window)
             case Ended(job, seq, error=error) if error is not None:
                 return self._protocol.fail(request, error, job=job, seq=seq)
-            case Ended(job, seq, value, cached=cached):
+            case Ended(job, seq):
                 assert job is not None
                 assert seq is not None
-                return self._protocol.result(request, job, seq, _marked(value, cached=cached))
+                return self._protocol.result(request, job, seq, mailbox.result_of(reply))
 
     # --- downloads -----------------------------------------------------------------------------------
 
@@ -582,12 +580,6 @@ class Connection:
 
 def _step(before_offset: int, chunk: int) -> int:
     return min(chunk, before_offset) if before_offset > 0 else chunk
-
-
-def _marked(data: ResultData, *, cached: bool) -> ResultData:
-    if not cached:
-        return data
-    return attrs.evolve(data, output_data=attrs.evolve(data.output_data, cached=True))
 
 
 def _disk_error(error: OSError) -> ProcessingError:

@@ -1,4 +1,4 @@
-"""The listening socket: each TCP connection becomes a connection actor, and none can hurt another."""
+"""The listening socket: each TCP connection speaks HTTP, or becomes a connection actor; none can hurt another."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,8 +8,11 @@ from structlog.typing import FilteringBoundLogger
 from trio_websocket import WebSocketRequest
 
 from creemson.errors import CloseCode
+from creemson.server import http1
 from creemson.server.access import Refusal, refusal_for
 from creemson.server.connection import Connection
+from creemson.server.http import refusing
+from creemson.server.http1 import ASGIApp
 from creemson.server.transport import Closed, ServerSocket
 from creemson.settings import Settings
 from creemson.wire.messages import SUBPROTOCOL
@@ -20,11 +23,13 @@ PATH = "/ws"
 
 
 class Listener:
-    """Accepts connections, does the handshake, and runs a connection actor for each.
+    """Accepts connections; answers HTTP, and runs a connection actor for each WebSocket.
 
     Args:
         settings: in force.
         connect: makes the actor for an accepted WebSocket, given the peer's address.
+        app: answers what is no WebSocket.
+        draining: set by :meth:`stop`.
         logger: for what the operator should know.
     """
 
@@ -33,13 +38,16 @@ class Listener:
         *,
         settings: Settings,
         connect: Callable[[ServerSocket, str], Connection],
+        app: ASGIApp,
+        draining: trio.Event,
         logger: FilteringBoundLogger,
     ) -> None:
         self._settings = settings
         self._connect = connect
         self._log = logger
         self._accepting = trio.CancelScope()
-        self._draining = False
+        self._app = app
+        self._draining = draining
         self._listeners: list[trio.SocketListener] = []
         self._connections: set[Connection] = set()
         self._from_address: Counter[str] = Counter()
@@ -63,20 +71,20 @@ class Listener:
         return port
 
     async def run(self) -> None:
-        """Accept connections until :meth:`stop`, and go on until the last one has ended."""
+        """Accept connections until :meth:`close`, and go on until the last one has ended."""
         async with trio.open_nursery() as handlers:
             with self._accepting:
                 await trio.serve_listeners(self._serve, self._listeners, handler_nursery=handlers)
 
     def stop(self) -> None:
-        """Accept no more connections, and let those that are open refuse new work."""
-        self._draining = True
-        self._accepting.cancel()
+        """Accept no more WebSockets, and let those that are open refuse new work; HTTP tells that it is so."""
+        self._draining.set()
         for connection in self._connections:
             connection.drain()
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """Say goodbye to all peers."""
+        """Accept nothing more, and say goodbye to all peers."""
+        self._accepting.cancel()
         for connection in self._connections:
             connection.close(code, reason)
 
@@ -110,9 +118,29 @@ class Listener:
             peer: what to call the other side in logs.
             from_address: other connections from the same address.
         """
+        settings = self._settings
+        too_many = from_address >= settings.limits.connections_per_address
+        app = refusing(429, f"There are {from_address} connections from your address already. Close some.")
+        async with stream:
+            upgrade = await http1.serve(
+                stream,
+                app if too_many else self._app,
+                timeouts=settings.timeouts,
+                # Who comes now wants to know whether the server is ready, and is not idle yet.
+                draining=trio.Event() if self._draining.is_set() else self._draining,
+                logger=self._log.bind(peer=peer),
+            )
+            if upgrade is not None:
+                await self._serve_socket(stream, upgrade, peer, from_address)
+
+    async def _serve_socket(
+        self, stream: trio.abc.Stream, upgrade: bytes, peer: str, from_address: int
+    ) -> None:
         limits = self._settings.limits
-        socket = ServerSocket(stream, message_bytes=limits.message_bytes, chunk_bytes=limits.chunk_bytes)
-        async with stream, trio.open_nursery() as nursery:
+        socket = ServerSocket(
+            stream, upgrade, message_bytes=limits.message_bytes, chunk_bytes=limits.chunk_bytes
+        )
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(socket.run)
             with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
                 accepted = await self._shake_hands(socket, peer, from_address)
@@ -138,7 +166,7 @@ class Listener:
     def _refusal(self, request: WebSocketRequest, host: str, from_address: int) -> Refusal | None:
         if request.path.partition("?")[0] != PATH:
             return Refusal(404, f"WebSocket connections are served at {PATH}.")
-        if self._draining:
+        if self._draining.is_set():
             return Refusal(503, "The server is shutting down. Try again when it is back.")
         headers = {name.lower(): value.decode("latin-1") for name, value in request.headers}
         return refusal_for(

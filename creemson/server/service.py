@@ -15,6 +15,7 @@ from creemson.processing.mailbox import Command
 from creemson.processing.pool import Pool
 from creemson.processing.processor import Processor
 from creemson.server.connection import Connection
+from creemson.server.http import Status, make_app
 from creemson.server.listener import Listener
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.transport import LINGER, ServerSocket
@@ -79,7 +80,20 @@ class Server:
             quick=self._pools[1],
             logger=logger,
         )
-        self._listener = Listener(settings=settings, connect=self._connect, logger=logger)
+        self._draining = trio.Event()
+        self._began = wall_clock()
+        app = make_app(
+            settings=settings,
+            store=self._store,
+            caller=ANYONE,
+            processor=self._inbox,
+            status=self._status,
+            draining=self._draining,
+            logger=logger,
+        )
+        self._listener = Listener(
+            settings=settings, connect=self._connect, app=app, draining=self._draining, logger=logger
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until :meth:`stop`; cancelling stops at once. Nothing of it is left afterwards.
@@ -110,6 +124,14 @@ class Server:
     def stop(self) -> None:
         """Begin to drain: accept nothing new, let running jobs finish, say goodbye."""
         self._stopping.set()
+
+    def _status(self) -> Status:
+        return Status(
+            version=__version__,
+            uptime_s=round(self._wall_clock() - self._began, 3),
+            connections=self._listener.connections,
+            jobs=self._processor.counts(),
+        )
 
     def _prepare(self) -> None:
         self._files.prepare()

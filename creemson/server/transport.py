@@ -27,13 +27,8 @@ __all__ = ["Closed", "ServerSocket", "TooLarge"]
 
 RECEIVE_BYTES = 256 * 1024
 """Bytes per read; trio-websocket's default of 4 KiB costs uploads a factor of 3.5."""
-MAX_HEAD_BYTES = 32 * 1024
-"""Of the upgrade request."""
 LINGER = 2.0
 """Seconds in which a peer can read why it is being closed, while what it sends is discarded."""
-_HEAD_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-)
 _NO_BITS = RsvBits(rsv1=False, rsv2=False, rsv3=False)
 
 
@@ -125,40 +120,16 @@ class _HeadFirst(trio.abc.ReceiveStream):
     ``trailing_data`` on).
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, received: bytes) -> None:
         self._stream = stream
-        self._rest = b""
-        self._head_done = False
+        head, end, rest = received.partition(b"\r\n\r\n")
+        self._received = [piece for piece in (head + end, rest) if piece]
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if not self._head_done:
-            head = await self._receive_head()
-            self._head_done = True
-            return head
-        if self._rest:
+        if self._received:
             await trio.lowlevel.checkpoint()
-            rest, self._rest = self._rest, b""
-            return rest
+            return self._received.pop(0)
         return await self._stream.receive_some(max_bytes)
-
-    async def _receive_head(self) -> bytes:
-        received = b""
-        while b"\r\n\r\n" not in received:
-            data = await self._stream.receive_some(MAX_HEAD_BYTES)
-            received += data
-            if not data:
-                return b""
-            if len(received) > MAX_HEAD_BYTES and received.find(b"\r\n\r\n") not in range(MAX_HEAD_BYTES):
-                await self._refuse()
-                return b""
-        head, end, self._rest = received.partition(b"\r\n\r\n")
-        return head + end
-
-    async def _refuse(self) -> None:
-        with contextlib.suppress(trio.BrokenResourceError):
-            await self._stream.send_all(_HEAD_TOO_LARGE)
-        with trio.move_on_after(LINGER):
-            await _discard(self._stream)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -169,18 +140,21 @@ class ServerSocket(WebSocketConnection):
 
     Args:
         stream: to talk over; :meth:`run` closes it in the end.
+        received: the upgrade request, whole, and whatever has come behind it.
         message_bytes: limit of a text message.
         chunk_bytes: limit of a binary message.
     """
 
-    def __init__(self, stream: trio.abc.Stream, *, message_bytes: int, chunk_bytes: int) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, received: bytes, *, message_bytes: int, chunk_bytes: int
+    ) -> None:
         self._limit = _SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._offered, self._offers = trio.open_memory_channel[WebSocketRequest](1)
         self._decided = trio.Event()
         self.host = ""
         self.last_activity = trio.current_time()
         super().__init__(
-            trio.StapledStream(stream, _HeadFirst(stream)),
+            trio.StapledStream(stream, _HeadFirst(stream, received)),
             WSConnection(ConnectionType.SERVER),
             # The limits above are stricter, and count before the bytes have come.
             max_message_size=message_bytes + chunk_bytes,

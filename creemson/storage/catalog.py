@@ -111,6 +111,10 @@ class Catalog:
             raise sqlite3.DatabaseError(f"version {version}, expected {VERSION}")
         if version == 0:
             database.executescript(f"BEGIN; {_TABLES} COMMIT;")
+        # A damaged page would otherwise fail every use of its table, after each restart again.
+        damage = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(damage)
 
     def close(self) -> None:
         """Close the database; it may be opened again."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from creemson.errors import ProcessingError
-from creemson.storage.files import disk_faults, exists_already
+from creemson.storage.files import disk_faults, exists_already, version_of
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -32,6 +32,7 @@ class Part:
         overwrite: whether a file that is there may be replaced.
         size: bytes written.
         durable: of these, bytes that survive a loss of power.
+        version: of the file, once it has appeared.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Part:
     durable: int
     _file: int
     _digest: "_Hash"
+    version: str | None = None
 
     @classmethod
     def create(cls, path: Path, target: Path, *, overwrite: bool) -> "Part":
@@ -97,6 +99,7 @@ class Part:
             ProcessingError: ``storage_full``; what was written of ``data`` does not count.
         """
         with disk_faults(self.name):
+            os.lseek(self._file, self.size, os.SEEK_SET)  # over what a full disk took of the last one
             view = memoryview(data)
             while view:  # a write may be short, as at a quota's edge
                 view = view[os.write(self._file, view) :]
@@ -141,8 +144,13 @@ class Part:
                     "checksum_mismatch",
                     f"The bytes of {self.name!r} have SHA-256 {digest}, announced was {sha256}. Try again.",
                 )
-            self.sync()
-            self._appear()
+            with disk_faults(self.name):
+                os.ftruncate(self._file, self.size)
+                self.sync()
+                self._appear()
+            self.path.unlink(missing_ok=True)
+            # Of this very file: another may have taken its place by now.
+            self.version = version_of(os.fstat(self._file))
         finally:
             self.discard()
         return digest

@@ -58,7 +58,7 @@ class Store:
         self._lock = threading.Lock()  # over the four below
         self._open: dict[Path, float] = {}  # parts that are being written, and when each was synced
         self._resumable: set[Path] = set()  # those of them that the catalog knows
-        self._digests: dict[Path, _Hash] = {}  # of parts that wait to be gone on with
+        self._digests: dict[Path, tuple[int, _Hash]] = {}  # of so many bytes of parts that wait
         self._used: dict[str, float] = {}  # not yet in the catalog
         self._boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else secrets.token_hex(8)
 
@@ -99,19 +99,18 @@ class Store:
         return tuple(sorted(found, key=lambda info: info.filename))
 
     def delete(self, name: str) -> None:
-        """Remove a file: an uploaded one, what there is of an unfinished upload, or else an output.
+        """Remove an uploaded file and what there is of an unfinished upload, or else an output.
 
         Raises:
             InvalidFormat: ``invalid_filename``.
             ProcessingError: ``file_not_found``.
         """
         dropped = self.drop_part(check_name(name))
-        try:
+        path = self.files.uploads / name
+        if path.is_symlink() or not path.is_file():
+            if dropped:
+                return
             path = self.files.find(name)
-        except ProcessingError:
-            if not dropped:
-                raise
-            return
         path.unlink(missing_ok=True)
         self._catalog.forget([self._within(path)])
 
@@ -125,7 +124,10 @@ class Store:
 
     def usage(self) -> int:
         """Bytes that are stored: files, outputs, and unfinished uploads in the size that they will have."""
-        stored = sum(path.stat().st_size for path in self.files.regular_files())
+        stored = 0
+        for path in self.files.regular_files():
+            with contextlib.suppress(FileNotFoundError):  # deleted in this moment
+                stored += path.stat().st_size
         return stored + sum(row.size for row in self._catalog.parts() if row.caller == self._caller)
 
     def check_quota(self, more: int = 1) -> None:
@@ -165,8 +167,8 @@ class Store:
         sha256 = sha256 and sha256.lower()
         part = self._resume(target, size, sha256, overwrite=overwrite) if resume else None
         if part is None:
-            self.drop_part(name)
             self._check_room(target, size)
+            self.drop_part(name)
             part = self._create(target, overwrite=overwrite)
             with self._lock:
                 self._resumable.add(part.path)
@@ -199,7 +201,7 @@ class Store:
             Bytes of it that survive a loss of power.
 
         Raises:
-            ProcessingError: ``storage_full`` or ``upload_too_large``.
+            ProcessingError: ``storage_full``.
         """
         part.write(data)
         now = self._clock()
@@ -216,7 +218,8 @@ class Store:
             digest = part.finish(sha256)
         finally:
             self._forget(part)
-        self.record_digest(part.target, self.files.version(part.target), digest)
+        if part.version is not None:
+            self.record_digest(part.target, part.version, digest)
         return digest
 
     def save(self, part: Part) -> None:
@@ -228,7 +231,7 @@ class Store:
             digest = part.save()
             self._update(part)
             with self._lock:
-                self._digests[part.path] = digest
+                self._digests[part.path] = part.size, digest
         finally:
             with self._lock:
                 del self._open[part.path]
@@ -274,14 +277,17 @@ class Store:
             return None
         path = self.files.root / row.path
         with self._lock:
-            digest = self._digests.pop(path, None)
+            known, digest = self._digests.pop(path, (-1, None))
             self._resumable.add(path)
         try:
+            if path.stat().st_nlink > 1:  # the file has appeared: to cut the part would cut the file
+                return None
             with self._writing(path):
                 there = path.stat().st_size
-                durable = there if row.boot == self._boot else min(there, row.durable)
-                known = digest if there == durable else None
-                return Part.resume(path, target, overwrite=overwrite, size=min(durable, size), digest=known)
+                start = min(there if row.boot == self._boot else min(there, row.durable), size)
+                return Part.resume(
+                    path, target, overwrite=overwrite, size=start, digest=digest if known == start else None
+                )
         except FileNotFoundError:
             return None
 
@@ -299,7 +305,9 @@ class Store:
 
     def _check_room(self, target: Path, size: int) -> None:
         """A store that is too small is told of before the bytes are sent and not after."""
-        self.check_quota(size - (target.stat().st_size if target.exists() else 0))
+        replaced = target.stat().st_size if target.exists() else 0
+        row = self._catalog.part(self._caller, target.name)
+        self.check_quota(size - replaced - (row.size if row is not None else 0))
         free = shutil.disk_usage(self.files.parts).free
         if size > free:
             raise ProcessingError(
@@ -349,16 +357,20 @@ class Store:
         """
         now = self._clock()
         with self._lock:
-            used, self._used = self._used, {}
-            being_written = set(self._open)
+            used = dict(self._used)
         self._catalog.record_use(used)
-        removed = self._sweep_parts(now - keep_parts, being_written)
+        with self._lock:  # only now: the disk may have failed
+            self._used = {name: when for name, when in self._used.items() if used.get(name) != when}
+        removed = self._sweep_parts(now - keep_parts)
         uses = self._catalog.uses()
         gone = set(uses)
         for folder, keep in ((self.files.uploads, keep_uploads), (self.files.outputs, keep_outputs)):
             for path in folder.iterdir():
                 name = self._within(path)
-                status = path.lstat()
+                try:
+                    status = path.lstat()
+                except FileNotFoundError:  # deleted in this moment
+                    continue
                 # Not the time of modification: a file that was copied into the folder may be years old.
                 if max(status.st_ctime, uses.get(name, 0.0)) < now - keep and path.is_file():
                     path.unlink(missing_ok=True)
@@ -368,13 +380,17 @@ class Store:
         self._catalog.forget(gone)
         return removed
 
-    def _sweep_parts(self, expired: float, being_written: set[Path]) -> list[str]:
+    def _sweep_parts(self, expired: float) -> list[str]:
         """Expired parts, rows without bytes and bytes without rows."""
         removed = []
-        known = set(being_written)
+        # In this order: a part that is begun later is not in the list, one that is let go of later was open.
+        there = list(self.files.parts.iterdir())
+        with self._lock:
+            known = set(self._open)
         for row in self._catalog.parts():
             path = self.files.root / row.path
-            if path in being_written:
+            if path in known or path in self._open:
+                known.add(path)
                 continue
             # Two names: the file has appeared, and the crash came before the part was removed.
             if row.touched < expired or not path.exists() or path.stat().st_nlink > 1:
@@ -385,8 +401,8 @@ class Store:
                 removed.append(row.path)
             else:
                 known.add(path)
-        for path in self.files.parts.iterdir():
-            if path not in known and path not in self._open:
+        for path in there:
+            if path not in known and path not in self._open and path.exists():
                 path.unlink(missing_ok=True)
                 removed.append(self._within(path))
         return removed

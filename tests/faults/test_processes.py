@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 
+import httpx
 import psutil
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.servers import PATIENCE, frame, serving, upgrade_request, wait_until
 
@@ -33,8 +34,10 @@ def test_a_running_job_may_finish(tmp_path, slow_csv, sign):
         long_job(server, client, slow_csv)
         server.process.send_signal(sign)
         wait_until(lambda: "draining" in server.log.read_text())
-        with pytest.raises(ConnectionRefusedError):
-            server.raw()
+        assert httpx.get(f"http://127.0.0.1:{server.port}/readyz").status_code == 503
+        with pytest.raises(InvalidStatus) as handshake, server.connect():
+            pass
+        assert handshake.value.response.status_code == 503
         refused = idle.ask({"type": "process", "id": "new", "filename": "slow.csv"})
         assert (refused["reason"], refused["code"], refused["retryable"]) == ("shutting_down", 1001, True)
         upload = idle.ask({"type": "upload", "id": "up", "filename": "a.csv", "size": 1})

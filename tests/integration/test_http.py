@@ -1,0 +1,398 @@
+"""HTTP on the same port: an old front end's flow, files in and out, errors, and the page's surroundings."""
+
+import hashlib
+import json
+import random
+import socket
+import threading
+import time
+
+import httpx
+import polars as pl
+import psutil
+import pytest
+from websockets.sync.client import connect
+
+from tests.servers import SAMPLE, frame, read_all, serving, upgrade_request, wait_until
+
+ORIGIN = "http://localhost:3000"
+DATA = random.Random(1).randbytes(3 * 2**20 + 5)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server that pages of one other origin may use."""
+    data_dir = tmp_path_factory.mktemp("http") / "data"
+    with serving(
+        data_dir,
+        "--set", f'server.allowed_origins=["{ORIGIN}"]',
+        "--set", "limits.upload_bytes=20000000",
+        "--set", "limits.message_bytes=1000",
+    ) as server:  # fmt: skip
+        yield server
+
+
+@pytest.fixture
+def http(server):
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
+        yield client
+
+
+def the_error(response, status, reason):
+    body = response.json()
+    assert (response.status_code, body["reason"]) == (status, reason), body
+    assert body["detail"]
+    assert body["code"] in (1001, 1002, 1003)
+    return body
+
+
+# --- what an old front end does ----------------------------------------------------------------------
+
+
+def test_the_flow_of_an_old_front_end(server, http):
+    """From another origin: status, upload, columns, the classic request over a WebSocket, download."""
+    http.headers["origin"] = ORIGIN
+    status = http.get("/status")
+    assert status.headers["access-control-allow-origin"] == ORIGIN
+    assert status.json().keys() == {"version", "uptime_s", "connections", "jobs"}
+    assert status.json()["jobs"].keys() >= {"queued", "running", "done", "failed"}
+
+    preflight = http.options(
+        "/upload",
+        headers={"access-control-request-method": "POST", "access-control-request-headers": "authorization"},
+    )
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+
+    uploaded = http.post("/upload", files={"file": ("penguins.csv", SAMPLE.read_bytes(), "text/csv")})
+    assert uploaded.json() == {"filename": "penguins.csv"}
+    assert uploaded.headers["access-control-allow-origin"] == ORIGIN
+    names = http.get("/columns/penguins.csv").json()
+    assert names[:3] == ["species", "island", "bill_length_mm"]
+
+    request = {"filename": "penguins.csv", "selectedColumns": [1, 2, 3]}
+    with connect(server.url, origin=ORIGIN) as websocket:
+        websocket.send(json.dumps(request))
+        answer = json.loads(websocket.recv())
+    assert answer["type"] == "result"
+    data = answer["data"]
+    assert data["summary"] == "File processed successfully"
+    assert data["output_data"]["rows"] == 344
+    assert data["output_data"]["columns"] == names[1:4]
+
+    csv = http.get(f"/download/{data['output_data']['final_filename_csv']}")
+    assert csv.headers["access-control-allow-origin"] == ORIGIN
+    assert 'attachment; filename="penguins-' in csv.headers["content-disposition"]
+    assert pl.read_csv(csv.content).columns == names[1:4]
+    excel = http.get(f"/download/{data['output_data']['final_filename_excel']}")
+    assert excel.content[:2] == b"PK"
+
+    posted = http.post("/process", json=request).json()
+    assert posted["output_data"].pop("cached") is True
+    data["output_data"].pop("cached")
+    assert posted == data
+
+
+# --- files in ----------------------------------------------------------------------------------------
+
+
+def test_an_upload_replaces_a_file_of_its_name(server, http):
+    """The bytes are those that were sent, other fields are passed over."""
+    for data in (b"old", DATA):
+        files = {"file": ("replaced.bin", data)}
+        assert http.post("/upload", files=files, data={"comment": "x" * 1000}).status_code == 200
+    assert (server.data_dir / "uploads" / "replaced.bin").read_bytes() == DATA
+    assert list((server.data_dir / "parts").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("C:\\my data\\a b.csv", "a b.csv"), ("/etc/x/Größe.csv", "Größe.csv"), ("empty.csv", "empty.csv")],
+)
+def test_the_last_component_of_the_name_counts(server, http, sent, kept):
+    """Some clients send a path. An empty file is a file."""
+    assert http.post("/upload", files={"file": (sent, b"")}).json() == {"filename": kept}
+    assert (server.data_dir / "uploads" / kept).read_bytes() == b""
+
+
+def test_an_upload_in_chunks_of_unknown_length(server, http):
+    """Without a Content-Length it is read until its end."""
+    form = (
+        b'--B\r\nContent-Disposition: form-data; name="file"; filename="chunked.bin"\r\n\r\n%b\r\n--B--\r\n'
+        % DATA
+    )
+    pieces = (form[start : start + 100_000] for start in range(0, len(form), 100_000))
+    response = http.post(
+        "/upload", content=pieces, headers={"content-type": "multipart/form-data; boundary=B"}
+    )
+    assert response.json() == {"filename": "chunked.bin"}
+    assert (server.data_dir / "uploads" / "chunked.bin").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "reason"),
+    [
+        ({"files": {"file": ("../..", b"x")}}, 400, "invalid_filename"),
+        ({"files": {"file": (".hidden", b"x")}}, 400, "invalid_filename"),
+        ({"files": {"other": ("a.csv", b"x")}}, 400, "invalid_message"),
+        ({"data": {"file": "no file"}}, 400, "invalid_message"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "invalid_message"),
+        ({"content": b"--B\r\nnonsense", "headers": {"content-type": "multipart/form-data; boundary=B"}}, 400,
+         "invalid_message"),
+        ({"content": b'--B\r\nContent-Disposition: form-data; name="file"; filename="cut.csv"\r\n\r\nabc',
+          "headers": {"content-type": "multipart/form-data; boundary=B"}}, 400, "invalid_message"),
+        ({"content": b"", "headers": {"content-type": "multipart/form-data; boundary=B"}}, 400, "invalid_message"),
+    ],
+)  # fmt: skip
+def test_an_upload_that_is_refused(server, http, request_, status, reason):
+    """With words, and nothing is left of it."""
+    before = sorted((server.data_dir / "uploads").iterdir())
+    the_error(http.post("/upload", **request_), status, reason)
+    assert sorted((server.data_dir / "uploads").iterdir()) == before
+    assert list((server.data_dir / "parts").iterdir()) == []
+
+
+def test_an_upload_over_the_limit(server, http):
+    """413, announced or not, and nothing is left of it."""
+    big = b"x" * 21_000_000
+    error = the_error(http.post("/upload", files={"file": ("big.bin", big)}), 413, "upload_too_large")
+    assert "20,000,000" in error["detail"]
+    head = b'--B\r\nContent-Disposition: form-data; name="file"; filename="big.bin"\r\n\r\n'
+    pieces = (piece for piece in [head, *[b"x" * 1_000_000] * 21, b"\r\n--B--\r\n"])
+    try:
+        response = http.post(
+            "/upload", content=pieces, headers={"content-type": "multipart/form-data; boundary=B"}
+        )
+        the_error(response, 413, "upload_too_large")
+    except httpx.WriteError:  # httpx does not look for an early answer, and the server reads on for 2 s only
+        pass
+    wait_until(lambda: list((server.data_dir / "parts").iterdir()) == [])
+    assert not (server.data_dir / "uploads" / "big.bin").exists()
+
+
+def test_an_upload_that_breaks_off(server):
+    """Nothing of it is left, and nothing goes to the log as an error."""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(
+            b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
+            b"Content-Length: 10000000\r\n\r\n"
+            b'--B\r\nContent-Disposition: form-data; name="file"; filename="broken.bin"\r\n\r\n'
+            + b"x"
+            * 2_000_000
+        )
+        wait_until(lambda: list((server.data_dir / "parts").iterdir()))
+    wait_until(lambda: not list((server.data_dir / "parts").iterdir()))
+    assert not (server.data_dir / "uploads" / "broken.bin").exists()
+    assert "Traceback" not in server.log.read_text()
+
+
+# --- files out ---------------------------------------------------------------------------------------
+
+
+def test_ranges(server, http):
+    """206 with the bytes that were asked for, 416 beyond the end."""
+    (server.data_dir / "uploads" / "ranges.bin").write_bytes(DATA)
+    whole = http.get("/download/ranges.bin")
+    assert whole.content == DATA
+    assert whole.headers["accept-ranges"] == "bytes"
+    some = http.get("/download/ranges.bin", headers={"range": "bytes=1000-2999"})
+    assert (some.status_code, some.content) == (206, DATA[1000:3000])
+    assert some.headers["content-range"] == f"bytes 1000-2999/{len(DATA)}"
+    last = http.get("/download/ranges.bin", headers={"range": "bytes=-10", "if-range": whole.headers["etag"]})
+    assert (last.status_code, last.content) == (206, DATA[-10:])
+    assert http.get("/download/ranges.bin", headers={"range": f"bytes={len(DATA)}-"}).status_code == 416
+    head = http.head("/download/ranges.bin")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(DATA)))
+
+
+def test_a_file_is_kept_and_not_shown(server, http):
+    """An uploaded page must not run its scripts in the name of this server."""
+    (server.data_dir / "uploads" / "evil.html").write_text("<script>alert(1)</script>")
+    answer = http.get("/download/evil.html")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("format", ["csv", "xlsx", "ndjson", "arrow", "parquet"])
+def test_outputs_in_all_formats(http, format):
+    """Rendered when first asked for."""
+    http.post("/upload", files={"file": ("formats.csv", b"a,b\n1,x\n2,y\n")})
+    done = http.post("/process", json={"filename": "formats.csv", "selectedColumns": ["b", "a"]}).json()
+    name = done["output_data"]["filename"].removesuffix("parquet") + format
+    content = http.get(f"/download/{name}").content
+    read = {"csv": pl.read_csv, "xlsx": pl.read_excel, "ndjson": pl.read_ndjson, "arrow": pl.read_ipc,
+            "parquet": pl.read_parquet}[format]  # fmt: skip
+    assert read(content).rows() == [("x", 1), ("y", 2)]
+
+
+# --- errors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "reason"),
+    [
+        ("GET", "/nothing", {}, 404, "invalid_message"),
+        ("DELETE", "/upload", {}, 405, "invalid_message"),
+        ("GET", "/process", {}, 405, "invalid_message"),
+        ("GET", "/ws", {}, 426, "invalid_message"),
+        ("GET", "/columns/none.csv", {}, 404, "file_not_found"),
+        ("GET", "/columns/..%2f..%2fetc%2fpasswd", {}, 400, "invalid_filename"),
+        ("GET", "/download/none.csv", {}, 404, "file_not_found"),
+        ("GET", "/download/%2e%2e%2fcatalog.db", {}, 400, "invalid_filename"),
+        ("GET", "/download/", {}, 400, "invalid_filename"),
+        ("GET", "/static/../../../../etc/passwd", {}, 404, "invalid_message"),
+        ("GET", "/static/%2e%2e/http.py", {}, 404, "invalid_message"),
+        ("POST", "/process", {"content": b"{"}, 400, "invalid_json"),
+        ("POST", "/process", {"json": []}, 400, "invalid_message"),
+        ("POST", "/process", {"json": {"type": "ping"}}, 400, "invalid_message"),
+        ("POST", "/process", {"json": {"filename": "none.csv", "selectedColumns": [0]}}, 404, "file_not_found"),
+        ("POST", "/process", {"json": {"filename": "x", "selectedColumns": []}}, 400, "invalid_columns"),
+        ("POST", "/process", {"json": {"filename": "x" * 1000, "selectedColumns": [0]}}, 413, "message_too_large"),
+        ("GET", "/status", {"headers": {"origin": "http://evil.example"}}, 403, "forbidden"),
+        ("GET", "/status", {"headers": {"origin": "null"}}, 403, "forbidden"),
+        ("POST", "/upload", {"headers": {"origin": "http://evil.example"}}, 403, "forbidden"),
+    ],
+)  # fmt: skip
+def test_errors(http, method, path, options, status, reason):
+    """A fitting status, and the words of the protocol."""
+    request = http.build_request(method, path, **options)
+    request.url = request.url.copy_with(raw_path=path.encode())
+    the_error(http.send(request), status, reason)
+
+
+def test_an_unreadable_file(http):
+    """Its error comes back over HTTP as it does over the socket."""
+    http.post("/upload", files={"file": ("broken.parquet", b"PAR1 and nothing more")})
+    the_error(http.get("/columns/broken.parquet"), 400, "unreadable_file")
+    http.post("/upload", files={"file": ("one.csv", b"a\n1\n")})
+    error = http.post("/process", json={"filename": "one.csv", "selectedColumns": ["b"]})
+    assert the_error(error, 400, "column_not_found")["detail"]
+
+
+def test_the_own_origin_is_allowed(server, http):
+    """A page of this server may ask without being listed."""
+    assert http.get("/status", headers={"origin": f"http://127.0.0.1:{server.port}"}).status_code == 200
+
+
+def test_what_operators_ask(http):
+    """Liveness, readiness, and the description of the protocol."""
+    assert http.get("/healthz").status_code == 200
+    assert http.get("/readyz").status_code == 200
+    assert http.get("/asyncapi.json").json()["asyncapi"] == "3.0.0"
+
+
+def test_the_page_is_served(http):
+    """With headers that let it load nothing from elsewhere."""
+    page = http.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert http.get("/static/creemson.js").headers["content-type"].startswith("text/javascript")
+
+
+# --- jobs and sockets --------------------------------------------------------------------------------
+
+
+def test_a_client_that_leaves_stops_its_job(tmp_path, slow_csv):
+    """As the classic request does when its socket goes."""
+    with serving(tmp_path / "data") as server:
+        server.put("slow.csv", slow_csv)
+        body = json.dumps({"filename": "slow.csv", "selectedColumns": [0, 1]}).encode()
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            head = f"POST /process HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            wait_until(lambda: status(server)["running"] == 1)
+        wait_until(lambda: status(server) | {"running": 0} == status(server))
+        assert status(server)["cancelled"] == 1
+
+
+def status(server):
+    return httpx.get(f"http://127.0.0.1:{server.port}/status").json()["jobs"]
+
+
+def test_an_upgrade_on_a_kept_alive_connection(server):
+    """After an HTTP answer, and with a frame glued to it."""
+    with server.raw() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+        received = b""
+        while not received.endswith(b"}"):
+            received += connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 200")
+        connection.sendall(upgrade_request() + frame(b'{"type":"ping","id":"p"}'))
+        received = b""
+        while b'"pong"' not in received:
+            received += connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 101")
+
+
+def test_h2c_is_refused(server):
+    """The upgrade is ignored; HTTP/2 without one is no HTTP here."""
+    with server.raw() as connection:
+        connection.sendall(
+            b"GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n"
+        )
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+    with server.raw() as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert read_all(connection)[:12] in (b"HTTP/1.1 505", b"HTTP/1.1 400")
+
+
+def test_slow_and_stalled_requests_are_cut(tmp_path):
+    """Headers after `timeouts.handshake`, bodies that no longer come after `timeouts.send`."""
+    settings = ("--set", "timeouts.handshake=0.3", "--set", "timeouts.send=0.3")
+    with serving(tmp_path / "data", *settings) as server:
+        with server.raw() as connection:
+            for byte in b"GET /status":
+                connection.sendall(bytes([byte]))
+                time.sleep(0.01)
+            assert read_all(connection).startswith(b"HTTP/1.1 408")
+        with server.raw() as connection:
+            connection.sendall(b"POST /process HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert read_all(connection).startswith(b"HTTP/1.1 408")
+
+
+def test_a_reader_that_stops_is_cut(tmp_path):
+    """A download that nobody reads ends after `timeouts.send`; the file is closed."""
+    with serving(tmp_path / "data", "--set", "timeouts.send=0.3") as server:
+        (server.data_dir / "uploads" / "large.bin").write_bytes(bytes(30_000_000))
+        with server.raw() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(b"GET /download/large.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+            process = psutil.Process(server.process.pid)
+
+            def opened():
+                return [one for one in process.open_files() if one.path.endswith("large.bin")]
+
+            wait_until(opened)
+            wait_until(lambda: not opened())
+
+
+def test_a_large_upload_holds_the_memory(server, http):
+    """What is on its way is a few megabytes, however large the file."""
+    process = psutil.Process(server.process.pid)
+    http.post("/upload", files={"file": ("warm.bin", DATA)})
+    before = process.memory_info().rss
+    peak = before
+    done = threading.Event()
+
+    def watch():
+        nonlocal peak
+        while not done.wait(0.01):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(5):
+            assert http.post("/upload", files={"file": ("large.bin", bytes(19_000_000))}).status_code == 200
+    finally:
+        done.set()
+        watcher.join()
+    assert peak - before < 50_000_000
+    assert (
+        hashlib.sha256((server.data_dir / "uploads" / "large.bin").read_bytes()).hexdigest()
+        == hashlib.sha256(bytes(19_000_000)).hexdigest()
+    )

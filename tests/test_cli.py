@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from creemson import __version__, cli
+from creemson.cli.arguments import parse_condition
 from tests.servers import SAMPLE, serving
 
 FAST = ["--set", "processing.workers=1"]
@@ -134,6 +135,34 @@ def test_columns(server):
     assert json.loads(lines[2]) == {"index": 2, "name": "bill_length_mm", "dtype": "Float64"}
 
 
+def test_files_go_up_and_down(server, tmp_path):
+    """upload, files, download, delete; the bytes are the same, and a name that is taken is not replaced."""
+    url = ["--url", server.url]
+    (tmp_path / "one.csv").write_text("a\n1\n")
+    (tmp_path / "two.csv").write_text("b,c\n2,3\n")
+    done = run("upload", "one.csv", "two.csv", *url)
+    assert done.stdout == "one.csv: 4 bytes, 1 columns\ntwo.csv: 8 bytes, 2 columns\n"
+    again = run("upload", "one.csv", *url)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "There is a file 'one.csv' already" in again.stderr
+    assert json.loads(run("upload", "one.csv", "--overwrite", "--json", *url).stdout)["filename"] == "one.csv"
+    assert "two.csv" in run("files", *url).stdout
+    listed = [json.loads(line) for line in run("files", "--json", *url).stdout.splitlines()]
+    assert {"filename": "two.csv", "size": 8}.items() <= next(
+        f for f in listed if f["filename"] == "two.csv"
+    ).items()
+    (tmp_path / "folder").mkdir()
+    for output, target in (([], "two.csv"), (["-o", "folder"], "folder/two.csv"), (["-o", "x"], "x")):
+        assert run("download", "two.csv", *output, *url).stdout == f"{target}: 8 bytes\n"
+        assert (tmp_path / target).read_text() == "b,c\n2,3\n"
+    assert json.loads(run("download", "two.csv", "--json", *url).stdout)["size"] == 8
+    assert run("download", "two.csv", "-o", "no/where.csv", *url).exit_code == 2
+    assert run("delete", "two.csv", *url).exit_code == 0
+    assert json.loads(run("delete", "one.csv", "--json", *url).stdout) == {"filename": "one.csv"}
+    assert "There is no file 'two.csv'" in run("download", "two.csv", *url).stderr
+    assert run("delete", "two.csv", *url).exit_code == 1
+
+
 def test_config_says_where_a_setting_comes_from(tmp_path, monkeypatch):
     """File, environment and flags, the later over the former."""
     (tmp_path / "creemson.toml").write_text("[limits]\nqueue = 5\n[timeouts]\njob = 7\n")
@@ -182,4 +211,4 @@ def test_serve_prints_one_line_and_opens_the_page(tmp_path):
 )
 def test_conditions_are_read(text, parts):
     """Operators as words or signs; values as JSON where they are, else as text."""
-    assert cli._parse_condition(text) == parts
+    assert parse_condition(text) == parts

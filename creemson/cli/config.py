@@ -1,0 +1,27 @@
+"""``creemson config``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+
+from creemson.cli.options import load_settings, with_settings
+from creemson.display import show_table
+from creemson.settings import describe
+
+__all__ = ["config"]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print machine-readable lines.")
+@with_settings
+def config(as_json: bool, config: Path | None, overrides: Sequence[str]) -> None:
+    """Show the effective settings, and where each came from."""
+    lines = describe(load_settings(config, overrides))
+    if as_json:
+        for line in lines:
+            click.echo(orjson.dumps(line._asdict()))
+        return
+    show_table(Console(), ["setting", "value", "from", "meaning"], lines)

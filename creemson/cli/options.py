@@ -1,0 +1,110 @@
+"""What the commands share: options, and how they end."""
+
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import trio
+
+from creemson.errors import CreemsonError
+from creemson.settings import Loaded, SettingsError, load
+
+__all__ = ["Command", "fail", "load_settings", "run", "run_errand", "with_server", "with_settings"]
+
+FAILED = 1
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def with_settings(command: Command) -> Command:
+    """Give a command the options ``--config`` and ``--set``."""
+    for option in (
+        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, as TOML."),
+        click.option(
+            "--config", type=click.Path(path_type=Path), help="TOML file [./creemson.toml if it exists]."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def with_server(command: Command) -> Command:
+    """Give a command the options ``--token`` and ``--json``."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print machine-readable lines."),
+        click.option("--token", envvar="CREEMSON_TOKEN", help="Proves who you are."),
+    ):
+        command = option(command)
+    return command
+
+
+def load_settings(config: Path | None, overrides: Sequence[str]) -> Loaded:
+    """The settings in force.
+
+    Raises:
+        click.UsageError: they cannot be used.
+    """
+    try:
+        return load(config=config, environ=os.environ, overrides=overrides)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def fail(message: str) -> NoReturn:
+    """End the program: the work failed."""
+    click.echo(f"creemson: {message}", err=True)
+    raise SystemExit(FAILED)
+
+
+def run(work: Callable[[], Awaitable[T]], *, ended_by: Sequence[int] = ()) -> T:
+    """Run the work of a command; what goes wrong becomes a message and the exit status.
+
+    Args:
+        work: to be done.
+        ended_by: signals that have ended it; whatever else goes wrong then goes so because of that.
+    """
+    try:
+        return trio.run(work)
+    except (CreemsonError, OSError, BaseExceptionGroup) as error:
+        fault: BaseException = error
+    if ended_by:
+        raise SystemExit(128 + ended_by[0])
+    while isinstance(fault, BaseExceptionGroup):  # of several, the first one tells
+        fault = fault.exceptions[0]
+    if isinstance(fault, CreemsonError):
+        fail(fault.message)
+    if isinstance(fault, OSError):
+        fail(_explained(fault))
+    raise fault
+
+
+def run_errand(work: Callable[[], Awaitable[T]]) -> T:
+    """Run work that a signal ends, with everything that it has begun put away; the status tells the signal."""
+    ended_by: list[int] = []
+
+    async def guarded() -> T:
+        with trio.open_signal_receiver(*ENDING) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def watch() -> None:
+                    async for number in signals:
+                        ended_by.append(number)
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(watch)
+                result = await work()
+                nursery.cancel_scope.cancel()
+                return result
+        raise SystemExit(128 + ended_by[0])
+
+    return run(guarded, ended_by=ended_by)
+
+
+def _explained(error: OSError) -> str:
+    name = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{name}"

@@ -7,16 +7,15 @@ has; what is timed in it is the pass alone.
 
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
-import psutil
 import trio
 
+from benchmarks.serving import Peak, serving
 from creemson.client import connect
 from creemson.wire.messages import Query
 
@@ -71,14 +70,14 @@ def generate(folder: Path, scale: float) -> Path:
 def measure(data: Path, folder: Path, runs: int) -> Figures:
     """Run both systems in turns, after one run of each that is not counted."""
     figures: dict[str, list[float]] = {BARE: [], SERVED: []}
-    with _bare(data, folder) as bare, _server(folder / "data") as (url, process):
+    with _bare(data, folder) as bare, serving(folder / "data") as (port, process):
         uploads = folder / "data" / "uploads"
-        peak = _Peak(process)
+        peak = Peak(process)
         for run in range(runs + 1):
             # A new name is a new file: nothing is answered from store.
             source = uploads / f"lineitem-{run}.csv"
             source.hardlink_to(data) if _same_disk(data, uploads) else source.write_bytes(data.read_bytes())
-            seconds = {BARE: bare(), SERVED: trio.run(_request, url, source.name)}
+            seconds = {BARE: bare(), SERVED: trio.run(_request, f"ws://127.0.0.1:{port}/ws", source.name)}
             source.unlink()
             if run:
                 for name, taken in seconds.items():
@@ -95,27 +94,6 @@ async def _request(url: str, name: str) -> float:
         began = time.perf_counter()
         await client.process(Query(filename=name, selectedColumns=COLUMNS))
         return time.perf_counter() - began
-
-
-class _Peak:
-    """Looks at a process's memory all the time."""
-
-    def __init__(self, process: psutil.Process) -> None:
-        self._process = process
-        self._most = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.02):
-            self._most = max(self._most, self._process.memory_info().rss)
-
-    def stop(self) -> int:
-        """The most that was seen."""
-        self._ended.set()
-        self._thread.join()
-        return self._most
 
 
 @contextmanager
@@ -139,16 +117,3 @@ class _BarePass:
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
         return float(self._process.stdout.readline().split()[0])
-
-
-@contextmanager
-def _server(data_dir: Path) -> Iterator[tuple[str, psutil.Process]]:
-    command = [sys.executable, "-m", "creemson", "serve", "--port", "0", "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        port = process.stdout.readline().split(":")[2].split("/")[0]
-        try:
-            yield f"ws://127.0.0.1:{port}/ws", psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait()

@@ -21,7 +21,7 @@ async def test_upload_process_download(server, tmp_path):
             SAMPLE, name="client.csv", overwrite=True, on_progress=lambda *figures: sent.append(figures)
         )
         size = SAMPLE.stat().st_size
-        assert (uploaded.size, sent) == (size, [(size, size)])
+        assert (uploaded.size, sent) == (size, [(0, size), (size, size)])
         assert [column.name for column in await client.columns("client.csv")][:2] == ["species", "island"]
         result = await client.process(
             Query(filename="client.csv", selectedColumns=("year",), preview=1),

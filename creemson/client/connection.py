@@ -229,7 +229,7 @@ class Client:
             path: of the file here.
             name: for it on the server; None takes its own.
             overwrite: whether it may replace a file of that name.
-            on_progress: is told the bytes sent, and the size.
+            on_progress: is told the bytes that the server has or was sent, and the size; at first, where it begins.
 
         Returns:
             What the server has: size, digest, columns.
@@ -254,6 +254,8 @@ class Client:
             async with self._answers(request) as answers:
                 sent = (await _expect(answers, messages.UploadReady)).offset
                 stream.seek(sent)
+                if on_progress is not None:
+                    on_progress(sent, size)
                 while sent < size:
                     data = await trio.to_thread.run_sync(stream.read, min(chunk, size - sent))
                     if not data:

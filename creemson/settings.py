@@ -340,7 +340,7 @@ class Limits:
     batch_messages: int = _count(1000, "most messages in one batch")
     upload_bytes: int = _size("10 GiB", "largest uploaded file")
     storage_bytes: int = _size(
-        "0", "most bytes that one caller may store; 0: no quota (not enforced yet)", low=0
+        "0", "most bytes that one caller may store, outputs included; 0: no quota", low=0
     )
     messages_per_s: float = _field(
         1000.0,
@@ -369,7 +369,7 @@ class Timeouts:
     job: float = _duration("300 s", "for one job; then `job_timeout`")
     upload_idle: float = _duration(
         "24 h",
-        "for an unfinished upload to go on; then it is removed (not yet: it ends with its connection)",
+        "for an unfinished upload to go on; then it is removed",
     )
 
 
@@ -387,10 +387,8 @@ class Storage:
     data_dir: Path = _field(
         Path("creemson-data"), "folder for uploads, outputs and the catalog", _path, "a path"
     )
-    keep_uploads: float = _duration("7 d", "how long an uploaded file is kept (not yet: it is kept)")
-    keep_outputs: float = _duration(
-        "1 d", "how long a job's output is kept (not yet: as long as the job is remembered)"
-    )
+    keep_uploads: float = _duration("7 d", "how long an uploaded file is kept after its last use")
+    keep_outputs: float = _duration("1 d", "how long a job's output is kept after its last use")
 
 
 @attrs.frozen(kw_only=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.processing import progress, rendering
-from creemson.processing.engine import columns, render, run
+from creemson.processing.engine import columns, render, run, window
 from creemson.wire.messages import FUNCTIONS, Aggregate, Column, Condition, Query, SortKey
 
 UTC = datetime.UTC
@@ -719,6 +719,40 @@ def rendered(table, name, tick=quiet):
     target = table.with_name("rendered[1]*")
     render(table, target, name, tick)
     return target
+
+
+# --- windows -----------------------------------------------------------------------------------------
+
+
+@given(offset=st.integers(0, 8), limit=st.integers(0, 8))
+def test_a_window_is_a_slice(tmp_path_factory, offset, limit):
+    """Of the rows in their order, with cells as JSON can say them; beyond the end it is empty."""
+    path = tmp_path_factory.getbasetemp() / "window.parquet"
+    if not path.exists():
+        TABLE.write_parquet(path)
+    found = window(path, path.name, offset, limit)
+    whole = window(path, path.name, 0, 1000)
+    assert found.rows == whole.rows[offset : offset + limit]
+    assert (found.columns, found.total) == (tuple(TABLE.columns), 5)
+    assert whole.rows[0][:5] == (3, 0.5, "b", "2024-01-05", "2024-01-05T12:00:00")
+    json.dumps(whole.rows)
+
+
+def test_a_window_of_text(tmp_path):
+    """The number of rows is not known; a late cell that does not fit the first ones is no obstacle."""
+    path = tmp_path / "late.csv"
+    path.write_text("a\n" + "1\n" * 60_000 + "x\n")
+    found = window(path, "late.csv", 59_999, 5)
+    assert ([str(row[0]) for row in found.rows], found.total) == (["1", "x"], None)
+
+
+def test_a_window_of_what_is_no_table(tmp_path):
+    """The same words as for any other use of it."""
+    path = tmp_path / "bad.parquet"
+    path.write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(ProcessingError) as caught:
+        window(path, "bad.parquet", 0, 1)
+    assert caught.value.reason == "unreadable_file"
 
 
 def test_csv_output(table):

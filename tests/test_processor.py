@@ -16,6 +16,8 @@ from creemson.processing.mailbox import (
     FileReady,
     FindFile,
     ReadColumns,
+    ReadRows,
+    RowsRead,
     Submit,
 )
 from creemson.processing.pool import TransientFault
@@ -213,6 +215,36 @@ async def test_files_for_download(world, autojump_clock):
             assert isinstance(reply, FileReady)
             assert reply.path.name == name
     assert [command["format"] for command in world.workers.commands] == ["csv"]
+
+
+async def test_a_window_is_read_by_the_quick_worker(world, autojump_clock):
+    """It need not wait behind jobs."""
+    world.quick.todo = [{"columns": ["a"], "rows": [[1], [2]], "total": 9}]
+    world.send.send_nowait(ReadRows("c", 1, "ann", "a.csv", 5, 2))
+    reply = await world.hear()
+    assert isinstance(reply, RowsRead)
+    assert (reply.window.rows, reply.window.total) == (((1,), (2,)), 9)
+    assert world.quick.commands[0] | {"op": "rows", "offset": 5, "limit": 2} == world.quick.commands[0]
+
+
+async def test_one_rendering_for_all_who_ask(world, autojump_clock):
+    """The second one waits for the first; if that fails, it tries for itself."""
+    (world.files.outputs / "x-1.parquet").write_bytes(b"")
+
+    async def render(_):
+        await trio.sleep(1)
+        (world.files.outputs / "x-1.csv").write_bytes(b"")
+
+    async def fail(_):
+        await trio.sleep(1)
+        raise ProcessingError("worker_died", "The worker died.")
+
+    world.workers.todo = [fail, render]
+    for _ in range(3):
+        world.send.send_nowait(FindFile("c", 1, "ann", "x-1.csv"))
+    replies = [await world.hear() for _ in range(3)]
+    assert [isinstance(reply, FileReady) for reply in replies] == [False, True, True]
+    assert len(world.workers.commands) == 2
 
 
 async def test_nothing_is_told_to_who_has_gone(world, autojump_clock):

@@ -82,6 +82,13 @@ def test_render_writes_another_format(table, tmp_path):
     assert target.read_text() == "a,b\n1,x\n2,y\n"
 
 
+def test_rows_are_told(table):
+    """A window of a table."""
+    events = carry_out({"op": "rows", "source": str(table), "name": "t.csv", "offset": 1, "limit": 1})
+    assert events[-1]["event"] == "done"
+    assert len(events[-1]["value"]["rows"]) == 1
+
+
 def test_columns_are_told(table):
     """`columns` ends in `done` with index, name and type of each."""
     [done] = carry_out({"op": "columns", "source": str(table), "name": "t.csv"})

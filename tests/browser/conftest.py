@@ -1,0 +1,42 @@
+"""Headless Chromium for the tests of the page and of its wire part."""
+
+import shutil
+
+import pytest
+
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One browser for all tests."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not shutil.which("chromium"):
+        pytest.skip("chromium is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page in a context of its own; what it writes to the console as an error fails the test.
+
+    A connection that is refused while a server is down is the browser's word, not the page's:
+    a test that kills its server appends a part of that text to ``page.expected_errors``.
+    """
+    context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.expected_errors = []
+    faults = []
+    page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    yield page
+    context.close()
+    unexpected = [fault for fault in faults if not any(text in fault for text in page.expected_errors)]
+    assert not unexpected

@@ -29,6 +29,7 @@ from creemson.processing.jobs import Ended
 from creemson.server.access import may_come_from
 from creemson.server.asking import Asker
 from creemson.server.http1 import Gone
+from creemson.server.metrics import METRICS_TYPE, Status, metrics_of
 from creemson.server.multipart import FileField
 from creemson.settings import Settings
 from creemson.storage.parts import Part
@@ -37,7 +38,7 @@ from creemson.wire import codec
 from creemson.wire.asyncapi import describe
 from creemson.wire.messages import Classic
 
-__all__ = ["Status", "make_app", "refusing"]
+__all__ = ["make_app", "refusing"]
 
 STATIC = Path(__file__).parent / "static"
 WRITE_BYTES = 1024 * 1024
@@ -58,19 +59,6 @@ EXPOSED_HEADERS = ("Content-Disposition", "Content-Range", "Accept-Ranges", "ETa
 
 T = TypeVar("T")
 Handler = Callable[["_Handlers", Request], Awaitable[Response]]
-
-
-@attrs.frozen(kw_only=True)
-class Status:
-    """What ``GET /status`` says: seconds, open WebSocket connections, and jobs by state.
-
-    ``jobs``: queued and running now; done and failed (cancelled ones too) since the server began.
-    """
-
-    version: str
-    uptime_s: float
-    connections: int
-    jobs: Mapping[str, int]
 
 
 def make_app(
@@ -112,6 +100,7 @@ def make_app(
         Route("/status", handlers.status),
         Route("/healthz", handlers.healthz),
         Route("/readyz", handlers.readyz),
+        Route("/metrics", handlers.metrics),
         Route("/asyncapi.json", handlers.asyncapi),
         Route("/ws", handlers.not_upgraded),
         Mount("/static", StaticFiles(directory=STATIC)),
@@ -122,7 +111,11 @@ def make_app(
         Middleware(_Origins, allowed=allowed),
         Middleware(_CORS, allowed=allowed),
     ]
-    app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _http_error})  # type: ignore[dict-item]
+    app = Starlette(
+        routes=routes,
+        middleware=middleware,
+        exception_handlers={HTTPException: _http_error, Exception: _internal},
+    )
 
     async def contained(scope: Scope, receive: Receive, send: Send) -> None:
         """The edge of a request: whatever is wrong with one is told and logged, and hurts no other."""
@@ -179,6 +172,9 @@ class _Handlers:
         if self._draining.is_set():
             return error_response(_shutting_down())
         return _json({"status": "ready"})
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(metrics_of(self._status()), media_type=METRICS_TYPE)
 
     async def asyncapi(self, _: Request) -> Response:
         return _json(describe())
@@ -336,10 +332,17 @@ def error_response(
     return _json(body, status=status, headers=sent)
 
 
-async def _http_error(_: Request, error: HTTPException) -> Response:
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
     what = {404: "There is nothing at this address.", 405: "This address does not take that method."}
     fault = InvalidFormat("invalid_message", what.get(error.status_code, str(error.detail)))
     return error_response(fault, status=error.status_code, headers=error.headers)
+
+
+async def _internal(_: Request, __: Exception) -> Response:
+    return error_response(
+        ProcessingError("internal", "This failed for a reason that is ours, and was logged.")
+    )
 
 
 def refusing(status: int, message: str) -> ASGIApp:

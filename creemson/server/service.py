@@ -15,8 +15,9 @@ from creemson.processing.mailbox import Command
 from creemson.processing.pool import Pool
 from creemson.processing.processor import Processor
 from creemson.server.connection import Connection
-from creemson.server.http import Status, make_app
+from creemson.server.http import make_app
 from creemson.server.listener import Listener
+from creemson.server.metrics import Status
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.transport import LINGER, ServerSocket
 from creemson.server.uploads import Uploads

@@ -277,7 +277,20 @@ def test_the_own_origin_is_allowed(server, http):
 
 
 def test_what_operators_ask(http):
-    """Liveness, readiness, and the description of the protocol."""
+    """Liveness, readiness, figures, and the description of the protocol."""
+    http.post("/upload", files={"file": ("figures.csv", b"a\n1\n")})
+    http.post("/process", json={"filename": "figures.csv", "selectedColumns": [0]})
+    metrics = http.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    figures = {
+        line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
+        for line in metrics.text.splitlines()
+        if line[0] != "#"
+    }
+    assert figures['creemson_jobs_ended_total{state="done"}'] >= 1
+    assert figures['creemson_jobs{state="running"}'] == 0
+    assert figures.keys() >= {"creemson_uptime_seconds", "creemson_connections"}
+    assert all(name.startswith("creemson_") for name in figures)
     assert http.get("/healthz").status_code == 200
     assert http.get("/readyz").status_code == 200
     assert http.get("/asyncapi.json").json()["asyncapi"] == "3.0.0"

@@ -89,6 +89,7 @@ class Entry {
   }
 
   #settle() {
+    if (this.settled) return;
     this.settled = true;
     this.wire.forget(this);
     this.ended?.();
@@ -673,8 +674,8 @@ export class Client extends EventTarget {
     });
   }
 
-  /** @returns {{state: "connecting"|"open"|"waiting"|"closed", retryIn: number|null, attempt: number, error?: CreemsonError|null}}
-   *   `retryIn` ms until the next attempt; `attempt` losses in a row; `error` why it is closed, null if by close() */
+  /** @returns {{state: "connecting"|"open"|"waiting"|"closed", retryIn: number|null, attempt: number,
+   *   error?: CreemsonError|null}} ms until the next attempt; losses in a row; why it is closed, null if by close() */
   get state() {
     return this.#wire.state;
   }
@@ -700,7 +701,7 @@ export class Client extends EventTarget {
     return (await this.#ask({ type: "columns", filename })).columns;
   }
 
-  /** @returns {Promise<{filename: string, size: number, modified: number, sha256?: string}[]>} bytes; seconds since 1970 */
+  /** @returns {Promise<{filename: string, size: number, modified: number, sha256?: string}[]>} bytes; seconds */
   async files() {
     return (await this.#ask({ type: "files" })).files;
   }
@@ -745,10 +746,10 @@ export class Client extends EventTarget {
    * Upload a file; another upload that is under way comes first.
    *
    * @param {File|Blob} file
-   * @param {object} [options] name on the server (default: the file's own); overwrite a file of that name (default: no);
-   *   onProgress({offset, safe, size}): bytes sent, bytes on the server's disk, bytes of the file
-   * @returns {{promise: Promise<object>, pause: function(): void, resume: function(): void, abort: function(): void, paused: boolean}}
-   *   the promise is for filename, size, sha256 and columns
+   * @param {object} [options] name on the server (default: the file's own); overwrite a file of that name (default:
+   *   no); onProgress({offset, safe, size}): bytes sent, bytes on the server's disk, bytes of the file
+   * @returns {{promise: Promise<object>, pause: function(): void, resume: function(): void,
+   *   abort: function(): void, paused: boolean}} the promise is for filename, size, sha256 and columns
    */
   upload(file, { name = file.name, overwrite = false, onProgress } = {}) {
     const upload = new Upload(this.#wire, file, name, overwrite, onProgress);

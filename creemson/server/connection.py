@@ -263,6 +263,7 @@ class Connection:
                 self._outbox.sent(sum(map(len, messages)))
             assert self._outbox.closing is not None
             code, reason = self._outbox.closing
+            self._log.info("closing", code=int(code), reason=reason)
             await self._transport.close(code, reason)
         except Closed as closed:
             self._log.info("closed while sending", code=int(closed.code))

@@ -14,8 +14,9 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping
 from creemson.errors import CloseCode, ProcessingError
 from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended, Progressed
-from creemson.server.connection import Connection, Outbox
+from creemson.server.connection import Connection
 from creemson.server.listener import Listener
+from creemson.server.outbox import Outbox
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.uploads import Uploads
 from creemson.settings import Limits, Settings, Timeouts
@@ -418,6 +419,33 @@ async def test_a_file_that_is_found_too_late_hurts_nobody(world):
     await peer.stream.aclose()
     assert await world.processor.next() == mailbox.Disconnect("c0")
     world.processor.reply(command, mailbox.FileReady(world.files.root / "a.csv"))
+
+
+@pytest.mark.parametrize("when", ["before it is found", "at once", "while it is sent"])
+async def test_a_download_that_is_given_up(world, when):
+    """Whenever that is: it ends in `cancelled`, no byte comes after that, and the connection goes on."""
+    (world.files.uploads / "a.bin").write_bytes(bytes(50_000_000))
+    peer = await world.peer()
+    await peer.say({"type": "download", "id": "d", "filename": "a.bin"})
+    command = await world.processor.next()
+    if when == "before it is found":
+        await peer.say({"type": "cancel", "id": "c", "request": "d"})
+        assert (await peer.hear())["reason"] == "cancelled"
+    world.processor.reply(command, mailbox.FileReady(world.files.uploads / "a.bin"))
+    if when == "while it is sent":
+        assert (await peer.hear())["type"] == "download"
+    if when != "before it is found":
+        await peer.say({"type": "cancel", "id": "c", "request": "d"})
+        while isinstance(message := await peer.hear(), BytesMessage) or message["type"] == "download":
+            pass
+        assert message["reason"] == "cancelled"
+    assert (await peer.hear()) == {"type": "cancelled", "id": "c"}
+    (world.files.uploads / "b.bin").write_bytes(b"b")
+    await peer.say({"type": "download", "id": "e", "filename": "b.bin"})
+    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.uploads / "b.bin"))
+    assert (await peer.hear())["type"] == "download"
+    assert (await peer.hear()).data == b"b"
+    assert (await peer.hear())["type"] == "downloaded"
 
 
 async def test_a_connection_that_comes_when_the_processor_has_gone(world, autojump_clock):

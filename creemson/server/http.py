@@ -31,6 +31,7 @@ from creemson.server.asking import Asker
 from creemson.server.http1 import Gone
 from creemson.server.metrics import METRICS_TYPE, Status, metrics_of
 from creemson.server.multipart import FileField
+from creemson.server.sending import disk_error
 from creemson.settings import Settings
 from creemson.storage.parts import Part
 from creemson.storage.store import Store
@@ -142,7 +143,7 @@ def _answering(handle: "Handler") -> "Handler":
             return Response(status_code=400)  # nobody reads it
         except OSError as error:
             self._log.error("the disk failed", error=str(error))
-            return error_response(_disk_error(error))
+            return error_response(disk_error(error))
 
     return answer
 
@@ -357,12 +358,6 @@ def _too_large(what: str, size: int, limit: int) -> ProcessingError:
 
 def _shutting_down() -> ConnectionLost:
     return ConnectionLost("shutting_down", "The server is shutting down. Try again when it is back.")
-
-
-def _disk_error(error: OSError) -> ProcessingError:
-    return ProcessingError(
-        "internal", f"The server could not reach its disk ({error.strerror}). It is logged; try again later."
-    )
 
 
 def _json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

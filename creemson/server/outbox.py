@@ -1,0 +1,81 @@
+"""What a connection has to send."""
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+__all__ = ["Outbox"]
+
+AHEAD = 2 * 1024 * 1024
+"""Bytes that may wait before a download waits for the peer."""
+
+
+class Outbox:
+    """What is to be sent: bounded in bytes, and filled without waiting.
+
+    A message may replace an unsent older one (progress). What does not fit is not dropped: the peer is.
+
+    Args:
+        limit: bytes that may wait.
+        on_overflow: is called when there are more.
+    """
+
+    def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
+        self._limit = limit
+        self._on_overflow = on_overflow
+        self._items: deque[list[str | bytes]] = deque()
+        self._replaceable: dict[int, list[str | bytes]] = {}
+        self._size = 0
+        self._filled = trio.Event()
+        self._emptied = trio.Event()
+        self._overflowed = False
+        self.closing: tuple[int, str] | None = None
+
+    def put(self, message: str | bytes, *, replaces: int | None = None) -> None:
+        """Append a message, or put it in the place of the unsent one with the same ``replaces``."""
+        if self.closing is not None or self._overflowed:
+            return
+        alone = self._size == 0  # one large answer to a peer that reads is no overflow
+        old = self._replaceable.get(replaces) if replaces is not None else None
+        self._size += len(message)
+        if old is not None:
+            self._size -= len(old[0])
+            old[0] = message
+        else:
+            item = [message]
+            self._items.append(item)
+            if replaces is not None:
+                self._replaceable[replaces] = item
+        self._filled.set()
+        if self._size > self._limit and not alone:
+            self._overflowed = True
+            self._on_overflow()
+
+    def close(self, code: int, reason: str) -> None:
+        """Nothing more is taken; after what waits comes the close frame."""
+        if self.closing is None:
+            self.closing = (code, reason)
+            self._filled.set()
+
+    async def room(self) -> None:
+        """Wait until so little waits that a download may go on."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._size > min(AHEAD, self._limit // 2):
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+
+    async def take(self) -> list[str | bytes]:
+        """All that waits, in order; empty if the connection is to be closed."""
+        while not self._items and self.closing is None:
+            self._filled = trio.Event()
+            await self._filled.wait()
+        taken = [item[0] for item in self._items]
+        self._items.clear()
+        self._replaceable.clear()
+        return taken
+
+    def sent(self, size: int) -> None:
+        """So many bytes of what was taken are on their way."""
+        self._size -= size
+        self._emptied.set()

@@ -1,0 +1,146 @@
+"""The downloads of one connection: one after the other, no faster than the peer reads."""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from creemson.errors import CreemsonError, ProcessingError
+from creemson.server.effects import Effect
+from creemson.server.outbox import Outbox
+from creemson.server.protocol import Protocol
+from creemson.storage.files import version_of
+from creemson.storage.store import Store
+
+__all__ = ["Sending", "disk_error"]
+
+CHUNK = 1024 * 1024
+"""Bytes of a binary frame."""
+
+T = TypeVar("T")
+
+
+class Sending:
+    """Sends files.
+
+    Args:
+        protocol: the connection's.
+        store: the caller's.
+        outbox: the connection's.
+        tell: carries out what the protocol wants told.
+        most: bytes of a frame at the most.
+        logger: for what the operator should know.
+    """
+
+    def __init__(
+        self,
+        *,
+        protocol: Protocol,
+        store: Store,
+        outbox: Outbox,
+        tell: Callable[[Sequence[Effect]], None],
+        most: int,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._protocol = protocol
+        self._store = store
+        self._outbox = outbox
+        self._tell = tell
+        self._chunk = min(CHUNK, most)
+        self._log = logger
+        self._offsets: dict[int, int] = {}  # of downloads that are wanted, by request
+        self._found, self._files = trio.open_memory_channel[tuple[int, Path]](math.inf)
+        self._current: int | None = None
+        self._scope = trio.CancelScope()
+
+    def expect(self, request: int, offset: int) -> None:
+        """A file is being found for a download from ``offset`` on."""
+        self._offsets[request] = offset
+
+    def found(self, request: int, path: Path) -> None:
+        """It has been found; nothing happens if it is not wanted any more."""
+        if request in self._offsets:
+            self._found.send_nowait((request, path))
+
+    def forget(self, request: int) -> None:
+        """A request has ended: if it was a download, no more is sent of it."""
+        self._offsets.pop(request, None)
+        if self._current == request:
+            self._scope.cancel()
+
+    async def run(self) -> None:
+        """Send what is found, for ever."""
+        async for request, path in self._files:
+            if request not in self._offsets:
+                continue
+            self._current = request
+            with trio.CancelScope() as self._scope:
+                await self._send(request, path, self._offsets.pop(request))
+            self._current = None
+
+    async def _send(self, request: int, path: Path, offset: int) -> None:
+        try:
+            stream = await trio.to_thread.run_sync(path.open, "rb")
+            with stream:
+                effects = await self._send_file(request, stream, path, offset)
+        except CreemsonError as error:
+            effects = self._protocol.fail(request, error)
+        except OSError as error:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._log.error("download failed", error=str(error))
+            effects = self._protocol.fail(request, disk_error(error))
+        self._tell(effects)
+
+    async def _send_file(self, request: int, stream: BinaryIO, path: Path, offset: int) -> list[Effect]:
+        status = os.fstat(stream.fileno())
+        version = version_of(status)
+        digest = await _in_thread(lambda: self._store.digest(path, version))
+        self._tell(self._protocol.download_started(request, size=status.st_size, sha256=digest))
+        if digest is not None:
+            stream.seek(offset)
+            await self._send_bytes(stream)
+        else:
+            digest = await self._send_digesting(stream, offset)
+            await _in_thread(lambda: self._store.record_digest(path, version, digest))
+        return self._protocol.downloaded(request, size=status.st_size, sha256=digest)
+
+    async def _send_bytes(self, stream: BinaryIO) -> None:
+        while data := await _in_thread(lambda: stream.read(self._chunk)):
+            await self._outbox.room()
+            self._outbox.put(data)
+
+    async def _send_digesting(self, stream: BinaryIO, offset: int) -> str:
+        """The same, for a file whose digest is not known: what comes before ``offset`` counts for that only."""
+        digest = hashlib.sha256()
+        position = 0
+
+        def read() -> bytes:
+            data = stream.read(min(self._chunk, offset - position) if position < offset else self._chunk)
+            digest.update(data)
+            return data
+
+        while data := await _in_thread(read):
+            position += len(data)
+            if position > offset:
+                await self._outbox.room()
+                self._outbox.put(data)
+        return digest.hexdigest()
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """A thread's work is not given up, but what follows upon it is: the request may have ended meanwhile."""
+    result = await trio.to_thread.run_sync(work)
+    await trio.lowlevel.checkpoint_if_cancelled()
+    return result
+
+
+def disk_error(error: OSError) -> ProcessingError:
+    """What a peer is told of a fault of the disk, which is logged with more words."""
+    return ProcessingError(
+        "internal", f"The server could not reach its disk ({error.strerror}). It is logged; try again later."
+    )

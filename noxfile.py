@@ -17,7 +17,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict type checking."""
-    session.install("mypy>=1.15", ".", "types-psutil")
+    session.install("mypy>=1.15", ".[bench]", "types-psutil")
     session.run("mypy")
 
 

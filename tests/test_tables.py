@@ -408,6 +408,16 @@ def test_penguins():
 
 # --- random tables -----------------------------------------------------------------------------------
 
+
+def test_numbers_beyond_128_bits_are_text(tmp_path):
+    """They are kept as they are, and the other columns have their types."""
+    path = tmp_path / "huge.csv"
+    path.write_text(f"a,b\n{2**127},1\n{-(2**200)},2\n3,3\n")
+    frame = first_that_fits(path, "huge.csv")[1]
+    assert frame.schema == {"a": pl.String, "b": pl.Int64}
+    assert frame["a"].to_list() == [str(2**127), str(-(2**200)), "3"]
+
+
 CELLS = st.one_of(
     st.integers(-(10**12), 10**12).map(str),
     st.floats(-1e9, 1e9).map(lambda number: f"{number:.3f}"),

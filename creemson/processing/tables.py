@@ -138,6 +138,10 @@ def open_table(path: Path, name: str) -> Table:
 # --- CSV ---------------------------------------------------------------------------------------------
 
 
+HUGE = r"^\s*[+-]?\d{39}"
+"""What may be too large for an integer of 128 bits."""
+
+
 def _open_csv(path: Path, name: str, sniffed: Sniffed) -> Table:
     sample = _whole_lines(sniffed.head)
     if sample.count(b"\n") < 2:  # nothing of zstd, or lines longer than the head
@@ -228,7 +232,16 @@ def _infer(sample: bytes, options: dict[str, Any]) -> tuple[pl.Schema, dict[str,
 
 
 def _read(sample: bytes, options: dict[str, Any]) -> pl.DataFrame:
-    return pl.read_csv(io.BytesIO(sample), n_rows=SAMPLE_ROWS, infer_schema_length=None, **options)
+    def read(**more: Any) -> pl.DataFrame:
+        return pl.read_csv(io.BytesIO(sample), n_rows=SAMPLE_ROWS, **options, **more)
+
+    try:
+        return read(infer_schema_length=None)
+    except pl.exceptions.ComputeError:
+        # polars 2.1 takes any row of digits for an integer, and then cannot read more than 128 bits of it.
+        texts = read(infer_schema=False)
+        huge = {column.name: pl.String for column in texts.iter_columns() if column.str.contains(HUGE).any()}
+        return read(infer_schema_length=None, schema_overrides=huge)
 
 
 # --- other formats -----------------------------------------------------------------------------------

@@ -283,11 +283,9 @@ class StoreMachine(RuleBasedStateMachine):
             if name in self.uploads:
                 del self.uploads[name]
                 self.used.pop(f"uploads/{name}", None)
-            elif name in self.outputs:
+            elif dropped is None:
                 del self.outputs[name]
                 self.used.pop(f"outputs/{name}", None)
-            else:
-                assert dropped is not None
 
     # --- what happens to a server ----------------------------------------------------------------
 

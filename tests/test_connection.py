@@ -346,7 +346,7 @@ async def test_a_disk_that_fails_is_told(world, monkeypatch):
     error = await peer.hear()
     assert (error["reason"], error["id"]) == ("internal", "u")
     await peer.say({"type": "download", "id": "d", "filename": "a.csv"})
-    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.root / "nothing"))
+    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.root))
     error = await peer.hear()
     assert (error["reason"], error["id"]) == ("internal", "d")
 
@@ -446,6 +446,37 @@ async def test_a_download_that_is_given_up(world, when):
     assert (await peer.hear())["type"] == "download"
     assert (await peer.hear()).data == b"b"
     assert (await peer.hear())["type"] == "downloaded"
+
+
+async def test_a_file_that_is_removed_before_it_is_sent(world):
+    """It is not found; that is no fault of the server's."""
+    peer = await world.peer()
+    await peer.say({"type": "download", "id": "d", "filename": "a.bin"})
+    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.uploads / "a.bin"))
+    assert (await peer.hear())["reason"] == "file_not_found"
+    assert "download failed" not in world.logged()
+
+
+async def test_signs_of_life(world, autojump_clock):
+    """A peer that answers lives; one that is silent, is closing, or has gone, does not. Nothing else happens."""
+    peers = [await world.peer() for _ in range(4)]
+    for peer in peers:
+        await peer.say({"type": "ping"})
+        await peer.hear()
+    living, silent, closing, gone = world.connections
+    peers[1].answers_pings = peers[2].answers_pings = False
+    await trio.sleep(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peers[0].next)
+        assert await living.is_alive()
+        nursery.cancel_scope.cancel()
+    assert not await silent.is_alive()
+    closing.close(CloseCode.NORMAL, "")
+    assert not await closing.is_alive()
+    await peers[3].stream.aclose()
+    assert not await gone.is_alive()
+    assert not await gone.is_alive()
+    assert "connection failed unexpectedly" not in world.logged()
 
 
 async def test_a_connection_that_comes_when_the_processor_has_gone(world, autojump_clock):

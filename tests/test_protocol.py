@@ -353,6 +353,14 @@ def test_an_upload_that_is_taken_over(peer):
     assert isinstance(peer.upload("v"), p.OpenUpload)
 
 
+def test_nothing_is_taken_over_of_an_upload_that_has_failed(peer):
+    """It was answered already."""
+    peer.upload(size=5)
+    peer.protocol.upload_opened(0)
+    peer.protocol.binary(1.0, b"x" * 6)
+    assert peer.protocol.upload_taken() == []
+
+
 def test_an_upload_can_be_given_up(peer):
     """By `cancel` with its id: it is dropped, and ends in `cancelled`; a complete one can only be deleted."""
     peer.upload()

@@ -259,6 +259,21 @@ def test_another_fault_of_the_disk_is_not_hidden(world, monkeypatch):
         world.begin_unannounced()
 
 
+def test_only_what_was_uploaded_is_taken_back(world):
+    """Somebody else's file of that name stays, and so does an upload of it that is under way."""
+    store = world.store
+    for content, stays in ((b"mine", False), (b"other", True)):
+        part = store.begin("a.csv", size=len(content), sha256=None, overwrite=True, resume=False)
+        store.write(part, content)
+        store.finish(part, None)
+        open_part = store.begin("a.csv", size=9, sha256=None, overwrite=True, resume=False)
+        store.take_back("a.csv", hashlib.sha256(b"mine").hexdigest())
+        assert (store.files.uploads / "a.csv").exists() == stays
+        assert open_part.path.exists()
+        store.discard(open_part)
+    store.take_back("nothing.csv", "0" * 64)
+
+
 def test_links_and_folders_are_not_written_to(world, tmp_path):
     """A link in the uploads could lead anywhere: it is neither read nor replaced."""
     secret = tmp_path / "secret.csv"

@@ -89,6 +89,12 @@ def test_rows_are_told(table):
     assert len(events[-1]["value"]["rows"]) == 1
 
 
+def test_a_file_that_is_removed_meanwhile(tmp_path):
+    """It is not found, which is nothing for the log."""
+    [failed] = carry_out({"op": "columns", "source": str(tmp_path / "gone.csv"), "name": "gone.csv"})
+    assert (failed["reason"], failed["traceback"]) == ("file_not_found", None)
+
+
 def test_columns_are_told(table):
     """`columns` ends in `done` with index, name and type of each."""
     [done] = carry_out({"op": "columns", "source": str(table), "name": "t.csv"})
@@ -119,7 +125,7 @@ CAUSED.__cause__ = ComputeError("parquet: underlying IO error: No space left on 
         (OSError(errno.ENOSPC, "full"), "storage_full", False, True),
         (OSError(errno.EDQUOT, "quota"), "storage_full", False, True),
         (CAUSED, "storage_full", False, True),
-        (FileNotFoundError("No such file or directory (os error 2): /x"), "file_not_found", False, True),
+        (FileNotFoundError("No such file or directory (os error 2): /x"), "file_not_found", False, False),
         (OSError(errno.EIO, "bad disk"), "internal", True, True),
         (ComputeError("Input/output error (os error 5)"), "internal", True, True),
         (OSError(errno.EACCES, "no"), "internal", False, True),

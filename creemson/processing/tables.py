@@ -158,6 +158,8 @@ def _open_csv(path: Path, name: str, sniffed: Sniffed) -> Table:
     def widely(*, dates: bool) -> pl.LazyFrame:
         """With types that fit every cell of the file, at the price of reading it twice."""
         inferred = scan(infer_schema_length=None).collect_schema()
+        if len(inferred) != len(schema):
+            raise ProcessingError("unreadable_file", f"{name!r} was replaced while it was read. Try again.")
         types = {
             column: known if dates and known.is_temporal() else found
             for (column, known), found in zip(schema.items(), inferred.values(), strict=True)

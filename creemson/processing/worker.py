@@ -146,7 +146,9 @@ def _failure(error: BaseException) -> dict[str, Any]:
     """The event for whatever went wrong."""
     number = _system_fault(error)
     if number is not None:
-        return _failed(_disk_fault(number), transient=number in TRANSIENT, cause=error)
+        # That a file is removed meanwhile is its owner's right, and nothing for the log.
+        cause = None if number == errno.ENOENT else error
+        return _failed(_disk_fault(number), transient=number in TRANSIENT, cause=cause)
     if isinstance(error, CreemsonError):
         return _failed(error)
     ours = ProcessingError("internal", "The work failed for a reason that is ours; it is logged.")

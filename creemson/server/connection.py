@@ -324,12 +324,12 @@ class Connection:
     async def is_alive(self) -> bool:
         """Whether the peer shows a sign of life: see :class:`creemson.server.uploads.Holder`."""
         asked = trio.current_time()
-        if not self._ended:
-            assert self._nursery is not None
+        assert self._nursery is not None
+        if not self._ended and not self._nursery.cancel_scope.cancel_called:
             self._nursery.start_soon(self._probe)  # not cancelled in the middle of a frame
             while trio.current_time() < asked + SIGN_OF_LIFE and not self._ended:
                 await trio.sleep(SIGN_OF_LIFE / 50)
-                if self._transport.last_activity > asked:
+                if self._transport.last_activity >= asked:
                     return True
         return False
 

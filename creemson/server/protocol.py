@@ -465,8 +465,9 @@ class Protocol:
         return [Send(progress, replaces=request)]
 
     def upload_taken(self) -> list[Effect]:
-        """Another connection goes on with the open upload."""
-        assert self._upload is not None
+        """Another connection goes on with the open upload, if it is still open."""
+        if self._upload is None:  # it failed in this moment
+            return []
         fault = ProcessingError(
             "cancelled",
             f"Another connection has taken the upload of {self._upload.message.filename!r} over.",

@@ -1,12 +1,11 @@
 """The uploads of one connection: one at a time, whose bytes go into a part of the store."""
 
-import contextlib
 from typing import TypeAlias
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError
+from creemson.errors import CreemsonError
 from creemson.processing import mailbox
 from creemson.server import effects as wanted
 from creemson.server.effects import Effect
@@ -61,8 +60,8 @@ class Receiving:
         """
         if isinstance(effect, wanted.RemoveUpload):
             self._void.add(effect.request)
-            with contextlib.suppress(ProcessingError):  # somebody else has removed it
-                await trio.to_thread.run_sync(self._store.delete, effect.filename)
+            digest = self._digests[effect.request]
+            await trio.to_thread.run_sync(self._store.take_back, effect.filename, digest)
             return []
         async with self._turn:
             return await self._handle(effect)

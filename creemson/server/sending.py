@@ -90,6 +90,10 @@ class Sending:
                 effects = await self._send_file(request, stream, path, offset)
         except CreemsonError as error:
             effects = self._protocol.fail(request, error)
+        except FileNotFoundError:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            gone = ProcessingError("file_not_found", f"{path.name!r} was removed in this moment.")
+            effects = self._protocol.fail(request, gone)
         except OSError as error:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._log.error("download failed", error=str(error))

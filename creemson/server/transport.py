@@ -22,6 +22,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+from wsproto.utilities import LocalProtocolError
 
 __all__ = ["Closed", "ServerSocket", "TooLarge"]
 
@@ -224,6 +225,8 @@ class ServerSocket(WebSocketConnection):
             await self._send(Ping())
         except ConnectionClosed as closed:
             raise _closed(closed) from None
+        except LocalProtocolError:  # the closing handshake has begun
+            raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
 
     # --- what trio-websocket's reader calls ----------------------------------------------------------
 

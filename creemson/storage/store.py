@@ -114,6 +114,14 @@ class Store:
         path.unlink(missing_ok=True)
         self._catalog.forget([self._within(path)])
 
+    def take_back(self, name: str, sha256: str) -> None:
+        """Remove an uploaded file if it is there and still has this digest; nobody else's is removed."""
+        path = self.files.uploads / check_name(name)
+        with contextlib.suppress(FileNotFoundError):
+            if self.digest(path, self.files.version(path)) == sha256:
+                path.unlink()
+                self._catalog.forget([self._within(path)])
+
     def digest(self, path: Path, version: str) -> str | None:
         """The SHA-256 of that version of a file's content, if it is known."""
         return self._catalog.digest(self._within(path), version)

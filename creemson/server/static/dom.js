@@ -36,5 +36,22 @@ export const button = (text, onclick, properties = {}) =>
  */
 export function showError(place, error) {
   place.hidden = error === null;
-  place.textContent = error === null ? "" : [error.message, ...(error.details ?? [])].join("\n");
+  place.textContent = error === null ? "" : lines(error).join("\n");
+}
+
+/** The message, and the details that it does not already hold. */
+const lines = ({ message, details = [] }) => [message, ...details.filter((detail) => !message.includes(detail))];
+
+/** Tell those who cannot see it that something has happened.
+ *  @param {string} text */
+export function announce(text) {
+  byId("announcements").textContent = text;
+}
+
+/** Move the focus, but not away from somebody who is busy elsewhere.
+ *  @param {HTMLElement} target
+ *  @param {...HTMLElement} places from which it may be taken, besides none */
+export function focusUnlessBusy(target, ...places) {
+  const active = document.activeElement ?? document.body;
+  if (active === document.body || places.some((place) => place.contains(active))) target.focus();
 }

@@ -1,10 +1,11 @@
 /** A small picture of what a column holds: a histogram, or its most frequent values. */
 
-import { whole } from "./format.js";
+import { share, whole } from "./format.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 138;
 const HEIGHT = 28;
+const WIDEST = 20; // bars of few values would otherwise be blocks
 
 /**
  * @param {object} profile one entry of the result's `profile`
@@ -12,36 +13,43 @@ const HEIGHT = 28;
  * @returns {SVGElement|null} null where there is nothing to draw
  */
 export function picture(profile, rows) {
-  const counts = profile.histogram?.counts ?? profile.top?.map(([, count]) => count) ?? [];
-  const most = Math.max(0, ...counts);
+  const bars = profile.histogram ? binned(profile.histogram) : (profile.top ?? []);
+  const most = Math.max(0, ...bars.map(([, count]) => count));
   if (!most) return null;
-  const image = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  const image = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img" });
   image.append(draw("title", {}, describe(profile, rows)));
-  const step = WIDTH / counts.length;
-  counts.forEach((count, index) => {
-    const height = count ? Math.max(1, (count / most) * HEIGHT) : 0;
-    image.append(draw("rect", { x: index * step, y: HEIGHT - height, width: Math.max(1, step - 1), height }));
+  const step = Math.min(WIDEST, WIDTH / bars.length);
+  bars.forEach(([name, count], index) => {
+    const height = count ? Math.max(1.5, (count / most) * (HEIGHT - 1)) : 0;
+    const bar = draw("rect", { x: index * step, y: HEIGHT - height, width: step - 1, height });
+    bar.append(draw("title", {}, `${name}: ${whole(count)}`));
+    image.append(bar);
   });
+  image.append(draw("rect", { x: 0, y: HEIGHT - 0.5, width: step * bars.length - 1, height: 0.5 }));
   return image;
 }
 
+/** @param {object} profile
+ *  @param {number} rows
+ *  @returns {string} how much of a column is empty */
+export const emptiness = ({ nulls }, rows) => `${share(nulls, rows)} empty`;
+
+const binned = ({ edges, counts }) => counts.map((count, index) => [`${plain(edges[index])} to ${plain(edges[index + 1])}`, count]);
+
+const plain = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))) : value);
+
 /** The figures in words, for those who point at the picture or cannot see it. */
-export function describe(profile, rows) {
-  const lines = [`${share(profile.nulls, rows)} empty`];
-  if (profile.distinct !== null) lines.push(`about ${whole(profile.distinct)} distinct values`);
-  if (profile.min !== null) lines.push(`from ${profile.min} to ${profile.max}`);
-  if (profile.mean !== null) lines.push(`mean ${Number(profile.mean.toPrecision(6))}`);
-  for (const [value, count] of (profile.top ?? []).slice(0, 5)) lines.push(`${value}: ${whole(count)}`);
+function describe(profile, rows) {
+  const { distinct, min, max, mean, top } = profile;
+  const lines = [emptiness(profile, rows)];
+  if (given(distinct)) lines.push(`about ${whole(distinct)} distinct values`);
+  if (given(min)) lines.push(`from ${min} to ${max}`);
+  if (given(mean)) lines.push(`mean ${plain(mean)}`);
+  for (const [value, count] of (top ?? []).slice(0, 5)) lines.push(`${value}: ${whole(count)}`);
   return lines.join("\n");
 }
 
-/** @returns {string} how much of a column is empty; "" if nothing is */
-export const emptiness = ({ nulls }, rows) => (nulls ? `${share(nulls, rows)} empty` : "");
-
-function share(part, all) {
-  const percent = all ? (100 * part) / all : 0;
-  return `${percent > 0 && percent < 1 ? "under 1" : Math.round(percent)} %`;
-}
+const given = (value) => value !== null && value !== undefined;
 
 function draw(tag, attributes, text) {
   const element = document.createElementNS(NS, tag);

@@ -1,34 +1,46 @@
 /** The form that says what is to be done with a file. */
 
-import { button, byId, make, showError } from "./dom.js";
-import { isNumeric, shortType, whole } from "./format.js";
+import { byId, focusUnlessBusy, make, showError } from "./dom.js";
+import { shortType, whole } from "./format.js";
+import { Condition, SortKey } from "./refine.js";
 
 const SHOWN = 300; // check boxes at once; of 5,000 columns nobody reads more, and a search finds the others
-const OPERATORS = {
-  "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", in: "is one of", not_in: "is none of",
-  contains: "contains", starts_with: "starts with", is_null: "is empty", not_null: "is not empty",
-};
-const UNARY = ["is_null", "not_null"];
-const LISTS = ["in", "not_in"];
 
 /** The form; one file at a time. */
 export class QueryForm {
   #filename = "";
   #columns = [];
   #selected = new Set();
+  #conditions = [];
+  #keys = [];
+  #touched = false;
 
   /** @param {function(object): void} onRun is given a query for `client.process` */
   constructor(onRun) {
+    const form = byId("query-form");
     byId("columns-search").addEventListener("input", () => this.#showColumns());
+    byId("columns-search").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
     byId("columns-all").onclick = () => this.#select(this.#found(), true);
     byId("columns-none").onclick = () => this.#select(this.#found(), false);
-    byId("add-condition").onclick = () => this.#addCondition().focus();
-    byId("add-key").onclick = () => this.#addKey().focus();
-    byId("query-form").addEventListener("submit", (event) => {
+    byId("add-condition").onclick = () => this.#add(Condition, this.#conditions, "condition");
+    byId("add-key").onclick = () => this.#add(SortKey, this.#keys, "key");
+    form.addEventListener("input", () => (this.#touched = true));
+    // The browser cannot point at a fault that is folded away.
+    form.addEventListener("invalid", () => (byId("refine").open = true), true);
+    form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const query = this.#read();
-      if (query) onRun(query);
+      this.#submit(onRun);
     });
+  }
+
+  /** Whether somebody has begun to fill it in, and another file should not take its place. */
+  get isBusy() {
+    return this.#touched && !byId("query").hidden;
+  }
+
+  /** @returns {string} the file that it is about */
+  get filename() {
+    return this.#filename;
   }
 
   /** Show the columns of a file, all of them ticked.
@@ -37,7 +49,10 @@ export class QueryForm {
   show(filename, columns) {
     this.#filename = filename;
     this.#columns = columns;
-    this.#selected = new Set(columns.map((column) => column.index));
+    this.#selected = new Set(columns.map(({ index }) => index));
+    this.#conditions = [];
+    this.#keys = [];
+    this.#touched = false;
     byId("query-name").textContent = filename;
     byId("columns-search").value = "";
     byId("conditions").replaceChildren();
@@ -46,7 +61,7 @@ export class QueryForm {
     showError(byId("query-error"), null);
     this.#showColumns();
     byId("query").hidden = false;
-    byId("query-title").focus();
+    focusUnlessBusy(byId("query-title"), byId("files-section"));
   }
 
   /** Put the form away if it is about this file. */
@@ -54,100 +69,87 @@ export class QueryForm {
     if (filename === this.#filename) byId("query").hidden = true;
   }
 
+  // --- columns -------------------------------------------------------------------------------------------
+
   #found() {
     const words = byId("columns-search").value.trim().toLowerCase();
-    return this.#columns.filter((column) => column.name.toLowerCase().includes(words));
+    return this.#columns.filter(({ name }) => name.toLowerCase().includes(words));
   }
 
   #select(columns, ticked) {
-    for (const { index } of columns) ticked ? this.#selected.add(index) : this.#selected.delete(index);
+    for (const { index } of columns) this.#tick(index, ticked);
+    this.#touched = true;
     this.#showColumns();
+  }
+
+  #tick(index, ticked) {
+    if (ticked) this.#selected.add(index);
+    else this.#selected.delete(index);
   }
 
   #showColumns() {
     const found = this.#found();
-    const boxes = found.slice(0, SHOWN).map(({ index, name, dtype }) => {
-      const box = make("input", { type: "checkbox", checked: this.#selected.has(index), value: index });
-      box.onchange = () => {
-        box.checked ? this.#selected.add(index) : this.#selected.delete(index);
-        this.#showCount();
-      };
-      const type = make("small", {}, shortType(dtype));
-      return make("label", { title: `${name} (${dtype})` }, box, make("span", {}, name), type);
-    });
-    byId("columns").replaceChildren(...boxes);
+    byId("columns").replaceChildren(...found.slice(0, SHOWN).map((column) => this.#box(column)));
     const more = byId("columns-more");
-    more.hidden = found.length <= SHOWN;
-    more.textContent = `${whole(found.length - SHOWN)} more are not shown; search for them. All and None hold for these, too.`;
+    more.hidden = found.length > 0 && found.length <= SHOWN;
+    more.textContent = found.length
+      ? `${whole(found.length - SHOWN)} more are not shown; search for them. All and None hold for these, too.`
+      : "No column has this in its name.";
+    const narrowed = found.length < this.#columns.length;
+    byId("columns-all").textContent = narrowed ? `All ${whole(found.length)} found` : "All";
+    byId("columns-none").textContent = narrowed ? "None of them" : "None";
     this.#showCount();
+  }
+
+  #box({ index, name, dtype }) {
+    const box = make("input", { type: "checkbox", checked: this.#selected.has(index), value: index });
+    box.onchange = () => {
+      this.#tick(index, box.checked);
+      this.#showCount();
+    };
+    return make("label", { title: `${name} (${dtype})` }, box, make("span", {}, name), make("small", {}, shortType(dtype)));
   }
 
   #showCount() {
     byId("columns-count").textContent = `${whole(this.#selected.size)} of ${whole(this.#columns.length)}`;
   }
 
-  #columnChoice(label) {
-    const options = this.#columns.map(({ index, name }) => make("option", { value: index }, name));
-    return make("select", { ariaLabel: label }, ...options);
+  // --- filters and sort keys -----------------------------------------------------------------------------
+
+  /** Add a line, with the focus in it; when it is removed, the focus goes back to the button that made it. */
+  #add(Line, lines, name) {
+    const line = new Line(this.#columns, (removed) => {
+      lines.splice(lines.indexOf(removed), 1);
+      removed.element.remove();
+      byId(`add-${name}`).focus();
+    });
+    lines.push(line);
+    this.#touched = true;
+    byId(`${name}s`).append(line.element);
+    line.element.firstChild.focus();
   }
 
-  #addCondition() {
-    const column = this.#columnChoice("Column");
-    const choices = Object.entries(OPERATORS).map(([value, text]) => make("option", { value }, text));
-    const operator = make("select", { ariaLabel: "Comparison" }, ...choices);
-    const value = make("input", { ariaLabel: "Value" });
-    operator.onchange = () => {
-      value.hidden = UNARY.includes(operator.value);
-      value.placeholder = LISTS.includes(operator.value) ? "a, b, c" : "";
-    };
-    this.#addTo("conditions", column, operator, value);
-    return column;
-  }
+  // --- the query -----------------------------------------------------------------------------------------
 
-  #addKey() {
-    const column = this.#columnChoice("Column to sort by");
-    const ways = [make("option", { value: "asc" }, "ascending"), make("option", { value: "desc" }, "descending")];
-    this.#addTo("keys", column, make("select", { ariaLabel: "Direction" }, ...ways));
-    return column;
-  }
-
-  #addTo(list, ...fields) {
-    const item = make("li", {}, ...fields, button("Remove", () => item.remove()));
-    byId(list).append(item);
-  }
-
-  /** The query that the form says; null if it says none, and then why is shown. */
-  #read() {
+  #submit(onRun) {
     const problem = byId("query-error");
-    if (!this.#selected.size) {
-      showError(problem, new Error("Tick at least one column."));
-      return null;
-    }
     showError(problem, null);
+    try {
+      const query = this.#read();
+      this.#touched = false;
+      onRun(query);
+    } catch (error) {
+      showError(problem, error);
+    }
+  }
+
+  #read() {
+    if (!this.#selected.size) throw new Error("Tick at least one column.");
     const query = { filename: this.#filename, profile: true };
     query.selectedColumns = this.#columns.map(({ index }) => index).filter((index) => this.#selected.has(index));
-    const where = [...byId("conditions").children].map((item) => this.#condition(...item.children));
-    if (where.length) query.where = where;
-    const sort = [...byId("keys").children].map(({ children: [column, way] }) => [Number(column.value), way.value]);
-    if (sort.length) query.sort = sort;
+    if (this.#conditions.length) query.where = this.#conditions.map((condition) => condition.read());
+    if (this.#keys.length) query.sort = this.#keys.map((key) => key.read());
     if (byId("limit").value !== "") query.limit = Number(byId("limit").value);
     return query;
   }
-
-  #condition(column, operator, value) {
-    const index = Number(column.value);
-    const { dtype } = this.#columns.find((one) => one.index === index);
-    if (UNARY.includes(operator.value)) return [index, operator.value];
-    const typed = LISTS.includes(operator.value)
-      ? value.value.split(",").map((part) => typedValue(part.trim(), dtype))
-      : typedValue(value.value, dtype);
-    return [index, operator.value, typed];
-  }
-}
-
-/** What was typed, as the column's type has it; what does not fit goes as text, and the server says why it cannot be. */
-function typedValue(text, dtype) {
-  if (isNumeric(dtype) && text.trim() !== "" && Number.isFinite(Number(text))) return Number(text);
-  if (dtype === "Boolean" && ["true", "false"].includes(text.trim().toLowerCase())) return text.trim().toLowerCase() === "true";
-  return text;
 }

@@ -1,25 +1,27 @@
-/** One run at a time: how far it is, and what came of it. */
+/** One run at a time: how far it is, and how it ended. */
 
-import { byId, make, showError } from "./dom.js";
+import { byId, focusUnlessBusy, make, showError } from "./dom.js";
 import { bytes, seconds, whole } from "./format.js";
-import { emptiness, picture } from "./pictures.js";
-import { ResultTable } from "./table.js";
 
 const PHASES = { queued: "Waiting for its turn", reading: "Reading", sorting: "Sorting", writing: "Writing" };
 
 /** Runs queries, and shows the latest. */
 export class Runs {
   #client;
-  #onChange;
-  #table = null;
+  #on;
   #current = null;
+  #phase = "";
 
   /** @param {import("./creemson.js").Client} client
-   *  @param {function(object): void} onChange is told of each run, when it begins and when it ends */
-  constructor(client, onChange) {
+   *  @param {object} on
+   *  @param {function(object): void} on.changed is told of each run, when it begins, is accepted, and ends
+   *  @param {function(): void} on.begun is told that an earlier result is out of date
+   *  @param {function(object): void} on.done is told the output of the latest run */
+  constructor(client, on) {
     this.#client = client;
-    this.#onChange = onChange;
+    this.#on = on;
     byId("cancel").onclick = () => this.#current?.cancel();
+    client.addEventListener("state", ({ detail }) => this.#connectionChanged(detail.state));
   }
 
   /** @param {object} query for `client.process`; one that runs already is cancelled */
@@ -27,98 +29,88 @@ export class Runs {
     this.#current?.cancel();
     const run = { filename: query.filename, state: "running", created: Date.now() / 1000 };
     this.#begin(run);
+    const ifCurrent = (act) => (...args) => this.#current === handle && act(...args);
     const handle = this.#client.process(query, {
-      onAccepted: (job, position) => {
-        log(position ? `Accepted; ${position} before it` : "Accepted");
-      },
-      onProgress: (progress) => this.#current === handle && showProgress(progress),
-      onLog: ({ message }) => log(message),
+      onAccepted: ifCurrent((_, position) => {
+        log(position ? `Accepted; ${whole(position)} before it` : "Accepted");
+        this.#on.changed(run);
+      }),
+      onProgress: ifCurrent((progress) => this.#showProgress(progress)),
+      onLog: ifCurrent(({ message }) => log(message)),
     });
     this.#current = handle;
     try {
       const { output_data: output } = await handle.promise;
       Object.assign(run, { state: "done", rows: output.rows });
-      if (this.#current === handle) this.#show(output);
+      if (this.#current === handle) this.#succeed(output);
     } catch (error) {
       run.state = error.reason === "cancelled" ? "cancelled" : "failed";
       if (this.#current === handle) this.#fail(error);
-    } finally {
-      if (this.#current === handle) {
-        this.#current = null;
-        byId("cancel").disabled = true;
-      }
-      run.finished = Date.now() / 1000;
-      this.#onChange(run);
     }
+    run.finished = Date.now() / 1000;
+    this.#on.changed(run);
   }
 
   #begin(run) {
-    this.#table?.close();
-    this.#table = null;
-    byId("result").hidden = true;
+    this.#on.begun();
+    this.#phase = "";
     byId("progress").hidden = false;
-    byId("cancel").disabled = false;
+    byId("cancel").hidden = false;
     byId("log").replaceChildren();
+    byId("progress-bar").hidden = false;
     byId("progress-bar").removeAttribute("value");
     byId("progress-figures").textContent = "";
     showError(byId("run-error"), null);
     byId("progress").scrollIntoView({ block: "nearest" });
     log(`Asked for ${run.filename}`);
-    this.#onChange(run);
+    this.#on.changed(run);
+  }
+
+  #succeed(output) {
+    byId("progress-bar").value = 1;
+    byId("progress-figures").textContent = "Done";
+    log(`Done: ${whole(output.rows)} rows`);
+    this.#end();
+    this.#on.done(output);
   }
 
   #fail(error) {
-    byId("progress-bar").value = 0;
-    byId("progress-figures").textContent = "";
-    log(error.reason === "cancelled" ? "Cancelled" : "Failed");
-    if (error.reason !== "cancelled") showError(byId("run-error"), error);
+    const cancelled = error.reason === "cancelled";
+    byId("progress-bar").hidden = true;
+    byId("progress-figures").textContent = cancelled ? "Cancelled" : "Failed";
+    log(cancelled ? "Cancelled" : "Failed");
+    if (!cancelled) showError(byId("run-error"), error);
+    focusUnlessBusy(byId("progress-title"), byId("cancel"), byId("run"));
+    this.#end();
   }
 
-  #show(output) {
-    byId("progress-bar").value = 1;
-    byId("progress-figures").textContent = "Done";
-    log("Done");
-    byId("result").hidden = false;
-    const figures = [
-      `${whole(output.rows)} rows × ${whole(output.columns.length)} columns`,
-      output.cached ? "answered from store" : `processed in ${output.elapsed_s.toFixed(2)} s`,
-    ];
-    byId("result-summary").textContent = figures.join(" · ");
-    byId("downloads").replaceChildren("Download", ...downloads(output));
-    const profiles = output.profile ?? [];
-    const columns = output.columns.map((name, index) => ({
-      name,
-      dtype: output.dtypes[index],
-      note: profiles[index] ? emptiness(profiles[index], output.rows) : "",
-      picture: profiles[index] ? picture(profiles[index], output.rows) : null,
-    }));
-    const position = byId("table-position");
-    this.#table = new ResultTable(byId("table"), {
-      columns,
-      total: output.rows,
-      fetch: async (offset, limit) => (await this.#client.rows(output.filename, offset, limit)).rows,
-      onMove: (first, last) => {
-        position.textContent = last ? `Rows ${whole(first + 1)} to ${whole(last)} of ${whole(output.rows)}` : "No rows";
-      },
-      onError: (error) => (position.textContent = error.message),
-    });
-    byId("result-title").focus();
+  #end() {
+    this.#current = null;
+    byId("cancel").hidden = true;
   }
-}
 
-function showProgress({ phase, bytes_read, bytes_total, rows, fraction, rows_per_s, eta_s }) {
-  const bar = byId("progress-bar");
-  if (phase === "reading") bar.value = fraction;
-  else bar.removeAttribute("value"); // what comes after reading has no measure
-  byId("progress-figures").textContent = [
-    PHASES[phase] ?? phase,
-    `${bytes(bytes_read)} of ${bytes(bytes_total)}`,
-    `${whole(rows)} rows`,
-    rows_per_s ? `${whole(rows_per_s)} rows/s` : null,
-    eta_s !== null && phase === "reading" ? `${seconds(eta_s)} left` : null,
-  ]
-    .filter(Boolean)
-    .join(" · ");
+  #connectionChanged(state) {
+    if (!this.#current) return;
+    if (state === "waiting") log("Connection lost; the work goes on at the server");
+    if (state === "open") log("Connected again");
+  }
+
+  #showProgress({ phase, bytes_read, bytes_total, rows, fraction, rows_per_s, eta_s }) {
+    const bar = byId("progress-bar");
+    if (phase === "reading") bar.value = fraction;
+    else bar.removeAttribute("value"); // what comes after reading has no measure
+    if (phase !== this.#phase) log(PHASES[phase] ?? phase);
+    this.#phase = phase;
+    byId("progress-figures").textContent = [
+      PHASES[phase] ?? phase,
+      `${bytes(bytes_read)} of ${bytes(bytes_total)}`,
+      `${whole(rows)} rows`,
+      rows_per_s ? `${whole(rows_per_s)} rows/s` : null,
+      eta_s !== null && phase === "reading" ? `${seconds(eta_s)} left` : null,
+    ]
+      .filter(Boolean)
+      .join(" · ");
+  }
 }
 
 function log(text) {
@@ -126,12 +118,4 @@ function log(text) {
   const time = make("time", { dateTime: now.toISOString() }, now.toLocaleTimeString());
   byId("log").append(make("li", {}, time, text));
   byId("log").scrollTop = byId("log").scrollHeight;
-}
-
-function downloads({ filename, final_filename_csv: csv, final_filename_excel: excel }) {
-  const stem = filename.replace(/\.[^.]*$/, "");
-  const names = { CSV: csv, Excel: excel, Parquet: filename, NDJSON: `${stem}.ndjson`, Arrow: `${stem}.arrow` };
-  return Object.entries(names).map(([format, name]) =>
-    make("a", { href: `download/${encodeURIComponent(name)}`, download: name }, format),
-  );
 }

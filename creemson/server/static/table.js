@@ -7,80 +7,45 @@
 
 import { make } from "./dom.js";
 import { isNumeric, shortType, whole } from "./format.js";
+import { Windows } from "./windows.js";
 
-const ROW = 30; // px; these four are also in style.css
-const HEAD = 88;
+const ROW = 30; // px, all of these; the style sheet is told
+const HEAD = 92;
 const COLUMN = 160;
-const INDEX = 90;
+const DIGIT = 9; // of the numbers of the rows, and
+const PADDING = 24; // around them
 const HIGHEST = 8_000_000;
-const WINDOW = 200;
-const CELLS = 40_000; // of a window, at the most
-const KEPT = 20; // windows
-const QUIET = 40; // ms without scrolling before rows are asked for
-
-/** Windows of rows: those that were seen last are kept. */
-class Windows {
-  #kept = new Map();
-  #pending = new Set();
-
-  /** @param {function(number, number): Promise<any[][]>} fetch rows, given offset and limit
-   *  @param {number} columns
-   *  @param {function(): void} onArrival is called when rows have come */
-  constructor(fetch, columns, onArrival) {
-    this.size = Math.max(1, Math.min(WINDOW, Math.floor(CELLS / Math.max(1, columns))));
-    this.fetch = fetch;
-    this.onArrival = onArrival;
-  }
-
-  /** @returns {any[]|undefined} the row, if it is here */
-  row(index) {
-    const number = Math.floor(index / this.size);
-    const rows = this.#kept.get(number);
-    if (rows) {
-      this.#kept.delete(number); // put last again
-      this.#kept.set(number, rows);
-    }
-    return rows?.[index % this.size];
-  }
-
-  /** Ask for the windows that hold these rows, unless they are here or on their way. */
-  async want(first, last) {
-    for (let number = Math.floor(first / this.size); number * this.size < last; number += 1) {
-      if (this.#kept.has(number) || this.#pending.has(number)) continue;
-      this.#pending.add(number);
-      try {
-        this.#kept.set(number, await this.fetch(number * this.size, this.size));
-        if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value);
-      } finally {
-        this.#pending.delete(number);
-      }
-      this.onArrival();
-    }
-  }
-}
 
 /** The table in its region. */
 export class ResultTable {
   #stopped = new AbortController();
   #first = 0; // row on top
-  #timer = 0;
 
   /**
    * @param {HTMLElement} region scrolls, and takes the keys
    * @param {object} options
-   * @param {{name: string, dtype: string, note: string, picture: Node|null}[]} options.columns
+   * @param {{name: string, dtype: string, note: string, picture: function(): Node|null}[]} options.columns
    * @param {number} options.total rows
    * @param {function(number, number): Promise<any[][]>} options.fetch rows, given offset and limit
    * @param {function(number, number): void} options.onMove is told the rows in sight, from and to
-   * @param {function(Error): void} options.onError
+   * @param {function(Error|null): void} options.onError is told why rows do not come, and when they do again
    */
   constructor(region, { columns, total, fetch, onMove, onError }) {
     this.region = region;
     this.columns = columns;
     this.total = total;
     this.onMove = onMove;
-    this.onError = onError;
-    this.windows = new Windows(fetch, columns.length, () => this.#draw());
+    this.windows = new Windows({
+      columns: columns.length,
+      total,
+      fetch,
+      onError,
+      onArrival: () => {
+        onError(null);
+        this.#draw();
+      },
+    });
+    this.index = DIGIT * whole(total).length + PADDING;
     this.head = make("thead");
     this.body = make("tbody");
     this.rows = make("table", { className: "rows" }, this.head, this.body);
@@ -88,7 +53,9 @@ export class ResultTable {
     this.rows.setAttribute("aria-colcount", columns.length);
     this.box = make("div", {}, this.rows);
     this.box.style.height = `${Math.min(HIGHEST, total * ROW + HEAD)}px`;
-    this.box.style.width = `${INDEX + columns.length * COLUMN}px`;
+    this.box.style.width = `${this.index + columns.length * COLUMN}px`;
+    const sizes = { row: ROW, head: HEAD, column: COLUMN, index: this.index };
+    for (const [name, size] of Object.entries(sizes)) region.style.setProperty(`--${name}`, `${size}px`);
     region.replaceChildren(this.box);
     region.scrollTo(0, 0);
     const { signal } = this.#stopped;
@@ -102,9 +69,14 @@ export class ResultTable {
   /** Let go of the region. */
   close() {
     this.#stopped.abort();
+    this.windows.close();
     this.observer.disconnect();
-    clearTimeout(this.#timer);
     this.region.replaceChildren();
+  }
+
+  /** Draw again, and ask again for what is missing. */
+  retry() {
+    this.#draw();
   }
 
   get #visible() {
@@ -143,21 +115,22 @@ export class ResultTable {
   }
 
   #wheel(event) {
-    if (event.deltaY === 0 || event.ctrlKey || this.box.offsetHeight < HIGHEST) return;
+    if (event.deltaY === 0 || event.ctrlKey || event.shiftKey || this.box.offsetHeight < HIGHEST) return;
     event.preventDefault(); // a pixel would be many rows
     this.#go(this.#first + Math.sign(event.deltaY) * Math.max(1, Math.round(Math.abs(event.deltaY) / ROW)));
   }
 
   #draw() {
     const { scrollLeft, clientWidth } = this.region;
-    const from = Math.min(this.columns.length, Math.max(0, Math.floor((scrollLeft - INDEX) / COLUMN)));
+    this.#first = Math.min(this.#first, this.#last); // the region may have become higher
+    const from = Math.min(this.columns.length, Math.max(0, Math.floor((scrollLeft - this.index) / COLUMN)));
     const to = Math.min(this.columns.length, Math.ceil((scrollLeft + clientWidth) / COLUMN) + 1);
-    const last = Math.min(this.total, this.#first + this.#visible);
+    const end = Math.min(this.total, this.#first + this.#visible);
     const gap = () => (from ? [this.#gap(from)] : []);
     const heads = this.columns.slice(from, to).map((column, index) => header(column, from + index));
     this.head.replaceChildren(make("tr", {}, make("td", { className: "index" }), ...gap(), ...heads));
     const lines = [];
-    for (let index = this.#first; index < last; index += 1) {
+    for (let index = this.#first; index < end; index += 1) {
       const row = this.windows.row(index);
       const cells = this.columns.slice(from, to).map((column, offset) => cell(row, from + offset, column.dtype));
       const line = make("tr", {}, make("td", { className: "index" }, whole(index + 1)), ...gap(), ...cells);
@@ -165,9 +138,8 @@ export class ResultTable {
       lines.push(line);
     }
     this.body.replaceChildren(...lines);
-    this.onMove(this.#first, last);
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.windows.want(this.#first, last).catch(this.onError), QUIET);
+    this.onMove(this.#first, end);
+    this.windows.want(this.#first, end);
   }
 
   #gap(columns) {
@@ -179,15 +151,22 @@ export class ResultTable {
 
 function header({ name, dtype, note, picture }, index) {
   const facts = make("small", {}, [shortType(dtype), note].filter(Boolean).join(" · "));
-  const element = make("th", { scope: "col", title: `${name} (${dtype})` }, name, facts, ...(picture ? [picture] : []));
+  const image = picture();
+  const element = make("th", { scope: "col", title: `${name} (${dtype})` }, make("span", {}, name), facts, ...(image ? [image] : []));
   element.setAttribute("aria-colindex", index + 1);
   return element;
 }
 
 function cell(row, index, dtype) {
-  if (!row) return make("td", {}, "…");
+  if (!row) return make("td", { className: "coming" }, "…");
   const value = row[index];
   if (value === null) return make("td", { className: "null" }, "empty");
-  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  const text = shown(value);
   return make("td", { className: isNumeric(dtype) ? "number" : "", title: text }, text);
+}
+
+/** A cell as text. A number of JavaScript has 53 bits, a column of integers 64: what was rounded says so. */
+function shown(value) {
+  if (typeof value === "object") return JSON.stringify(value);
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 2 ** 64 ? `≈ ${value}` : String(value);
 }

@@ -1,0 +1,81 @@
+/** What came of a run: figures, downloads, and the rows. */
+
+import { byId, focusUnlessBusy, make, showError } from "./dom.js";
+import { whole } from "./format.js";
+import { emptiness, picture } from "./pictures.js";
+import { ResultTable } from "./table.js";
+
+const SHEET = { rows: 1_048_575, columns: 16_384 }; // what Excel can hold, below the names
+
+/** The result of the latest run. */
+export class Result {
+  #client;
+  #table = null;
+
+  /** @param {import("./creemson.js").Client} client */
+  constructor(client) {
+    this.#client = client;
+    byId("table-retry").onclick = () => this.#table?.retry();
+  }
+
+  /** Put it away. */
+  hide() {
+    this.#table?.close();
+    this.#table = null;
+    byId("result").hidden = true;
+  }
+
+  /** @param {object} output `output_data` of a result */
+  show(output) {
+    this.hide();
+    byId("result").hidden = false;
+    byId("result-summary").textContent = [
+      `${whole(output.rows)} rows × ${whole(output.columns.length)} columns`,
+      output.cached ? "answered from store" : `processed in ${output.elapsed_s.toFixed(2)} s`,
+    ].join(" · ");
+    byId("downloads").replaceChildren("Download", ...downloads(output));
+    this.#tell(null);
+    this.#table = new ResultTable(byId("table"), {
+      columns: columnsOf(output),
+      total: output.rows,
+      fetch: async (offset, limit) => (await this.#client.rows(output.filename, offset, limit)).rows,
+      onMove: (first, end) => {
+        byId("table-position").textContent = end
+          ? `Rows ${whole(first + 1)} to ${whole(end)} of ${whole(output.rows)}`
+          : "No rows";
+      },
+      onError: (error) => this.#tell(error),
+    });
+    focusUnlessBusy(byId("result-title"), byId("progress"), byId("run"));
+  }
+
+  #tell(error) {
+    showError(byId("table-error"), error);
+    byId("table-retry").hidden = error === null;
+  }
+}
+
+/** The columns as the table wants them; pictures are drawn when their column comes in sight. */
+function columnsOf({ columns, dtypes, profile, rows }) {
+  return columns.map((name, index) => {
+    const facts = profile?.[index];
+    let drawn;
+    return {
+      name,
+      dtype: dtypes[index],
+      note: facts ? emptiness(facts, rows) : "",
+      picture: () => (drawn === undefined ? (drawn = facts ? picture(facts, rows) : null) : drawn),
+    };
+  });
+}
+
+function downloads({ filename, final_filename_csv: csv, final_filename_excel: excel, rows, columns }) {
+  const stem = filename.replace(/\.[^.]*$/, "");
+  const names = { CSV: csv, Excel: excel, Parquet: filename, NDJSON: `${stem}.ndjson`, Arrow: `${stem}.arrow` };
+  const tooLarge = rows > SHEET.rows || columns.length > SHEET.columns;
+  return Object.entries(names).map(([format, name]) =>
+    format === "Excel" && tooLarge
+      ? make("span", { className: "hint" }, `Excel holds ${whole(SHEET.rows)} rows and ${whole(SHEET.columns)} columns at most`)
+      : make("a", { href: `download/${encodeURIComponent(name)}`, download: name }, format),
+  );
+}

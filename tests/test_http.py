@@ -89,6 +89,24 @@ async def test_a_disk_that_fails(world, monkeypatch):
         assert [call.kwargs["event"] for call in world.logs.calls] == ["the disk failed"]
 
 
+async def test_a_quota_holds_for_uploads_of_unknown_length(world):
+    """Nobody said how long it would be: it is refused at its end, and nothing is left of it."""
+    world.store._quota = 100
+
+    async def form(size):
+        yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+        yield b"x" * size
+        yield b"\r\n--B--\r\n"
+
+    async with world.client() as client:
+        for size, status in ((90, 200), (101, 507), (100, 200)):
+            headers = {"content-type": "multipart/form-data; boundary=B"}
+            answer = await client.post("/upload", content=form(size), headers=headers)
+            assert answer.status_code == status
+            assert list(world.store.files.parts.iterdir()) == []
+    assert (world.store.files.uploads / "a.csv").stat().st_size == 100
+
+
 async def test_a_draining_server(world):
     """It is not ready, and takes no upload; a processor that has gone is told alike."""
     async with world.client() as client:

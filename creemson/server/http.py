@@ -246,7 +246,7 @@ class _Handlers:
                     await trio.to_thread.run_sync(self._store.write, part, data)
             assert part is not None
             if not announced:
-                await trio.to_thread.run_sync(self._store.check_quota, 0)
+                await trio.to_thread.run_sync(self._store.check_share, part.target, part.size)
             whole, part = part, None
             await trio.to_thread.run_sync(self._store.finish, whole, None)
         finally:

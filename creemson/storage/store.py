@@ -311,11 +311,19 @@ class Store:
                 del self._open[path]
             raise
 
-    def _check_room(self, target: Path, size: int) -> None:
-        """A store that is too small is told of before the bytes are sent and not after."""
+    def check_share(self, target: Path, size: int) -> None:
+        """Whether a file of ``size`` bytes may be stored in the place of what is there.
+
+        Raises:
+            ProcessingError: ``storage_full``: it is over the quota.
+        """
         replaced = target.stat().st_size if target.exists() else 0
         row = self._catalog.part(self._caller, target.name)
         self.check_quota(size - replaced - (row.size if row is not None else 0))
+
+    def _check_room(self, target: Path, size: int) -> None:
+        """A store that is too small is told of before the bytes are sent and not after."""
+        self.check_share(target, size)
         free = shutil.disk_usage(self.files.parts).free
         if size > free:
             raise ProcessingError(

@@ -7,6 +7,7 @@ import signal
 import polars as pl
 import pytest
 
+from creemson.storage.files import temporary_name
 from tests.servers import frame, read_all, serving, wait_until
 
 MIB = 2**20
@@ -34,9 +35,10 @@ def finish(client):
     return client.until("uploaded", "error")[-1]
 
 
-def written(server):
-    """Bytes of all parts on disk."""
-    return sum(path.stat().st_size for path in (server.data_dir / "parts").iterdir())
+def written(server, name):
+    """Bytes on disk of an unfinished upload."""
+    parts = (server.data_dir / "parts").glob(f"{temporary_name(name, '')[:17]}*")
+    return sum(path.stat().st_size for path in parts)
 
 
 def test_a_dropped_upload_goes_on(server):
@@ -44,7 +46,7 @@ def test_a_dropped_upload_goes_on(server):
     with server.connect() as client:
         assert begin(client, "dropped.bin") == 0
         send(client, DATA[: 3 * MIB])
-        wait_until(lambda: written(server) == 3 * MIB)
+        wait_until(lambda: written(server, "dropped.bin") == 3 * MIB)
         client.socket.socket.shutdown(2)
     with server.connect() as client:
         assert begin(client, "dropped.bin") == 3 * MIB
@@ -52,7 +54,7 @@ def test_a_dropped_upload_goes_on(server):
         done = finish(client)
         assert (done["type"], done["size"], done["sha256"]) == ("uploaded", len(DATA), sha256(DATA))
     assert (server.data_dir / "uploads" / "dropped.bin").read_bytes() == DATA
-    assert written(server) == 0
+    assert written(server, "dropped.bin") == 0
 
 
 def test_other_content_starts_afresh(server):
@@ -60,12 +62,12 @@ def test_other_content_starts_afresh(server):
     with server.connect() as client:
         begin(client, "changed.bin", sha256=sha256(DATA))
         send(client, DATA[:MIB])
-        wait_until(lambda: written(server) == MIB)
+        wait_until(lambda: written(server, "changed.bin") == MIB)
     with server.connect() as client:
         assert begin(client, "changed.bin", OTHER, sha256=sha256(OTHER)) == 0
         send(client, OTHER)
         assert finish(client)["sha256"] == sha256(OTHER)
-    assert written(server) == 0
+    assert written(server, "changed.bin") == 0
 
 
 def test_a_half_dead_upload_is_taken_over(server):
@@ -74,7 +76,7 @@ def test_a_half_dead_upload_is_taken_over(server):
     try:
         stuck.sendall(frame(b'{"type":"upload","id":"u","filename":"stuck.bin","size":%d}' % len(DATA)))
         stuck.sendall(frame(DATA[:MIB], opcode=2))
-        wait_until(lambda: written(server) == MIB)
+        wait_until(lambda: written(server, "stuck.bin") == MIB)
         with server.connect() as client:
             assert begin(client, "stuck.bin") == MIB
             stuck.sendall(frame(b"late", opcode=2))
@@ -96,7 +98,7 @@ def test_two_that_live_never_mix(server, digests):
     with server.connect() as first, server.connect() as second:
         begin(first, name, **fields(DATA))
         send(first, DATA[: 2 * MIB])
-        wait_until(lambda: written(server) == 2 * MIB)
+        wait_until(lambda: written(server, name) == 2 * MIB)
         assert begin(second, name, OTHER, **fields(OTHER)) == 0
         assert first.until("error")[-1]["reason"] == "cancelled"
         send(second, OTHER)
@@ -109,7 +111,7 @@ def test_a_killed_server_costs_no_byte(tmp_path):
     with serving(tmp_path / "data") as server, server.connect() as client:
         begin(client, "killed.bin")
         send(client, DATA[: 4 * MIB])
-        wait_until(lambda: written(server) == 4 * MIB)
+        wait_until(lambda: written(server, "killed.bin") == 4 * MIB)
         server.stop(signal.SIGKILL)
     with serving(tmp_path / "data") as server, server.connect() as client:
         assert begin(client, "killed.bin") == 4 * MIB
@@ -153,10 +155,10 @@ def test_an_unfinished_upload_is_deleted(server):
     with server.connect() as client, server.connect() as other:
         begin(client, "unfinished.bin")
         send(client, DATA[:MIB])
-        wait_until(lambda: written(server) == MIB)
+        wait_until(lambda: written(server, "unfinished.bin") == MIB)
         assert other.ask({"type": "delete", "id": "d", "filename": "unfinished.bin"})["type"] == "deleted"
         assert client.until("error")[-1]["reason"] == "cancelled"
-        assert written(server) == 0
+        assert written(server, "unfinished.bin") == 0
 
 
 def test_windows_of_a_table(server):

@@ -298,7 +298,7 @@ class Upload extends Transfer {
   }
 
   async #pump() {
-    if (this.paused) return;
+    if (this.paused || this.settled) return;
     const run = (this.#run = {});
     while (this.#run === run && this.#sent < this.#file.size) {
       if (this.wire.buffered > HIGH_WATER) {

@@ -6,6 +6,11 @@ const UNITS = ["kB", "MB", "GB", "TB"];
  *  @returns {string} with separators for thousands */
 export const whole = (count) => Math.round(count).toLocaleString("en");
 
+/** @param {number} count
+ *  @param {string} thing
+ *  @returns {string} e.g. "1 row", "2,000 rows" */
+export const counted = (count, thing) => `${whole(count)} ${thing}${count === 1 ? "" : "s"}`;
+
 /** @param {number} count bytes
  *  @returns {string} e.g. "12.3 MB" */
 export function bytes(count) {

@@ -1,7 +1,7 @@
 /** The lists of the server's files and of jobs. */
 
 import { announce, button, byId, make, showError } from "./dom.js";
-import { bytes, moment, whole } from "./format.js";
+import { bytes, counted, moment } from "./format.js";
 
 const SHOWN = 50; // jobs
 
@@ -123,6 +123,6 @@ export class JobList {
 }
 
 function entry({ filename, state, created, rows }) {
-  const facts = [state, rows === undefined || rows === null ? null : `${whole(rows)} rows`, moment(created)];
+  const facts = [state, rows === undefined || rows === null ? null : counted(rows, "row"), moment(created)];
   return make("li", {}, make("span", {}, filename), make("span", {}, facts.filter(Boolean).join(" · ")));
 }

@@ -1,7 +1,7 @@
 /** What came of a run: figures, downloads, and the rows. */
 
 import { byId, focusUnlessBusy, make, showError } from "./dom.js";
-import { whole } from "./format.js";
+import { counted, whole } from "./format.js";
 import { emptiness, picture } from "./pictures.js";
 import { ResultTable } from "./table.js";
 
@@ -30,7 +30,7 @@ export class Result {
     this.hide();
     byId("result").hidden = false;
     byId("result-summary").textContent = [
-      `${whole(output.rows)} rows × ${whole(output.columns.length)} columns`,
+      `${counted(output.rows, "row")} × ${counted(output.columns.length, "column")}`,
       output.cached ? "answered from store" : `processed in ${output.elapsed_s.toFixed(2)} s`,
     ].join(" · ");
     byId("downloads").replaceChildren("Download", ...downloads(output));

@@ -1,7 +1,7 @@
 /** One run at a time: how far it is, and how it ended. */
 
 import { byId, focusUnlessBusy, make, showError } from "./dom.js";
-import { bytes, seconds, whole } from "./format.js";
+import { bytes, counted, seconds, whole } from "./format.js";
 
 const PHASES = { queued: "Waiting for its turn", reading: "Reading", sorting: "Sorting", writing: "Writing" };
 
@@ -69,7 +69,7 @@ export class Runs {
   #succeed(output) {
     byId("progress-bar").value = 1;
     byId("progress-figures").textContent = "Done";
-    log(`Done: ${whole(output.rows)} rows`);
+    log(`Done: ${counted(output.rows, "row")}`);
     this.#end();
     this.#on.done(output);
   }
@@ -104,7 +104,7 @@ export class Runs {
     byId("progress-figures").textContent = [
       PHASES[phase] ?? phase,
       `${bytes(bytes_read)} of ${bytes(bytes_total)}`,
-      `${whole(rows)} rows`,
+      counted(rows, "row"),
       rows_per_s ? `${whole(rows_per_s)} rows/s` : null,
       eta_s !== null && phase === "reading" ? `${seconds(eta_s)} left` : null,
     ]

@@ -34,8 +34,8 @@ export class Upload {
       "li",
       { dataset: { upload: file.name } },
       make("div", { className: "row" }, make("strong", {}, file.name), this.figures),
-      make("div", { className: "row" }, this.bar, this.controls),
       this.problem,
+      make("div", { className: "row" }, this.bar, this.controls),
     );
     this.#begin(false);
   }

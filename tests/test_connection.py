@@ -23,6 +23,7 @@ from creemson.settings import Limits, Settings, Timeouts
 from creemson.storage.catalog import Catalog
 from creemson.storage.files import Files
 from creemson.storage.store import Store
+from tests.servers import frame
 from tests.test_protocol import COLUMNS, DATA, FIGURES
 
 
@@ -244,6 +245,22 @@ async def test_any_frame_is_a_sign_of_life(world, autojump_clock):
     await peer.send(Ping())
     assert isinstance(await peer.next(), Pong)
     assert peer.events == []
+
+
+async def test_a_message_counts_once_however_it_is_cut(tmp_path, nursery):
+    """One of exactly the limit, in fragments with a ping between, is served wherever a segment ends."""
+    message = json.dumps({"type": "ping", "id": "p", "pad": "x" * 161}).encode()
+    world = World(tmp_path, nursery, limits=Limits(message_bytes=len(message)))
+    peer = await world.peer()
+    sent = frame(message[:150], final=False) + frame(b"", opcode=9) + frame(message[150:], opcode=0)
+    assert len(message) - 150 < 126 < 150  # both kinds of headers
+    for cut in range(1, len(sent)):
+        for piece in (sent[:cut], sent[cut:]):
+            await peer.stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await peer.hear())["type"] == "pong", cut
+    await peer.stream.send_all(frame(message[:150], final=False) + frame(message[150:] + b" ", opcode=0))
+    assert (await peer.hear())["reason"] == "message_too_large"
 
 
 async def test_the_heartbeat_is_a_setting(tmp_path, nursery, autojump_clock):

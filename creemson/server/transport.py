@@ -75,6 +75,7 @@ class _SizeLimit(Extension):
     limit: int = 0
     exceeded: TooLarge | None = None
     name: str = "creemson-size-limit"
+    _done: int = 0  # bytes of the message's frames that are complete
     _of_bytes: bool = False
     _counted: bool = False
     _within: bool = False
@@ -100,18 +101,20 @@ class _SizeLimit(Extension):
             return _NO_BITS  # in the second case, wsproto itself finds the fault
         if opcode is not Opcode.CONTINUATION:
             self._within = True
-            self.size = 0
+            self._done = 0
             self.limit = self.text if opcode is Opcode.TEXT else self.binary
             self._of_bytes = opcode is Opcode.BINARY
-        self.size += payload_length
+        # Not added up here: wsproto asks again when a segment has ended within the header's mask.
+        self.size = self._done + payload_length
         if self.size > self.limit:
             self.exceeded = TooLarge(binary=self._of_bytes, size=self.size, limit=self.limit)
             return CloseReason.MESSAGE_TOO_BIG
         return _NO_BITS
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> None:  # noqa: ARG002
-        if self._counted and fin:
-            self._within = False
+        if self._counted:
+            self._done = self.size
+            self._within = not fin
 
 
 class _HeadFirst(trio.abc.ReceiveStream):

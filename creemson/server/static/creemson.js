@@ -53,6 +53,18 @@ function tell(callback, ...args) {
   }
 }
 
+/**
+ * Integers that a number would round are BigInts. A browser that does not show us the source of a number rounds them,
+ * as it always did. Looking at every value is slow, so only messages that may hold one are looked at.
+ */
+function decode(text) {
+  if (!/\d{16}/.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (key, value, context) => {
+    const rounded = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+    return rounded && /^-?\d+$/.test(context?.source) ? BigInt(context.source) : value;
+  });
+}
+
 /** SHA-256 in hexadecimal; null where it cannot be had (insecure context, or more than fits in memory). */
 async function digest(blob) {
   if (blob.size > DIGEST_LIMIT || !globalThis.crypto?.subtle) return null;
@@ -203,11 +215,13 @@ class Upload extends Transfer {
   #safe = 0;
   #run = null; // the sending loop that counts; any other stops at its next step
   #whole = false; // all bytes were sent once
+  #ours; // what the server holds is known to be of this very file
 
-  constructor(wire, file, name, overwrite, onProgress) {
+  constructor(wire, file, name, overwrite, resume, onProgress) {
     super(wire);
     this.#file = file;
     this.#message = { type: "upload", filename: name, size: file.size, overwrite };
+    this.#ours = resume;
     this.#onProgress = onProgress;
   }
 
@@ -228,6 +242,8 @@ class Upload extends Transfer {
 
   handle(message) {
     if (message.type === "upload_ready") {
+      if (message.offset && !this.#ours && !this.#message.sha256) return this.#afresh();
+      this.#ours = true;
       this.#going = true;
       this.#progress(message.offset, message.offset);
       this.#pump();
@@ -270,6 +286,14 @@ class Upload extends Transfer {
     this.#safe = safe;
     this.#whole ||= sent === this.#file.size;
     tell(this.#onProgress, { offset: sent, safe, size: this.#file.size });
+  }
+
+  /** The server holds a part of a file of this name and size, and nobody can tell whether of this one. */
+  #afresh() {
+    this.#ours = true; // that part is dropped; any other will be our own
+    this.wire.send({ type: "cancel", id: this.wire.newId(), request: this.id });
+    this.wire.release(this);
+    this.wire.start(this);
   }
 
   /** The name was free when we began and is taken now: by our own bytes, if only `uploaded` got lost on its way. */
@@ -623,7 +647,7 @@ class Wire {
   #receive(data) {
     this.#alive();
     if (typeof data !== "string") return this.#events.bytes(data);
-    const message = JSON.parse(data);
+    const message = decode(data);
     if (message.type === "welcome") return this.#welcomed(message);
     const entry = this.#byId.get(message.id);
     if (entry) return entry.handle(message);
@@ -747,12 +771,14 @@ export class Client extends EventTarget {
    *
    * @param {File|Blob} file
    * @param {object} [options] name on the server (default: the file's own); overwrite a file of that name (default:
-   *   no); onProgress({offset, safe, size}): bytes sent, bytes on the server's disk, bytes of the file
+   *   no); resume an earlier upload of that name and size (default: yes; say no if its content may have been another:
+   *   the server can tell only where there is a digest); onProgress({offset, safe, size}): bytes sent, bytes on the
+   *   server's disk, bytes of the file
    * @returns {{promise: Promise<object>, pause: function(): void, resume: function(): void,
    *   abort: function(): void, paused: boolean}} the promise is for filename, size, sha256 and columns
    */
-  upload(file, { name = file.name, overwrite = false, onProgress } = {}) {
-    const upload = new Upload(this.#wire, file, name, overwrite, onProgress);
+  upload(file, { name = file.name, overwrite = false, resume = true, onProgress } = {}) {
+    const upload = new Upload(this.#wire, file, name, overwrite, resume, onProgress);
     this.#uploads.add(upload);
     return {
       promise: upload.promise,

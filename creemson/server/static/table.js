@@ -165,8 +165,11 @@ function cell(row, index, dtype) {
   return make("td", { className: isNumeric(dtype) ? "number" : "", title: text }, text);
 }
 
+/** A large integer as JSON has it; only a browser that knows of raw JSON has made one. */
+const exactly = (value) => JSON.rawJSON(String(value));
+
 /** A cell as text. A number of JavaScript has 53 bits, a column of integers 64: what was rounded says so. */
 function shown(value) {
-  if (typeof value === "object") return JSON.stringify(value);
+  if (typeof value === "object") return JSON.stringify(value, (key, part) => (typeof part === "bigint" ? exactly(part) : part));
   return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 2 ** 64 ? `≈ ${value}` : String(value);
 }

@@ -19,13 +19,13 @@ export class Upload {
   /** @param {import("./creemson.js").Client} client
    *  @param {File} file
    *  @param {object} options
-   *  @param {boolean} options.stale whether the server may hold bytes of another file of this name and size
+   *  @param {boolean} options.known whether what the server may hold of this name and size is of this very file
    *  @param {function(object): void} options.onUploaded is told of the `uploaded` message */
-  constructor(client, file, { stale, onUploaded }) {
+  constructor(client, file, { known, onUploaded }) {
     this.#client = client;
     this.#onUploaded = onUploaded;
     this.file = file;
-    this.stale = stale;
+    this.known = known;
     this.bar = make("progress", { max: Math.max(1, file.size), value: 0, ariaLabel: `Upload of ${file.name}` });
     this.figures = make("span", { className: "figures" });
     this.controls = make("span", { className: "tools" });
@@ -74,7 +74,6 @@ export class Upload {
     this.bar.hidden = false;
     showError(this.problem, null);
     try {
-      if (this.stale) await this.#dropOther(overwrite);
       const uploaded = await this.#send(overwrite).promise;
       this.#ended = true;
       forget(this.file.name);
@@ -89,6 +88,7 @@ export class Upload {
   #send(overwrite) {
     this.#transfer = this.#client.upload(this.file, {
       overwrite,
+      resume: this.known,
       onProgress: ({ offset, safe = offset }) => this.#progress(offset, safe),
     });
     this.#offerControls();
@@ -96,33 +96,11 @@ export class Upload {
     return this.#transfer;
   }
 
-  /**
-   * Have the server forget its bytes of another file.
-   *
-   * Where a file is too large for a digest, the server goes by name and size, and would go on with bytes that are
-   * not ours. An upload that is aborted takes them along.
-   */
-  async #dropOther(overwrite) {
-    let givenUp = false;
-    this.#transfer = this.#client.upload(this.file, {
-      overwrite,
-      onProgress: () => {
-        givenUp = true;
-        queueMicrotask(() => this.#transfer.abort()); // not in the midst of the client's own work
-      },
-    });
-    this.#offerControls();
-    this.showState();
-    await this.#transfer.promise.catch((error) => {
-      if (!givenUp || error.reason !== "cancelled") throw error;
-    });
-    this.stale = false;
-  }
-
   #progress(offset, safe) {
     this.#offset = offset;
     this.bar.value = offset;
     this.#rate.add(offset);
+    this.known = true;
     if (safe !== this.#held) remember(this.file, safe);
     this.#held = safe;
     this.showState();

@@ -2,7 +2,7 @@
 
 import { button, byId, make } from "./dom.js";
 import { share } from "./format.js";
-import { forget, isSame, remember, unfinished } from "./memory.js";
+import { forget, isSame, unfinished } from "./memory.js";
 import { Upload } from "./upload.js";
 
 /** The uploads of this page. */
@@ -54,12 +54,12 @@ export class Uploads {
       running.abort(); // the newer file is the one that is wanted
     }
     const before = unfinished()[file.name];
-    const stale = Boolean(before && file.size && before.size === file.size && !isSame(file, before));
+    // Of a file that was changed, or that this browser has not begun, the server may hold other bytes.
+    const known = Boolean(before && isSame(file, before));
     for (const old of [...byId("uploads").children]) {
       if ([old.dataset.unfinished, old.dataset.upload].includes(file.name)) old.remove();
     }
-    if (!before || !isSame(file, before)) remember(file, 0);
-    const upload = new Upload(this.#client, file, { stale, onUploaded: this.#onUploaded });
+    const upload = new Upload(this.#client, file, { known, onUploaded: this.#onUploaded });
     this.#uploads.set(file.name, upload);
     byId("uploads").append(upload.element);
   }

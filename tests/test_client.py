@@ -41,6 +41,20 @@ async def test_upload_process_download(server, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["copy.csv"]
 
 
+async def test_files_and_rows(server, tmp_path):
+    """What is there, a part of it, and then it is gone."""
+    (tmp_path / "listed.csv").write_text("a,b\n1,2\n3,4\n")
+    async with connect(server.url) as client:
+        await client.upload(tmp_path / "listed.csv")
+        assert "listed.csv" in [info.filename for info in await client.files()]
+        window = await client.rows("listed.csv", offset=1)
+        assert (window.columns, window.rows) == (("a", "b"), ((3, 4),))
+        await client.delete("listed.csv")
+        with pytest.raises(ProcessingError) as caught:
+            await client.rows("listed.csv")
+        assert caught.value.reason == "file_not_found"
+
+
 async def test_progress_and_cancel(server, slow_csv):
     """A job that runs can be stopped, and its waiter is told."""
     server.put("client-slow.csv", slow_csv)

@@ -10,7 +10,8 @@ import trio
 from creemson.errors import ProcessingError
 from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended
-from creemson.server.http import make_app, refusing
+from creemson.server.answers import refusing
+from creemson.server.http import make_app
 from creemson.server.metrics import Status
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog

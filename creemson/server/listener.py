@@ -10,8 +10,8 @@ from trio_websocket import WebSocketRequest
 from creemson.errors import CloseCode
 from creemson.server import http1
 from creemson.server.access import Refusal, refusal_for
+from creemson.server.answers import refusing
 from creemson.server.connection import Connection
-from creemson.server.http import refusing
 from creemson.server.http1 import ASGIApp
 from creemson.server.transport import Closed, ServerSocket
 from creemson.settings import Settings

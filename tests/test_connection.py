@@ -533,3 +533,37 @@ async def test_more_bytes_than_announced_take_the_file_back(world):
     world.processor.reply(command, mailbox.ColumnsRead(COLUMNS))
     await peer.say({"type": "ping", "id": "p"})
     assert (await peer.hear())["type"] == "pong"
+
+
+def begun(world):
+    """Bytes of the unfinished upload."""
+    [part] = (world.files.root / "parts").iterdir()
+    return part.stat().st_size
+
+
+async def test_an_upload_that_is_taken_over_keeps_all_that_has_come(world):
+    """What the peer had sent before it went is taken in first."""
+    peer = await world.peer()
+    await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
+    assert (await peer.hear())["type"] == "upload_ready"
+    await peer.stream.send_all(b"".join(peer.wsproto.send(BytesMessage(b"12345")) for _ in range(12)))
+    await world.connections[0].let_go()
+    assert begun(world) == 60
+    while (message := await peer.hear())["type"] == "upload_progress":
+        pass
+    assert (message["reason"], message["id"]) == ("cancelled", "u")
+
+
+async def test_what_came_before_a_connection_broke_counts(world):
+    """Also if it is an answer that cannot be sent which shows the break."""
+    peer = await world.peer()
+    await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
+    assert (await peer.hear())["type"] == "upload_ready"
+    await peer.stream.receive_stream.aclose()
+    await peer.send(TextMessage('{"type": "ping"}'))
+    for _ in range(12):
+        await peer.send(BytesMessage(b"12345"))
+        await trio.testing.wait_all_tasks_blocked(0.001)
+    await peer.stream.aclose()
+    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert begun(world) == 60

@@ -53,6 +53,8 @@ GOODBYE = 3.0
 """Seconds in which a peer that seems gone can be told so."""
 SIGN_OF_LIFE = 1.0
 """Seconds in which a peer whose upload somebody else wants can show that it lives."""
+QUIET = 0.02
+"""Seconds without a message after which nothing seems to be left of what a peer that has gone has sent."""
 
 
 class Transport(Interface):
@@ -116,6 +118,8 @@ class Connection:
             most=settings.limits.outbox_bytes // 2,
             logger=logger,
         )
+        self._received = 0
+        self._waits = False  # the reader, for a message
         self._ended = False
         self._nursery: trio.Nursery | None = None
 
@@ -161,7 +165,10 @@ class Connection:
         assert self._nursery is not None
         try:
             while True:
+                self._waits = True
                 message = await self._transport.receive()
+                self._waits = False
+                self._received += 1
                 now = trio.current_time()
                 if isinstance(message, str):
                     effects = self._protocol.text(now, message)
@@ -192,6 +199,7 @@ class Connection:
             await self._transport.close(code, reason)
         except Closed as closed:
             self._log.info("closed while sending", code=int(closed.code))
+            await trio.sleep(GOODBYE)  # the reader takes in what came before, and sees the end by itself
         except trio.TooSlowError:
             self._drop()
         self._nursery.cancel_scope.cancel()
@@ -338,7 +346,15 @@ class Connection:
             await self._transport.probe()
 
     async def let_go(self) -> None:
-        """Close the open upload in favour of another: see :class:`creemson.server.uploads.Holder`."""
+        """Close the open upload in favour of another: see :class:`creemson.server.uploads.Holder`.
+
+        A peer that has gone may have sent more than has been read: that is taken in first.
+        """
+        with trio.move_on_after(SIGN_OF_LIFE):
+            seen = -1
+            while not self._ended and (seen != self._received or not self._waits):
+                seen = self._received
+                await trio.sleep(QUIET)
         if await self._receiving.save() and not self._ended:
             for effect in self._protocol.upload_taken():
                 if isinstance(effect, wanted.Send):

@@ -9,6 +9,8 @@ promises it and they do not do it (trio-websocket 0.12, wsproto 1.3):
   Connection_", 1002 or 1007), then the rest of what arrives is discarded for a while, since closing a
   socket with unread bytes resets it, and a reset may overtake the close frame on its way;
 - frames in the same segment as the upgrade request are delivered at once;
+- what had come before a connection broke is delivered, also where a failed ``send`` is what shows the break
+  (trio-websocket would close the reader's channel at once);
 - any frame counts as a sign of life.
 """
 
@@ -19,7 +21,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
-from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, Pong, Request, TextMessage
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 from wsproto.utilities import LocalProtocolError
@@ -230,6 +232,15 @@ class ServerSocket(WebSocketConnection):
             raise _closed(closed) from None
         except LocalProtocolError:  # the closing handshake has begun
             raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
+
+    async def _send(self, event: Event) -> None:
+        data = self._wsproto.send(event)
+        async with self._stream_lock:
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                # The peer has gone; the reader comes to the end by itself, after what came before.
+                raise ConnectionClosed(None) from None
 
     # --- what trio-websocket's reader calls ----------------------------------------------------------
 

@@ -661,7 +661,7 @@ def test_a_connection_that_is_silent_is_given_up(page, server, fake):
     page.clock.install()
     opened(page, server)
     wait_for(page, "client.state.state === 'open'")
-    for seconds in range(70):  # noqa: B007 - `answer` looks at it
+    for seconds in range(70):
         page.clock.run_for(1000)
     assert fake.types().count("ping") == 3
     assert len(fake.sockets) == 1

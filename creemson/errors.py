@@ -9,6 +9,7 @@ A code names a family, a *reason* (a slug of :data:`REASONS`) names the fault. T
 codes; they collide in number with the close codes of RFC 6455 and are never used as such.
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
@@ -25,6 +26,7 @@ __all__ = [
     "InvalidFormat",
     "ProcessingError",
     "Reason",
+    "disk_error",
     "error_for",
 ]
 
@@ -189,3 +191,14 @@ def error_for(
     known = reason if reason in REASONS else "internal"
     family = _FAMILIES[REASONS[known].code]
     return family(known, message, details=details, retry_after=retry_after)
+
+
+def disk_error(error: OSError) -> ProcessingError:
+    """What a peer is told of a fault of the disk, which is logged with more words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ProcessingError(
+            "storage_full", "There is no room on the server's disk. Delete files or ask for room."
+        )
+    return ProcessingError(
+        "internal", f"The server could not reach its disk ({error.strerror}). It is logged; try again later."
+    )

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
-from creemson.storage.catalog import VERSION, Catalog, PartRow
+from creemson.storage.catalog import VERSION, Catalog, JobRow, PartRow
 
 DIGEST = "ab" * 32
 OTHER = "cd" * 32
@@ -54,6 +54,41 @@ def fill(path, rows=200):
             catalog.record_digest(f"uploads/{number}", "v", DIGEST)
             catalog.record_part(attrs.evolve(PART, path=f"parts/{number}", name=str(number)))
     assert [child.name for child in path.parent.iterdir()] == [path.name]
+
+
+JOB = JobRow(
+    id="j1", key="k", caller="ann", query="{}", timeout=9.0, kept=True, state="queued", created=5.0, finished=None,
+    restarts=0, seq=0, outcome=None,
+)  # fmt: skip
+
+
+def test_jobs_are_kept_in_the_order_of_their_creation(path):
+    """And survive the program; a later row takes the place of an earlier one, an id alone erases it."""
+    old, other = attrs.evolve(JOB, id="j2", created=1.0), attrs.evolve(JOB, id="j3")
+    with opened(path) as catalog:
+        catalog.record_jobs([JOB, old, other])
+        done = attrs.evolve(JOB, kept=False, state="done", finished=6.0, seq=7, outcome='{"rows": 1}')
+        catalog.record_jobs([done, "j3", "never was"])
+    with opened(path) as catalog:
+        assert catalog.jobs() == [old, done]
+
+
+def test_a_transaction_is_all_or_nothing(catalog):
+    """A row that cannot be written takes those beside it along."""
+    with pytest.raises(OSError, match="NOT NULL"):
+        catalog.record_jobs([JOB, attrs.evolve(JOB, id="j2", query=None)])
+    assert catalog.jobs() == []
+
+
+def test_a_catalog_of_an_earlier_version_is_brought_forward(path):
+    """What it knows stays."""
+    fill(path, rows=1)
+    sql(path, "DROP TABLE jobs")
+    sql(path, "PRAGMA user_version = 1")
+    with opened(path) as catalog:
+        assert len(catalog.parts()) == 1
+        assert catalog.jobs() == []
+        catalog.record_jobs([JOB])
 
 
 def sql(path, statement):

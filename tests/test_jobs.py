@@ -1,17 +1,25 @@
 """The queue's decisions, one by one; tests/stateful/test_jobs_machine.py tries them in any order."""
 
+import math
+
+import attrs
 import pytest
 
 from creemson.errors import ProcessingError
 from creemson.processing.jobs import (
     BACKOFF,
     PROGRESS_INTERVAL,
+    RESTARTS_MOST,
+    SEQ_BLOCK,
     Accepted,
     Ended,
+    Erase,
     Forget,
     Jobs,
+    Logged,
     Notify,
     Progressed,
+    Record,
     Start,
     Stop,
     Waiter,
@@ -25,12 +33,22 @@ def make(slots=1, per_caller=8, queue=10, retries=1, history=10):
 
 
 class Driver:
-    """Feeds a queue and keeps what its waiters are told."""
+    """Feeds a queue. What is to be written down is kept here as the next server would find it."""
 
     def __init__(self, jobs):
         self.jobs = jobs
         self.now = 0.0
         self.count = 0
+        self.written = {}
+
+    def write(self, effects):
+        """The effects without those for the catalog."""
+        for effect in effects:
+            if isinstance(effect, Record):
+                self.written[effect.job.id] = as_recorded(effect.job)
+            elif isinstance(effect, Erase):
+                del self.written[effect.job]
+        return [effect for effect in effects if not isinstance(effect, Record | Erase)]
 
     def submit(self, key, caller="ann", *, keep=True, timeout=100.0, connection="c"):
         self.count += 1
@@ -39,12 +57,29 @@ class Driver:
             self.now, job=f"j{self.count}", key=key, caller=caller, work=key, timeout=timeout, waiter=waiter
         )
         self.jobs.validate()
-        return waiter, effects
+        return waiter, self.write(effects)
+
+    def restart(self, **changes):
+        """Another server takes over."""
+        self.jobs = make(**changes)
+        effects = []
+        for job in list(self.written.values()):
+            effects += self.jobs.restore(self.now, attrs.evolve(job, waiters=[], logged=[]))
+            self.jobs.validate()
+        return self.write(effects)
 
     def end(self, job, attempt=1, **outcome):
         effects = self.jobs.attempt_ended(self.now, job, attempt, **outcome)
         self.jobs.validate()
-        return effects
+        return self.write(effects)
+
+
+def as_recorded(job):
+    """What the catalog keeps of a job."""
+    return attrs.evolve(
+        job, state=job.state if job.ended else "queued", running=False, waiters=[], detached=0, attempt=0,
+        started=None, latest=None, logged=[], progressed=-math.inf,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -147,17 +182,18 @@ def test_a_full_queue_is_busy():
 
 
 def test_a_dead_worker_costs_one_attempt(driver):
-    """A transient fault is tried again after a backoff, and the waiter only sees the result."""
+    """A transient fault is tried again after a backoff, and the waiter is told so."""
     waiter, _ = driver.submit("a")
     died = ProcessingError("worker_died", "It died.")
-    assert driver.end("j1", error=died, transient=True) == []
+    [told] = driver.end("j1", error=died, transient=True)
+    assert (told.waiter, told.event.level) == (waiter, "warning")
     assert driver.jobs.queued == 1
     assert driver.jobs.next_wake() == BACKOFF
     driver.now = BACKOFF / 2
     assert driver.jobs.tick(driver.now) == []
     driver.now = BACKOFF
     assert driver.jobs.tick(driver.now) == [Start("j1", 2, "a")]
-    assert driver.end("j1", 2, value=1) == [Notify(waiter, Ended("j1", 1, 1))]
+    assert driver.end("j1", 2, value=1) == [Notify(waiter, Ended("j1", 2, 1))]
 
 
 def test_retries_come_to_an_end(driver):
@@ -283,7 +319,7 @@ def test_a_lost_connection_stops_what_was_not_to_be_kept(driver):
     driver.submit("a", keep=False, connection="old")
     driver.submit("b", keep=False, connection="old")
     driver.submit("b", connection="other")
-    assert driver.jobs.disconnect(0.0, "old") == [Stop("j1", 1)]
+    assert driver.write(driver.jobs.disconnect(0.0, "old")) == [Stop("j1", 1)]
     assert driver.end("j1") == [Start("j2", 1, "b")]
 
 
@@ -311,11 +347,12 @@ def test_draining_refuses_and_lets_running_jobs_finish(driver):
 
 
 def test_draining_does_not_retry(driver):
-    """There will be no time for another attempt."""
+    """There will be no time for another attempt; the next server makes it."""
     driver.submit("a")
     driver.jobs.drain(0.0)
     died = ProcessingError("worker_died", "It died.")
-    assert reasons(driver.end("j1", error=died, transient=True)) == ["worker_died"]
+    assert reasons(driver.end("j1", error=died, transient=True)) == ["shutting_down"]
+    assert driver.restart() == [Start("j1", 1, "a")]
 
 
 def test_what_runs_on_after_the_drain_is_stopped(driver):
@@ -379,3 +416,163 @@ def test_joining_gives_a_job_the_longer_time(driver):
     driver.submit("a", timeout=9.0)
     driver.submit("a", timeout=2.0)
     assert driver.jobs.next_wake() == 9.0
+
+
+# --- jobs that outlive connections and servers -------------------------------------------------------
+
+
+def test_a_job_is_written_down_before_it_is_accepted_and_before_its_end_is_told(driver):
+    """What a client has been told survives the server."""
+    waiter = Waiter("c", 1)
+    accepted = driver.jobs.submit(0.0, job="j1", key="a", caller="ann", work="a", timeout=9.0, waiter=waiter)
+    assert [type(effect) for effect in accepted] == [Record, Notify, Start]
+    ended = driver.jobs.attempt_ended(1.0, "j1", 1, value=5)
+    assert [type(effect) for effect in ended] == [Record, Notify]
+
+
+def test_attaching_replays_what_came_after(driver):
+    """The log holds what was said and the last progress; the end comes in any case."""
+    driver.submit("a")
+    died = ProcessingError("worker_died", "It died.")
+    driver.end("j1", error=died, transient=True)
+    driver.now = 10.0
+    driver.jobs.tick(driver.now)
+    for _ in range(3):
+        driver.now += 1
+        driver.jobs.progress(driver.now, "j1", 2, FIGURES)
+    late = Waiter("d", 1)
+    events = [effect.event for effect in driver.write(driver.jobs.attach("ann", "j1", 0, late))]
+    assert [(type(event), event.seq) for event in events] == [(Logged, 1), (Progressed, 4)]
+    assert driver.jobs.attach("ann", "j1", 4, Waiter("d", 2)) == []
+    ends = driver.end("j1", attempt=2, value=7)
+    assert {(effect.waiter, effect.event.seq) for effect in ends} == {
+        (Waiter("c", 1), 5), (late, 5), (Waiter("d", 2), 5)
+    }  # fmt: skip
+    again = driver.jobs.attach("ann", "j1", 5, Waiter("e", 1))
+    assert again == [Notify(Waiter("e", 1), Ended("j1", 5, 7))]
+
+
+@pytest.mark.parametrize(("caller", "job"), [("ann", "j2"), ("bob", "j1")])
+def test_attaching_to_what_is_not_there(driver, caller, job):
+    """Or is another caller's."""
+    driver.submit("a")
+    with pytest.raises(ProcessingError) as caught:
+        driver.jobs.attach(caller, job, 0, Waiter("d", 1))
+    assert caught.value.reason == "job_not_found"
+
+
+def test_who_comes_back_can_cancel(driver):
+    """A request that was lost and is followed again is one interest and not two."""
+    driver.submit("a")
+    driver.jobs.disconnect(0.0, "c")
+    driver.jobs.attach("ann", "j1", 0, Waiter("d", 1))
+    _, effects = driver.jobs.leave(0.0, Waiter("d", 1))
+    assert reasons(effects) == ["cancelled"]
+    assert Stop("j1", 1) in effects
+
+
+def test_who_follows_wants_it_kept(driver):
+    """Also a job that was to end with its connection."""
+    driver.submit("a", keep=False)
+    driver.write(driver.jobs.attach("ann", "j1", 0, Waiter("d", 1)))
+    assert driver.written["j1"].kept
+    driver.jobs.disconnect(0.0, "c")
+    assert driver.jobs.disconnect(0.0, "d") == []
+    assert driver.jobs.running == 1
+
+
+def test_the_next_server_begins_unfinished_jobs_again(driver):
+    """In their order, with event numbers that nobody has seen."""
+    driver.submit("a")
+    driver.submit("b")
+    driver.jobs.progress(1.0, "j1", 1, FIGURES)
+    assert driver.restart() == [Start("j1", 1, "a")]
+    waiter = Waiter("d", 1)
+    [told] = driver.jobs.attach("ann", "j1", 1, waiter)
+    assert told.event == Logged(
+        "j1", SEQ_BLOCK + 1, "info", "The server was restarted; the job is begun again."
+    )
+    assert driver.end("j1", value=3) == [Notify(waiter, Ended("j1", SEQ_BLOCK + 2, 3)), Start("j2", 1, "b")]
+
+
+def test_the_next_server_answers_from_store(driver):
+    """And knows how jobs have ended."""
+    driver.submit("a")
+    driver.end("j1", value=1)
+    driver.now = 1.0
+    driver.submit("b")
+    driver.end("j2", error=ProcessingError("unreadable_file", "It is none."))
+    driver.restart()
+    waiter, effects = driver.submit("a")
+    assert effects == [Notify(waiter, Accepted("j1", 0)), Notify(waiter, Ended("j1", 1, 1, cached=True))]
+    assert reasons(driver.jobs.attach("ann", "j2", 0, waiter)) == ["unreadable_file"]
+    assert [job.id for job in driver.jobs.of_caller("ann")] == ["j2", "j1"]
+    assert driver.jobs.of_caller("bob") == []
+
+
+def test_what_was_not_to_be_kept_ends_with_the_server(driver):
+    """Its connections have gone."""
+    driver.submit("a", keep=False)
+    assert driver.restart() == []
+    assert driver.written["j1"].state == "cancelled"
+
+
+def test_a_job_that_takes_servers_down_is_given_up(driver):
+    """It may be the reason why they go down."""
+    driver.submit("a")
+    for _ in range(RESTARTS_MOST):
+        assert driver.restart() == [Start("j1", 1, "a")]
+    assert driver.restart() == []
+    assert driver.written["j1"].error.reason == "worker_died"
+
+
+def test_a_job_that_cannot_be_begun_again(driver):
+    """Its file has gone, for one."""
+    driver.submit("a")
+    jobs = make()
+    effects = jobs.restore(0.0, driver.written["j1"], error=ProcessingError("file_not_found", "It is gone."))
+    assert driver.write(effects) == []
+    assert reasons(jobs.attach("ann", "j1", 0, Waiter("d", 1))) == ["file_not_found"]
+
+
+def test_what_a_drain_leaves_is_the_next_servers(driver):
+    """Those who wait are told to come again; the job is neither ended nor lost."""
+    driver.submit("a")
+    driver.submit("b")
+    driver.submit("c", keep=False)
+    effects = driver.write([*driver.jobs.drain(0.0), *driver.jobs.abandon(0.0)])
+    told = [effect.event for effect in effects if isinstance(effect, Notify)]
+    assert [(event.job, event.seq) for event in told] == [("j2", None), ("j3", 1), ("j1", None)]
+    assert reasons(effects) == ["shutting_down"] * 3
+    assert reasons(driver.jobs.attach("ann", "j1", 0, Waiter("d", 1))) == ["shutting_down"]
+    driver.end("j1")
+    assert [job.id for job in driver.jobs.unfinished()] == []
+    assert driver.restart(slots=2) == [Start("j1", 1, "a"), Start("j2", 1, "b")]
+    assert driver.written["j3"].state == "failed"
+
+
+def test_what_is_put_off_can_be_cancelled_or_be_done_in_the_last_moment(driver):
+    """A worker that is to be stopped may be faster."""
+    driver.submit("a")
+    driver.submit("b")
+    driver.write([*driver.jobs.drain(0.0), *driver.jobs.abandon(0.0)])
+    assert driver.write(driver.jobs.cancel(0.0, "ann", "j2")) == []
+    driver.end("j1", value=4)
+    assert {job: found.state for job, found in driver.written.items()} == {"j1": "done", "j2": "cancelled"}
+
+
+def test_a_job_fails_for_a_reason_of_ours(driver):
+    """It cannot be written down, for one."""
+    driver.submit("a")
+    effects = driver.write(driver.jobs.fail(0.0, "j1", ProcessingError("storage_full", "No room.")))
+    assert reasons(effects) == ["storage_full"]
+    assert driver.jobs.fail(0.0, "j9", ProcessingError("storage_full", "No room.")) == []
+
+
+def test_old_jobs_are_found(driver):
+    """Those that ended before a time, to be forgotten."""
+    driver.submit("a")
+    driver.now = 5.0
+    driver.end("j1", value=1)
+    assert driver.jobs.ended_before(5.0) == []
+    assert [job.id for job in driver.jobs.ended_before(6.0)] == ["j1"]

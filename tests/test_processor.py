@@ -1,5 +1,8 @@
 """The processor actor with a pool that does what the test says; time is a mock clock's."""
 
+import errno
+
+import attrs
 import pytest
 import structlog
 import trio
@@ -7,6 +10,7 @@ import trio
 from creemson.errors import ProcessingError
 from creemson.processing.jobs import Accepted, Ended, Progressed
 from creemson.processing.mailbox import (
+    Attach,
     CancelJob,
     Cancelled,
     CancelRequest,
@@ -15,13 +19,15 @@ from creemson.processing.mailbox import (
     Disconnect,
     FileReady,
     FindFile,
+    ListJobs,
     ReadColumns,
     ReadRows,
     RowsRead,
     Submit,
 )
 from creemson.processing.pool import TransientFault
-from creemson.processing.processor import Processor, output_name
+from creemson.processing.processor import Processor
+from creemson.processing.records import output_name
 from creemson.settings import Settings, Timeouts
 from creemson.storage.catalog import Catalog
 from creemson.storage.files import Files, check_name
@@ -54,6 +60,12 @@ async def for_ever(_):
     await trio.sleep_forever()
 
 
+async def at_once(function, *args):
+    """Blocks, and so lets no time pass."""
+    await trio.lowlevel.checkpoint()
+    return function(*args)
+
+
 class World:
     """A processor, one connection to it, and what it is told."""
 
@@ -61,16 +73,18 @@ class World:
         self.settings = Settings(timeouts=Timeouts(job=60.0))
         self.files = Files(folder)
         self.files.prepare()
-        catalog = Catalog(folder / "catalog.db")
-        catalog.open()
-        self.store = Store(self.files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
-        (self.files.uploads / "a.csv").write_text("a\n1\n")
+        self.catalog = Catalog(folder / "catalog.db")
+        self.catalog.open()
+        self.store = Store(self.files, self.catalog, caller="ann", quota=0, clock=lambda: 0.0)
+        if not (self.files.uploads / "a.csv").exists():
+            (self.files.uploads / "a.csv").write_text("a\n1\n")
         self.workers, self.quick = FakePool(), FakePool()
         self.send, inbox = trio.open_memory_channel(100)
         self.told, self.tellings = trio.open_memory_channel(1000)
         self.logs = structlog.testing.CapturingLogger()
         self.processor = Processor(
-            settings=self.settings, store=self.store, inbox=inbox, workers=self.workers, quick=self.quick,
+            settings=self.settings, store=self.store, catalog=self.catalog, inbox=inbox,
+            workers=self.workers, quick=self.quick, wall_clock=lambda: 1000.0, in_thread=at_once,
             logger=structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]),
         )  # fmt: skip
         self.send.send_nowait(Connect("c", self))
@@ -120,11 +134,12 @@ async def test_a_job_from_submit_to_result(world, autojump_clock):
 
 
 async def test_a_transient_fault_is_tried_again(world, autojump_clock):
-    """So is a worker's death; the waiter sees the result alone."""
+    """So is a worker's death; the waiter is told so."""
     died = ProcessingError("worker_died", "It died.")
     world.workers.todo = [TransientFault(ProcessingError("internal", "Disk.")), died, OUTCOME]
     world.submit()
     assert isinstance(await world.hear(), Accepted)
+    assert [(await world.hear()).level for _ in range(2)] == ["warning"] * 2
     assert (await world.hear()).value is not None
     assert len(world.workers.commands) == 3
 
@@ -253,7 +268,6 @@ async def test_nothing_is_told_to_who_has_gone(world, autojump_clock):
     world.submit()
     world.send.send_nowait(Disconnect("c"))
     await trio.testing.wait_all_tasks_blocked()
-    assert isinstance(world.tellings.receive_nowait()[1], Accepted)
     with pytest.raises(trio.WouldBlock):
         world.tellings.receive_nowait()
 
@@ -352,3 +366,150 @@ async def test_a_look_up_over_its_time(world, autojump_clock):
     world.send.send_nowait(ReadColumns("c", 1, "ann", "a.csv"))
     assert (await world.hear()).error.reason == "job_timeout"
     assert trio.current_time() == pytest.approx(60.0)
+
+
+# --- jobs that outlive connections and servers -------------------------------------------------------
+
+
+async def successor(world, nursery, **todo):
+    """The next server's processor on the same folder."""
+    after = World(world.files.root)
+    after.workers.todo = todo.get("todo", [])
+    await nursery.start(after.processor.run)
+    return after
+
+
+def attach(world, job, *, after=0):
+    world.requests += 1
+    world.send.send_nowait(Attach("c", world.requests, "ann", job, after))
+
+
+async def test_accepted_means_written_down(world, autojump_clock):
+    """Before it is told; so is the end."""
+    world.workers.todo = [OUTCOME]
+    world.submit()
+    job = (await world.hear()).job
+    [row] = world.catalog.jobs()
+    assert (row.id, row.caller, row.kept, row.created) == (job, "ann", True, 1000.0)
+    await world.hear()
+    [row] = world.catalog.jobs()
+    assert (row.state, row.finished) == ("done", 1000.0)
+
+
+async def test_what_cannot_be_written_down_is_refused(world, autojump_clock, monkeypatch):
+    """A full disk is told instead of `accepted`; an end is told all the same."""
+    world.workers.todo = [for_ever, OUTCOME]
+
+    def full(_, jobs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Catalog, "record_jobs", full)
+        world.submit()
+        assert (await world.hear()).error.reason == "storage_full"
+        assert world.catalog.jobs() == []
+    world.submit()
+    assert isinstance(await world.hear(), Accepted)
+    monkeypatch.setattr(Catalog, "record_jobs", full)
+    assert (await world.hear()).value is not None
+    events = [call.kwargs["event"] for call in world.logs.calls]
+    assert events.count("jobs could not be written down") >= 2
+
+
+async def test_the_next_server_takes_over(world, nursery, autojump_clock):
+    """What was done is answered from store, what was not is done now, and what cannot be is told why."""
+    (world.files.uploads / "b.csv").write_text("b\n1\n")
+    world.workers.todo = [OUTCOME, for_ever]
+    world.submit()
+    done = (await world.hear()).job
+    output = (await world.hear()).value.output_data.filename
+    (world.files.outputs / output).touch()
+    world.submit(limit=1)
+    running = (await world.hear()).job
+    world.requests += 1
+    world.send.send_nowait(Submit("c", world.requests, "ann", Query(filename="b.csv"), None, True))
+    replaced = (await world.hear()).job
+    (world.files.uploads / "b.csv").write_text("b\n1\n2\n")
+
+    after = await successor(world, nursery, todo=[OUTCOME])
+    after.submit()
+    assert await after.hear() == Accepted(done, 0)
+    assert (await after.hear()).cached
+    attach(after, running)
+    told = [await after.hear(), await after.hear()]
+    assert told[0].message == "The server was restarted; the job is begun again."
+    assert (told[1].job, told[1].error) == (running, None)
+    assert told[1].seq > told[0].seq
+    attach(after, replaced)
+    error = (await after.hear()).error
+    assert (error.reason, "replaced" in error.message) == ("file_not_found", True)
+    after.send.send_nowait(ListJobs("c", 99, "ann"))
+    listed = (await after.hear()).jobs
+    assert {(info.job, info.state, info.rows) for info in listed} == {
+        (done, "done", 3), (running, "done", 3), (replaced, "failed", None)
+    }  # fmt: skip
+    assert all(info.created == 1000.0 for info in listed)
+    assert [call["query"]["limit"] for call in after.workers.commands] == [1]
+
+
+async def test_a_row_that_makes_no_sense_is_dropped(world, nursery, autojump_clock):
+    """Perhaps an earlier version of this program wrote it."""
+    world.workers.todo = [OUTCOME]
+    world.submit()
+    await world.hear()
+    await world.hear()
+    [row] = world.catalog.jobs()
+    strange = [
+        attrs.evolve(row, id="s1", state="dreaming"),
+        attrs.evolve(row, id="s2", query="{"),
+        attrs.evolve(row, id="s3", outcome='{"no": "result"}'),
+        attrs.evolve(row, id="s4", state="failed", outcome='{"no": "error"}'),
+    ]
+    world.catalog.record_jobs(strange)
+    after = await successor(world, nursery)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [row.id for row in after.catalog.jobs()] == [row.id]
+
+
+async def test_a_file_that_is_gone_before_the_work_begins(world, autojump_clock):
+    """It was there when the job was accepted."""
+    world.workers.todo = [for_ever]
+    world.submit()
+    await world.hear()
+    world.submit(limit=1)
+    await world.hear()
+    (world.files.uploads / "a.csv").unlink()
+    world.send.send_nowait(CancelRequest("c", 99, 1))
+    told = [await world.hear() for _ in range(3)]
+    assert told[-1].error.reason == "file_not_found"
+
+
+async def test_old_jobs_are_forgotten_with_their_outputs(world, autojump_clock):
+    """A result is kept for as long as its file is there, an error for as long as outputs are kept."""
+    world.workers.todo = [OUTCOME, ProcessingError("unreadable_file", "It is none.")]
+    world.submit()
+    await world.hear()
+    output = (await world.hear()).value.output_data.filename
+    (world.files.outputs / output).touch()
+    world.submit(limit=1)
+    await world.hear()
+    await world.hear()
+    assert len(world.catalog.jobs()) == 2
+    await trio.sleep(world.settings.storage.keep_outputs + 100)
+    assert [row.state for row in world.catalog.jobs()] == ["done"]
+    (world.files.outputs / output).unlink()
+    await trio.sleep(100)
+    assert world.catalog.jobs() == []
+
+
+async def test_what_a_drain_leaves_is_written_down(world, nursery, autojump_clock):
+    """Those who wait are told to come again."""
+    world.workers.todo = [for_ever]
+    world.submit()
+    job = (await world.hear()).job
+    await world.processor.drain(5)
+    ended = await world.hear()
+    assert (ended.job, ended.seq, ended.error.reason) == (job, None, "shutting_down")
+    after = await successor(world, nursery, todo=[OUTCOME])
+    attach(after, job, after=1)
+    assert [type(await after.hear()).__name__ for _ in range(2)] == ["Logged", "Ended"]

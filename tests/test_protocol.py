@@ -212,17 +212,22 @@ def test_cancel_of_a_request_without_a_job(peer, other):
     assert the_error(peer.say({"type": "cancel", "id": "x", "request": other})).reason == "job_not_found"
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"type": "attach", "id": "a", "job": "j"},
-        {"type": "jobs", "id": "a"},
-    ],
-)
-def test_what_is_not_served_yet_says_so(peer, message):
-    """The reason is `unknown_type`, with the id."""
-    error = the_error(peer.say(message))
-    assert (error.reason, error.id) == ("unknown_type", "a")
+def test_a_job_is_followed(peer):
+    """Its events carry the id of the `attach`, which ends with it."""
+    [attach] = peer.say({"type": "attach", "id": "a", "job": "j", "after": 3})
+    assert attach == p.Attach(attach.request, "j", 3)
+    [told] = sent(peer.protocol.log(attach.request, "j", 4, "info", "So far."))
+    assert told == messages.Log(id="a", job="j", seq=4, level="info", message="So far.")
+    [end] = sent(peer.protocol.result(attach.request, "j", 5, DATA))
+    assert (end.id, end.job, end.seq) == ("a", "j", 5)
+    assert peer.protocol.state.processing == 0
+
+
+def test_jobs_are_listed(peer):
+    """As the processor knows them."""
+    [asked] = peer.say({"type": "jobs", "id": "a"})
+    info = messages.JobInfo(job="j", state="done", filename="a.csv", created=1.0, rows=3)
+    assert sent(peer.protocol.jobs(asked.request, (info,))) == [messages.Jobs(id="a", jobs=(info,))]
 
 
 # --- batches -----------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ What the caller then sees (progress, an attempt's end) comes back as the next me
 
 A job that ends while its attempt still runs (cancelled, timed out) is over for its waiters at once,
 but holds its slot until the attempt has been stopped, so that there are never more than ``slots``.
+
+Jobs outlive connections and servers. :class:`Record` asks for a job to be written down before what
+follows is told; a job that the next server finds unfinished comes back through :meth:`Jobs.restore`.
 """
 
 import math
@@ -24,11 +27,15 @@ from creemson.errors import ConnectionLost, CreemsonError, ProcessingError
 __all__ = [
     "Accepted",
     "Ended",
+    "Erase",
     "Event",
+    "Forget",
     "Job",
     "Jobs",
+    "Logged",
     "Notify",
     "Progressed",
+    "Record",
     "Start",
     "Stop",
     "Waiter",
@@ -41,8 +48,13 @@ BACKOFF = 0.2
 BACKOFF_MOST = 30.0
 BUSY_RETRY_AFTER = 1.0
 """Seconds that a refused caller is told to wait."""
+SEQ_BLOCK = 1_000_000
+"""Event numbers that each server has for a job: a day of them. So none comes twice, although only the last is
+written down."""
+RESTARTS_MOST = 20
+"""Servers that may go down before a job is done, and it still is begun again: perhaps it is why they do."""
 
-State: TypeAlias = Literal["queued", "backoff", "running", "done", "failed", "cancelled"]
+State: TypeAlias = Literal["queued", "backoff", "running", "suspended", "done", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 
 
@@ -79,8 +91,21 @@ class Progressed:
 
 
 @attrs.frozen
+class Logged:
+    """Something worth telling about a job."""
+
+    job: str
+    seq: int
+    level: Literal["info", "warning"]
+    message: str
+
+
+@attrs.frozen
 class Ended:
-    """The job's end: its value, or an error. A request that is refused has no job and no ``seq``."""
+    """The job's end: its value, or an error.
+
+    A request that is refused has no job and no ``seq``; one whose job goes on without it has no ``seq``.
+    """
 
     job: str | None
     seq: int | None
@@ -89,7 +114,7 @@ class Ended:
     cached: bool = False
 
 
-Event: TypeAlias = Accepted | Progressed | Ended
+Event: TypeAlias = Accepted | Progressed | Logged | Ended
 
 
 @attrs.frozen
@@ -125,7 +150,21 @@ class Forget:
     work: Any
 
 
-Effect: TypeAlias = Start | Stop | Notify | Forget
+@attrs.frozen
+class Record:
+    """Effect: write the job down as it is now, before any effect that follows is carried out."""
+
+    job: "Job"
+
+
+@attrs.frozen
+class Erase:
+    """Effect: what was written down of the job may go."""
+
+    job: str
+
+
+Effect: TypeAlias = Start | Stop | Notify | Forget | Record | Erase
 
 
 @attrs.define(eq=False)
@@ -142,9 +181,13 @@ class Job:
         attempt: number of the last attempt, from 1.
         wake: when a backoff ends.
         seq: number of its last event.
+        restarts: servers that went down before it was done.
         running: whether an attempt holds a slot.
+        kept: whether somebody has asked that it goes on without them.
         waiters: who is told, in the order in which they came.
         detached: how many more want it done although their connections are gone.
+        latest: its last progress; older ones are of no use to anybody.
+        logged: what was said of it besides.
     """
 
     id: str
@@ -159,12 +202,16 @@ class Job:
     attempt: int = 0
     wake: float = 0.0
     seq: int = 0
+    restarts: int = 0
     progressed: float = -math.inf
     running: bool = False
     value: Any = None
     error: CreemsonError | None = None
+    kept: bool = False
     waiters: list[Waiter] = attrs.field(factory=list)
     detached: int = 0
+    latest: Progressed | None = None
+    logged: list[Logged] = attrs.field(factory=list)
 
     @property
     def ended(self) -> bool:
@@ -179,6 +226,17 @@ class Job:
     def outcome(self, *, cached: bool = False) -> Ended:
         """The event that tells how the job ended."""
         return Ended(self.id, self.seq, self.value, self.error, cached)
+
+    def log(self, level: Literal["info", "warning"], message: str) -> list[Effect]:
+        """Tell all who wait, and those who come later, something worth telling."""
+        event = Logged(self.id, self.next_seq(), level, message)
+        self.logged.append(event)
+        return [Notify(waiter, event) for waiter in self.waiters]
+
+    def events(self, after: int) -> list[Event]:
+        """The event log without the end: what was told since ``after``."""
+        told: list[Logged | Progressed] = [*self.logged, *([self.latest] if self.latest else [])]
+        return [event for event in sorted(told, key=lambda event: event.seq) if event.seq > after]
 
 
 class Jobs:
@@ -208,6 +266,7 @@ class Jobs:
         # Callers take turns: the first in the order is next, and goes to the end when it was served.
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
         self._draining = False
+        self._restored = 0
         self._ended: Counter[str] = Counter()  # jobs that have come to each end
 
     # --- what happens --------------------------------------------------------------------------------
@@ -241,8 +300,7 @@ class Jobs:
             return [Notify(waiter, Ended(None, None, error=_shutting_down()))]
         if known is not None:
             known.timeout = max(known.timeout, timeout)  # nobody gets less time than they asked for
-            self._wait(known, waiter)
-            return [Notify(waiter, Accepted(known.id, self._position(known)))]
+            return [*self._join(known, waiter), Notify(waiter, Accepted(known.id, self._position(known)))]
         if self.queued >= self._queue:
             error = ProcessingError(
                 "busy",
@@ -250,12 +308,64 @@ class Jobs:
                 retry_after=BUSY_RETRY_AFTER,
             )
             return [Notify(waiter, Ended(None, None, error=error))]
-        new = Job(job, key, caller, work, timeout, created=now)
+        new = Job(job, key, caller, work, timeout, created=now, kept=waiter.keep)
         self._active[job] = self._by_key[key] = new
         self._wait(new, waiter)
         self._enqueue(new)
         starts = self._fill(now)
-        return [Notify(waiter, Accepted(job, self._position(new))), *starts]
+        return [Record(new), Notify(waiter, Accepted(job, self._position(new))), *starts]
+
+    def attach(self, caller: str, job: str, after: int, waiter: Waiter) -> list[Effect]:
+        """Follow a job: its events since ``after``, those to come, and its end in any case.
+
+        Raises:
+            ProcessingError: ``job_not_found``, also where it is another caller's.
+        """
+        found = self._find(caller, job)
+        told: list[Effect] = [Notify(waiter, event) for event in found.events(after)]
+        if found.ended:
+            return [*told, Notify(waiter, found.outcome())]
+        if found.state == "suspended":
+            return [Notify(waiter, Ended(found.id, None, error=_shutting_down()))]
+        # Whoever follows it now is taken for one who had to leave: their cancel stops it again.
+        found.detached = max(0, found.detached - 1)
+        return [*self._join(found, waiter), *told]
+
+    def restore(self, now: float, job: Job, *, error: CreemsonError | None = None) -> list[Effect]:
+        """Take a job over from an earlier server; oldest first, before anything else happens.
+
+        Args:
+            now: the time.
+            job: as it was recorded. If it is unfinished, it is begun again, or ended if nobody wanted it kept.
+            error: why it cannot be begun again.
+        """
+        if job.ended:
+            if job.state == "done":
+                self._by_key[job.key] = job
+            self._history[job.id] = job
+            return self._trim()
+        job.restarts += 1
+        job.seq = job.restarts * SEQ_BLOCK
+        self._active[job.id] = job
+        self._by_key.setdefault(job.key, job)
+        self._enqueue(job)
+        self._restored += 1
+        if not job.kept:
+            return self._abort(now, job, _cancelled("The client has gone, and the work with it."))
+        if job.restarts > RESTARTS_MOST:
+            error = ProcessingError(
+                "worker_died",
+                f"The server went down {job.restarts} times before this job was done, so it is given up. "
+                "Ask for less, or look into the server's log.",
+            )
+        if error is not None:
+            return self._abort(now, job, error, state="failed")
+        job.detached = 1
+        return [
+            Record(job),
+            *job.log("info", "The server was restarted; the job is begun again."),
+            *self._fill(now),
+        ]
 
     def progress(self, now: float, job: str, attempt: int, figures: Mapping[str, Any]) -> list[Effect]:
         """An attempt tells how far it is; told on at most every :data:`PROGRESS_INTERVAL`.
@@ -281,7 +391,7 @@ class Jobs:
             "rows_per_s": round(figures["rows"] / elapsed, 1) if elapsed > 0 else 0.0,
             "eta_s": round(elapsed * (1 - fraction) / fraction, 3) if fraction > 0 else None,
         }
-        event = Progressed(job, found.next_seq(), {**figures, **rates})
+        event = found.latest = Progressed(job, found.next_seq(), {**figures, **rates})
         return [Notify(waiter, event) for waiter in found.waiters]
 
     def attempt_ended(
@@ -319,13 +429,21 @@ class Jobs:
         if found.ended:
             if value is not None and found.key not in self._by_key:
                 effects = [Forget(job, found.work)]  # it was made while the job was being given up
+        elif found.state == "suspended" and value is None:
+            pass  # the next server begins it again
         elif error is None:
             found.value = value
             effects = self._end(now, found, "done")
-        elif transient and found.attempt <= self._retries and not self._draining:
+        elif transient and found.attempt <= self._retries and self._draining:
+            effects = self._suspend(now, found)
+        elif transient and found.attempt <= self._retries:
             found.state = "backoff"
             found.wake = now + min(BACKOFF * 2 ** (found.attempt - 1), BACKOFF_MOST)
             self._timed[job] = found
+            effects = found.log(
+                "warning",
+                f"Attempt {found.attempt} of {self._retries + 1} failed: {error.message} It is tried again.",
+            )
         else:
             effects = self._end(now, found, "failed", error)
         if found.ended:
@@ -338,9 +456,7 @@ class Jobs:
         Raises:
             ProcessingError: ``job_not_found``, also where it is another caller's or has ended otherwise.
         """
-        found = self._active.get(job) or self._history.get(job)
-        if found is None or found.caller != caller:
-            raise ProcessingError("job_not_found", f"There is no job {job[:80]!r}.")
+        found = self._find(caller, job)
         if found.state in ("done", "failed"):
             raise ProcessingError(
                 "job_not_found", f"The job {job!r} has ended already; nothing is left to cancel."
@@ -402,26 +518,31 @@ class Jobs:
         return min(times, default=math.inf)
 
     def drain(self, now: float) -> list[Effect]:
-        """Take on nothing more and start nothing more; what runs may finish."""
+        """Take on nothing more and start nothing more; what runs may finish, the rest waits for the next server."""
         self._draining = True
         effects: list[Effect] = []
         for found in list(self.unfinished()):
             if not found.running:
-                effects += self._abort(now, found, _shutting_down(), state="failed")
+                effects += self._suspend(now, found)
         return effects
 
     def abandon(self, now: float) -> list[Effect]:
         """After :meth:`drain`: the time is up, stop what still runs."""
         effects: list[Effect] = []
         for found in list(self.unfinished()):
-            effects += self._abort(now, found, _shutting_down(), state="failed")
+            effects += self._suspend(now, found)
         return effects
 
-    def forget(self, job: str) -> None:
+    def fail(self, now: float, job: str, error: CreemsonError) -> list[Effect]:
+        """A job cannot go on; nothing happens if it has ended."""
+        found = self._active.get(job)
+        return [] if found is None else self._abort(now, found, error, state="failed")
+
+    def forget(self, job: str) -> list[Effect]:
         """What an ended job made is gone; the same work is to be done again."""
         found = self._history.pop(job)
-        if self._by_key.get(found.key) is found:
-            del self._by_key[found.key]
+        self._release(found)
+        return [Erase(job)]
 
     # --- what there is -------------------------------------------------------------------------------
 
@@ -447,8 +568,17 @@ class Jobs:
         }
 
     def unfinished(self) -> list[Job]:
-        """The jobs without an outcome."""
-        return [found for found in self._active.values() if not found.ended]
+        """The jobs without an outcome that are not put off."""
+        return [found for found in self._active.values() if not found.ended and found.state != "suspended"]
+
+    def of_caller(self, caller: str) -> list[Job]:
+        """The caller's jobs that are known, the newest first."""
+        found = [job for job in (*self._history.values(), *self._active.values()) if job.caller == caller]
+        return sorted(found, key=lambda job: job.created, reverse=True)
+
+    def ended_before(self, time: float) -> list[Job]:
+        """The jobs that have ended before ``time``."""
+        return [job for job in self._history.values() if job.finished is not None and job.finished < time]
 
     def find_done(self, caller: str, key: Hashable) -> Job | None:
         """The job that has done this work for this caller, if its result is remembered."""
@@ -456,6 +586,43 @@ class Jobs:
         return found if found is not None and found.state == "done" else None
 
     # --- how it is done ------------------------------------------------------------------------------
+
+    def _find(self, caller: str, job: str) -> Job:
+        found = self._active.get(job) or self._history.get(job)
+        if found is None or found.caller != caller:
+            raise ProcessingError("job_not_found", f"There is no job {job[:80]!r}.")
+        return found
+
+    def _join(self, job: Job, waiter: Waiter) -> list[Effect]:
+        """One more waits; what the first of them that wants it kept changes, is written down."""
+        self._wait(job, waiter)
+        if not waiter.keep or job.kept:
+            return []
+        job.kept = True
+        return [Record(job)]
+
+    def _suspend(self, now: float, job: Job) -> list[Effect]:
+        """The job goes on with the next server, if anybody wants it kept; those who wait are told so."""
+        if not job.kept:
+            return self._abort(now, job, _shutting_down(), state="failed")
+        stop: list[Effect] = [Stop(job.id, job.attempt)] if job.running else []
+        if job.state == "queued":
+            self._dequeue(job)
+        self._timed.pop(job.id, None)
+        job.state = "suspended"
+        return stop + self._dismiss(job, Ended(job.id, None, error=_shutting_down()))
+
+    def _release(self, job: Job) -> None:
+        """The same work is another job from now on."""
+        if self._by_key.get(job.key) is job:
+            del self._by_key[job.key]
+
+    def _dismiss(self, job: Job, event: Event) -> list[Effect]:
+        """Tell those who wait the last they hear."""
+        waiters, job.waiters = job.waiters, []
+        for waiter in waiters:
+            self._unwait(waiter)
+        return [Notify(waiter, event) for waiter in waiters]
 
     def _wait(self, job: Job, waiter: Waiter) -> None:
         of_connection = self._by_waiter.setdefault(waiter.connection, {})
@@ -526,7 +693,8 @@ class Jobs:
         """End a job before its time; nothing happens if it has ended."""
         if job.ended:
             return []
-        stop: list[Effect] = [Stop(job.id, job.attempt)] if job.running else []
+        running = job.running and job.state != "suspended"
+        stop: list[Effect] = [Stop(job.id, job.attempt)] if running else []
         if job.state == "queued":
             self._dequeue(job)
         self._timed.pop(job.id, None)
@@ -546,11 +714,8 @@ class Jobs:
         self._ended[state] += 1
         job.next_seq()
         if state != "done":
-            del self._by_key[job.key]  # a failure is not remembered as the answer: the next try may do better
-        waiters, job.waiters = job.waiters, []
-        for waiter in waiters:
-            self._unwait(waiter)
-        return [Notify(waiter, job.outcome()) for waiter in waiters]
+            self._release(job)  # a failure is not remembered as the answer: the next try may do better
+        return [Record(job), *self._dismiss(job, job.outcome())]
 
     def _retire(self, job: Job) -> None:
         """Nothing runs for an ended job any more: it becomes history."""
@@ -561,7 +726,7 @@ class Jobs:
         effects: list[Effect] = []
         while len(self._history) > self._remembered:
             oldest = next(iter(self._history.values()))
-            self.forget(oldest.id)
+            effects += self.forget(oldest.id)
             if oldest.state == "done" and oldest.key not in self._by_key:
                 effects.append(Forget(oldest.id, oldest.work))
         return effects
@@ -573,11 +738,12 @@ class Jobs:
         assert self.running <= self._slots
         assert all(count <= self._per_caller for count in running.values())
         # A retry goes back to the queue without asking for room: at most one for every slot.
-        assert self.queued <= self._queue + self._slots
+        assert self.queued <= self._queue + self._slots + self._restored
         states: dict[str, set[str]] = {}
         for found in self._active.values():
             states.setdefault(found.state, set()).add(found.id)
-            assert found.running if found.ended else found.running == (found.state == "running")
+            if found.state != "suspended":
+                assert found.running if found.ended else found.running == (found.state == "running")
         for found in self._history.values():
             assert found.ended
             assert not found.running

@@ -9,10 +9,11 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from creemson.processing.jobs import Accepted, Ended, Progressed
-from creemson.wire.messages import Column, Query, ResultData, Window
+from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
+from creemson.wire.messages import Column, JobInfo, Query, ResultData, Window
 
 __all__ = [
+    "Attach",
     "CancelJob",
     "CancelRequest",
     "Cancelled",
@@ -22,6 +23,8 @@ __all__ = [
     "Disconnect",
     "FileReady",
     "FindFile",
+    "JobsListed",
+    "ListJobs",
     "Port",
     "ReadColumns",
     "ReadRows",
@@ -60,8 +63,17 @@ class FileReady:
     path: Path
 
 
-Reply: TypeAlias = Accepted | Progressed | Ended | Cancelled | ColumnsRead | RowsRead | FileReady
-"""Every request ends in exactly one of these; ``Accepted`` and ``Progressed`` come before."""
+@attrs.frozen
+class JobsListed:
+    """The caller's jobs, the newest first."""
+
+    jobs: tuple[JobInfo, ...]
+
+
+Reply: TypeAlias = (
+    Accepted | Progressed | Logged | Ended | Cancelled | ColumnsRead | RowsRead | FileReady | JobsListed
+)
+"""Every request ends in exactly one of these; ``Accepted``, ``Progressed`` and ``Logged`` come before."""
 
 
 def result_of(ended: Ended) -> ResultData:
@@ -102,6 +114,26 @@ class Submit:
     query: Query
     timeout: float | None
     keep: bool
+
+
+@attrs.frozen
+class Attach:
+    """Follow a job from the events after ``after`` on."""
+
+    connection: str
+    request: int
+    caller: str
+    job: str
+    after: int
+
+
+@attrs.frozen
+class ListJobs:
+    """Find out the caller's jobs."""
+
+    connection: str
+    request: int
+    caller: str
 
 
 @attrs.frozen
@@ -156,5 +188,14 @@ class FindFile:
 
 
 Command: TypeAlias = (
-    Connect | Disconnect | Submit | CancelJob | CancelRequest | ReadColumns | ReadRows | FindFile
+    Connect
+    | Disconnect
+    | Submit
+    | Attach
+    | ListJobs
+    | CancelJob
+    | CancelRequest
+    | ReadColumns
+    | ReadRows
+    | FindFile
 )

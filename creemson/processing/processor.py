@@ -5,22 +5,21 @@ Everything runs in its nursery and touches its state from the event loop's threa
 over its inbox, replies go out through ports that never make it wait.
 """
 
-import hashlib
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-import attrs
-import orjson
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, InvalidFormat, ProcessingError
+from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error
 from creemson.processing import jobs
-from creemson.processing.jobs import Ended, Jobs, Waiter
+from creemson.processing.jobs import Accepted, Ended, Job, Jobs, Waiter
+from creemson.processing.journal import Entry, InThread, Journal, Told
 from creemson.processing.mailbox import (
+    Attach,
     CancelJob,
     Cancelled,
     CancelRequest,
@@ -30,6 +29,8 @@ from creemson.processing.mailbox import (
     Disconnect,
     FileReady,
     FindFile,
+    JobsListed,
+    ListJobs,
     Port,
     ReadColumns,
     ReadRows,
@@ -38,10 +39,12 @@ from creemson.processing.mailbox import (
     Submit,
 )
 from creemson.processing.pool import Pool, TransientFault
+from creemson.processing.records import Work, job_of, key_of, row_of
 from creemson.settings import Settings
+from creemson.storage.catalog import Catalog, JobRow
 from creemson.storage.store import Store
 from creemson.wire import codec
-from creemson.wire.messages import OUTPUT_FORMATS, Column, OutputData, Query, ResultData, Window
+from creemson.wire.messages import OUTPUT_FORMATS, Column, JobInfo, JobState, OutputData, ResultData, Window
 
 __all__ = ["Processor"]
 
@@ -50,23 +53,10 @@ T = TypeVar("T")
 LookUp: TypeAlias = ReadColumns | ReadRows | FindFile
 """What is no job."""
 SUMMARY = "File processed successfully"
+TIDY_INTERVAL = 60.0
+"""Seconds between two looks for ended jobs that need not be known any more."""
 STOP_GRACE = 2.0
 """Seconds that attempts get to be stopped at the end of a drain; the pool kills within a fraction of one."""
-
-
-@attrs.frozen
-class Work:
-    """What a job has to do.
-
-    Attributes:
-        query: as it was asked.
-        source: the file.
-        output: name of the stored output.
-    """
-
-    query: Query
-    source: Path
-    output: str
 
 
 class Processor:
@@ -75,10 +65,13 @@ class Processor:
     Args:
         settings: in force.
         store: where the files are.
+        catalog: where jobs are written down.
         inbox: commands of the connections.
         workers: for jobs; as many run at once as it has.
         quick: for what should not wait behind jobs.
         logger: for what the operator should know.
+        wall_clock: seconds since 1970.
+        in_thread: see :class:`Journal`.
     """
 
     def __init__(
@@ -86,13 +79,21 @@ class Processor:
         *,
         settings: Settings,
         store: Store,
+        catalog: Catalog,
         inbox: trio.MemoryReceiveChannel[Command],
         workers: Pool,
         quick: Pool,
         logger: FilteringBoundLogger,
+        wall_clock: Callable[[], float],
+        in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
         self._settings = settings
         self._store = store
+        self._wall_clock = wall_clock
+        self._epoch = 0.0  # seconds since 1970 at time 0 of the event loop
+        self._journal = Journal(
+            catalog, tell=self._deliver, on_failure=self._not_written, logger=logger, in_thread=in_thread
+        )
         self._files = store.files
         self._inbox = inbox
         self._workers = workers
@@ -113,9 +114,13 @@ class Processor:
         self._quiet = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve the inbox until it is closed on the other side."""
+        """Serve the inbox until it is closed on the other side; first, take over what an earlier server has left."""
+        self._epoch = self._wall_clock() - trio.current_time()
         async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._journal.run)
+            await self._restore()
             self._nursery.start_soon(self._keep_time)
+            self._nursery.start_soon(self._tidy)
             task_status.started()
             # Closed at the end, however that comes: nobody may wait for a processor that is no more.
             async with self._inbox:
@@ -135,6 +140,7 @@ class Processor:
         self._apply(self._jobs.abandon(trio.current_time()))
         with trio.move_on_after(STOP_GRACE):
             await self._until_quiet()
+        await self._journal.flush()
 
     async def _until_quiet(self) -> None:
         while self._jobs.running:
@@ -160,11 +166,19 @@ class Processor:
                     self._log.exception("request failed unexpectedly", connection=command.connection)
                     self._reply(command.connection, command.request, Ended(None, None, error=_ours()))
 
-    def _handle_request(self, command: Submit | CancelJob | CancelRequest | LookUp) -> None:
+    def _handle_request(
+        self, command: Submit | Attach | ListJobs | CancelJob | CancelRequest | LookUp
+    ) -> None:
         now = trio.current_time()
         match command:
             case Submit():
                 self._submit(now, command)
+            case Attach():
+                waiter = Waiter(command.connection, command.request)
+                self._apply(self._jobs.attach(command.caller, command.job, command.after, waiter))
+            case ListJobs():
+                listed = tuple(map(self._info, self._jobs.of_caller(command.caller)))
+                self._reply(command.connection, command.request, JobsListed(listed))
             case CancelJob():
                 effects = self._jobs.cancel(now, command.caller, command.job)
                 self._reply(command.connection, command.request, Cancelled(command.job))
@@ -181,11 +195,11 @@ class Processor:
         query = command.query
         source = self._store.find(query.filename)
         self._store.check_quota()
-        key = hashlib.sha256(orjson.dumps([self._files.version(source), codec.plain(query)])).hexdigest()
-        work = Work(query, source, output_name(query.filename, key))
+        key = key_of(self._files.version(source), query)
+        work = Work(query, key)
         done = self._jobs.find_done(command.caller, key)
         if done is not None and not (self._files.outputs / work.output).exists():
-            self._jobs.forget(done.id)
+            self._apply(self._jobs.forget(done.id))
         limit = self._settings.timeouts.job
         effects = self._jobs.submit(
             now,
@@ -206,12 +220,16 @@ class Processor:
             match effect:
                 case jobs.Notify(waiter, event):
                     self._reply(waiter.connection, waiter.request, event)
+                case jobs.Record(job):
+                    self._journal.put(self._row(job))
+                case jobs.Erase(name):
+                    self._journal.put(name)
                 case jobs.Start():
                     # Made here and not in the task: a cancel may come before that has begun.
                     scope = self._scopes[effect.job] = trio.CancelScope()
                     self._nursery.start_soon(self._attempt, effect, scope)
-                case jobs.Stop(job, _):
-                    self._scopes[job].cancel()
+                case jobs.Stop(name, _):
+                    self._scopes[name].cancel()
                 case jobs.Forget(_, work):
                     try:
                         self._files.remove_output(work.output)
@@ -222,16 +240,31 @@ class Processor:
         if self._jobs.next_wake() < self._wake_at:
             self._wake.set()
 
+    def _not_written(self, batch: Sequence[Entry], error: OSError) -> Sequence[Told]:
+        """What cannot be written down is not accepted; how a job ended is told all the same."""
+        fault = disk_error(error)
+        refused = {entry.id for entry in batch if isinstance(entry, JobRow) and entry.outcome is None}
+        for job in refused:
+            self._apply(self._jobs.fail(trio.current_time(), job, fault))
+        told = [entry for entry in batch if isinstance(entry, Told)]
+        return [
+            entry for entry in told if not (isinstance(entry.reply, Accepted) and entry.reply.job in refused)
+        ]
+
     def _reply(self, connection: str, request: int, reply: Reply) -> None:
-        port = self._ports.get(connection)
+        """Answer a request, after all that was to be told before."""
+        self._journal.put(Told(connection, request, reply))
+
+    def _deliver(self, told: Told) -> None:
+        port = self._ports.get(told.connection)
         if port is None:
             return
         try:
-            port.deliver(request, reply)
+            port.deliver(told.request, told.reply)
         except Exception:
             # A port is not to raise; if one does, that is its own connection's loss.
-            self._log.exception("reply not delivered", connection=connection)
-            del self._ports[connection]
+            self._log.exception("reply not delivered", connection=told.connection)
+            del self._ports[told.connection]
 
     async def _keep_time(self) -> None:
         """Call ``tick`` when backoffs and timeouts are due."""
@@ -241,6 +274,60 @@ class Processor:
             with trio.move_on_at(self._wake_at):
                 await self._wake.wait()
             self._apply(self._jobs.tick(trio.current_time()))
+
+    # --- what is written down ------------------------------------------------------------------------
+
+    def _row(self, job: Job) -> JobRow:
+        return row_of(job, self._epoch)
+
+    async def _restore(self) -> None:
+        """Take over the jobs that an earlier server has done, or not."""
+        for row in await self._journal.load():
+            try:
+                job = job_of(row, self._epoch)
+            except (ValueError, TypeError, KeyError, CreemsonError) as error:
+                self._log.warning("a job of an earlier server is given up", job=row.id, error=str(error))
+                self._journal.put(row.id)
+                continue
+            fault = None if job.ended else self._why_not(job.work)
+            self._apply(self._jobs.restore(trio.current_time(), job, error=fault))
+        unfinished = len(self._jobs.unfinished())
+        if unfinished:
+            self._log.info("jobs of an earlier server are begun again", jobs=unfinished)
+
+    def _why_not(self, work: Work) -> CreemsonError | None:
+        """Why a job cannot be begun again."""
+        name = work.query.filename
+        try:
+            source = self._store.find(name)
+        except CreemsonError as error:
+            return error
+        if key_of(self._files.version(source), work.query) == work.key:
+            return None
+        return ProcessingError(
+            "file_not_found", f"The file {name!r} has been replaced since this job was accepted. Ask again."
+        )
+
+    def _info(self, job: Job) -> JobInfo:
+        state: JobState = "queued" if job.state in ("backoff", "suspended") else job.state  # type: ignore[assignment]
+        return JobInfo(
+            job=job.id,
+            state=state,
+            filename=job.work.query.filename,
+            created=round(job.created + self._epoch, 3),
+            finished=None if job.finished is None else round(job.finished + self._epoch, 3),
+            rows=job.value.output_data.rows if job.state == "done" else None,
+        )
+
+    async def _tidy(self) -> None:
+        """Forget ended jobs after the time for which outputs are kept, but not before their output has gone."""
+        while True:
+            before = trio.current_time() - self._settings.storage.keep_outputs
+            ended = self._jobs.ended_before(before)
+            for job in ended:
+                if not (self._files.outputs / job.work.output).exists():
+                    self._apply(self._jobs.forget(job.id))
+            await trio.sleep(TIDY_INTERVAL)
 
     # --- work ----------------------------------------------------------------------------------------
 
@@ -256,14 +343,14 @@ class Processor:
         def on_progress(figures: Mapping[str, Any]) -> None:
             self._apply(self._jobs.progress(trio.current_time(), start.job, start.attempt, figures))
 
-        command = {
-            "op": "run",
-            "query": codec.plain(work.query),
-            "source": str(work.source),
-            "target": str(self._files.outputs / work.output),
-        }
         with scope:
             try:
+                command = {
+                    "op": "run",
+                    "query": codec.plain(work.query),
+                    "source": str(self._store.find(work.query.filename)),
+                    "target": str(self._files.outputs / work.output),
+                }
                 outcome = await self._workers.call(command, on_progress=on_progress)
                 value = _result(work.output, outcome, elapsed=trio.current_time() - began)
             except TransientFault as fault:
@@ -359,16 +446,6 @@ def _too_long(seconds: float) -> ProcessingError:
     return ProcessingError(
         "job_timeout", f"This took longer than {seconds:g} s. Try again, or with a smaller file."
     )
-
-
-def output_name(filename: str, key: str) -> str:
-    """The name of a stored output: told apart by the job's key, recognisable by the file's name.
-
-    >>> output_name("flights.csv.gz", "0123456789abcdef")
-    'flights-0123456789ab.parquet'
-    """
-    stem = filename.split(".", 1)[0].encode()[:200].decode(errors="ignore")
-    return f"{stem}-{key[:12]}.{OUTPUT_FORMATS[0]}"
 
 
 def _result(output: str, outcome: Mapping[str, Any], *, elapsed: float) -> ResultData:

@@ -8,7 +8,7 @@ import trio
 
 from creemson.errors import ConnectionLost
 from creemson.processing import mailbox
-from creemson.processing.jobs import Accepted, Ended, Progressed
+from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
 
 __all__ = ["Asker"]
 
@@ -21,7 +21,7 @@ class _Port:
         self.replied = trio.Event()
 
     def deliver(self, request: int, reply: mailbox.Reply) -> None:  # noqa: ARG002 - there is one only
-        if not isinstance(reply, Accepted | Progressed):
+        if not isinstance(reply, Accepted | Progressed | Logged):
             self.reply = reply
             self.replied.set()
 

@@ -14,15 +14,15 @@ from typing import TypeAlias
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CloseCode, ConnectionLost, CreemsonError
+from creemson.errors import CloseCode, ConnectionLost, CreemsonError, disk_error
 from creemson.processing import mailbox
-from creemson.processing.jobs import Accepted, Ended, Progressed
+from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
 from creemson.server import effects as wanted
 from creemson.server.effects import Effect
 from creemson.server.outbox import Outbox
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.receiving import Receiving
-from creemson.server.sending import Sending, disk_error
+from creemson.server.sending import Sending
 from creemson.server.transport import Closed, TooLarge
 from creemson.server.uploads import Uploads
 from creemson.settings import Settings
@@ -43,6 +43,8 @@ Storing: TypeAlias = (
 )
 Asking: TypeAlias = (
     wanted.Submit
+    | wanted.Attach
+    | wanted.ListJobs
     | wanted.CancelJob
     | wanted.CancelRequest
     | wanted.ReadColumns
@@ -293,6 +295,10 @@ class Connection:
         match effect:
             case wanted.Submit(request, query, timeout, keep):
                 return mailbox.Submit(connection, request, caller, query, timeout, keep)
+            case wanted.Attach(request, job, after):
+                return mailbox.Attach(connection, request, caller, job, after)
+            case wanted.ListJobs(request):
+                return mailbox.ListJobs(connection, request, caller)
             case wanted.CancelJob(request, job):
                 return mailbox.CancelJob(connection, request, caller, job)
             case wanted.CancelRequest(request, other):
@@ -377,13 +383,24 @@ class Connection:
     def _told(
         self,
         request: int,
-        reply: Accepted | Progressed | Ended | mailbox.Cancelled | mailbox.ColumnsRead | mailbox.RowsRead,
+        reply: Accepted
+        | Progressed
+        | Logged
+        | Ended
+        | mailbox.Cancelled
+        | mailbox.ColumnsRead
+        | mailbox.RowsRead
+        | mailbox.JobsListed,
     ) -> list[Effect]:
         match reply:
             case Accepted(job, position):
                 return self._protocol.accepted(request, job, position)
             case Progressed(job, seq, figures):
                 return self._protocol.progress(request, job, seq, figures)
+            case Logged(job, seq, level, text):
+                return self._protocol.log(request, job, seq, level, text)
+            case mailbox.JobsListed(jobs):
+                return self._protocol.jobs(request, jobs)
             case mailbox.Cancelled(job):
                 return self._protocol.cancelled(request, job)
             case mailbox.ColumnsRead(columns):

@@ -9,6 +9,7 @@ from creemson.wire import messages
 from creemson.wire.messages import ServerMessage
 
 __all__ = [
+    "Attach",
     "CancelJob",
     "CancelRequest",
     "Close",
@@ -17,6 +18,7 @@ __all__ = [
     "Effect",
     "FinishUpload",
     "ListFiles",
+    "ListJobs",
     "OpenDownload",
     "OpenUpload",
     "ReadColumns",
@@ -53,6 +55,22 @@ class Submit:
     query: messages.Query
     timeout: float | None
     keep: bool
+
+
+@attrs.frozen
+class Attach:
+    """Follow a job; what becomes of it comes back as for :class:`Submit`."""
+
+    request: int
+    job: str
+    after: int
+
+
+@attrs.frozen
+class ListJobs:
+    """Find out the caller's jobs; answered by :meth:`Protocol.jobs`."""
+
+    request: int
 
 
 @attrs.frozen
@@ -165,6 +183,8 @@ Effect: TypeAlias = (
     Send
     | Close
     | Submit
+    | Attach
+    | ListJobs
     | CancelJob
     | CancelRequest
     | ReadColumns

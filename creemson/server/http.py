@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, InvalidFormat
+from creemson.errors import CreemsonError, InvalidFormat, disk_error
 from creemson.processing import mailbox
 from creemson.processing.jobs import Ended
 from creemson.server.answers import (
@@ -37,7 +37,6 @@ from creemson.server.http1 import Gone
 from creemson.server.metrics import METRICS_TYPE, Status, metrics_of
 from creemson.server.middleware import CORS, Origins, SecurityHeaders
 from creemson.server.multipart import FileField
-from creemson.server.sending import disk_error
 from creemson.settings import Settings
 from creemson.storage.parts import Part
 from creemson.storage.store import Store

@@ -17,6 +17,7 @@ import attrs
 
 from creemson.errors import CloseCode, ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
 from creemson.server.effects import (
+    Attach,
     CancelJob,
     CancelRequest,
     Close,
@@ -25,6 +26,7 @@ from creemson.server.effects import (
     Effect,
     FinishUpload,
     ListFiles,
+    ListJobs,
     OpenDownload,
     OpenUpload,
     ReadColumns,
@@ -270,8 +272,17 @@ class Protocol:
             case messages.Process():
                 check_name(message.filename)
                 return [Submit(number, message.query(), message.timeout, message.on_disconnect == "keep")]
+            case messages.Attach():
+                return [Attach(number, message.job, message.after)]
+            case messages.ListJobs():
+                return [ListJobs(number)]
             case messages.Cancel():
                 return self._cancel(number, message)
+            case _:
+                return self._handle_files(number, message)
+
+    def _handle_files(self, number: int, message: messages.ClientMessage) -> list[Effect]:
+        match message:
             case messages.ListColumns():
                 check_name(message.filename)
                 return [ReadColumns(number, message.filename)]
@@ -287,11 +298,7 @@ class Protocol:
                 return self._open_upload(number, message)
             case messages.Download():
                 return self._open_download(number, message)
-            case _:
-                raise InvalidFormat(
-                    "unknown_type",
-                    f"The type {message.type!r} is not served by this version of the server yet.",
-                )
+        raise AssertionError(message)
 
     def _hello(self, number: int, message: messages.Hello) -> list[Effect]:
         if message.version != PROTOCOL_VERSION:
@@ -330,7 +337,7 @@ class Protocol:
         assert message.request is not None
         other = self._by_id.get(message.request)
         match other and self._requests[other].message:
-            case messages.Process() | messages.Classic():
+            case messages.Process() | messages.Classic() | messages.Attach():
                 assert other is not None
                 return [CancelRequest(number, other)]
             case messages.Upload() | messages.Download():
@@ -366,6 +373,13 @@ class Protocol:
         message = messages.Progress(id=found.id, job=job, seq=seq, **figures)
         return [Send(message, replaces=request)]
 
+    def log(self, request: int, job: str, seq: int, level: messages.LogLevel, text: str) -> list[Effect]:
+        """There is something worth telling about a job."""
+        found = self._requests[request]
+        if found.place is not None or found.id is None:
+            return []
+        return self._send(messages.Log(id=found.id, job=job, seq=seq, level=level, message=text))
+
     def result(self, request: int, job: str, seq: int, data: messages.ResultData) -> list[Effect]:
         """A job is done."""
         found = self._requests[request]
@@ -397,6 +411,12 @@ class Protocol:
             total=window.total,
         )
         return self._answer(request, answer)
+
+    def jobs(self, request: int, jobs: tuple[messages.JobInfo, ...]) -> list[Effect]:
+        """The caller's jobs are known."""
+        found = self._requests[request]
+        assert found.id is not None
+        return self._answer(request, messages.Jobs(id=found.id, jobs=jobs))
 
     def files(self, request: int, files: tuple[messages.FileInfo, ...]) -> list[Effect]:
         """It is known what the caller has uploaded."""

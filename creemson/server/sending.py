@@ -10,14 +10,14 @@ from typing import BinaryIO, TypeVar
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError
+from creemson.errors import CreemsonError, ProcessingError, disk_error
 from creemson.server.effects import Effect
 from creemson.server.outbox import Outbox
 from creemson.server.protocol import Protocol
 from creemson.storage.files import version_of
 from creemson.storage.store import Store
 
-__all__ = ["Sending", "disk_error"]
+__all__ = ["Sending"]
 
 CHUNK = 1024 * 1024
 """Bytes of a binary frame."""
@@ -141,10 +141,3 @@ async def _in_thread(work: Callable[[], T]) -> T:
     result = await trio.to_thread.run_sync(work)
     await trio.lowlevel.checkpoint_if_cancelled()
     return result
-
-
-def disk_error(error: OSError) -> ProcessingError:
-    """What a peer is told of a fault of the disk, which is logged with more words."""
-    return ProcessingError(
-        "internal", f"The server could not reach its disk ({error.strerror}). It is logged; try again later."
-    )

@@ -76,10 +76,12 @@ class Server:
         self._processor = Processor(
             settings=settings,
             store=self._store,
+            catalog=self._catalog,
             inbox=inbox,
             workers=self._pools[0],
             quick=self._pools[1],
             logger=logger,
+            wall_clock=wall_clock,
         )
         self._draining = trio.Event()
         self._began = wall_clock()

@@ -1,4 +1,4 @@
-"""The catalog: what is known of files besides their bytes, in SQLite.
+"""The catalog: what is known of files besides their bytes, and of jobs, in SQLite.
 
 The folders tell which files there are; the catalog remembers what they do not say: the digest of a file's
 content, when it was last used, and how far an unfinished upload is on disk for certain. A row without its
@@ -14,11 +14,10 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ["Catalog", "PartRow"]
+__all__ = ["Catalog", "JobRow", "PartRow"]
 
-VERSION = 1
-"""Of the tables; kept in ``PRAGMA user_version``."""
-_TABLES = f"""
+_STEPS = (
+    """
 CREATE TABLE files (
     path TEXT PRIMARY KEY,      -- within the data folder
     version TEXT,               -- of the content that the digest is of
@@ -36,8 +35,27 @@ CREATE TABLE parts (
     touched REAL NOT NULL,
     UNIQUE (caller, name)
 ) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
-"""
+""",
+    """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    key TEXT NOT NULL,          -- the same for the same work on the same version of a file
+    caller TEXT NOT NULL,
+    query TEXT NOT NULL,        -- JSON, as it was asked
+    timeout REAL NOT NULL,      -- seconds
+    kept INTEGER NOT NULL,      -- whether it goes on when nobody waits for it
+    state TEXT NOT NULL,        -- queued (begun or not), done, failed, cancelled
+    created REAL NOT NULL,      -- seconds since 1970
+    finished REAL,
+    restarts INTEGER NOT NULL,  -- servers that went down before it was done
+    seq INTEGER NOT NULL,       -- of its last event
+    outcome TEXT                -- JSON: the result, or the error
+) WITHOUT ROWID;
+""",
+)
+"""What leads from each version of the tables to the next; a new catalog goes all the way."""
+VERSION = len(_STEPS)
+"""Of the tables; kept in ``PRAGMA user_version``."""
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 
 
@@ -62,6 +80,24 @@ class PartRow:
     durable: int
     boot: str
     touched: float
+
+
+@attrs.frozen
+class JobRow:
+    """A job, as the next server has to know it: see the table."""
+
+    id: str
+    key: str
+    caller: str
+    query: str
+    timeout: float
+    kept: bool
+    state: str
+    created: float
+    finished: float | None
+    restarts: int
+    seq: int
+    outcome: str | None
 
 
 class Catalog:
@@ -107,10 +143,10 @@ class Catalog:
         # What has been committed survives a loss of power too (sqlite.org/pragma.html#pragma_synchronous).
         database.execute("PRAGMA synchronous = FULL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
-            raise sqlite3.DatabaseError(f"version {version}, expected {VERSION}")
-        if version == 0:
-            database.executescript(f"BEGIN; {_TABLES} COMMIT;")
+        if not 0 <= version <= VERSION:
+            raise sqlite3.DatabaseError(f"version {version}, known is {VERSION}")
+        for number, step in enumerate(_STEPS[version:], version + 1):
+            database.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
         # A damaged page would otherwise fail every use of its table, after each restart again.
         damage = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
@@ -183,6 +219,30 @@ class Catalog:
     def forget_part(self, path: str) -> None:
         """Forget an unfinished upload."""
         self._write("DELETE FROM parts WHERE path = ?", [(path,)])
+
+    # --- jobs ----------------------------------------------------------------------------------------
+
+    def jobs(self) -> list[JobRow]:
+        """All jobs, the oldest first."""
+        rows = self._read("SELECT * FROM jobs ORDER BY created, id")
+        return [JobRow(*row) for row in rows]
+
+    def record_jobs(self, jobs: Iterable[JobRow | str]) -> None:
+        """Remember jobs, in the place of what was known of them, or forget those of which only the id is given.
+
+        All of it or nothing, in the order given.
+        """
+        with self._lock, _faults():
+            assert self._database is not None
+            with self._database:  # one transaction
+                for job in jobs:
+                    if isinstance(job, str):
+                        self._database.execute("DELETE FROM jobs WHERE id = ?", (job,))
+                    else:
+                        self._database.execute(
+                            "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            attrs.astuple(job),
+                        )
 
     # --- the database --------------------------------------------------------------------------------
 

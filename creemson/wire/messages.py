@@ -57,6 +57,8 @@ class Pattern:
     words: str
 
 
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+JobState: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
 Id: TypeAlias = Annotated[str, Bounds(1, MAX_ID_LENGTH)]
 Count: TypeAlias = Annotated[int, Bounds(0)]
 Sha256: TypeAlias = Annotated[str, Pattern("[0-9a-fA-F]{64}", "64 hexadecimal digits")]
@@ -361,7 +363,7 @@ class Log:
     id: str
     job: str
     seq: int
-    level: Literal["debug", "info", "warning", "error"]
+    level: LogLevel
     message: str
 
 
@@ -479,7 +481,7 @@ class JobInfo:
     """One entry of :class:`Jobs`; times in seconds since 1970 UTC."""
 
     job: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    state: JobState
     filename: str
     created: float
     finished: float | None = None

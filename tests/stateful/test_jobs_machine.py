@@ -2,12 +2,27 @@
 
 import random
 
+import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from creemson.errors import ProcessingError
-from creemson.processing.jobs import Accepted, Ended, Forget, Jobs, Notify, Progressed, Start, Stop, Waiter
+from creemson.processing.jobs import (
+    Accepted,
+    Ended,
+    Erase,
+    Forget,
+    Jobs,
+    Logged,
+    Notify,
+    Progressed,
+    Record,
+    Start,
+    Stop,
+    Waiter,
+)
+from tests.test_jobs import as_recorded
 
 KEYS = st.sampled_from("abcde")
 CALLERS = st.sampled_from(["ann", "bob", "eve"])
@@ -20,7 +35,7 @@ class JobsMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.jobs = Jobs(slots=2, per_caller=1, queue=4, retries=2, history=3)
+        self.jobs = self.make()
         self.now = 0.0
         self.count = 0
         self.attempts: dict[str, int] = {}  # running, by job
@@ -29,10 +44,19 @@ class JobsMachine(RuleBasedStateMachine):
         self.caller_of: dict[str, str] = {}
         self.seqs: dict[tuple[Waiter, str], int] = {}
         self.drained = False
+        self.written: dict[str, object] = {}  # what the catalog knows of each job
+        self.last_seq: dict[str, int] = {}  # of each job, however many servers it has seen
+
+    def make(self):
+        return Jobs(slots=2, per_caller=1, queue=4, retries=2, history=3)
 
     def apply(self, effects):
         for effect in effects:
             match effect:
+                case Record(job):
+                    self.written[job.id] = as_recorded(job)
+                case Erase(job):
+                    del self.written[job]
                 case Start(job, attempt, _):
                     assert not self.drained
                     assert job not in self.attempts, "one attempt at a time"
@@ -43,15 +67,22 @@ class JobsMachine(RuleBasedStateMachine):
                     self.stopping.add(job)
                 case Notify(waiter, Accepted(job, _)):
                     assert self.waiting[waiter] is None, "accepted once"
+                    assert job in self.written, "accepted means written down"
                     self.waiting[waiter] = job
+                case Notify(waiter, Logged(job, seq)):
+                    assert self.waiting[waiter] == job
+                    self.check_seq(waiter, job, seq)
                 case Notify(waiter, Progressed(job, seq, _)):
                     assert self.waiting[waiter] == job
                     self.check_seq(waiter, job, seq)
                 case Notify(waiter, Ended(job, seq, value, error)):
                     assert self.waiting.pop(waiter) == job, "one end, and of the job that was accepted"
                     assert (value is None) == (error is not None)
-                    if job is not None:
+                    if seq is not None:
                         self.check_seq(waiter, job, seq)
+                    elif job is not None:
+                        assert self.drained
+                        assert not self.written[job].ended, "the next server has to know it"
                 case Forget():
                     pass
                 case _:
@@ -60,6 +91,7 @@ class JobsMachine(RuleBasedStateMachine):
     def check_seq(self, waiter, job, seq):
         assert seq > self.seqs.get((waiter, job), 0), "events are numbered upwards"
         self.seqs[waiter, job] = seq
+        self.last_seq[job] = max(seq, self.last_seq.get(job, 0))
 
     @rule(key=KEYS, caller=CALLERS, connection=CONNECTIONS, keep=st.booleans(), timeout=st.floats(1, 20))
     def submit(self, key, caller, connection, keep, timeout):
@@ -129,6 +161,46 @@ class JobsMachine(RuleBasedStateMachine):
         if self.jobs.next_wake() <= self.now:  # a retry that starts after the job's time is up
             self.apply(self.jobs.tick(self.now))
         assert self.jobs.next_wake() > self.now
+
+    @rule(number=st.integers(1, 60), caller=CALLERS, connection=CONNECTIONS, after=st.integers(0, 5))
+    def attach(self, number, caller, connection, after):
+        job = f"j{number}"
+        self.count += 1
+        waiter = Waiter(connection, self.count)
+        try:
+            effects = self.jobs.attach(caller, job, after, waiter)
+        except ProcessingError as error:
+            assert error.reason == "job_not_found"
+            assert self.caller_of.get(job) != caller or job not in self.written
+            return
+        assert self.caller_of[job] == caller
+        self.waiting[waiter] = job
+        self.seqs[waiter, job] = after if waiter not in self.jobs_that_ended(effects) else 0
+        self.apply(effects)
+
+    def jobs_that_ended(self, effects):
+        return [
+            effect.waiter
+            for effect in effects
+            if isinstance(effect, Notify) and isinstance(effect.event, Ended)
+        ]
+
+    @rule(chance=st.integers(0, 10))
+    def restart(self, chance):
+        """The server dies, or ends after a drain; the next one has nothing but what was written down."""
+        if chance:
+            return
+        kept = {name: job for name, job in self.written.items() if not job.ended and job.kept}
+        self.jobs, self.drained = self.make(), False
+        self.attempts.clear()
+        self.stopping.clear()
+        self.waiting.clear()
+        self.seqs.clear()
+        for job in sorted(self.written.values(), key=lambda job: job.created):
+            self.apply(self.jobs.restore(self.now, attrs.evolve(job, waiters=[], logged=[])))
+        assert {job.id for job in self.jobs.unfinished()} == set(kept)
+        for job in self.jobs.unfinished():
+            assert job.seq > self.last_seq.get(job.id, 0), "no number comes twice"
 
     @precondition(lambda self: not self.drained)
     @rule(chance=st.integers(0, 20))

@@ -92,7 +92,7 @@ def _same_disk(one: Path, other: Path) -> bool:
 async def _request(url: str, name: str) -> float:
     async with connect(url) as client:
         began = time.perf_counter()
-        await client.process(Query(filename=name, selectedColumns=COLUMNS))
+        await client.submit(Query(filename=name, selectedColumns=COLUMNS))
         return time.perf_counter() - began
 
 

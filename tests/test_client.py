@@ -4,17 +4,16 @@ import hashlib
 
 import pytest
 import trio
-from trio_websocket import serve_websocket
 
 from creemson.client import connect
 from creemson.errors import ConnectionLost, InvalidFormat, ProcessingError
-from creemson.wire.messages import Query, SortKey
+from creemson.wire.messages import Query
 from tests.servers import SAMPLE
 
 
 async def test_upload_process_download(server, tmp_path):
     """The whole errand, with news of the way."""
-    sent, progress, jobs, received = [], [], [], []
+    sent, received = [], []
     async with connect(server.url) as client:
         assert client.welcome.version == 1
         uploaded = await client.upload(
@@ -23,18 +22,18 @@ async def test_upload_process_download(server, tmp_path):
         size = SAMPLE.stat().st_size
         assert (uploaded.size, sent) == (size, [(0, size), (size, size)])
         assert [column.name for column in await client.columns("client.csv")][:2] == ["species", "island"]
-        result = await client.process(
-            Query(filename="client.csv", selectedColumns=("year",), preview=1),
-            on_accepted=jobs.append,
-            on_progress=progress.append,
+        job = client.process("client.csv", columns=["year"], preview=1)
+        result = await job
+        assert (result.rows, result.columns, result.preview, result.profile) == (
+            344,
+            ("year",),
+            ((2007,),),
+            None,
         )
-        assert result.output_data.rows == 344
-        assert len(jobs) == 1
+        assert [info.state for info in await client.jobs() if info.job == job.id] == ["done"]
         target = tmp_path / "copy.csv"
         done = await client.download(
-            result.output_data.final_filename_csv,
-            target,
-            on_progress=lambda *figures: received.append(figures),
+            result.output.final_filename_csv, target, on_progress=lambda *figures: received.append(figures)
         )
         assert hashlib.sha256(target.read_bytes()).hexdigest() == done.sha256
         assert received[-1] == (done.size, done.size)
@@ -58,15 +57,70 @@ async def test_files_and_rows(server, tmp_path):
 async def test_progress_and_cancel(server, slow_csv):
     """A job that runs can be stopped, and its waiter is told."""
     server.put("client-slow.csv", slow_csv)
-    async with connect(server.url) as client, trio.open_nursery() as nursery:
-
-        def stop(progress):
-            nursery.start_soon(client.cancel, progress.job)
-
+    async with connect(server.url) as client:
+        job = client.process("client-slow.csv", sort=[("text", "asc")])
+        async for progress in job:
+            assert progress.phase in ("reading", "sorting", "writing")
+            await job.cancel()
         with pytest.raises(ProcessingError) as caught:
-            await client.process(Query(filename="client-slow.csv", sort=(SortKey("text"),)), on_progress=stop)
+            await job
         assert caught.value.reason == "cancelled"
-        nursery.cancel_scope.cancel()
+
+
+async def test_a_file_here_is_uploaded_and_processed(server, tmp_path):
+    """Once: the same content is not sent again, other content of that name only where it may be."""
+    path = tmp_path / "here.csv"
+    path.write_text("a,b\n1,x\n2,y\n")
+    async with connect(server.url) as client:
+        job = client.process(path, columns=["b"], where=[("a", ">", 1)])
+        phases = [progress.phase async for progress in job]
+        assert phases[:1] == ["uploading"]
+        result = await job
+        assert (await result.frame()).rows() == [("y",)]
+        assert (await client.process(str(path), columns=["b"], where=[("a", ">", 1)])).output.cached
+        path.write_text("a,b\n1,z\n")
+        with pytest.raises(ProcessingError) as caught:
+            await client.process(path)
+        assert caught.value.reason == "file_exists"
+        assert (await client.process(path, overwrite=True)).rows == 1
+        with pytest.raises(FileNotFoundError):
+            await client.process(tmp_path / "nowhere.csv")
+
+
+async def test_what_a_result_gives(server, tmp_path):
+    """A frame, a lazy frame that outlives the client, and files of every format."""
+    import polars as pl
+
+    server.put("result.csv")
+    async with connect(server.url) as client:
+        result = await client.process("result.csv", columns=["island", "year"], limit=3, profile=True)
+        assert repr(result).endswith("3 rows × 2 columns>")
+        assert [column.column for column in result.profile] == ["island", "year"]
+        frame = await result.frame()
+        lazy = await result.lazy()
+        for suffix in ("csv", "parquet", "xlsx", "ndjson", "arrow"):
+            await result.save(tmp_path / f"out.{suffix}")
+        with pytest.raises(ProcessingError) as caught:
+            await result.save("out.pdf")
+        assert caught.value.reason == "unsupported_format"
+    assert lazy.select("year").collect().equals(frame.select("year"))
+    assert pl.read_csv(tmp_path / "out.csv").equals(frame)
+    assert pl.read_ipc(tmp_path / "out.arrow").equals(frame)
+
+
+async def test_columns_and_conditions_of_python(server):
+    """Tuples, dates and numbers of other libraries are said as JSON says them."""
+    import numpy as np
+
+    server.put("python.csv")
+    async with connect(server.url) as client:
+        result = await client.process(
+            "python.csv",
+            columns=(np.int64(0), "year"),
+            where=[("year", "in", {2007, 2008})],
+            limit=np.int64(5),
+        )
+        assert result.columns == ("species", "year")
 
 
 async def test_errors_of_the_server_are_raised(server, tmp_path):
@@ -83,7 +137,7 @@ async def test_errors_of_the_server_are_raised(server, tmp_path):
         with pytest.raises(FileNotFoundError):
             await client.upload(tmp_path / "nothing")
         with pytest.raises(ProcessingError):
-            await client.process(Query(filename="nowhere.csv"))
+            await client.submit(Query(filename="nowhere.csv"))
         assert await client.columns("example.csv")
     assert list(tmp_path.iterdir()) == []
 
@@ -109,80 +163,6 @@ async def test_an_address_that_is_none():
             raise AssertionError
 
 
-async def _odd_server(nursery, handle):
-    async def accept(request):
-        await handle(await request.accept())
-
-    listener = await nursery.start(serve_websocket, accept, "127.0.0.1", 0, None)
-    return f"ws://127.0.0.1:{listener.port}/ws"
-
-
-async def _say_nonsense(socket):
-    await socket.get_message()
-    await socket.send_message("nonsense")
-    await trio.sleep_forever()
-
-
-async def _close_at_once(socket):
-    await socket.get_message()
-    await socket.aclose()
-
-
-@pytest.mark.parametrize("handle", [_say_nonsense, _close_at_once])
-async def test_a_server_that_is_none(nursery, handle):
-    """Garbage and a closed connection are `ConnectionLost`, in bounded time."""
-    url = await _odd_server(nursery, handle)
-    with trio.fail_after(10), pytest.raises(ConnectionLost):
-        async with connect(url):
-            raise AssertionError
-    nursery.cancel_scope.cancel()
-
-
-async def test_a_server_that_goes_away_in_the_middle(nursery, tmp_path):
-    """Whatever waits is told: a job, a download, an upload."""
-    from creemson.wire import codec, messages
-
-    async def handle(socket):
-        hello = codec.decode_request(await socket.get_message())
-        limits = messages.LimitsInfo(
-            message_bytes=10,
-            chunk_bytes=10,
-            upload_bytes=10,
-            batch_messages=1,
-            messages_per_s=1.0,
-            messages_burst=1,
-        )
-        await socket.send_message(
-            codec.encode(
-                messages.Welcome(
-                    id=hello.id, version=1, server="", connection="", limits=limits, formats=(), outputs=(),
-                    heartbeat=messages.HeartbeatInfo(interval=1.0, timeout=1.0),
-                )
-            )
-        )  # fmt: skip
-        request = codec.decode_request(await socket.get_message())
-        if isinstance(request, messages.Download):
-            started = messages.DownloadStarted(id=request.id, filename="a", size=100, offset=0)
-            await socket.send_message(codec.encode(started))
-        if isinstance(request, messages.Upload):
-            await socket.send_message(codec.encode(messages.UploadReady(id=request.id, offset=0)))
-            await socket.get_message()
-        await socket.aclose()
-
-    url = await _odd_server(nursery, handle)
-    with trio.fail_after(20):
-        for errand in (
-            lambda client: client.process(Query(filename="a")),
-            lambda client: client.download("a", tmp_path / "a"),
-            lambda client: client.upload(SAMPLE),
-        ):
-            with pytest.raises(ConnectionLost):
-                async with connect(url) as client:
-                    await errand(client)
-    assert list(tmp_path.iterdir()) == []
-    nursery.cancel_scope.cancel()
-
-
 async def test_a_path_that_is_not_served(server):
     """The refusal of the handshake is `ConnectionLost` with the status, and no group."""
     with pytest.raises(ConnectionLost, match="404"):
@@ -191,52 +171,58 @@ async def test_a_path_that_is_not_served(server):
 
 
 async def test_a_download_that_cannot_be_written(server, tmp_path, monkeypatch):
-    """The disk here is full: the error comes out, and the connection can be used on."""
+    """The disk here is full: the error comes out, nothing is left, and the connection can be used on."""
     (server.data_dir / "uploads" / "large.bin").write_bytes(bytes(8 * 2**20))
+
+    def full(received, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("creemson.client.transfers._Received.write", full)
     async with connect(server.url) as client:
         with trio.fail_after(20), pytest.raises(OSError, match="No space"):
-            await client._download_to(_full, "large.bin", None)
+            await client.download("large.bin", tmp_path / "large.bin")
         with trio.fail_after(20):
             assert await client.columns("example.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
-def _full(data):
-    raise OSError(28, "No space left on device")
+async def test_transfers_of_one_client_take_turns(server, tmp_path):
+    """Several at once are no error; one that is given up lets the next one go on."""
+    (server.data_dir / "uploads" / "turn.bin").write_bytes(bytes(range(256)) * 2**15)
+    async with connect(server.url) as client, trio.open_nursery() as nursery:
+        with trio.move_on_after(0.02):
+            await client.read("turn.bin")
+        for number in range(3):
+            path = tmp_path / f"turn-{number}"
+            path.write_bytes(bytes([number]) * 100_000)
+            nursery.start_soon(client.upload, path)
+            nursery.start_soon(client.download, "turn.bin", tmp_path / f"back-{number}")
+        with trio.move_on_after(0.01):
+            await client.upload(SAMPLE, name="given-up.csv")
+    for number in range(3):
+        assert (tmp_path / f"back-{number}").read_bytes() == bytes(range(256)) * 2**15
+        assert (server.data_dir / "uploads" / f"turn-{number}").stat().st_size == 100_000
 
 
-async def test_a_download_that_fails_on_the_server(nursery, tmp_path):
-    """An error in the middle ends it; messages of a newer server's are passed over."""
-    from creemson.wire import codec, messages
-    from tests.test_protocol import DATA
+async def test_a_file_that_shrinks_while_it_is_sent(server, tmp_path, monkeypatch):
+    """The upload is given up, here and there."""
+    path = tmp_path / "shrinking.bin"
+    path.write_bytes(bytes(3 * 2**20))
+    async with connect(server.url) as client:
+        with pytest.raises(ProcessingError, match="shrank"):
+            await client.upload(path, on_progress=lambda sent, size: sent and path.write_bytes(b""))
+        assert "shrinking.bin" not in [info.filename for info in await client.files()]
 
-    async def handle(socket):
-        hello = codec.decode_request(await socket.get_message())
-        await socket.send_message('{"type": "news", "id": "1"}')
-        await socket.send_message(codec.encode(messages.Result(id="nobody", data=DATA)))
-        await socket.send_message(
-            codec.encode(
-                messages.Welcome(
-                    id=hello.id, version=1, server="", connection="", formats=(), outputs=(),
-                    limits=messages.LimitsInfo(
-                        message_bytes=10, chunk_bytes=10, upload_bytes=10, batch_messages=1, messages_per_s=1.0,
-                        messages_burst=1,
-                    ),
-                    heartbeat=messages.HeartbeatInfo(interval=1.0, timeout=1.0),
-                )
-            )
-        )  # fmt: skip
-        request = codec.decode_request(await socket.get_message())
-        started = messages.DownloadStarted(id=request.id, filename="a", size=100, offset=0)
-        await socket.send_message(b"of no download")
-        await socket.send_message(codec.encode(started))
-        await socket.send_message(b"some")
-        await socket.send_message(
-            codec.encode(codec.error_message(ProcessingError("internal", "Disk."), id=request.id))
-        )
-        await trio.sleep_forever()
 
-    url = await _odd_server(nursery, handle)
-    with trio.fail_after(20), pytest.raises(ProcessingError, match="Disk"):
-        async with connect(url) as client:
-            await client.download("a", tmp_path / "a")
-    nursery.cancel_scope.cancel()
+async def test_an_upload_whose_end_was_lost(server, tmp_path):
+    """The name is taken by the very same content: that is what was to be."""
+    path = tmp_path / "lost-end.csv"
+    path.write_text("a\n1\n")
+    binary = tmp_path / "lost-end.bin"
+    binary.write_bytes(bytes(100))
+    async with connect(server.url) as client:
+        first = await client.upload(path)
+        again = await client.upload(path)
+        assert (again.columns, again.sha256, again.size) == (first.columns, first.sha256, first.size)
+        await client.upload(binary)
+        assert (await client.upload(binary)).columns == ()

@@ -355,6 +355,14 @@ def test_draining_does_not_retry(driver):
     assert driver.restart() == [Start("j1", 1, "a")]
 
 
+def test_draining_does_not_put_off_what_nobody_wants_kept(driver):
+    """It fails as it did."""
+    driver.submit("a", keep=False)
+    driver.jobs.drain(0.0)
+    died = ProcessingError("worker_died", "It died.")
+    assert reasons(driver.end("j1", error=died, transient=True)) == ["worker_died"]
+
+
 def test_what_runs_on_after_the_drain_is_stopped(driver):
     """The time is up."""
     driver.submit("a")

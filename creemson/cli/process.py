@@ -14,7 +14,7 @@ from rich.console import Console
 from creemson import observe
 from creemson.cli.arguments import parse, parse_aggregate, parse_columns, parse_condition, parse_sort
 from creemson.cli.options import load_settings, run_errand, with_server, with_settings
-from creemson.client import Client, connect
+from creemson.client import connect
 from creemson.display import progress_bar, show_profile, show_result
 from creemson.errors import InvalidFormat
 from creemson.server.service import Server
@@ -119,21 +119,14 @@ async def _process(
         with progress_bar("Uploading") as update:
             await client.upload(file, overwrite=True, on_progress=update)
         with progress_bar("Reading") as update:
-            result = await client.process(
-                query,
-                on_progress=lambda progress: update(
-                    progress.bytes_read, progress.bytes_total, progress.phase.capitalize()
-                ),
-            )
+            job = client.submit(query)
+            async for progress in job:
+                update(progress.bytes_read, progress.bytes_total, progress.phase.capitalize())
+            result = await job
         if output is not None:
-            await _fetch(client, result.output_data.filename, output)
-    return result
-
-
-async def _fetch(client: Client, stored: str, output: Path) -> None:
-    name = f"{stored.rpartition('.')[0]}{output.suffix.lower()}"
-    with progress_bar("Downloading") as update:
-        await client.download(name, output, on_progress=update)
+            with progress_bar("Downloading") as update:
+                await result.save(output, on_progress=update)
+    return result.data
 
 
 @asynccontextmanager

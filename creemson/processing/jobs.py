@@ -434,9 +434,9 @@ class Jobs:
         elif error is None:
             found.value = value
             effects = self._end(now, found, "done")
-        elif transient and found.attempt <= self._retries and self._draining:
+        elif transient and found.attempt <= self._retries and self._draining and found.kept:
             effects = self._suspend(now, found)
-        elif transient and found.attempt <= self._retries:
+        elif transient and found.attempt <= self._retries and not self._draining:
             found.state = "backoff"
             found.wake = now + min(BACKOFF * 2 ** (found.attempt - 1), BACKOFF_MOST)
             self._timed[job] = found

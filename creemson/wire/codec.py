@@ -53,6 +53,7 @@ __all__ = [
     "parse",
     "plain",
     "structure",
+    "structure_answer",
     "structure_request",
     "valid_id",
 ]
@@ -378,7 +379,15 @@ def decode_answer(text: str | bytes) -> ServerMessage:
     Raises:
         Rejected: it is no message of this protocol.
     """
-    value = parse(text)
+    return structure_answer(parse(text))
+
+
+def structure_answer(value: Mapping[str, Any]) -> ServerMessage:
+    """Make the server's message from parsed JSON.
+
+    Raises:
+        Rejected: it is no message of this protocol.
+    """
     return _structure_as(_class_of(value, SERVER_TYPES), value, typed=True)
 
 

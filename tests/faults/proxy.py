@@ -16,14 +16,20 @@ class Plan:
 
     Attributes:
         cut_after: bytes from the client after which it is cut; None lets it live.
+        cut_at: seconds after its beginning at which it is cut.
         half_open: whether the server is not told of the cut.
+        deaf: whether nobody is told of it.
+        wait: seconds before it is passed on, so that a later one may come first.
         delay: seconds before each piece.
         split: most bytes of a piece that is passed on.
         merge: bytes that are held back until there are as many.
     """
 
     cut_after: int | None = None
+    cut_at: float = float("inf")
     half_open: bool = False
+    deaf: bool = False
+    wait: float = 0.0
     delay: float = 0.0
     split: int = PIECE
     merge: int = 0
@@ -39,6 +45,18 @@ class Plan:
             merge=dice.choice([0, 0, 5_000, 100_000]),
         )
 
+    @classmethod
+    def restless(cls, dice: "random.Random") -> "Plan":
+        """A plan for a connection that does not live long, whatever goes over it."""
+        return cls(
+            cut_at=dice.choice([float("inf"), 0.5, 0.1, 0.1]) * dice.random(),
+            half_open=dice.random() < 0.2,
+            deaf=dice.random() < 0.2,
+            wait=dice.choice([0, 0, 0, 0.2]) * dice.random(),
+            delay=dice.choice([0, 0, 0, 0.002]),
+            split=dice.choice([PIECE, PIECE, 10_000, 997]),
+        )
+
 
 @attrs.define
 class Passage:
@@ -52,12 +70,12 @@ class Proxy:
     """Passes connections on to a port of this machine.
 
     Args:
-        target: the port.
+        target: the port; it may be changed, for connections to come.
         plans: for the connections, in their order.
     """
 
     def __init__(self, target, plans):
-        self._target = target
+        self.target = target
         self._plans = plans
         self.passages = []
         self.url = ""
@@ -71,13 +89,23 @@ class Proxy:
     async def _serve(self, client):
         passage = Passage(next(self._plans))
         self.passages.append(passage)
-        server = await trio.open_tcp_stream("127.0.0.1", self._target)
+        plan = passage.plan
+        await trio.sleep(plan.wait)
+        try:
+            server = await trio.open_tcp_stream("127.0.0.1", self.target)
+        except OSError:  # it is down
+            await client.aclose()
+            return
         async with server:
-            async with client, trio.open_nursery() as nursery:
-                nursery.start_soon(self._pass_back, server, client, nursery.cancel_scope)
-                await self._pass_on(client, server, passage)
-                nursery.cancel_scope.cancel()
-            if passage.plan.cut_after is not None and passage.plan.half_open:
+            async with client:
+                async with trio.open_nursery() as nursery:
+                    nursery.cancel_scope.deadline = trio.current_time() + plan.cut_at
+                    nursery.start_soon(self._pass_back, server, client, nursery.cancel_scope)
+                    await self._pass_on(client, server, passage)
+                    nursery.cancel_scope.cancel()
+                if plan.deaf and nursery.cancel_scope.deadline <= trio.current_time():
+                    await trio.sleep_forever()
+            if plan.half_open and (plan.cut_after is not None or plan.cut_at < float("inf")):
                 await trio.sleep_forever()  # the client has gone, and the server does not know
 
     async def _pass_on(self, client, server, passage):

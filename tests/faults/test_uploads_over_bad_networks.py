@@ -38,7 +38,7 @@ async def upload(server, path, dice):
         for _ in range(100):
             told = []
             try:
-                async with connect(proxy.url) as client:
+                async with connect(proxy.url, give_up_after=0) as client:
                     done = await client.upload(
                         path, overwrite=True, on_progress=lambda sent, _, told=told: told.append(sent)
                     )

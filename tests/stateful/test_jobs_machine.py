@@ -175,15 +175,9 @@ class JobsMachine(RuleBasedStateMachine):
             return
         assert self.caller_of[job] == caller
         self.waiting[waiter] = job
-        self.seqs[waiter, job] = after if waiter not in self.jobs_that_ended(effects) else 0
+        told = [effect.event for effect in effects if isinstance(effect, Notify)]
+        assert all(event.seq > after for event in told if isinstance(event, Logged | Progressed))
         self.apply(effects)
-
-    def jobs_that_ended(self, effects):
-        return [
-            effect.waiter
-            for effect in effects
-            if isinstance(effect, Notify) and isinstance(effect.event, Ended)
-        ]
 
     @rule(chance=st.integers(0, 10))
     def restart(self, chance):
@@ -218,7 +212,10 @@ class JobsMachine(RuleBasedStateMachine):
     def teardown(self):
         """However it went: when time passes and attempts end, nobody is left waiting."""
         chance = random.Random(0)
+        steps = 0
         while self.waiting or self.jobs.queued or self.attempts:
+            steps += 1
+            assert steps < 1000, (self.waiting, self.attempts, self.jobs.unfinished())
             self.time_passes(chance.uniform(0, 1))
             for job, attempt in list(self.attempts.items()):
                 del self.attempts[job]

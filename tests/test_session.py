@@ -172,12 +172,21 @@ async def test_a_token_that_is_refused_is_final(serve, autojump_clock, script):
 
 
 async def test_a_close_code_can_be_final(serve, autojump_clock):
-    """4401, also without a word."""
+    """4401, also without a word; 1009, since the same message would be too large again."""
     server = serve(closes_unauthenticated)
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(ConnectionLost, match="4401, the server does not know"):
         async with client(wait_for_server=True):
             raise AssertionError
     assert len(server.times) == 1
+
+    async def closes_too_big(peer):
+        await peer.hear()
+        await peer.socket.aclose(1009, "65 MB are too many")
+
+    server.scripts = [closes_too_big]
+    async with client() as asking:
+        with pytest.raises(ConnectionLost, match="65 MB"):
+            await asking.files()
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
@@ -289,6 +298,8 @@ async def test_leaving_tells_those_who_wait(serve, autojump_clock):
     assert ends == ["connection_lost"]
     with pytest.raises(ConnectionLost, match="closed"):
         await asking.files()
+    with pytest.raises(ConnectionLost, match="closed"):
+        await asking.process("a.csv")
 
 
 # --- heartbeat ---------------------------------------------------------------------------------------

@@ -233,7 +233,10 @@ class Client:
         return self._begin(Job(self, job=job, after=after))
 
     def _begin(self, job: Job) -> Job:
-        self._nursery.start_soon(job._run)
+        if self.session.failure is not None:  # nobody is left to run it
+            job._end(self.session.failure)
+        else:
+            self._nursery.start_soon(job._run)
         return job
 
     async def jobs(self) -> tuple[messages.JobInfo, ...]:

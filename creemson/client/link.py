@@ -33,7 +33,12 @@ HOLD_MOST = 1.0
 """Seconds for which a batch is collected: who waits for an answer within its block does not wait for ever."""
 TRY_LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses of a handshake after which another attempt makes sense (RFC 9110 section 15)."""
-FINAL_CLOSES = frozenset({CloseCode.UNAUTHENTICATED, CloseCode.POLICY})
+FINAL_CLOSES = {
+    CloseCode.UNAUTHENTICATED: "the server does not know who we are",
+    CloseCode.POLICY: "the server does not want us",
+    CloseCode.TOO_BIG: "a message was too large",
+}
+"""Close codes after which another connection would end in the same way."""
 
 Answer = TypeVar("Answer")
 Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
@@ -366,6 +371,9 @@ class Link:
         except ConnectionClosed as closed:
             if closed.reason is not None and closed.reason.code in FINAL_CLOSES:
                 self.final = True
+                why = closed.reason.reason or FINAL_CLOSES[CloseCode(closed.reason.code)]
+                lost = f"The connection was closed ({closed.reason.code}, {why})."
+                self.failure = self.failure or ConnectionLost("connection_lost", lost)
         except InvalidFormat as garbage:
             self.failure = ConnectionLost(
                 "connection_lost", f"What the server says makes no sense. {garbage.message}"

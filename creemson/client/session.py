@@ -142,6 +142,11 @@ class Session:
 
         return await self.persist(attempt)
 
+    @property
+    def failure(self) -> CreemsonError | None:
+        """Why there will be no connection any more; None as long as there may be one."""
+        return self._failure
+
     def post(self, message: ClientMessage) -> None:
         """Send a message whose answer nobody awaits, if there is a connection."""
         if self._link is not None:

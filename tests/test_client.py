@@ -6,7 +6,9 @@ import pytest
 import trio
 
 from creemson.client import connect
+from creemson.client import link as links
 from creemson.errors import ConnectionLost, InvalidFormat, ProcessingError
+from creemson.wire import messages
 from creemson.wire.messages import Query
 from tests.servers import SAMPLE
 
@@ -215,14 +217,24 @@ async def test_a_file_that_shrinks_while_it_is_sent(server, tmp_path, monkeypatc
 
 
 async def test_an_upload_whose_end_was_lost(server, tmp_path):
-    """The name is taken by the very same content: that is what was to be."""
-    path = tmp_path / "lost-end.csv"
-    path.write_text("a\n1\n")
-    binary = tmp_path / "lost-end.bin"
-    binary.write_bytes(bytes(100))
-    async with connect(server.url) as client:
-        first = await client.upload(path)
-        again = await client.upload(path)
-        assert (again.columns, again.sha256, again.size) == (first.columns, first.sha256, first.size)
-        await client.upload(binary)
-        assert (await client.upload(binary)).columns == ()
+    """The name is taken by the very same content, which was sent: that is what was to be. Otherwise it is an error."""
+    for name, content in (("lost-end.csv", b"a\n1\n"), ("lost-end.bin", bytes(100))):
+        path = tmp_path / name
+        path.write_bytes(content)
+        async with connect(server.url) as client:
+
+            async def lose(self, kind, *, client=client, expect=links.Answers.expect):
+                answer = await expect(self, kind)
+                if kind is messages.Uploaded and client.state.connections == 1:
+                    await client.session._link._socket._stream.aclose()
+                    raise links.LinkLost
+                return answer
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(links.Answers, "expect", lose)
+                done = await client.upload(path)
+            assert client.state.connections == 2
+            assert (done.size, len(done.columns)) == (len(content), name.endswith("csv"))
+            with pytest.raises(ProcessingError) as caught:
+                await client.upload(path)
+            assert caught.value.reason == "file_exists"

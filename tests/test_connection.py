@@ -428,6 +428,18 @@ async def test_the_outbox_bounds_and_replaces(autojump_clock):
     assert outbox.closing == (1000, "")
 
 
+async def test_progress_does_not_overtake_what_was_logged_before_it(autojump_clock):
+    """It replaces older progress of its job only if nothing of the job stands between them."""
+    outbox = Outbox(100, on_overflow=lambda: None)
+    outbox.put("p1", replaces=1)
+    outbox.put("q1", replaces=2)
+    outbox.put("log", follows=1)
+    outbox.put("p2", replaces=1)
+    outbox.put("p3", replaces=1)
+    outbox.put("q2", replaces=2)
+    assert await outbox.take() == ["p1", "q2", "log", "p3"]
+
+
 async def test_a_file_that_is_found_too_late_hurts_nobody(world):
     """The connection has ended when the processor, which does not know it yet, delivers."""
     peer = await world.peer()

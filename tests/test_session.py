@@ -447,6 +447,29 @@ async def test_the_error_of_a_job_is_raised_for_all_who_await_it(serve, autojump
         await job.cancel()
 
 
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_server_that_shuts_down_ends_a_request_or_a_job(serve, autojump_clock, ended):
+    """With a number it is the end of the job; without, the job goes on with the next server."""
+    asked = []
+
+    async def shuts_down(peer):
+        process = await peer.hear()
+        await peer.answer(process, type="accepted", job="j1", position=0)
+        seq = {"seq": 4} if ended else {}
+        await peer.error(process, "shutting_down", job="j1", **seq)
+
+    serve(shuts_down, runs("j1", asked=asked))
+    async with client() as asking:
+        job = asking.process("a.csv")
+        if ended:
+            with pytest.raises(ConnectionLost) as caught:
+                await job
+            assert caught.value.reason == "shutting_down"
+        else:
+            assert (await job).rows == 1
+            assert [request["type"] for request in asked] == ["attach"]
+
+
 async def test_attaching_to_a_job_of_another_time(serve, autojump_clock):
     """It is followed like one's own; one that is not there is an error."""
 

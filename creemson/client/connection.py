@@ -14,6 +14,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,7 +219,12 @@ class Client:
             on_disconnect=on_disconnect,
             **attrs.asdict(query, recurse=False),
         )
-        return self._begin(Job(self, request=request, path=path, overwrite=overwrite))
+        upload = None
+        if path is not None:
+            upload = partial(
+                self._transfers.upload, path, query.filename, overwrite=overwrite, unless_there=True
+            )
+        return self._begin(Job(self, request=request, upload=upload))
 
     def attach(self, job: str, *, after: int = 0) -> Job:
         """Follow a job that was begun elsewhere, or earlier.
@@ -321,7 +327,9 @@ class Client:
             OSError: the file cannot be read.
             CreemsonError: with the server's reason.
         """
-        return await self._transfers.upload(path, name or path.name, overwrite, on_progress or ignore)
+        return await self._transfers.upload(
+            path, name or path.name, overwrite=overwrite, report=on_progress or ignore
+        )
 
     async def download(
         self, filename: str, target: Path, *, on_progress: Callable[[int, int], None] | None = None

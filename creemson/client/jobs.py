@@ -3,14 +3,14 @@
 import datetime
 import math
 import os
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import trio
 
-from creemson.client.link import Link
+from creemson.client.link import Link, raised
 from creemson.client.result import Result
 from creemson.errors import ConnectionLost, CreemsonError, ProcessingError
 from creemson.wire import codec, messages
@@ -71,13 +71,11 @@ class Job:
         request: messages.Process | None = None,
         job: str | None = None,
         after: int = 0,
-        path: Path | None = None,
-        overwrite: bool = False,
+        upload: Callable[..., Awaitable[object]] | None = None,
     ) -> None:
         self._client = client
         self._request = request
-        self._path = path
-        self._overwrite = overwrite
+        self._upload = upload
         self._seq = after
         self._outcome: Result | Exception | None = None
         self._scope = trio.CancelScope()
@@ -172,22 +170,20 @@ class Job:
     async def _run(self) -> None:
         with self._scope:
             try:
-                if self._path is not None:
-                    await self._upload(self._path)
-                self._end(Result(self._client, await self._client.session.persist(self._attempt)))
+                if self._upload is not None:
+                    await self._upload(report=self._uploaded)
+                made = await self._client.session.persist(self._attempt)
+                self._end(made if isinstance(made, CreemsonError) else Result(self._client, made))
             except (CreemsonError, OSError) as error:
                 self._end(error)
             finally:
                 self._end(ConnectionLost("connection_lost", "The client was closed before the job's end."))
 
-    async def _upload(self, path: Path) -> None:
-        def moved(done: int, size: int) -> None:
-            self.progress = Progress("uploading", done, size, done / size if size else 1.0)
-            self._tell()
+    def _uploaded(self, done: int, size: int) -> None:
+        self.progress = Progress("uploading", done, size, done / size if size else 1.0)
+        self._tell()
 
-        await self._client.upload(path, overwrite=self._overwrite, on_progress=moved)
-
-    async def _attempt(self, link: Link) -> ResultData:
+    async def _attempt(self, link: Link) -> ResultData | CreemsonError:
         try:
             return await self._follow(link)
         except ProcessingError as error:
@@ -197,8 +193,12 @@ class Job:
         self.id, self._seq = None, 0
         return await self._follow(link)
 
-    async def _follow(self, link: Link) -> ResultData:
-        """Have the job run, or go on following it; returns its result."""
+    async def _follow(self, link: Link) -> ResultData | CreemsonError:
+        """Have the job run, or go on following it; returns how it ended.
+
+        Raises:
+            CreemsonError: the request ended, and not the job.
+        """
         request: messages.Process | messages.Attach
         if self.id is None:
             assert self._request is not None
@@ -207,7 +207,7 @@ class Job:
             request = messages.Attach(id=self._client.session.new_id(), job=self.id, after=self._seq)
         async with link.exchange(request, patience=math.inf) as answers:
             while True:
-                answer = await answers.next()
+                answer = await answers.receive()
                 match answer:
                     case messages.Accepted():
                         self.id, self.position = answer.job, answer.position
@@ -220,6 +220,10 @@ class Job:
                         self.logs.append(answer)
                     case messages.Result():
                         return answer.data
+                    case messages.Error(seq=None):
+                        raise raised(answer)
+                    case messages.Error():  # an event of the job like any other, and the last one
+                        return raised(answer)
                     case _:
                         continue
                 self._tell()

@@ -22,7 +22,7 @@ from creemson.errors import REASONS, CloseCode, ConnectionLost, CreemsonError, I
 from creemson.wire import codec, messages
 from creemson.wire.messages import ClientMessage, ServerMessage
 
-__all__ = ["Answers", "Link", "LinkLost", "Unreachable", "reach", "shake_hands"]
+__all__ = ["Answers", "Link", "LinkLost", "Unreachable", "nobody", "raised", "reach", "shake_hands"]
 
 RECEIVE_BYTES = 256 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -142,6 +142,18 @@ class Answers:
             LinkLost: none will come.
             CreemsonError: it is an error, or nothing has come for too long.
         """
+        answer = await self.receive()
+        if isinstance(answer, messages.Error):
+            raise raised(answer)
+        return answer
+
+    async def receive(self) -> ServerMessage | bytes:
+        """The next answer, which may be an error message.
+
+        Raises:
+            LinkLost: none will come.
+            ConnectionLost: nothing has come for too long.
+        """
         answer: ServerMessage | bytes | None = None
         try:
             with trio.move_on_after(self._timeout):
@@ -150,8 +162,6 @@ class Answers:
             raise LinkLost from None
         if answer is None:
             raise ConnectionLost("connection_lost", f"The server has not answered for {self._timeout:g} s.")
-        if isinstance(answer, messages.Error):
-            raise raised(answer)
         return answer
 
     async def expect(self, kind: type[Answer]) -> Answer:

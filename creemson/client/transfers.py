@@ -31,8 +31,25 @@ class Transfers:
         self._uploading = trio.Lock()
         self._downloading = trio.Lock()
 
-    async def upload(self, path: Path, name: str, overwrite: bool, report: Report) -> messages.Uploaded:
-        """See :meth:`creemson.client.Client.upload`."""
+    async def upload(
+        self, path: Path, name: str, *, overwrite: bool, report: Report, unless_there: bool = False
+    ) -> messages.Uploaded:
+        """See :meth:`creemson.client.Client.upload`.
+
+        Args:
+            path: of the file here.
+            name: for it on the server.
+            overwrite: whether it may replace a file of that name.
+            report: is told how far it is.
+            unless_there: whether it is fine if the server has this content under this name already.
+        """
+        whole = False  # all bytes have been sent
+
+        def moved(sent: int, size: int) -> None:
+            nonlocal whole
+            whole = whole or sent == size
+            report(sent, size)
+
         stream = await trio.to_thread.run_sync(path.open, "rb")
         with stream:
             size = os.fstat(stream.fileno()).st_size
@@ -44,13 +61,14 @@ class Transfers:
                 request = messages.Upload(
                     id=self._session.new_id(), filename=name, size=size, sha256=sha256, overwrite=overwrite
                 )
-                return await self._send(link, request, stream, report)
+                return await self._send(link, request, stream, moved)
 
             async with self._uploading:
                 try:
                     return await self._session.persist(attempt)
                 except ProcessingError as error:
-                    if error.reason != "file_exists":
+                    # Perhaps it is there by our own doing, and only `uploaded` was lost on its way.
+                    if error.reason != "file_exists" or not (whole or unless_there):
                         raise
                     found = await self._same(name, size, sha256)
                     if found is None:
@@ -86,7 +104,7 @@ class Transfers:
                 raise
 
     async def _same(self, name: str, size: int, sha256: str) -> messages.Uploaded | None:
-        """The file of that name, if it has this very content: perhaps only `uploaded` was lost on its way."""
+        """The file of that name, if it has this very content."""
         listing = messages.ListFiles(id=self._session.new_id())
         for info in (await self._session.ask(listing, messages.Files)).files:
             if info.filename == name and info.size == size and info.sha256 == sha256:

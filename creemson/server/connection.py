@@ -288,7 +288,7 @@ class Connection:
             self._send(effect)
 
     def _send(self, effect: wanted.Send) -> None:
-        self._outbox.put(codec.encode(effect.message), replaces=effect.replaces)
+        self._outbox.put(codec.encode(effect.message), replaces=effect.replaces, follows=effect.follows)
 
     def _command(self, effect: Asking) -> mailbox.Command:
         connection, caller = self.state.id, self.state.caller

@@ -33,10 +33,14 @@ __all__ = [
 
 @attrs.frozen
 class Send:
-    """Send a message; a newer one with the same ``replaces`` makes an unsent older one superfluous."""
+    """Send a message; a newer one with the same ``replaces`` makes an unsent older one superfluous.
+
+    What comes with ``replaces`` equal to an earlier message's ``follows`` stays behind that message.
+    """
 
     message: ServerMessage
     replaces: int | None = None
+    follows: int | None = None
 
 
 @attrs.frozen

@@ -32,10 +32,18 @@ class Outbox:
         self._overflowed = False
         self.closing: tuple[int, str] | None = None
 
-    def put(self, message: str | bytes, *, replaces: int | None = None) -> None:
-        """Append a message, or put it in the place of the unsent one with the same ``replaces``."""
+    def put(self, message: str | bytes, *, replaces: int | None = None, follows: int | None = None) -> None:
+        """Append a message, or put it in the place of the unsent one with the same ``replaces``.
+
+        Args:
+            message: to be sent.
+            replaces: names what makes an older message superfluous.
+            follows: what comes later with this ``replaces`` is to stay behind this message.
+        """
         if self.closing is not None or self._overflowed:
             return
+        if follows is not None:
+            self._replaceable.pop(follows, None)
         alone = self._size == 0  # one large answer to a peer that reads is no overflow
         old = self._replaceable.get(replaces) if replaces is not None else None
         self._size += len(message)

@@ -378,7 +378,8 @@ class Protocol:
         found = self._requests[request]
         if found.place is not None or found.id is None:
             return []
-        return self._send(messages.Log(id=found.id, job=job, seq=seq, level=level, message=text))
+        # Its events are told in their order: progress that comes later does not overtake it.
+        return [Send(messages.Log(id=found.id, job=job, seq=seq, level=level, message=text), follows=request)]
 
     def result(self, request: int, job: str, seq: int, data: messages.ResultData) -> list[Effect]:
         """A job is done."""

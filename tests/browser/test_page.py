@@ -1,11 +1,13 @@
 """The page, used as people do: files, columns, a run, a table of any size, and what goes wrong on the way."""
 
+import contextlib
 import json
 import random
 import re
 import signal
 
 import polars as pl
+import psutil
 import pytest
 
 from tests.servers import serving, wait_until
@@ -28,6 +30,20 @@ def until(page, expression, arg=None):
 def visit(page, server):
     page.goto(f"http://127.0.0.1:{server.port}/")
     until(page, "document.querySelector('#connection').dataset.state === 'open'")
+
+
+@contextlib.contextmanager
+def frozen(server):
+    """Have the server's workers stand still, so that a job cannot end before a test has looked at it."""
+    workers = server.workers()
+    for worker in workers:
+        worker.suspend()
+    try:
+        yield
+    finally:
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):  # one whose job was cancelled
+                worker.resume()
 
 
 def upload(page, *paths):
@@ -95,7 +111,7 @@ def test_from_a_file_to_an_answer(here, server, tmp_path):
     assert here.locator("#table thead svg").count() == 2
     assert "25 % empty" in here.inner_text("#table thead")
     assert "Done" in here.inner_text("#log")
-    assert "page-sales.csv" in here.inner_text("#jobs")
+    here.wait_for_selector("#jobs li:has-text('page-sales.csv'):has-text('done · 4 rows')")
     with here.expect_download() as download:
         here.click("#downloads >> text=CSV")
     assert download.value.path().read_bytes() == b"city,amount\nRome,99\n,98\nBergen,97\nOslo,96\n"
@@ -459,11 +475,79 @@ def test_a_run_can_be_cancelled(here, server, slow_csv):
     use(here, "page-slow.csv")
     here.click("#run")
     here.wait_for_selector("#progress-figures:has-text('rows')")
-    here.click("#cancel")
-    here.wait_for_selector("#log:has-text('Cancelled')")
+    with frozen(server):
+        here.reload()
+        here.wait_for_selector("#progress-figures:has-text('rows')")
+        here.focus("#cancel")
+        here.keyboard.press("Enter")
+        here.wait_for_selector("#log:has-text('Cancelled')")
     assert here.is_hidden("#cancel")
     assert here.evaluate("document.activeElement.id") == "progress-title"
-    assert "cancelled" in here.inner_text("#jobs")
+    here.wait_for_selector("#jobs li:has-text('page-slow.csv'):has-text('cancelled')")
+    here.reload()
+    here.wait_for_selector("#jobs li")
+    assert here.is_hidden("#progress")
+
+
+def test_a_reload_in_the_middle_of_a_run(here, server):
+    """The page joins its job again, and shows the result; it is one job, and can be shown later, too."""
+    write(server.data_dir / "uploads" / "page-rejoined.csv", a=[1, 2], b=[3, 4])
+    here.reload()
+    use(here, "page-rejoined.csv")
+    job = "#jobs li:has-text('page-rejoined.csv')"
+    with frozen(server):
+        here.click("#run")
+        here.wait_for_selector(f"{job}:has-text('running')")
+        here.reload()
+        here.wait_for_selector("#log:has-text('Joined page-rejoined.csv')")
+        here.wait_for_selector(f"{job}:has-text('running')")
+    here.wait_for_selector("#result:not([hidden])")
+    rows_are_here(here)
+    assert cells(here) == [["1", "3"], ["2", "4"]]
+    here.wait_for_selector(f"{job}:has-text('done · 2 rows')")
+    here.reload()
+    here.wait_for_selector(job)
+    assert here.locator(job).count() == 1
+    assert here.is_hidden("#progress")
+    here.focus(f"{job} >> text=Show")
+    here.keyboard.press("Enter")
+    here.wait_for_selector("#result:not([hidden])")
+    rows_are_here(here)
+    assert cells(here) == [["1", "3"], ["2", "4"]]
+    assert here.evaluate("document.activeElement.id") == "result-title"
+
+
+def test_jobs_of_somebody_else(page, server):
+    """They are shown and cancelled, and left alone by the runs of this page; how they end is seen here, too."""
+    names = ["page-mine.csv", "page-theirs.csv", "page-unwanted.csv", "page-withdrawn.csv"]
+    for name in names:
+        write(server.data_dir / "uploads" / name, a=[1, 2])
+    mine, theirs, unwanted, withdrawn = (f"#jobs li:has-text('{name}')" for name in names)
+    page.clock.install()
+    visit(page, server)
+    use(page, "page-mine.csv")
+    with server.connect() as other:
+        with frozen(server):
+            for name in names[1:]:
+                other.ask({"type": "process", "id": name, "filename": name})
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            page.wait_for_selector(withdrawn)
+            other.send({"type": "cancel", "id": "cancel", "request": "page-withdrawn.csv"})
+            other.until("error")
+            page.clock.run_for(5_000)
+            page.wait_for_selector(f"{withdrawn}:has-text('cancelled')")
+            page.focus(f"{unwanted} >> text=Cancel")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(f"{unwanted}:has-text('cancelled')")
+            assert page.evaluate("document.activeElement.id") == "jobs-title"
+            assert other.until("error")[-1]["id"] == "page-unwanted.csv"
+            page.click(f"{theirs} >> text=Show")
+            page.wait_for_selector("#log:has-text('Joined page-theirs.csv')")
+            page.click("#run")
+            page.wait_for_selector("#log:has-text('Accepted')")
+        assert other.until("result", "error")[-1]["type"] == "result"
+    for row in mine, theirs:
+        page.wait_for_selector(f"{row}:has-text('done')")
 
 
 def test_the_keyboard_is_enough(here, server, tmp_path):

@@ -52,6 +52,18 @@ globalThis.upload = (data, options) => {
   globalThis.outcome = null;
   handle.promise.then((message) => (outcome = message), (error) => (outcome = fault(error)));
 };
+// A job, and all that is told of it. What is lost is tried again at once.
+globalThis.watch = (begin) => {
+  Math.random = () => 0;
+  const events = [], note = (...event) => events.push(event);
+  const { promise, cancel } = begin({
+    onAccepted: (...args) => note("accepted", ...args),
+    onProgress: ({ seq }) => note("progress", seq),
+    onLog: ({ seq }) => note("log", seq),
+  });
+  promise.then((data) => note("result", data), ({ reason }) => note("error", reason));
+  return { events, cancel, ended: promise.catch(() => {}) };
+};
 """
 
 
@@ -143,6 +155,29 @@ def test_process(wire):
     assert found["progress"]
     assert {message["job"] for message in found["progress"]} == {job}
     assert found["progress"][-1]["fraction"] == 1
+
+
+def test_jobs(wire):
+    """They are listed, the newest first; one that has ended tells how, as often as it is asked."""
+    found = run(
+        wire,
+        """const run = (limit) => new Promise((resolve) => {
+          const { promise } = client.process({ filename: "example.csv", limit }, {
+            onAccepted: async (job) => resolve([job, await promise]) });
+        });
+        const runs = [await run(3), await run(4)];
+        const attach = (job) => client.attach(job).promise.catch(fault);
+        return { runs, jobs: (await client.jobs()).slice(0, 2), again: await attach(runs[0][0]),
+          unknown: await attach("unheard-of"), over: await client.cancel(runs[0][0]).catch(fault) };""",
+    )
+    [first, data], [second, _] = found["runs"]
+    assert [job["job"] for job in found["jobs"]] == [second, first]
+    assert [(job["state"], job["filename"], job["rows"]) for job in found["jobs"]] == [
+        ("done", "example.csv", 4),
+        ("done", "example.csv", 3),
+    ]
+    assert found["again"] == data
+    assert (found["unknown"]["reason"], found["over"]["reason"]) == ("job_not_found", "job_not_found")
 
 
 def test_cancel(wire, server, slow_csv):
@@ -457,7 +492,9 @@ def test_requests_in_flight_over_a_restart(own, slow_csv):
         globalThis.accepted = [];
         const query = { filename: "slow.csv", sort: [["text", "asc"]], limit: 3, selectedColumns: ["n"] };
         await new Promise((resolve) => {
-          globalThis.job = client.process(query, { onAccepted(name) { accepted.push(name); resolve(); } });
+          globalThis.logged = [];
+          globalThis.job = client.process(query, {
+            onAccepted(name) { accepted.push(name); resolve(); }, onLog: ({ message }) => logged.push(message) });
         });
         job.promise.then(note("job"), note("lost"));""",
     )
@@ -479,14 +516,15 @@ def test_requests_in_flight_over_a_restart(own, slow_csv):
             await client.files();
             return answers;""",
         )
-        accepted = run(page, "return accepted")
+        accepted, logged, jobs = run(page, "return [accepted, logged, await client.jobs()]")
     answers = dict(answers)
     assert set(answers) == {"job", "columns", "later", "never"}
     assert answers["job"]["output_data"]["rows"] == 3
     assert answers["columns"][0]["name"] == "species"
     assert answers["later"]["output_data"]["rows"] == 344
     assert answers["never"] == "cancelled"
-    assert len(accepted) == 2
+    assert [job["job"] for job in jobs if job["filename"] == "slow.csv"] == accepted
+    assert "restarted" in logged[0]
 
 
 def test_close_is_the_end(wire):
@@ -531,6 +569,11 @@ class Fake:
     def types(self):
         return [message["type"] for message in self.heard]
 
+    def asked(self):
+        """What was asked for, without the ids."""
+        asked = [message for message in self.heard if message["type"] != "hello"]
+        return [{key: value for key, value in message.items() if key != "id"} for message in asked]
+
 
 @pytest.fixture
 def fake(page):
@@ -548,6 +591,26 @@ def error(reason, **fields):
     return json.dumps(
         {"type": "error", "code": 1002, "reason": reason, "message": reason, "retryable": False, **fields}
     )
+
+
+def play(fake, **answers):
+    """Welcome everyone, and answer the messages of each type in turn; None closes the connection.
+
+    An answer with ``to`` is for the last message of that type.
+    """
+    ids = {}
+
+    def answer(socket, message):
+        welcome(socket, message)
+        ids[message["type"]] = message.get("id")
+        for reply in answers[message["type"]].pop(0) if answers.get(message["type"]) else []:
+            if reply is None:
+                socket.close(code=1001, reason="going")
+            else:
+                to = reply.get("to", message["type"])
+                socket.send(json.dumps({**reply, "id": ids[to]}))
+
+    fake.answer = answer
 
 
 def test_says_hello_with_its_token(page, server, fake):
@@ -585,7 +648,7 @@ def test_a_server_that_does_not_let_us_in(page, server, fake, how):
 
 
 def test_backs_off(page, server, fake):
-    """Each loss in a row doubles the longest delay, and a welcome alone is no success; a click tries at once."""
+    """Each delay is a random part of a longest one, which doubles; a welcome is no success; a click tries at once."""
 
     def leave(socket, message):
         welcome(socket, message)
@@ -593,6 +656,7 @@ def test_backs_off(page, server, fake):
 
     fake.answer = leave
     page.clock.install()
+    page.add_init_script("Math.random = () => 0.75;")
     opened(page, server)
     waits = []
     for attempt in range(1, 9):
@@ -600,23 +664,23 @@ def test_backs_off(page, server, fake):
         waits.append(run(page, "return client.state"))
         run(page, "client.reconnectNow();")
     assert [wait["attempt"] for wait in waits] == list(range(1, 9))
-    for wait in waits:
-        assert 0 <= wait["retryIn"] <= min(15_000, 250 * 2 ** (wait["attempt"] - 1))
+    assert [wait["retryIn"] for wait in waits] == [0.75 * min(15_000, 250 * 2**n) for n in range(8)]
 
 
 def test_waits_as_long_as_the_server_asks(page, server, fake):
-    """A `retry_after` without an id holds the next attempt back."""
+    """A `retry_after` without an id holds the next attempt back; chance comes on top, for all were told the same."""
 
     def limit(socket, message):
         socket.send(error("rate_limited", retry_after=7))
         socket.close(code=4429, reason="slow down")
 
     fake.answer = limit
+    page.add_init_script("Math.random = () => 0.5;")
     opened(page, server)
     found = run(
         page, """await until(() => client.state.state === "waiting"); return [client.state.retryIn, told];"""
     )
-    assert found == [7000, ["rate_limited"]]
+    assert found == [7125, ["rate_limited"]]
 
 
 @pytest.mark.parametrize("event", ["online", "visibilitychange"])
@@ -677,21 +741,21 @@ def test_a_connection_that_is_silent_is_given_up(page, server, fake):
     wait_until(lambda: page.evaluate("true") and fake.types()[-2:] == ["hello", "files"])
 
 
-def test_what_was_removed_before_the_loss_is_gone(page, server, fake):
-    """A `delete` that is asked for the second time and finds nothing was done the first time."""
-
-    def answer(socket, message):
-        welcome(socket, message)
-        if message["type"] == "delete" and len(fake.sockets) == 1:
-            socket.close(code=1001, reason="going")
-        elif message["type"] == "delete":
-            socket.send(error("file_not_found", id=message["id"]))
-
-    fake.answer = answer
+def test_what_was_done_before_the_loss_is_done(page, server, fake):
+    """A `delete` or `cancel` that is asked for the second time and finds nothing was done the first time."""
+    missing = {"type": "error", "reason": "file_not_found"}
+    over = {"type": "error", "reason": "job_not_found"}
+    play(fake, delete=[[None], [missing], [missing]], cancel=[[None], [over], [over]])
     opened(page, server)
-    assert run(page, """return [await client.remove("x.csv")];""") == [None]
-    assert fake.types() == ["hello", "delete", "hello", "delete"]
-    assert run(page, """return (await client.remove("x.csv").catch(fault)).reason;""") == "file_not_found"
+    found = run(
+        page,
+        """const found = [];
+        for (const ask of [() => client.remove("x.csv"), () => client.cancel("j1")]) {
+          found.push(await ask(), (await ask().catch(fault)).reason);
+        }
+        return found;""",
+    )
+    assert found == [None, "file_not_found", None, "job_not_found"]
 
 
 def test_an_upload_whose_answer_was_lost(page, server):
@@ -776,3 +840,194 @@ def test_frames_of_a_download_that_was_given_up(page, server, fake):
     fake.answer = answer
     opened(page, server)
     assert run(page, """return await (await client.download("x").promise).text();""") == "new"
+
+
+ACCEPTED = {"type": "accepted", "job": "j1", "position": 0}
+PROGRESS = {"type": "progress", "job": "j1"}
+LOG = {"type": "log", "job": "j1", "level": "info", "message": "so it is"}
+RESULT = {"type": "result", "job": "j1", "seq": 9, "data": "the data"}
+GONE = {"type": "error", "reason": "job_not_found"}
+ASK = {"type": "process", "filename": "x", "limit": 1}
+CANCEL = {"type": "cancel", "job": "j1"}
+BEGIN = """const job = watch((callbacks) => client.process({ filename: "x", limit: 1 }, callbacks));"""
+
+
+def attach(after, job="j1"):
+    return {"type": "attach", "job": job, "after": after}
+
+
+def test_a_job_is_followed_over_losses(page, server, fake):
+    """Once accepted, it is not asked for again: its events come from the last one on, and one result."""
+    play(
+        fake,
+        process=[[ACCEPTED, PROGRESS | {"seq": 1}, LOG | {"seq": 2}, None]],
+        attach=[[PROGRESS | {"seq": 3}, None], [None], [LOG | {"seq": 4}, RESULT]],
+    )
+    opened(page, server)
+    events = run(page, BEGIN + "await job.ended; return job.events;")
+    assert fake.asked() == [ASK, attach(2), attach(3), attach(3)]
+    assert events == [
+        ["accepted", "j1", 0],
+        ["progress", 1],
+        ["log", 2],
+        ["progress", 3],
+        ["log", 4],
+        ["result", "the data"],
+    ]
+
+
+def test_a_job_that_the_server_has_forgotten_is_asked_for_again(page, server, fake):
+    """It is another one then, with events of its own; one that was not accepted is asked for again, too."""
+    play(
+        fake,
+        process=[[None], [ACCEPTED, PROGRESS | {"seq": 5}, None], [ACCEPTED | {"job": "j2"}, None]],
+        attach=[[GONE], [RESULT]],
+    )
+    opened(page, server)
+    events = run(page, BEGIN + "await job.ended; return job.events;")
+    assert fake.asked() == [ASK, ASK, attach(5), ASK, attach(0, "j2")]
+    assert events == [["accepted", "j1", 0], ["progress", 5], ["accepted", "j2", 0], ["result", "the data"]]
+
+
+def test_a_server_that_is_about_to_leave(page, server, fake):
+    """Jobs wait for the next connection, whether they were accepted or not, and nothing is asked before."""
+
+    def answer(socket, message):
+        welcome(socket, message)
+        if message["type"] == "files":
+            socket.send(json.dumps({"type": "files", "id": message["id"], "files": []}))
+        elif message["type"] == "attach" or (message["type"] == "process" and len(fake.sockets) > 1):
+            socket.send(json.dumps({**RESULT, "id": message["id"]}))
+        elif message["type"] == "process":
+            reason, job = message["filename"].split()
+            if job != "-":
+                socket.send(json.dumps({**ACCEPTED, "id": message["id"], "job": job}))
+            socket.send(error(reason, id=message["id"], **({} if job == "-" else {"job": job})))
+
+    fake.answer = answer
+    opened(page, server)
+    names = ["shutting_down -", "shutting_down j1", "connection_lost -", "connection_lost j2"]
+    waiting = run(
+        page,
+        """globalThis.jobs = argument.map((filename) => watch((callbacks) => client.process({ filename }, callbacks)));
+        await client.files();
+        return jobs.map(({ events }) => events);""",
+        names,
+    )
+    assert waiting == [[], [["accepted", "j1", 0]], [], [["accepted", "j2", 0]]]
+    assert [message["type"] for message in fake.asked()] == ["process"] * 4 + ["files"]
+    fake.sockets[0].close(code=1001, reason="going")
+    ends = run(
+        page,
+        "await Promise.all(jobs.map((job) => job.ended)); return jobs.map(({ events }) => events.at(-1));",
+    )
+    assert ends == [["result", "the data"]] * 4
+    again = [{"type": "process", "filename": name} for name in names]
+    assert fake.asked()[5:] == [again[0], attach(0), again[2], attach(0, "j2")]
+
+
+def test_errors_that_end_a_job(page, server, fake):
+    """A full queue, and whatever is an event of the job itself, also if it was the server's end."""
+    busy = {"type": "error", "reason": "busy", "retryable": True, "retry_after": 2, "message": "later"}
+    play(
+        fake,
+        process=[[busy], [ACCEPTED, {"type": "error", "reason": "shutting_down", "job": "j1", "seq": 4}]],
+        attach=[[GONE]],
+    )
+    opened(page, server)
+    found = run(
+        page,
+        """const jobs = [client.process({ filename: "x" }), client.process({ filename: "x" }), client.attach("j3")];
+        return await Promise.all(jobs.map(({ promise }) => promise.catch(fault)));""",
+    )
+    assert [error["reason"] for error in found] == ["busy", "shutting_down", "job_not_found"]
+    assert found[0]["retryAfter"] == 2
+
+
+def leaving(**fields):
+    return {"type": "error", "reason": "shutting_down", "retryable": True, "job": "j1", **fields}
+
+
+def test_a_job_that_is_cancelled_without_a_connection(page, server, fake):
+    """It ends at once; the server is told when it is there again, and not asked for anything else."""
+    play(fake, process=[[ACCEPTED]], files=[[{"type": "files", "files": []}]])
+    opened(page, server)
+    run(page, BEGIN + "globalThis.job = job; await until(() => job.events.length);")
+    fake.sockets[0].send(error("rate_limited", retry_after=1000))
+    fake.sockets[0].close(code=4429, reason="slow down")
+    found = run(
+        page,
+        """await until(() => client.state.state === "waiting");
+        job.cancel();
+        await job.ended;
+        const { state } = client.state;
+        client.reconnectNow();
+        await client.files();
+        return [job.events.at(-1), state];""",
+    )
+    assert found == [["error", "cancelled"], "waiting"]
+    assert fake.asked() == [ASK, CANCEL, {"type": "files"}]
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        pytest.param(
+            {"process": [[ACCEPTED]], "cancel": [[None]]},
+            [ASK, {"type": "cancel", "request": "1"}, CANCEL],
+            id="the connection breaks",
+        ),
+        pytest.param(
+            {"process": [[ACCEPTED]], "cancel": [[leaving(to="process")]]},
+            [ASK, {"type": "cancel", "request": "1"}, CANCEL],
+            id="the server is about to leave",
+        ),
+        pytest.param(
+            {"process": [[ACCEPTED, leaving()]]},
+            [ASK, CANCEL],
+            id="the server was about to leave",
+        ),
+        pytest.param(
+            {"process": [[ACCEPTED, None]], "cancel": [[leaving(to="attach", reason="cancelled", seq=7)]]},
+            [ASK, attach(0), CANCEL],
+            id="it was followed again",
+        ),
+        pytest.param(
+            {"process": [[ACCEPTED, None]], "cancel": [[GONE | {"to": "attach"}]]},
+            [ASK, attach(0), CANCEL],
+            id="the server has forgotten it",
+        ),
+    ],
+)
+def test_a_job_that_is_cancelled_in_a_bad_moment(page, server, fake, answers, asked):
+    """It ends in `cancelled`, once, and does not begin again."""
+    play(fake, **answers, files=[[{"type": "files", "files": []}]] * 2)
+    opened(page, server)
+    events = run(
+        page,
+        BEGIN
+        + """await until(() => job.events.length && states.filter(({ state }) => state === "open").length > argument);
+        await client.files();
+        job.cancel();
+        job.cancel();
+        await job.ended;
+        await client.files();
+        return job.events;""",
+        [reply for replies in answers["process"] for reply in replies].count(None),
+    )
+    assert events == [["accepted", "j1", 0], ["error", "cancelled"]]
+    assert [message for message in fake.asked() if message["type"] != "files"] == asked
+
+
+def test_a_job_of_somebody_else_is_followed(page, server, fake):
+    """From where one likes, and over losses, too."""
+    play(fake, attach=[[PROGRESS | {"seq": 8}, None], [LOG | {"seq": 9}, RESULT]])
+    opened(page, server)
+    events = run(
+        page,
+        """const job = watch((callbacks) => client.attach("j1", { after: 7, ...callbacks }));
+        await job.ended;
+        return job.events;""",
+    )
+    assert fake.asked() == [attach(7), attach(8)]
+    assert events == [["progress", 8], ["log", 9], ["result", "the data"]]

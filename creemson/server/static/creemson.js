@@ -2,8 +2,8 @@
  * The browser's side of the Creemson wire protocol, version 1: one module, no dependencies.
  *
  * A client connects in the background and comes back by itself when the connection breaks; whatever was in
- * flight is asked again, uploads and downloads go on where they were. Sizes and offsets are bytes, delays are
- * milliseconds, times of the server are seconds since 1970 UTC.
+ * flight is asked again, uploads and downloads go on where they were, jobs are followed from their last event
+ * on. Sizes and offsets are bytes, delays are milliseconds, times of the server are seconds since 1970 UTC.
  *
  *     import { connect } from "./creemson.js";
  *     const client = connect();
@@ -23,6 +23,7 @@ const DIGEST_LIMIT = 64 * 2 ** 20; // crypto.subtle wants all bytes in memory at
 const DEFAULT_CHUNK = 2 ** 18;
 const FATAL_CLOSES = new Set([4401, 4403]); // asking again would get the same answer
 const TRY_LATER = new Set(["busy", "shutting_down"]);
+const GOING = new Set(["connection_lost", "shutting_down"]); // the server is about to leave, and its jobs stay
 
 /**
  * What went wrong, in the server's words or in ours.
@@ -129,32 +130,39 @@ class Ask extends Entry {
   }
 }
 
-/** A job. Asked again after a loss, the server joins it to the same work or answers from its store. */
-class Process extends Entry {
-  #query;
+/** A job. The server has written it down before it was accepted, so that we can follow it over any connection. */
+class Job extends Entry {
+  #query; // null: it was begun elsewhere
+  #job;
+  #seq; // of the last event that has come
   #callbacks;
-  #job = null;
+  #attached = false;
   #cancelled = false;
 
-  constructor(wire, query, callbacks) {
+  constructor(wire, { query = null, job = null, after = 0 }, callbacks) {
     super(wire);
     this.#query = query;
+    this.#job = job;
+    this.#seq = after;
     this.#callbacks = callbacks;
   }
 
   fields() {
+    this.#attached = this.#job !== null;
+    if (this.#attached) return { type: "attach", job: this.#job, after: this.#seq };
     return { ...this.#query, type: "process" };
   }
 
   handle(message) {
     const { onAccepted, onProgress, onLog } = this.#callbacks;
+    this.#seq = message.seq ?? this.#seq;
     if (message.type === "accepted") {
       this.#job = message.job;
       tell(onAccepted, message.job, message.position);
     } else if (message.type === "progress") tell(onProgress, message);
     else if (message.type === "log") tell(onLog, message);
     else if (message.type === "result") this.resolve(message.data);
-    else if (message.type === "error") this.reject(new CreemsonError(message));
+    else if (message.type === "error") this.#failed(message);
   }
 
   lost() {
@@ -162,10 +170,36 @@ class Process extends Entry {
   }
 
   cancel() {
-    if (this.settled) return;
+    if (this.settled || this.#cancelled) return;
     this.#cancelled = true;
-    if (this.id === null) this.#abandon();
-    else this.wire.send({ type: "cancel", id: this.wire.newId(), request: this.id });
+    if (this.id === null) return this.#abandon();
+    // Attached, the server may still count the connection that we have lost as another one who waits.
+    const which = this.#attached ? { job: this.#job } : { request: this.id };
+    this.wire.send({ type: "cancel", id: this.wire.newId(), ...which });
+  }
+
+  #failed(message) {
+    const forgotten = message.reason === "job_not_found" && this.#attached;
+    // An error that has a number is an event of the job's, its end; any other is about this request.
+    if (message.seq !== undefined) this.reject(new CreemsonError(message));
+    else if (GOING.has(message.reason)) this.#wait();
+    else if (forgotten && this.#cancelled) this.reject(cancelled());
+    else if (forgotten && this.#query) this.#afresh();
+    else this.reject(new CreemsonError(message));
+  }
+
+  /** The server closes the connection in a moment; over the next one we go on. */
+  #wait() {
+    this.wire.release(this);
+    this.lost();
+  }
+
+  /** The server has lost its memory, or is another one at the same address. */
+  #afresh() {
+    this.#job = null;
+    this.#seq = 0;
+    this.wire.release(this);
+    this.wire.start(this);
   }
 
   /** Nobody is there to confirm it; the job lives on without us unless we cancel it when we are back. */
@@ -607,9 +641,9 @@ class Wire {
       return this.close(this.#lastError ?? new CreemsonError({ code: 1002, reason: "unauthenticated", message }));
     }
     this.#attempt = stable ? 1 : this.#attempt + 1;
-    // Full jitter, for the first time too: all clients of a server lose it in the same moment.
+    // Full jitter, for the first time and after what the server asked for, too: all its clients lose it at once.
     const ceiling = Math.min(BACKOFF.cap, BACKOFF.base * 2 ** (this.#attempt - 1));
-    const retryIn = Math.max(this.#notBefore, Math.random() * ceiling);
+    const retryIn = this.#notBefore + Math.random() * ceiling;
     this.#timer = setTimeout(() => this.connect(), retryIn);
     this.#setState("waiting", { retryIn });
   }
@@ -747,23 +781,44 @@ export class Client extends EventTarget {
     return { columns, rows, offset: from, total };
   }
 
-  /** @returns {Promise<{job: string, state: string, filename: string, created: number}[]>} newest first */
+  /** @returns {Promise<{job: string, state: "queued"|"running"|"done"|"failed"|"cancelled", filename: string,
+   *   created: number, finished?: number, rows?: number}[]>} newest first */
   async jobs() {
     return (await this.#ask({ type: "jobs" })).jobs;
+  }
+
+  /** Stop a job for all who wait for it.
+   *  @param {string} job */
+  async cancel(job) {
+    // Asked for the second time, a job that has ended is one that we stopped before the connection broke.
+    await this.#ask({ type: "cancel", job }, ({ reason }, sent) => reason === "job_not_found" && sent > 1);
   }
 
   /**
    * Have a file processed.
    *
    * @param {object} query the fields of a `process` message: filename, selectedColumns, where, sort, …
-   * @param {object} [callbacks] onAccepted(job, position), once more after a reconnection; onProgress(message) with
-   *   bytes_read, fraction (0–1), rows_per_s, eta_s (seconds) …; onLog(message) with level and message
-   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`
+   * @param {object} [callbacks] onAccepted(job, position), once more if the server has forgotten the job and it is
+   *   asked for again; onProgress(message) with bytes_read, fraction (0–1), rows_per_s, eta_s (seconds) …;
+   *   onLog(message) with level and message
+   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` leaves the job to
+   *   others who wait for it, but after a reconnection stops it for all
    */
   process(query, { onAccepted, onProgress, onLog } = {}) {
-    const job = new Process(this.#wire, query, { onAccepted, onProgress, onLog });
-    this.#wire.add(job);
-    return { promise: job.promise, cancel: () => job.cancel() };
+    return this.#follow({ query }, { onAccepted, onProgress, onLog });
+  }
+
+  /**
+   * Follow a job that was begun elsewhere, or before a reload; of one that has ended, the result comes again.
+   *
+   * @param {string} job as `onAccepted` and `jobs()` name it
+   * @param {object} [options] after: number (`seq`) of the last event that is known already; onProgress and onLog as
+   *   for `process`
+   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` stops the job for
+   *   all who wait for it
+   */
+  attach(job, { after = 0, onProgress, onLog } = {}) {
+    return this.#follow({ job, after }, { onProgress, onLog });
   }
 
   /**
@@ -802,6 +857,12 @@ export class Client extends EventTarget {
     const download = new Download(this.#wire, filename, onProgress);
     this.#downloads.add(download);
     return { promise: download.promise, abort: () => download.abort() };
+  }
+
+  #follow(what, callbacks) {
+    const job = new Job(this.#wire, what, callbacks);
+    this.#wire.add(job);
+    return { promise: job.promise, cancel: () => job.cancel() };
   }
 
   #ask(message, accept) {

@@ -4,6 +4,8 @@ import { announce, button, byId, make, showError } from "./dom.js";
 import { bytes, counted, moment } from "./format.js";
 
 const SHOWN = 50; // jobs
+const INTERVAL = 5_000; // ms; what others do to their jobs, the server does not tell by itself
+const UNFINISHED = new Set(["queued", "running"]);
 
 /** The files that the server has. */
 export class FileList {
@@ -90,39 +92,75 @@ function place(parent, children) {
   });
 }
 
-/** The jobs: the server's, or this page's own where the server does not list them. */
+/** The jobs that the server knows, begun here or elsewhere. */
 export class JobList {
   #client;
-  #own = [];
+  #onShow;
+  #rows = new Map(); // as of the files
+  #timer = 0;
 
-  /** @param {import("./creemson.js").Client} client */
-  constructor(client) {
+  /** @param {import("./creemson.js").Client} client
+   *  @param {function({job: string, filename: string}): void} onShow is given the job that somebody wants to see */
+  constructor(client, onShow) {
     this.#client = client;
+    this.#onShow = onShow;
   }
 
-  /** A run of this page has begun, moved on, or ended.
-   *  @param {object} run as an entry of the server's list */
-  changed(run) {
-    if (!this.#own.includes(run)) this.#own.unshift(run);
-    this.refresh();
-  }
-
-  /** Ask the server again. */
+  /** Ask the server again, and then now and again until all have ended. */
   async refresh() {
-    let jobs = this.#own;
-    let problem = null;
     try {
-      jobs = await this.#client.jobs();
+      this.#show((await this.#client.jobs()).slice(0, SHOWN));
+      showError(byId("jobs-error"), null);
     } catch (error) {
-      if (error.reason !== "unknown_type") problem = error;
+      showError(byId("jobs-error"), error);
     }
-    showError(byId("jobs-error"), problem);
-    byId("jobs").replaceChildren(...jobs.slice(0, SHOWN).map(entry));
-    byId("no-jobs").hidden = jobs.length > 0;
   }
-}
 
-function entry({ filename, state, created, rows }) {
-  const facts = [state, rows === undefined || rows === null ? null : counted(rows, "row"), moment(created)];
-  return make("li", {}, make("span", {}, filename), make("span", {}, facts.filter(Boolean).join(" · ")));
+  #show(jobs) {
+    const focused = byId("jobs").contains(document.activeElement) ? document.activeElement.closest("li").dataset.job : null;
+    const rows = new Map();
+    for (const job of jobs) {
+      const key = JSON.stringify([job.job, job.state]);
+      rows.set(key, this.#rows.get(key) ?? this.#row(job));
+    }
+    this.#rows = rows;
+    place(byId("jobs"), [...rows.values()]);
+    byId("no-jobs").hidden = jobs.length > 0;
+    if (focused !== null) this.#focus(focused);
+    clearTimeout(this.#timer);
+    if (jobs.some(({ state }) => UNFINISHED.has(state))) this.#timer = setTimeout(() => this.refresh(), INTERVAL);
+  }
+
+  /** A job that has ended has other buttons: the focus was on one that may have gone. */
+  #focus(job) {
+    if (byId("jobs").contains(document.activeElement)) return;
+    const row = [...byId("jobs").children].find((one) => one.dataset.job === job);
+    (row?.querySelector("button") ?? byId("jobs-title")).focus();
+  }
+
+  #row({ job, filename, state, created, rows = null }) {
+    const when = moment(created);
+    const name = `${filename}, ${when}`; // a file may have many jobs
+    const show = button("Show", () => this.#onShow({ job, filename }), { ariaLabel: `Show ${name}` });
+    const stop = button("Cancel", () => this.#cancel(job, filename), { ariaLabel: `Cancel ${name}` });
+    const facts = [state, rows === null ? null : counted(rows, "row"), when];
+    return make(
+      "li",
+      { dataset: { job } },
+      make("span", {}, filename),
+      make("span", { className: "figures" }, facts.filter(Boolean).join(" · ")),
+      make("span", { className: "tools" }, ...(state === "cancelled" ? [] : [show]), ...(UNFINISHED.has(state) ? [stop] : [])),
+    );
+  }
+
+  async #cancel(job, filename) {
+    try {
+      await this.#client.cancel(job);
+      announce(`The job on ${filename} is cancelled.`);
+    } catch (error) {
+      // What has ended in this moment is not there to be cancelled, and the list says how it ended.
+      if (error.reason !== "job_not_found") return showError(byId("jobs-error"), error);
+    }
+    await this.refresh();
+  }
 }

@@ -4,16 +4,20 @@ import { showConnection } from "./connection.js";
 import { connect } from "./creemson.js";
 import { byId, showError } from "./dom.js";
 import { FileList, JobList } from "./lists.js";
+import { unfinishedRun } from "./memory.js";
 import { QueryForm } from "./query.js";
 import { Result } from "./result.js";
 import { Runs } from "./run.js";
 import { Uploads } from "./uploads.js";
 
 const client = connect(undefined, { name: "page" });
-const jobs = new JobList(client);
+const jobs = new JobList(client, (job) => {
+  runs.join(job);
+  byId("progress-title").focus();
+});
 const result = new Result(client);
 const runs = new Runs(client, {
-  changed: (run) => jobs.changed(run),
+  changed: () => jobs.refresh(),
   begun: () => result.hide(),
   done: (output) => result.show(output),
 });
@@ -41,7 +45,14 @@ async function use(filename) {
   }
 }
 
-showConnection(client, () => {
+const before = unfinishedRun();
+if (before) runs.join(before, true);
+
+function refresh() {
   files.refresh();
   jobs.refresh();
-});
+}
+
+showConnection(client, refresh);
+// Others may have been at work while nobody looked.
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());

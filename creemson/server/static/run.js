@@ -2,56 +2,76 @@
 
 import { byId, focusUnlessBusy, make, showError } from "./dom.js";
 import { bytes, counted, seconds, whole } from "./format.js";
+import { forgetRun, rememberRun } from "./memory.js";
 
 const PHASES = { queued: "Waiting for its turn", reading: "Reading", sorting: "Sorting", writing: "Writing" };
 
-/** Runs queries, and shows the latest. */
+/** @typedef {{filename: string, job: string|null, own: boolean}} Run its job is null until it is accepted */
+
+/** Runs queries, joins jobs, and shows the latest. */
 export class Runs {
   #client;
   #on;
-  #current = null;
+  #current = null; // the run that is shown, until it has ended
+  #cancel = null; // stops it
   #phase = "";
 
   /** @param {import("./creemson.js").Client} client
    *  @param {object} on
-   *  @param {function(object): void} on.changed is told of each run, when it begins, is accepted, and ends
+   *  @param {function(): void} on.changed is called when a run is accepted, and when it has ended
    *  @param {function(): void} on.begun is told that an earlier result is out of date
    *  @param {function(object): void} on.done is told the output of the latest run */
   constructor(client, on) {
     this.#client = client;
     this.#on = on;
-    byId("cancel").onclick = () => this.#current?.cancel();
+    byId("cancel").onclick = () => this.#cancel?.();
     client.addEventListener("state", ({ detail }) => this.#connectionChanged(detail.state));
   }
 
-  /** @param {object} query for `client.process`; one that runs already is cancelled */
-  async start(query) {
-    this.#current?.cancel();
-    const run = { filename: query.filename, state: "running", created: Date.now() / 1000 };
-    this.#begin(run);
-    const ifCurrent = (act) => (...args) => this.#current === handle && act(...args);
-    const handle = this.#client.process(query, {
-      onAccepted: ifCurrent((_, position) => {
-        log(position ? `Accepted; ${whole(position)} before it` : "Accepted");
-        this.#on.changed(run);
-      }),
+  /** @param {object} query for `client.process`; an earlier one of this page that is shown and runs is cancelled */
+  start(query) {
+    if (this.#current?.own) this.#cancel();
+    const { filename } = query;
+    this.#watch({ filename, job: null, own: true }, "Asked for", (told) => this.#client.process(query, told));
+  }
+
+  /** Show a job that the server has, from where it is to its end; what was shown before goes on unseen.
+   *  @param {{job: string, filename: string}} entry of the server's list
+   *  @param {boolean} own whether it was begun here, before a reload */
+  join({ job, filename }, own = false) {
+    if (this.#current?.job === job) return;
+    this.#watch({ filename, job, own }, "Joined", (told) => this.#client.attach(job, told));
+  }
+
+  async #watch(run, word, begin) {
+    this.#current = run;
+    this.#begin();
+    log(`${word} ${run.filename}`);
+    const ifCurrent = (act) => (...args) => this.#current === run && act(...args);
+    const { promise, cancel } = begin({
+      onAccepted: (job, position) => this.#accepted(run, job, position),
       onProgress: ifCurrent((progress) => this.#showProgress(progress)),
       onLog: ifCurrent(({ message }) => log(message)),
     });
-    this.#current = handle;
+    this.#cancel = cancel;
     try {
-      const { output_data: output } = await handle.promise;
-      Object.assign(run, { state: "done", rows: output.rows });
-      if (this.#current === handle) this.#succeed(output);
+      const { output_data: output } = await promise;
+      if (this.#current === run) this.#succeed(output);
     } catch (error) {
-      run.state = error.reason === "cancelled" ? "cancelled" : "failed";
-      if (this.#current === handle) this.#fail(error);
+      if (this.#current === run) this.#fail(error);
     }
-    run.finished = Date.now() / 1000;
-    this.#on.changed(run);
+    forgetRun(run.job);
+    this.#on.changed();
   }
 
-  #begin(run) {
+  #accepted(run, job, position) {
+    run.job = job;
+    rememberRun(run);
+    this.#on.changed();
+    if (this.#current === run) log(position ? `Accepted; ${whole(position)} before it` : "Accepted");
+  }
+
+  #begin() {
     this.#on.begun();
     this.#phase = "";
     byId("progress").hidden = false;
@@ -62,8 +82,6 @@ export class Runs {
     byId("progress-figures").textContent = "";
     showError(byId("run-error"), null);
     byId("progress").scrollIntoView({ block: "nearest" });
-    log(`Asked for ${run.filename}`);
-    this.#on.changed(run);
   }
 
   #succeed(output) {
@@ -85,7 +103,7 @@ export class Runs {
   }
 
   #end() {
-    this.#current = null;
+    this.#current = this.#cancel = null;
     byId("cancel").hidden = true;
   }
 

@@ -1,9 +1,11 @@
 """What the command line shows: tables and progress bars, as wide as the terminal is."""
 
+import html
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from rich.console import Console
@@ -13,7 +15,7 @@ from rich.text import Text
 
 from creemson.wire.messages import ColumnProfile, OutputData
 
-__all__ = ["progress_bar", "show_profile", "show_result", "show_table"]
+__all__ = ["following", "progress_bar", "show_profile", "show_result", "show_table"]
 
 CELL_WIDTH = 24
 """Characters of a cell that are shown at the most."""
@@ -41,6 +43,62 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total if phase == title else None, description=phase)
 
         yield update
+
+
+class Step(Protocol):
+    """How far a job is: see :class:`creemson.client.Progress`."""
+
+    phase: str
+    bytes_read: int
+    bytes_total: int
+    fraction: float
+    rows: int
+
+
+@contextmanager
+def following(title: str) -> Iterator[Callable[[Any], None]]:
+    """Show how far a job is: in a notebook, on a terminal, and nowhere else.
+
+    Args:
+        title: what is being processed.
+
+    Yields:
+        What is called with each :class:`Step`.
+    """
+    if _in_notebook():
+        with _notebook_bar(title) as show:
+            yield show
+        return
+    with progress_bar(title) as update:
+        yield lambda step: update(step.bytes_read, step.bytes_total, step.phase.capitalize())
+
+
+def _in_notebook() -> bool:
+    """Whether there is a notebook's kernel: nothing is imported for the question."""
+    shell = sys.modules.get("IPython")
+    running = shell.get_ipython() if shell is not None else None
+    return running is not None and hasattr(running, "kernel")
+
+
+@contextmanager
+def _notebook_bar(title: str) -> Iterator[Callable[[Step], None]]:
+    from IPython.display import HTML, display  # noqa: PLC0415 - it is there, and only there
+
+    def content(step: Step | None) -> Any:
+        text, value = "waiting", ""
+        if step is not None:
+            text = f"{step.phase}, {step.rows:,} rows"
+            # What comes after reading has no measure: the bar only shows that it lives.
+            value = f' value="{step.fraction:.3f}"' if step.phase in ("uploading", "reading") else ""
+        return HTML(f'<progress max="1"{value}></progress> {html.escape(f"{title}: {text}")}')
+
+    handle = display(content(None), display_id=True)
+    try:
+        yield lambda step: handle.update(content(step))
+    except BaseException:
+        handle.update(HTML(html.escape(f"{title}: failed")))
+        raise
+    handle.update(HTML(html.escape(f"{title}: done")))
 
 
 def show_result(console: Console, data: OutputData) -> None:

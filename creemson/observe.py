@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from creemson import settings
 
-__all__ = ["configure", "get_logger"]
+__all__ = ["configure", "errors_only", "get_logger"]
 
 
 def configure(log: settings.Log, stream: TextIO | None = None) -> None:
@@ -45,6 +45,20 @@ def configure(log: settings.Log, stream: TextIO | None = None) -> None:
 def get_logger(name: str) -> FilteringBoundLogger:
     """Make a logger whose lines carry `logger_name`."""
     logger: FilteringBoundLogger = structlog.get_logger(logger_name=name)
+    return logger
+
+
+def errors_only() -> FilteringBoundLogger:
+    """A logger for what is wrong, on standard error; it leaves the configuration of the process alone."""
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *_json(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("error"),
+    )
     return logger
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -53,6 +53,19 @@ class ServerProcess:
 
     def workers(self):
         return psutil.Process(self.process.pid).children()
+
+    @contextmanager
+    def frozen(self):
+        """Jobs that are begun in the block do not come to an end, however fast the machine is."""
+        workers = self.workers()
+        for worker in workers:
+            worker.suspend()
+        try:
+            yield
+        finally:
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.resume()
 
     def stop(self, sign=signal.SIGTERM):
         self.process.send_signal(sign)

@@ -2,15 +2,17 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from creemson import __version__, cli
 from creemson.cli.arguments import parse_condition
-from tests.servers import SAMPLE, serving
+from tests.servers import SAMPLE, serving, wait_until
 
 FAST = ["--set", "processing.workers=1"]
 
@@ -133,6 +135,73 @@ def test_columns(server):
     assert "flipper_length_mm" in done.stdout
     lines = run("columns", "example.csv", "--url", server.url, "--json").stdout.splitlines()
     assert json.loads(lines[2]) == {"index": 2, "name": "bill_length_mm", "dtype": "Float64"}
+
+
+def test_jobs_are_listed_followed_and_cancelled(server, tmp_path):
+    """By their names; the result of one that has ended is shown again, or written to a file."""
+    url = ["--url", server.url]
+    server.put("jobs.csv")
+    with server.connect() as client:
+        client.send({"type": "process", "id": "a", "filename": "jobs.csv", "limit": 2, "preview": 2})
+        done = client.until("result")[-1]["job"]
+    with server.connect() as client, server.frozen():
+        client.send({"type": "process", "id": "b", "filename": "jobs.csv", "limit": 3})
+        slow = client.receive()["job"]
+        listed = [json.loads(line) for line in run("jobs", "--json", *url).stdout.splitlines()]
+        assert [(info["job"], info["state"]) for info in listed[:2]] == [(slow, "running"), (done, "done")]
+        assert run("cancel", slow, *url).exit_code == 0
+        assert client.until("error")[-1]["reason"] == "cancelled"
+    shown = run("jobs", *url).stdout
+    assert "cancelled" in shown
+    assert "jobs.csv" in shown
+    assert "2 rows × 8 columns" in run("attach", done, *url).stdout
+    assert json.loads(run("attach", done, "--json", *url).stdout)["output_data"]["rows"] == 2
+    assert "written to out.csv" in run("attach", done, "--output", "out.csv", *url).stdout
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+    failed = run("attach", slow, *url)
+    assert (failed.exit_code, "cancelled" in failed.stderr) == (1, True)
+    for command in ("attach", "cancel"):
+        unknown = run(command, "unheard-of", *url)
+        assert (unknown.exit_code, "'unheard-of'" in unknown.stderr) == (1, True)
+    assert run("attach", done, "--output", "out.pdf", *url).exit_code == 2
+    assert json.loads(run("cancel", slow, "--json", *url).stdout) == {"job": slow}
+
+
+def test_who_interrupts_is_told_how_to_come_back(server, slow_csv):
+    """The job goes on with the server."""
+    command = [
+        sys.executable,
+        "-m",
+        "creemson",
+        "process",
+        str(slow_csv),
+        "--sort",
+        "text",
+        "--url",
+        server.url,
+    ]
+    with server.connect() as client:
+
+        def newest():
+            return client.ask({"type": "jobs", "id": "j"})["jobs"][0]
+
+        for limit in range(1, 6):  # until it is caught in the middle of the work
+            process = subprocess.Popen(
+                [*command, "--limit", str(limit)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            wait_until(lambda: newest()["filename"] == slow_csv.name and newest()["state"] == "running")
+            with server.frozen():
+                job = newest()
+                if job["state"] == "running":
+                    time.sleep(1)  # until the command has heard of it, too
+                    process.send_signal(signal.SIGINT)
+                    _, errors = process.communicate(timeout=20)
+                    break
+            process.communicate()
+        assert process.returncode == 130
+        assert f"creemson attach {job['job']}" in errors
+        client.send({"type": "attach", "id": "a", "job": job["job"]})
+        assert client.until("result", "error")[-1]["type"] == "result"
 
 
 def test_files_go_up_and_down(server, tmp_path):

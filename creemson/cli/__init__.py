@@ -8,6 +8,7 @@ import click
 from creemson import __version__
 from creemson.cli.config import config
 from creemson.cli.files import columns, delete, download, files, upload
+from creemson.cli.jobs import attach, cancel, jobs
 from creemson.cli.process import process
 from creemson.cli.serve import serve
 
@@ -20,5 +21,5 @@ def main() -> None:
     """Creemson: a real-time server for tabular files."""
 
 
-for command in (serve, process, upload, download, files, columns, delete, config):
+for command in (serve, process, upload, download, files, columns, delete, jobs, attach, cancel, config):
     main.add_command(command)

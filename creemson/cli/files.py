@@ -1,44 +1,20 @@
 """``creemson upload``, ``download``, ``files``, ``columns`` and ``delete``."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import orjson
 from rich.console import Console
 from rich.filesize import decimal
 
-from creemson.cli.options import Command, run_errand, with_server
-from creemson.client import Client, connect
+from creemson.cli.options import ask, at_server, print_lines
+from creemson.client import Client
 from creemson.display import progress_bar, show_table
-from creemson.wire import codec
 
 __all__ = ["columns", "delete", "download", "files", "upload"]
-
-DEFAULT_URL = "ws://127.0.0.1:8000/ws"
-
-T = TypeVar("T")
-
-
-def _at_server(command: Command) -> Command:
-    """The options of a command that needs a server."""
-    option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Server to use.")
-    return option(with_server(command))
-
-
-def _ask(url: str, token: str | None, ask: Callable[[Client], Awaitable[T]]) -> T:
-    async def work() -> T:
-        async with connect(url, token=token) as client:
-            return await ask(client)
-
-    return run_errand(work)
-
-
-def _print_lines(items: Sequence[Any]) -> None:
-    for item in items:
-        click.echo(orjson.dumps(codec.plain(item)))
 
 
 @click.command()
@@ -50,7 +26,7 @@ def _print_lines(items: Sequence[Any]) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.option("--overwrite", is_flag=True, help="Replace files of the same names.")
-@_at_server
+@at_server
 def upload(paths: Sequence[Path], overwrite: bool, url: str, token: str | None, as_json: bool) -> None:
     """Send files to the server; what it has of one from an earlier try is not sent again."""
 
@@ -59,11 +35,11 @@ def upload(paths: Sequence[Path], overwrite: bool, url: str, token: str | None, 
             with progress_bar(f"Uploading {path.name}") as update:
                 done = await client.upload(path, overwrite=overwrite, on_progress=update)
             if as_json:
-                _print_lines([done])
+                print_lines([done])
             else:
                 click.echo(f"{done.filename}: {decimal(done.size)}, {len(done.columns)} columns")
 
-    _ask(url, token, send)
+    ask(url, token, send)
 
 
 @click.command()
@@ -71,7 +47,7 @@ def upload(paths: Sequence[Path], overwrite: bool, url: str, token: str | None, 
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to [NAME here]."
 )
-@_at_server
+@at_server
 def download(name: str, output: Path | None, url: str, token: str | None, as_json: bool) -> None:
     """Fetch the server's file or output NAME. An output comes in the format of NAME's ending."""
     target = output or Path()
@@ -84,20 +60,20 @@ def download(name: str, output: Path | None, url: str, token: str | None, as_jso
         with progress_bar(f"Downloading {name}") as update:
             return await client.download(name, target, on_progress=update)
 
-    done = _ask(url, token, fetch)
+    done = ask(url, token, fetch)
     if as_json:
-        _print_lines([done])
+        print_lines([done])
     else:
         click.echo(f"{target}: {decimal(done.size)}")
 
 
 @click.command()
-@_at_server
+@at_server
 def files(url: str, token: str | None, as_json: bool) -> None:
     """List the files that have been uploaded."""
-    found = _ask(url, token, lambda client: client.files())
+    found = ask(url, token, lambda client: client.files())
     if as_json:
-        _print_lines(found)
+        print_lines(found)
         return
     rows = [
         (one.filename, decimal(one.size), f"{datetime.fromtimestamp(one.modified):%Y-%m-%d %H:%M}")
@@ -108,21 +84,21 @@ def files(url: str, token: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@_at_server
+@at_server
 def columns(name: str, url: str, token: str | None, as_json: bool) -> None:
     """Show the columns of the server's file NAME."""
-    found = _ask(url, token, lambda client: client.columns(name))
+    found = ask(url, token, lambda client: client.columns(name))
     if as_json:
-        _print_lines(found)
+        print_lines(found)
         return
     show_table(Console(), ["index", "name", "type"], [(str(one.index), one.name, one.dtype) for one in found])
 
 
 @click.command()
 @click.argument("name")
-@_at_server
+@at_server
 def delete(name: str, url: str, token: str | None, as_json: bool) -> None:
     """Remove the server's file NAME."""
-    _ask(url, token, lambda client: client.delete(name))
+    ask(url, token, lambda client: client.delete(name))
     if as_json:
         click.echo(orjson.dumps({"filename": name}))

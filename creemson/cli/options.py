@@ -7,13 +7,28 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+import orjson
 import trio
 
+from creemson.client import Client, connect
 from creemson.errors import CreemsonError
 from creemson.settings import Loaded, SettingsError, load
+from creemson.wire import codec
 
-__all__ = ["Command", "fail", "load_settings", "run", "run_errand", "with_server", "with_settings"]
+__all__ = [
+    "Command",
+    "ask",
+    "at_server",
+    "fail",
+    "load_settings",
+    "print_lines",
+    "run",
+    "run_errand",
+    "with_server",
+    "with_settings",
+]
 
+DEFAULT_URL = "ws://127.0.0.1:8000/ws"
 FAILED = 1
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,6 +56,28 @@ def with_server(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def at_server(command: Command) -> Command:
+    """The options of a command that needs a server."""
+    option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Server to use.")
+    return option(with_server(command))
+
+
+def ask(url: str, token: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Connect, and do what a command is for; see :func:`run_errand`."""
+
+    async def connected() -> T:
+        async with connect(url, token=token) as client:
+            return await work(client)
+
+    return run_errand(connected)
+
+
+def print_lines(items: Sequence[Any]) -> None:
+    """Print messages for machines, a line each."""
+    for item in items:
+        click.echo(orjson.dumps(codec.plain(item)))
 
 
 def load_settings(config: Path | None, overrides: Sequence[str]) -> Loaded:

@@ -1,28 +1,24 @@
 """``creemson process``: the main job in one command."""
 
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import attrs
 import click
-import orjson
 import trio
 from rich.console import Console
 
-from creemson import observe
 from creemson.cli.arguments import parse, parse_aggregate, parse_columns, parse_condition, parse_sort
-from creemson.cli.options import load_settings, run_errand, with_server, with_settings
-from creemson.client import connect
+from creemson.cli.options import load_settings, print_lines, run_errand, with_server, with_settings
+from creemson.client import Job, connect
 from creemson.display import progress_bar, show_profile, show_result
+from creemson.embedded import embedded
 from creemson.errors import InvalidFormat
-from creemson.server.service import Server
 from creemson.settings import Settings
 from creemson.wire import codec
 from creemson.wire.messages import FUNCTIONS, OPERATORS, OUTPUT_FORMATS, Query, ResultData
 
-__all__ = ["process"]
+__all__ = ["check_output", "follow", "process", "show"]
 
 SHOWN_ROWS = 10
 CONDITION_HELP = f"COLUMN OPERATOR VALUE, such as 'delay > 60'. Operators: {' '.join(OPERATORS)}."
@@ -77,11 +73,7 @@ def process(
     The format of the output is that of its name: .csv, .parquet, .xlsx, .ndjson or .arrow. Where a
     column's name needs it, an argument may also be the JSON of the protocol, such as '["a b", ">", 1]'.
     """
-    if output is not None and output.suffix[1:].lower() not in OUTPUT_FORMATS:
-        known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
-        raise click.BadParameter(f"{output.name!r} does not end in one of {known}.", param_hint="--output")
-    if output is not None and not output.parent.is_dir():
-        raise click.BadParameter(f"There is no folder {str(output.parent)!r}.", param_hint="--output")
+    check_output(output)
     request = {
         "filename": file.name,
         "selectedColumns": parse(columns, "--columns", parse_columns),
@@ -99,8 +91,66 @@ def process(
         raise click.UsageError(error.message) from None
     settings = load_settings(config, overrides).settings
     result = run_errand(lambda: _process(file, query, output, url=url, token=token, settings=settings))
+    show(result, output, as_json=as_json)
+
+
+async def _process(
+    file: Path, query: Query, output: Path | None, *, url: str | None, token: str | None, settings: Settings
+) -> ResultData:
+    async with _server_at(url, settings) as address, connect(address, token=token) as client:
+        with progress_bar("Uploading") as update:
+            await client.upload(file, overwrite=True, on_progress=update)
+        job = client.submit(query)
+        try:
+            return await follow(job, output)
+        except trio.Cancelled:
+            if url is not None and job.id is not None:
+                click.echo(
+                    f"creemson: the server goes on; come back with: creemson attach {job.id} --url {url}",
+                    err=True,
+                )
+            raise
+
+
+@asynccontextmanager
+async def _server_at(url: str | None, settings: Settings) -> AsyncIterator[str]:
+    """The address of the server to use: the given one's, or that of one for this job alone."""
+    if url is not None:
+        yield url
+        return
+    async with embedded(settings) as own:
+        yield own
+
+
+def check_output(output: Path | None) -> None:
+    """Whether a result can be written there.
+
+    Raises:
+        click.BadParameter: it cannot.
+    """
+    if output is not None and output.suffix[1:].lower() not in OUTPUT_FORMATS:
+        known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
+        raise click.BadParameter(f"{output.name!r} does not end in one of {known}.", param_hint="--output")
+    if output is not None and not output.parent.is_dir():
+        raise click.BadParameter(f"There is no folder {str(output.parent)!r}.", param_hint="--output")
+
+
+async def follow(job: Job, output: Path | None) -> ResultData:
+    """Show how a job goes on; write its result to ``output``, where there is one."""
+    with progress_bar("Reading") as update:
+        async for progress in job:
+            update(progress.bytes_read, progress.bytes_total, progress.phase.capitalize())
+        result = await job
+    if output is not None:
+        with progress_bar("Downloading") as update:
+            await result.save(output, on_progress=update)
+    return result.data
+
+
+def show(result: ResultData, output: Path | None, *, as_json: bool) -> None:
+    """Print a result: for machines, or the first rows and the figures."""
     if as_json:
-        click.echo(orjson.dumps(codec.plain(result)))
+        print_lines([result])
         return
     console = Console()
     data = result.output_data
@@ -110,41 +160,3 @@ def process(
     console.print(size if output is None else f"{size}, written to {output}", highlight=False, markup=False)
     if data.profile is not None:
         show_profile(console, data.profile)
-
-
-async def _process(
-    file: Path, query: Query, output: Path | None, *, url: str | None, token: str | None, settings: Settings
-) -> ResultData:
-    async with _server_at(url, settings) as address, connect(address, token=token) as client:
-        with progress_bar("Uploading") as update:
-            await client.upload(file, overwrite=True, on_progress=update)
-        with progress_bar("Reading") as update:
-            job = client.submit(query)
-            async for progress in job:
-                update(progress.bytes_read, progress.bytes_total, progress.phase.capitalize())
-            result = await job
-        if output is not None:
-            with progress_bar("Downloading") as update:
-                await result.save(output, on_progress=update)
-    return result.data
-
-
-@asynccontextmanager
-async def _server_at(url: str | None, settings: Settings) -> AsyncIterator[str]:
-    """The address of the server to use: the given one's, or that of one for this job alone."""
-    if url is not None:
-        yield url
-        return
-    # The embedded server tells of its work through the client; only what is wrong with it goes to the log.
-    observe.configure(attrs.evolve(settings.log, level="error"))
-    with tempfile.TemporaryDirectory(prefix="creemson-") as folder:
-        own = attrs.evolve(
-            settings,
-            server=attrs.evolve(settings.server, host="127.0.0.1", port=0),
-            storage=attrs.evolve(settings.storage, data_dir=Path(folder)),
-        )
-        async with trio.open_nursery() as nursery:
-            server = Server(own, logger=observe.get_logger("creemson"))
-            port = await nursery.start(server.run)
-            yield f"ws://127.0.0.1:{port}/ws"
-            nursery.cancel_scope.cancel()

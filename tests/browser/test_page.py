@@ -199,6 +199,7 @@ def test_thousands_of_columns(here, tmp_path):
     assert here.locator("#table td").count() < 100
 
 
+@pytest.mark.slow
 def test_a_reload_in_the_middle_of_an_upload(here, server, tmp_path):
     """The page says what is not complete; the same file, picked again, goes on where it stopped."""
     path = tmp_path / "page-reload.bin"
@@ -246,6 +247,7 @@ def begin_and_pause(page, server, path):
     return part.stat().st_size
 
 
+@pytest.mark.slow
 def test_another_file_of_the_same_name_and_size_is_not_mixed_with_the_first(here, server, tmp_path):
     """After a reload, what the server holds of a file that has changed since is not gone on with."""
     path = big_file(tmp_path / "page-changed.bin", 3)
@@ -259,6 +261,7 @@ def test_another_file_of_the_same_name_and_size_is_not_mixed_with_the_first(here
     assert (server.data_dir / "uploads" / "page-changed.bin").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_paused_upload_that_is_picked_again_goes_on(here, server, tmp_path):
     """It is the same upload, not a second one that waits for the first for ever; the next file gets its turn."""
     path = big_file(tmp_path / "page-twice.bin", 5)
@@ -405,6 +408,7 @@ def test_filters_fit_the_types_of_their_columns(here, server):
     assert len(cells(here)) == 4
 
 
+@pytest.mark.slow
 def test_a_server_that_dies(page, tmp_path):
     """Killed in the middle of an upload, and back again: the page connects, and the upload goes on."""
     path = tmp_path / "page-killed.bin"

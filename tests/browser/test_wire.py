@@ -381,6 +381,7 @@ def test_a_download_that_is_aborted_in_its_middle(wire, server):
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [SIZE, BIG])
 def test_an_upload_goes_on_after_the_server_was_killed(own, size):
     """SIGKILL in mid-upload: the client comes back by itself and goes on from what the server has."""
@@ -415,6 +416,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(own, size):
     assert states[-1] == "open"
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_paused_waits_through_a_restart(own):
     """While paused, a reconnection does not announce the upload; resuming does."""
     page, first = own
@@ -443,6 +445,7 @@ def test_an_upload_that_is_paused_waits_through_a_restart(own):
     assert found["silent"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_download_goes_on_after_the_server_was_killed(own, changed):
     """The bytes that are here are not fetched again; of a file that has changed, all are."""

@@ -176,6 +176,7 @@ def test_interrupting_the_wait(client, server):
     """Ctrl-C ends the work, and the client can be used on."""
     server.put("interrupted.csv")
     main = threading.main_thread().ident
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
 
     def interrupt():
         with creemson.Client(server.url) as other:
@@ -189,6 +190,7 @@ def test_interrupting_the_wait(client, server):
         with pytest.raises(KeyboardInterrupt):
             client.process("interrupted.csv", progress=False)
         thread.join()
+        signal.signal(signal.SIGINT, handler)
         wait_until(lambda: client.jobs()[0].state == "cancelled")
 
 

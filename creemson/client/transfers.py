@@ -43,12 +43,11 @@ class Transfers:
             report: is told how far it is.
             unless_there: whether it is fine if the server has this content under this name already.
         """
-        whole = False  # all bytes have been sent
+        whole = False  # the server may have all bytes, whatever becomes of the connection
 
-        def moved(sent: int, size: int) -> None:
+        def about_to_have(sent: int) -> None:
             nonlocal whole
             whole = whole or sent == size
-            report(sent, size)
 
         stream = await trio.to_thread.run_sync(path.open, "rb")
         with stream:
@@ -61,7 +60,7 @@ class Transfers:
                 request = messages.Upload(
                     id=self._session.new_id(), filename=name, size=size, sha256=sha256, overwrite=overwrite
                 )
-                return await self._send(link, request, stream, moved)
+                return await self._send(link, request, stream, report, about_to_have)
 
             async with self._uploading:
                 try:
@@ -77,7 +76,12 @@ class Transfers:
                     return found
 
     async def _send(
-        self, link: Link, request: messages.Upload, stream: BinaryIO, report: Report
+        self,
+        link: Link,
+        request: messages.Upload,
+        stream: BinaryIO,
+        report: Report,
+        about_to_have: Callable[[int], None],
     ) -> messages.Uploaded:
         assert self._session.welcome is not None
         chunk = self._session.welcome.limits.chunk_bytes
@@ -85,9 +89,11 @@ class Transfers:
             try:
                 sent = (await answers.expect(messages.UploadReady)).offset
                 stream.seek(sent)
+                about_to_have(sent)
                 report(sent, request.size)
                 while sent < request.size:
                     data = await trio.to_thread.run_sync(_read, stream, min(chunk, request.size - sent))
+                    about_to_have(sent + len(data))
                     await link.send(data)
                     sent += len(data)
                     report(sent, request.size)

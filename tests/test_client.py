@@ -238,3 +238,17 @@ async def test_an_upload_whose_end_was_lost(server, tmp_path):
             with pytest.raises(ProcessingError) as caught:
                 await client.upload(path)
             assert caught.value.reason == "file_exists"
+
+
+async def test_a_server_that_does_not_know_the_digest_finds_it_out(server, tmp_path):
+    """Content that is there already is not sent again, also if it came there by other ways."""
+    server.put("digest.csv")
+    path = tmp_path / "digest.csv"
+    path.write_bytes(SAMPLE.read_bytes())
+    async with connect(server.url) as client:
+        assert [info.sha256 for info in await client.files() if info.filename == path.name] == [None]
+        assert (await client.process(path, limit=1)).rows == 1
+        path.write_bytes(SAMPLE.read_bytes()[::-1])
+        with pytest.raises(ProcessingError) as caught:
+            await client.process(path)
+        assert caught.value.reason == "file_exists"

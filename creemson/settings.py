@@ -296,7 +296,9 @@ class Server:
         validators.deep_iterable(validators.matches_re(_ORIGIN)),
     )
     drain_timeout: float = _duration(
-        "10 s", "how long running jobs may finish on shutdown; the rest ends in `shutting_down`", zero=True
+        "10 s",
+        "how long running jobs may finish on shutdown; what is left resumes at the next start",
+        zero=True,
     )
 
 

@@ -452,6 +452,21 @@ async def test_the_next_server_takes_over(world, nursery, autojump_clock):
     assert [call["query"]["limit"] for call in after.workers.commands] == [1]
 
 
+async def test_a_disk_that_is_full_at_the_start_ends_no_job(world, nursery, autojump_clock, monkeypatch):
+    """It was accepted; that it is begun again cannot be written down, and need not be."""
+    world.workers.todo = [for_ever]
+    world.submit()
+    job = (await world.hear()).job
+
+    def full(_, jobs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Catalog, "record_jobs", full)
+    after = await successor(world, nursery, todo=[OUTCOME])
+    attach(after, job)
+    assert [type(await after.hear()).__name__ for _ in range(2)] == ["Logged", "Ended"]
+
+
 async def test_a_row_that_makes_no_sense_is_dropped(world, nursery, autojump_clock):
     """Perhaps an earlier version of this program wrote it."""
     world.workers.todo = [OUTCOME]

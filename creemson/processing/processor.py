@@ -243,10 +243,11 @@ class Processor:
     def _not_written(self, batch: Sequence[Entry], error: OSError) -> Sequence[Told]:
         """What cannot be written down is not accepted; how a job ended is told all the same."""
         fault = disk_error(error)
-        refused = {entry.id for entry in batch if isinstance(entry, JobRow) and entry.outcome is None}
+        told = [entry for entry in batch if isinstance(entry, Told)]
+        accepted = {entry.reply.job for entry in told if isinstance(entry.reply, Accepted)}
+        refused = accepted & {entry.id for entry in batch if isinstance(entry, JobRow)}
         for job in refused:
             self._apply(self._jobs.fail(trio.current_time(), job, fault))
-        told = [entry for entry in batch if isinstance(entry, Told)]
         return [
             entry for entry in told if not (isinstance(entry.reply, Accepted) and entry.reply.job in refused)
         ]

@@ -1,13 +1,11 @@
 """The page, used as people do: files, columns, a run, a table of any size, and what goes wrong on the way."""
 
-import contextlib
 import json
 import random
 import re
 import signal
 
 import polars as pl
-import psutil
 import pytest
 
 from tests.servers import serving, wait_until
@@ -30,20 +28,6 @@ def until(page, expression, arg=None):
 def visit(page, server):
     page.goto(f"http://127.0.0.1:{server.port}/")
     until(page, "document.querySelector('#connection').dataset.state === 'open'")
-
-
-@contextlib.contextmanager
-def frozen(server):
-    """Have the server's workers stand still, so that a job cannot end before a test has looked at it."""
-    workers = server.workers()
-    for worker in workers:
-        worker.suspend()
-    try:
-        yield
-    finally:
-        for worker in workers:
-            with contextlib.suppress(psutil.NoSuchProcess):  # one whose job was cancelled
-                worker.resume()
 
 
 def upload(page, *paths):
@@ -479,7 +463,7 @@ def test_a_run_can_be_cancelled(here, server, slow_csv):
     use(here, "page-slow.csv")
     here.click("#run")
     here.wait_for_selector("#progress-figures:has-text('rows')")
-    with frozen(server):
+    with server.frozen():
         here.reload()
         here.wait_for_selector("#progress-figures:has-text('rows')")
         here.focus("#cancel")
@@ -499,7 +483,7 @@ def test_a_reload_in_the_middle_of_a_run(here, server):
     here.reload()
     use(here, "page-rejoined.csv")
     job = "#jobs li:has-text('page-rejoined.csv')"
-    with frozen(server):
+    with server.frozen():
         here.click("#run")
         here.wait_for_selector(f"{job}:has-text('running')")
         here.reload()
@@ -531,7 +515,7 @@ def test_jobs_of_somebody_else(page, server):
     visit(page, server)
     use(page, "page-mine.csv")
     with server.connect() as other:
-        with frozen(server):
+        with server.frozen():
             for name in names[1:]:
                 other.ask({"type": "process", "id": name, "filename": name})
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

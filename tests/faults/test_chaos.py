@@ -173,7 +173,7 @@ async def test_chaos(tmp_path, runs):
         assert states == {"done"}
     finally:
         await trio.to_thread.run_sync(mortal.close)
-    mean = statistics.mean(tally.recoveries)
+    mean = statistics.mean(tally.recoveries or [0.0])
     sys.stdout.write(f" {mortal.deaths=} {tally.connections=} {len(tally.recoveries)=} {mean=:.3f}")
     assert tally.results == runs
     assert mortal.deaths >= 1 + runs // 50

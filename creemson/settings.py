@@ -47,6 +47,7 @@ __all__ = [
     "describe",
     "format_bytes",
     "format_seconds",
+    "is_loopback",
     "load",
     "parse_bytes",
     "parse_seconds",
@@ -337,26 +338,30 @@ class Limits:
     connections_per_address: int = _count(
         1000, "open connections from one address; more are refused with HTTP 429"
     )
+    connections_per_caller: int = _count(
+        1000, "open connections of one caller, where callers have to say who they are"
+    )
     message_bytes: int = _size("1 MiB", "largest text frame")
     chunk_bytes: int = _size("1 MiB", "largest binary frame")
     batch_messages: int = _count(1000, "most messages in one batch")
+    nesting_depth: int = _count(32, "objects and lists within each other in one message")
     upload_bytes: int = _size("10 GiB", "largest uploaded file")
     storage_bytes: int = _size(
         "0", "most bytes that one caller may store, outputs included; 0: no quota", low=0
     )
     messages_per_s: float = _field(
         1000.0,
-        "messages per second and connection in the long run; over it: `rate_limited` (not enforced yet)",
+        "messages per second and connection in the long run, ten times that per caller; else `rate_limited`",
         _real,
         "a number of more than 0",
         validators.gt(0),
     )
-    messages_burst: int = _count(2000, "messages that one connection may send at once (not enforced yet)")
+    messages_burst: int = _count(2000, "messages that one connection may send at once")
     jobs_per_caller: int = _count(8, "running jobs of one caller; over it: `busy`")
     queue: int = _count(1000, "waiting jobs of all callers; over it: `busy`")
     outbox_bytes: int = _size("8 MiB", "unsent bytes per connection before a slow peer is closed")
     memory_bytes: int = _size(
-        "0", "memory in use above which new jobs get `busy`; 0: 80 % of the machine (not enforced yet)", low=0
+        "0", "memory in use above which new jobs get `busy`; 0: 80 % of the machine", low=0
     )
 
 
@@ -635,9 +640,7 @@ def _shown(settings: Settings, key: str, field: "attrs.Attribute[Any]") -> str:
 
 
 _NOT_BUILT: Mapping[str, str] = MappingProxyType(
-    {"server.tls_cert": "TLS", "server.tls_key": "TLS"}
-    | {key: "authentication" for key in FIELDS if key.startswith("auth.")}
-    | {"processing.engine": "the Dask engine", "processing.dask_scheduler": "the Dask engine"}
+    {"processing.engine": "the Dask engine", "processing.dask_scheduler": "the Dask engine"}
 )
 
 
@@ -654,7 +657,7 @@ def problems(settings: Settings) -> list[str]:
         )
         if not there
     ]
-    if missing and not server.insecure and not _is_loopback(server.host):
+    if missing and not server.insecure and not is_loopback(server.host):
         found.append(
             f'server.host = "{server.host}" lets other machines in, without {" and ".join(missing)}. '
             "Listen on 127.0.0.1, if need be behind a proxy that adds both, or accept the risk with "
@@ -675,12 +678,13 @@ def cautions(settings: Settings) -> list[str]:
     found = []
     if "*" in settings.server.allowed_origins:
         found.append('server.allowed_origins has "*": any web page may connect as its visitor.')
-    if settings.server.insecure and not _is_loopback(settings.server.host):
+    if settings.server.insecure and not is_loopback(settings.server.host):
         found.append(f"server.insecure = true: whoever reaches {settings.server.host} may use this server.")
     return found
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach a server at that address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -30,6 +30,7 @@ class ServerProcess:
         self.data_dir = data_dir
         self.log = log
         self.url = f"ws://127.0.0.1:{port}/ws"
+        self.base = f"http://127.0.0.1:{port}"
 
     @contextmanager
     def connect(self, **options):

@@ -116,7 +116,12 @@ def test_process_on_a_server(server, tmp_path):
         (["config", "--set", "limits.quue=3"], 2, "limits.queue"),
         (["serve", "--port", "70000"], 2, "65535"),
         (["serve", "--host", "0.0.0.0"], 2, "server.insecure"),
-        (["serve", "--set", "auth.mode=token"], 2, "not available"),
+        (["serve", "--set", "processing.engine=dask"], 2, "not available"),
+        (["serve", "--set", "auth.mode=jwt"], 2, "auth.jwt_audience"),
+        (["serve", "--set", "server.tls_cert=no.pem", "--set", "server.tls_key=no.pem"], 1, "no.pem"),
+        (["token", "create", " ", "--data-dir", "/dev/null/no"], 1, "no name"),
+        (["token", "create", "ann", "--data-dir", "/dev/null/no"], 1, "/dev/null/no"),
+        (["token", "revoke", "nobody"], 1, "token list"),
         (["nonsense"], 2, "nonsense"),
     ],
 )  # fmt: skip

@@ -14,15 +14,18 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping
 from creemson.errors import CloseCode, ProcessingError
 from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended, Progressed
+from creemson.server.bucket import Buckets
 from creemson.server.connection import Connection
+from creemson.server.gate import Gate
+from creemson.server.identity import make_authenticator
 from creemson.server.listener import Listener
 from creemson.server.outbox import Outbox
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.uploads import Uploads
 from creemson.settings import Limits, Settings, Timeouts
 from creemson.storage.catalog import Catalog
-from creemson.storage.files import Files
 from creemson.storage.store import Store
+from creemson.storage.stores import Stores
 from tests.servers import frame
 from tests.test_protocol import COLUMNS, DATA, FIGURES
 
@@ -69,6 +72,11 @@ class MemoryPeer:
         return json.loads(event.data) if isinstance(event, TextMessage) else event
 
 
+def gate_of(settings):
+    pace = Buckets(rate=settings.limits.messages_per_s, burst=settings.limits.messages_burst)
+    return Gate(make_authenticator(settings), per_caller=2, pace=pace, logger=structlog.get_logger())
+
+
 class FakeProcessor:
     """Keeps the commands; a test replies as it likes."""
 
@@ -92,11 +100,11 @@ class World:
 
     def __init__(self, folder, nursery, **changes):
         self.settings = Settings(**changes)
-        self.files = Files(folder)
-        self.files.prepare()
         catalog = Catalog(folder / "catalog.db")
         catalog.open()
-        self.store = Store(self.files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
+        self.stores = Stores(folder, catalog, quota=0, clock=lambda: 0.0)
+        self.store = self.stores.of("ann")
+        self.files = self.store.files
         self.uploads = Uploads()
         self.processor = FakeProcessor()
         self.connections = []
@@ -106,10 +114,11 @@ class World:
             self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]
         )
         self.listener = Listener(
-            settings=self.settings, connect=self.connect, app=None, draining=trio.Event(), logger=self.logger
-        )
+            settings=self.settings, connect=self.connect, app=None, gate=gate_of(self.settings),
+            draining=trio.Event(), logger=self.logger,
+        )  # fmt: skip
 
-    def connect(self, socket, peer):
+    def connect(self, socket, peer, identity=None):
         state = ConnectionState(id=f"c{len(self.connections)}", caller="ann", peer=peer)
         protocol = Protocol(
             state,
@@ -122,7 +131,7 @@ class World:
             socket,
             protocol=protocol,
             processor=self.processor.send,
-            store=self.store,
+            stores=self.stores,
             uploads=self.uploads,
             settings=self.settings,
             logger=self.logger,

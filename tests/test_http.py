@@ -15,26 +15,25 @@ from creemson.server.http import make_app
 from creemson.server.metrics import Status
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog
-from creemson.storage.files import Files
-from creemson.storage.store import Store
+from creemson.storage.stores import ANYONE, Stores
+from tests.test_connection import gate_of
 
 
 class World:
     """The app, and the processor's side of its inbox."""
 
     def __init__(self, folder):
-        files = Files(folder)
-        files.prepare()
         catalog = Catalog(folder / "catalog.db")
         catalog.open()
-        self.store = Store(files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
+        self.stores = Stores(folder, catalog, quota=0, clock=lambda: 0.0)
+        self.store = self.stores.of(ANYONE)
         send, self.inbox = trio.open_memory_channel(10)
         self.draining = trio.Event()
         self.logs = structlog.testing.CapturingLogger()
         self.app = make_app(
             settings=Settings(),
-            store=self.store,
-            caller="ann",
+            stores=self.stores,
+            gate=gate_of(Settings()),
             processor=send,
             status=self.status,
             draining=self.draining,
@@ -44,7 +43,7 @@ class World:
         )
         self.failing = False
 
-    def status(self):
+    def status(self, caller):
         if self.failing:
             raise ZeroDivisionError
         return Status(version="1", uptime_s=1.5, connections=2, jobs={"queued": 0, "done": 1})
@@ -132,7 +131,7 @@ async def test_what_is_asked_of_the_processor(world, nursery):
 
     nursery.start_soon(ask)
     connect, submit = await world.inbox.receive(), await world.inbox.receive()
-    assert (submit.connection, submit.caller, submit.keep) == (connect.connection, "ann", False)
+    assert (submit.connection, submit.caller, submit.keep) == (connect.connection, ANYONE, False)
     connect.port.deliver(1, Accepted("j", 0))
     busy = ProcessingError("busy", "The queue is full.", retry_after=2.4)
     connect.port.deliver(1, Ended("j", 1, error=busy))

@@ -30,8 +30,8 @@ from creemson.processing.processor import Processor
 from creemson.processing.records import output_name
 from creemson.settings import Settings, Timeouts
 from creemson.storage.catalog import Catalog
-from creemson.storage.files import Files, check_name
-from creemson.storage.store import Store
+from creemson.storage.files import check_name
+from creemson.storage.stores import Stores
 from creemson.wire.messages import Query
 
 OUTCOME = {"rows": 3, "columns": ["a"], "dtypes": ["Int64"], "preview": None, "profile": None}
@@ -71,11 +71,11 @@ class World:
 
     def __init__(self, folder):
         self.settings = Settings(timeouts=Timeouts(job=60.0))
-        self.files = Files(folder)
-        self.files.prepare()
         self.catalog = Catalog(folder / "catalog.db")
         self.catalog.open()
-        self.store = Store(self.files, self.catalog, caller="ann", quota=0, clock=lambda: 0.0)
+        self.stores = Stores(folder, self.catalog, quota=0, clock=lambda: 0.0)
+        self.store = self.stores.of("ann")
+        self.files = self.store.files
         if not (self.files.uploads / "a.csv").exists():
             (self.files.uploads / "a.csv").write_text("a\n1\n")
         self.workers, self.quick = FakePool(), FakePool()
@@ -83,7 +83,7 @@ class World:
         self.told, self.tellings = trio.open_memory_channel(1000)
         self.logs = structlog.testing.CapturingLogger()
         self.processor = Processor(
-            settings=self.settings, store=self.store, catalog=self.catalog, inbox=inbox,
+            settings=self.settings, stores=self.stores, catalog=self.catalog, inbox=inbox,
             workers=self.workers, quick=self.quick, wall_clock=lambda: 1000.0, in_thread=at_once,
             logger=structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]),
         )  # fmt: skip
@@ -299,7 +299,7 @@ async def test_drain_waits_and_then_stops(world, autojump_clock):
         return OUTCOME
 
     for work, reason in ((five_seconds, None), (for_ever, "shutting_down")):
-        fresh = World(world.files.root)
+        fresh = World(world.files.data)
         async with trio.open_nursery() as nursery:
             await nursery.start(fresh.processor.run)
             fresh.workers.todo = [work]
@@ -373,7 +373,7 @@ async def test_a_look_up_over_its_time(world, autojump_clock):
 
 async def successor(world, nursery, **todo):
     """The next server's processor on the same folder."""
-    after = World(world.files.root)
+    after = World(world.files.data)
     after.workers.todo = todo.get("todo", [])
     await nursery.start(after.processor.run)
     return after

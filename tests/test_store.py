@@ -1056,10 +1056,10 @@ def test_an_upload_gone_on_with_while_the_sweep_runs_is_kept(world, monkeypatch,
     parts = world.catalog.parts
     resumed = []
 
-    def meanwhile():
-        rows = parts()
+    def meanwhile(caller):
+        rows = parts(caller)
         resumed.append(world.begin())
-        return rows if step == "after the parts were read" else parts()
+        return rows if step == "after the parts were read" else parts(caller)
 
     with monkeypatch.context() as patch:
         patch.setattr(world.catalog, "parts", meanwhile)
@@ -1074,8 +1074,8 @@ def test_an_upload_begun_while_the_sweep_runs_is_kept(world, monkeypatch):
     parts = world.catalog.parts
     begun = []
 
-    def meanwhile():
-        rows = parts()
+    def meanwhile(caller):
+        rows = parts(caller)
         begun.extend([world.begin("a.csv"), world.begin_unannounced("b.csv")])
         return rows
 
@@ -1093,8 +1093,8 @@ def test_an_upload_let_go_of_while_the_sweep_runs_is_kept(world, monkeypatch):
     world.now += 2 * DAY
     parts = world.catalog.parts
 
-    def meanwhile():
-        rows = parts()
+    def meanwhile(caller):
+        rows = parts(caller)
         world.store.save(part)
         return rows
 

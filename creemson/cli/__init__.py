@@ -11,6 +11,7 @@ from creemson.cli.files import columns, delete, download, files, upload
 from creemson.cli.jobs import attach, cancel, jobs
 from creemson.cli.process import process
 from creemson.cli.serve import serve
+from creemson.cli.token import token
 
 __all__ = ["main"]
 
@@ -21,5 +22,18 @@ def main() -> None:
     """Creemson: a real-time server for tabular files."""
 
 
-for command in (serve, process, upload, download, files, columns, delete, jobs, attach, cancel, config):
+for command in (
+    serve,
+    process,
+    upload,
+    download,
+    files,
+    columns,
+    delete,
+    jobs,
+    attach,
+    cancel,
+    token,
+    config,
+):
     main.add_command(command)

@@ -1,5 +1,6 @@
 """What the commands share: options, and how they end."""
 
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,11 +20,13 @@ __all__ = [
     "Command",
     "ask",
     "at_server",
+    "explained",
     "fail",
     "load_settings",
     "print_lines",
     "run",
     "run_errand",
+    "with_data_dir",
     "with_server",
     "with_settings",
 ]
@@ -80,12 +83,33 @@ def print_lines(items: Sequence[Any]) -> None:
         click.echo(orjson.dumps(codec.plain(item)))
 
 
-def load_settings(config: Path | None, overrides: Sequence[str]) -> Loaded:
+def with_data_dir(command: Command) -> Command:
+    """Give a command the option ``--data-dir``."""
+    option = click.option(
+        "--data-dir", type=click.Path(path_type=Path), help="Folder for files and jobs [creemson-data]."
+    )
+    return option(command)
+
+
+def load_settings(
+    config: Path | None, overrides: Sequence[str], *, data_dir: Path | None = None, **flags: object
+) -> Loaded:
     """The settings in force.
+
+    Args:
+        config: the TOML file.
+        overrides: the values of ``--set``.
+        data_dir: the value of ``--data-dir``.
+        flags: values of other options by the setting's name, with ``__`` for the dot; None is not given.
 
     Raises:
         click.UsageError: they cannot be used.
     """
+    flags["storage__data_dir"] = data_dir and str(data_dir)
+    given = [
+        f"{name.replace('__', '.')}={json.dumps(value)}" for name, value in flags.items() if value is not None
+    ]
+    overrides = [*overrides, *given]
     try:
         return load(config=config, environ=os.environ, overrides=overrides)
     except SettingsError as error:
@@ -116,7 +140,7 @@ def run(work: Callable[[], Awaitable[T]], *, ended_by: Sequence[int] = ()) -> T:
     if isinstance(fault, CreemsonError):
         fail(fault.message)
     if isinstance(fault, OSError):
-        fail(_explained(fault))
+        fail(explained(fault))
     raise fault
 
 
@@ -142,6 +166,7 @@ def run_errand(work: Callable[[], Awaitable[T]]) -> T:
     return run(guarded, ended_by=ended_by)
 
 
-def _explained(error: OSError) -> str:
+def explained(error: OSError) -> str:
+    """A fault of the system in words."""
     name = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or error}{name}"

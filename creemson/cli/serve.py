@@ -1,6 +1,5 @@
 """``creemson serve``."""
 
-import json
 import signal
 import sys
 import webbrowser
@@ -12,9 +11,9 @@ import click
 import trio
 
 from creemson import observe
-from creemson.cli.options import load_settings, run, with_settings
+from creemson.cli.options import load_settings, run, with_data_dir, with_settings
 from creemson.server.service import Server
-from creemson.settings import Settings, cautions, problems
+from creemson.settings import Settings, SettingsError, cautions, problems
 
 __all__ = ["serve"]
 
@@ -22,9 +21,7 @@ __all__ = ["serve"]
 @click.command(short_help="Run the server.")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on; 0 picks a free one [8000].")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Folder for files and jobs [creemson-data]."
-)
+@with_data_dir
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @with_settings
 def serve(
@@ -36,9 +33,8 @@ def serve(
     overrides: Sequence[str],
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM; then running jobs may finish."""
-    flags = {"server.host": host, "server.port": port, "storage.data_dir": data_dir and str(data_dir)}
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    settings = load_settings(config, [*overrides, *given]).settings
+    loaded = load_settings(config, overrides, data_dir=data_dir, server__host=host, server__port=port)
+    settings = loaded.settings
     faults = problems(settings)
     if faults:
         raise click.UsageError("\n".join(faults))
@@ -46,16 +42,20 @@ def serve(
     logger = observe.get_logger("creemson")
     for caution in cautions(settings):
         logger.warning(caution)
-    run(lambda: _serve(settings, logger, open_page=open_page))
+    try:
+        run(lambda: _serve(settings, logger, open_page=open_page))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
 
 
 async def _serve(settings: Settings, logger: Any, *, open_page: bool) -> None:
     server = Server(settings, logger=logger)
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, signals, server, nursery.cancel_scope)
+            nursery.start_soon(_heed, signals, server, nursery.cancel_scope)
             port = await nursery.start(_run_server, server, nursery.cancel_scope)
-            page = f"http://{_bracketed(settings.server.host)}:{port}/"
+            scheme = "http" if settings.server.tls_cert is None else "https"
+            page = f"{scheme}://{_bracketed(settings.server.host)}:{port}/"
             click.echo(
                 f"Creemson serves at {page} (WebSocket at {page.replace('http', 'ws', 1)}ws; Ctrl-C stops it)"
             )
@@ -69,14 +69,18 @@ async def _run_server(server: Server, scope: trio.CancelScope, *, task_status: t
     scope.cancel()
 
 
-async def _stop_on_signal(signals: AsyncIterator[int], server: Server, scope: trio.CancelScope) -> None:
-    """The first signal drains, the second one ends at once."""
-    async for _ in signals:
-        click.echo("Waiting for running jobs; once more ends at once.", err=True)
-        server.stop()
-        break
-    async for _ in signals:
-        scope.cancel()
+async def _heed(signals: AsyncIterator[int], server: Server, scope: trio.CancelScope) -> None:
+    """SIGHUP reloads the certificate, if there is one; else, the first signal drains, the second ends at once."""
+    stopping = False
+    async for number in signals:
+        if number == signal.SIGHUP and server.encrypted:
+            server.reload()
+        elif stopping:
+            scope.cancel()
+        else:
+            stopping = True
+            click.echo("Waiting for running jobs; once more ends at once.", err=True)
+            server.stop()
 
 
 def _bracketed(host: str) -> str:

@@ -5,7 +5,7 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -78,10 +78,23 @@ async def reach(url: str, ssl_context: ssl.SSLContext | None = None) -> Stream:
         raise Unreachable(nobody(url, "an address looks like ws://HOST:PORT/ws"), final=True)
     try:
         if parts.scheme == "wss":
-            return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=ssl_context)
+            # A server that dies says no goodbye: where the messages end, the WebSocket tells.
+            encrypted = await trio.open_ssl_over_tcp_stream(
+                host, port, ssl_context=ssl_context, https_compatible=True
+            )
+            try:
+                await encrypted.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(encrypted)
+                raise
+            return encrypted
         return await trio.open_tcp_stream(host, port)
     except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
         raise Unreachable(nobody(url, error)) from error
+    except trio.BrokenResourceError as error:  # there is no agreement on TLS
+        cause: Any = error.__cause__ or error
+        final = isinstance(cause, ssl.SSLCertVerificationError)
+        raise Unreachable(nobody(url, getattr(cause, "verify_message", cause)), final=final) from error
 
 
 async def shake_hands(nursery: trio.Nursery, stream: Stream, url: str) -> WebSocketConnection:

@@ -218,6 +218,11 @@ class Job:
         """Whether there is an outcome."""
         return self.state in ENDED
 
+    @property
+    def put_off(self) -> bool:
+        """Whether it waits, for whatever reason."""
+        return self.state in ("queued", "backoff", "suspended")
+
     def next_seq(self) -> int:
         """The number of a new event."""
         self.seq += 1
@@ -557,8 +562,15 @@ class Jobs:
         """Slots in use."""
         return self._running.total()
 
-    def counts(self) -> Mapping[str, int]:
-        """Jobs that are ``queued`` and ``running``; those that were ``done``, ``failed`` and ``cancelled`` so far."""
+    def counts(self, caller: str | None = None) -> Mapping[str, int]:
+        """Jobs that are ``queued`` and ``running``; those that were ``done``, ``failed`` and ``cancelled`` so far.
+
+        Args:
+            caller: whose jobs count; of theirs, those that have ended count as long as they are known. None: all.
+        """
+        if caller is not None:
+            states = Counter("queued" if job.put_off else job.state for job in self.of_caller(caller))
+            return {state: states[state] for state in ("queued", "running", *ENDED)}
         return {
             "queued": self.queued,
             "running": self.running,

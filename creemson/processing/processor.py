@@ -42,7 +42,7 @@ from creemson.processing.pool import Pool, TransientFault
 from creemson.processing.records import Work, job_of, key_of, row_of
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog, JobRow
-from creemson.storage.store import Store
+from creemson.storage.stores import Stores
 from creemson.wire import codec
 from creemson.wire.messages import OUTPUT_FORMATS, Column, JobInfo, JobState, OutputData, ResultData, Window
 
@@ -64,7 +64,7 @@ class Processor:
 
     Args:
         settings: in force.
-        store: where the files are.
+        stores: where the files of all callers are.
         catalog: where jobs are written down.
         inbox: commands of the connections.
         workers: for jobs; as many run at once as it has.
@@ -78,7 +78,7 @@ class Processor:
         self,
         *,
         settings: Settings,
-        store: Store,
+        stores: Stores,
         catalog: Catalog,
         inbox: trio.MemoryReceiveChannel[Command],
         workers: Pool,
@@ -88,13 +88,12 @@ class Processor:
         in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
         self._settings = settings
-        self._store = store
+        self._stores = stores
         self._wall_clock = wall_clock
         self._epoch = 0.0  # seconds since 1970 at time 0 of the event loop
         self._journal = Journal(
             catalog, tell=self._deliver, on_failure=self._not_written, logger=logger, in_thread=in_thread
         )
-        self._files = store.files
         self._inbox = inbox
         self._workers = workers
         self._quick = quick
@@ -128,9 +127,9 @@ class Processor:
                     self._handle(command)
             self._nursery.cancel_scope.cancel()
 
-    def counts(self) -> Mapping[str, int]:
+    def counts(self, caller: str | None = None) -> Mapping[str, int]:
         """See :meth:`Jobs.counts`."""
-        return self._jobs.counts()
+        return self._jobs.counts(caller)
 
     async def drain(self, grace: float) -> None:
         """Take on no more work and let what runs finish; stop it after ``grace`` seconds."""
@@ -193,12 +192,13 @@ class Processor:
 
     def _submit(self, now: float, command: Submit) -> None:
         query = command.query
-        source = self._store.find(query.filename)
-        self._store.check_quota()
-        key = key_of(self._files.version(source), query)
-        work = Work(query, key)
+        store = self._stores.of(command.caller)
+        source = store.find(query.filename)
+        store.check_quota()
+        key = key_of(store.files.version(source), query)
+        work = Work(query, key, command.caller)
         done = self._jobs.find_done(command.caller, key)
-        if done is not None and not (self._files.outputs / work.output).exists():
+        if done is not None and not self._output(work).exists():
             self._apply(self._jobs.forget(done.id))
         limit = self._settings.timeouts.job
         effects = self._jobs.submit(
@@ -232,7 +232,7 @@ class Processor:
                     self._scopes[name].cancel()
                 case jobs.Forget(_, work):
                     try:
-                        self._files.remove_output(work.output)
+                        self._stores.of(work.caller).files.remove_output(work.output)
                     except OSError as error:
                         self._log.warning("output not removed", output=work.output, error=str(error))
         if not self._jobs.running:
@@ -299,18 +299,19 @@ class Processor:
     def _why_not(self, work: Work) -> CreemsonError | None:
         """Why a job cannot be begun again."""
         name = work.query.filename
+        store = self._stores.of(work.caller)
         try:
-            source = self._store.find(name)
+            source = store.find(name)
         except CreemsonError as error:
             return error
-        if key_of(self._files.version(source), work.query) == work.key:
+        if key_of(store.files.version(source), work.query) == work.key:
             return None
         return ProcessingError(
             "file_not_found", f"The file {name!r} has been replaced since this job was accepted. Ask again."
         )
 
     def _info(self, job: Job) -> JobInfo:
-        state: JobState = "queued" if job.state in ("backoff", "suspended") else job.state  # type: ignore[assignment]
+        state: JobState = "queued" if job.put_off else job.state  # type: ignore[assignment]
         return JobInfo(
             job=job.id,
             state=state,
@@ -326,9 +327,12 @@ class Processor:
             before = trio.current_time() - self._settings.storage.keep_outputs
             ended = self._jobs.ended_before(before)
             for job in ended:
-                if not (self._files.outputs / job.work.output).exists():
+                if not self._output(job.work).exists():
                     self._apply(self._jobs.forget(job.id))
             await trio.sleep(TIDY_INTERVAL)
+
+    def _output(self, work: Work) -> Path:
+        return self._stores.of(work.caller).files.outputs / work.output
 
     # --- work ----------------------------------------------------------------------------------------
 
@@ -349,8 +353,8 @@ class Processor:
                 command = {
                     "op": "run",
                     "query": codec.plain(work.query),
-                    "source": str(self._store.find(work.query.filename)),
-                    "target": str(self._files.outputs / work.output),
+                    "source": str(self._stores.of(work.caller).find(work.query.filename)),
+                    "target": str(self._output(work)),
                 }
                 outcome = await self._workers.call(command, on_progress=on_progress)
                 value = _result(work.output, outcome, elapsed=trio.current_time() - began)
@@ -380,11 +384,11 @@ class Processor:
             try:
                 match command:
                     case ReadColumns():
-                        reply = ColumnsRead(await self._columns(command.filename))
+                        reply = ColumnsRead(await self._columns(command))
                     case ReadRows():
                         reply = RowsRead(await self._rows(command))
                     case FindFile():
-                        reply = FileReady(await self._file(command.filename))
+                        reply = FileReady(await self._file(command))
             except TransientFault as fault:
                 reply = Ended(None, None, error=fault.error)
             except CreemsonError as error:
@@ -394,13 +398,13 @@ class Processor:
                 reply = Ended(None, None, error=_ours())
         self._reply(command.connection, command.request, reply)
 
-    async def _columns(self, filename: str) -> tuple[Column, ...]:
-        source = self._store.find(filename)
-        found = await self._quick.call({"op": "columns", "source": str(source), "name": filename})
+    async def _columns(self, command: ReadColumns) -> tuple[Column, ...]:
+        source = self._stores.of(command.caller).find(command.filename)
+        found = await self._quick.call({"op": "columns", "source": str(source), "name": command.filename})
         return tuple(_trusted(column, Column) for column in found)
 
     async def _rows(self, command: ReadRows) -> Window:
-        source = self._store.find(command.filename)
+        source = self._stores.of(command.caller).find(command.filename)
         found = await self._quick.call(
             {
                 "op": "rows",
@@ -412,24 +416,25 @@ class Processor:
         )
         return _trusted(found, Window)
 
-    async def _file(self, filename: str) -> Path:
+    async def _file(self, command: FindFile) -> Path:
         """The file of that name; an output is made first, where it is there in another format only."""
+        store = self._stores.of(command.caller)
         while True:
             try:
-                return self._store.find(filename)
+                return store.find(command.filename)
             except ProcessingError:
-                stored = self._files.find_output_of(filename, OUTPUT_FORMATS)
+                stored = store.files.find_output_of(command.filename, OUTPUT_FORMATS)
                 if stored is None:
                     raise
-            target = self._files.outputs / filename
+            target = store.files.outputs / command.filename
             rendering = self._renderings.get(target)
             if rendering is None:
+                store.check_quota()
                 await self._render(stored, target)
             else:  # somebody else has asked for it just before
                 await rendering.wait()
 
     async def _render(self, stored: Path, target: Path) -> None:
-        self._store.check_quota()
         self._renderings[target] = trio.Event()
         try:
             await self._workers.call(

@@ -22,10 +22,12 @@ class Work:
     Attributes:
         query: as it was asked.
         key: the same for the same work on the same version of the file.
+        caller: whose file it is.
     """
 
     query: Query
     key: str
+    caller: str
 
     @property
     def output(self) -> str:
@@ -102,7 +104,7 @@ def job_of(row: JobRow, epoch: float) -> Job:
         id=row.id,
         key=(row.caller, row.key),
         caller=row.caller,
-        work=Work(query, row.key),
+        work=Work(query, row.key, row.caller),
         timeout=row.timeout,
         created=row.created - epoch,
         state=row.state,  # type: ignore[arg-type] # checked above

@@ -19,6 +19,7 @@ from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
 from creemson.server import effects as wanted
 from creemson.server.effects import Effect
+from creemson.server.gate import Gate
 from creemson.server.outbox import Outbox
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.receiving import Receiving
@@ -27,6 +28,7 @@ from creemson.server.transport import Closed, TooLarge
 from creemson.server.uploads import Uploads
 from creemson.settings import Settings
 from creemson.storage.store import Store
+from creemson.storage.stores import Stores
 from creemson.wire import codec
 from creemson.wire.codec import error_message
 
@@ -84,8 +86,9 @@ class Connection:
         transport: the messages' way; whoever made it runs it.
         protocol: of this connection.
         processor: the processor's inbox.
-        store: the caller's.
+        stores: of all callers.
         uploads: who has which upload open.
+        gate: that the peer has come through, or will; None if there is none.
         settings: in force.
         logger: bound to the connection's id.
     """
@@ -96,25 +99,27 @@ class Connection:
         *,
         protocol: Protocol,
         processor: trio.MemorySendChannel[mailbox.Command],
-        store: Store,
+        stores: Stores,
         uploads: Uploads,
         settings: Settings,
+        gate: Gate | None = None,
         logger: FilteringBoundLogger,
     ) -> None:
         self._transport = transport
         self._protocol = protocol
         self._processor = processor
-        self._store = store
+        self._stores = stores
+        self._gate = gate
         self._uploads = uploads
         self._settings = settings
         self._log = logger
         self._outbox = Outbox(settings.limits.outbox_bytes, on_overflow=self._drop)
         self._receiving = Receiving(
-            holder=self, protocol=protocol, store=store, uploads=uploads, logger=logger
+            holder=self, protocol=protocol, store=self._store, uploads=uploads, logger=logger
         )
         self._sending = Sending(
             protocol=protocol,
-            store=store,
+            store=self._store,
             outbox=self._outbox,
             tell=self._tell,
             most=settings.limits.outbox_bytes // 2,
@@ -132,6 +137,13 @@ class Connection:
 
     async def run(self) -> None:
         """Serve the peer until one side closes."""
+        try:
+            await self._serve()
+        finally:
+            if self._gate is not None and self.state.identity is not None:
+                self._gate.leave(self.state.identity)
+
+    async def _serve(self) -> None:
         try:
             await self._processor.send(mailbox.Connect(self.state.id, self))
         except trio.BrokenResourceError:  # the server is ending
@@ -160,6 +172,14 @@ class Connection:
     def drain(self) -> None:
         """Refuse new work from now on."""
         self._protocol.drain()
+
+    def recheck(self) -> None:
+        """Close, if the peer may not be here any more."""
+        self._tell(self._protocol.recheck(trio.current_time()))
+
+    def _store(self) -> Store:
+        """The caller's, who is known by now."""
+        return self._stores.of(self.state.caller)
 
     # --- tasks ---------------------------------------------------------------------------------------
 
@@ -284,8 +304,11 @@ class Connection:
 
     def _tell(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            assert isinstance(effect, wanted.Send), effect
-            self._send(effect)
+            if isinstance(effect, wanted.Close):
+                self._outbox.close(effect.code, effect.reason)
+            else:
+                assert isinstance(effect, wanted.Send), effect
+                self._send(effect)
 
     def _send(self, effect: wanted.Send) -> None:
         self._outbox.put(codec.encode(effect.message), replaces=effect.replaces, follows=effect.follows)
@@ -316,11 +339,11 @@ class Connection:
         try:
             match effect:
                 case wanted.ListFiles(request):
-                    listing = await trio.to_thread.run_sync(self._store.listing)
+                    listing = await trio.to_thread.run_sync(self._store().listing)
                     return self._protocol.files(request, listing)
                 case wanted.DeleteFile(request, filename):
                     async with self._uploads.without((self.state.caller, filename)):
-                        await trio.to_thread.run_sync(self._store.delete, filename)
+                        await trio.to_thread.run_sync(self._store().delete, filename)
                     return self._protocol.deleted(request)
                 case _:
                     return await self._receiving.handle(effect)

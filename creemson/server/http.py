@@ -33,13 +33,14 @@ from creemson.server.answers import (
     too_large,
 )
 from creemson.server.asking import Asker
+from creemson.server.gate import Gate
 from creemson.server.http1 import Gone
 from creemson.server.metrics import METRICS_TYPE, Status, metrics_of
-from creemson.server.middleware import CORS, Origins, SecurityHeaders
+from creemson.server.middleware import CALLER, CORS, CallerKnown, Origins, SecurityHeaders
 from creemson.server.multipart import FileField
-from creemson.settings import Settings
+from creemson.settings import Settings, is_loopback
 from creemson.storage.parts import Part
-from creemson.storage.store import Store
+from creemson.storage.stores import ANYONE, Stores
 from creemson.wire import codec
 from creemson.wire.asyncapi import describe
 from creemson.wire.messages import Classic
@@ -58,10 +59,10 @@ Handler = Callable[["_Handlers", Request], Awaitable[Response]]
 def make_app(
     *,
     settings: Settings,
-    store: Store,
-    caller: str,
+    stores: Stores,
+    gate: Gate,
     processor: trio.MemorySendChannel[mailbox.Command],
-    status: Callable[[], Status],
+    status: Callable[[str], Status],
     draining: trio.Event,
     logger: FilteringBoundLogger,
 ) -> ASGIApp:
@@ -69,17 +70,16 @@ def make_app(
 
     Args:
         settings: in force.
-        store: the caller's.
-        caller: whose files and jobs it serves.
+        stores: of all callers.
+        gate: finds out who asks.
         processor: the processor's inbox.
-        status: tells how the server is.
+        status: tells a caller how the server is.
         draining: set once the server is shutting down.
         logger: for what the operator should know.
     """
     handlers = _Handlers(
         settings=settings,
-        store=store,
-        caller=caller,
+        stores=stores,
         asker=Asker(processor),
         status=status,
         draining=draining,
@@ -102,8 +102,13 @@ def make_app(
     allowed = settings.server.allowed_origins
     middleware = [
         Middleware(SecurityHeaders),
-        Middleware(Origins, allowed=allowed),
+        Middleware(
+            Origins,
+            allowed=allowed,
+            may_be_rebound=is_loopback(settings.server.host) and not gate.guarded,
+        ),
         Middleware(CORS, allowed=allowed),
+        Middleware(CallerKnown, gate=gate),
     ]
     app = Starlette(
         routes=routes,
@@ -146,18 +151,17 @@ class _Handlers:
     """One method per path."""
 
     _settings: Settings
-    _store: Store
-    _caller: str
+    _stores: Stores
     _asker: Asker
-    _status: Callable[[], Status]
+    _status: Callable[[str], Status]
     _draining: trio.Event
     _log: FilteringBoundLogger = attrs.field(alias="logger")
 
     async def page(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
-    async def status(self, _: Request) -> Response:
-        return json_response(attrs.asdict(self._status()))
+    async def status(self, request: Request) -> Response:
+        return json_response(attrs.asdict(self._status(caller_of(request))))
 
     async def healthz(self, _: Request) -> Response:
         return json_response({"status": "ok"})
@@ -168,7 +172,7 @@ class _Handlers:
         return json_response({"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:
-        return Response(metrics_of(self._status()), media_type=METRICS_TYPE)
+        return Response(metrics_of(self._status(ANYONE)), media_type=METRICS_TYPE)
 
     async def asyncapi(self, _: Request) -> Response:
         return json_response(describe())
@@ -181,7 +185,7 @@ class _Handlers:
     async def columns(self, request: Request) -> Response:
         filename = request.path_params["filename"]
         reply = await self._asker.ask(
-            lambda connection, number: mailbox.ReadColumns(connection, number, self._caller, filename)
+            lambda connection, number: mailbox.ReadColumns(connection, number, caller_of(request), filename)
         )
         assert isinstance(reply, mailbox.ColumnsRead)
         return json_response([column.name for column in reply.columns])
@@ -200,7 +204,7 @@ class _Handlers:
         query = message.query()
 
         def submit(connection: str, number: int) -> mailbox.Command:
-            return mailbox.Submit(connection, number, self._caller, query, None, keep=False)
+            return mailbox.Submit(connection, number, caller_of(request), query, None, keep=False)
 
         reply = await _while_connected(request, lambda: self._asker.ask(submit))
         assert isinstance(reply, Ended)
@@ -211,7 +215,7 @@ class _Handlers:
         filename = request.path_params["filename"]
 
         def find(connection: str, number: int) -> mailbox.Command:
-            return mailbox.FindFile(connection, number, self._caller, filename)
+            return mailbox.FindFile(connection, number, caller_of(request), filename)
 
         reply = await _while_connected(request, lambda: self._asker.ask(find))
         assert isinstance(reply, mailbox.FileReady)
@@ -225,6 +229,7 @@ class _Handlers:
         announced = int(request.headers.get("content-length", "0"))  # h11 has seen to its form
         if announced > limit + FORM_BYTES:
             raise too_large("The upload", announced, limit)
+        store = self._stores.of(caller_of(request))
         field = FileField(request.headers.get("content-type", ""), "file")
         part: Part | None = None
         try:
@@ -233,19 +238,19 @@ class _Handlers:
                     if part is None:
                         assert field.filename is not None
                         begin = functools.partial(
-                            self._store.begin_unannounced, field.filename, most=max(announced - FORM_BYTES, 1)
+                            store.begin_unannounced, field.filename, most=max(announced - FORM_BYTES, 1)
                         )
                         part = await trio.to_thread.run_sync(begin)
-                    await trio.to_thread.run_sync(self._store.write, part, data)
+                    await trio.to_thread.run_sync(store.write, part, data)
             assert part is not None
             if not announced:
-                await trio.to_thread.run_sync(self._store.check_share, part.target, part.size)
+                await trio.to_thread.run_sync(store.check_share, part.target, part.size)
             whole, part = part, None
-            await trio.to_thread.run_sync(self._store.finish, whole, None)
+            await trio.to_thread.run_sync(store.finish, whole, None)
         finally:
             if part is not None:
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._store.discard, part)
+                    await trio.to_thread.run_sync(store.discard, part)
         return json_response({"filename": whole.name})
 
     async def _body(self, request: Request) -> bytes:
@@ -297,6 +302,12 @@ async def _while_connected(request: Request, work: Callable[[], Awaitable[T]]) -
         finally:
             nursery.cancel_scope.cancel()
     raise fault
+
+
+def caller_of(request: Request) -> str:
+    """Who asks."""
+    caller: str = request.scope[CALLER]
+    return caller
 
 
 class _Download(FileResponse):

@@ -27,6 +27,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.worker_context import WorkerContext
 from structlog.typing import FilteringBoundLogger
 
+from creemson.server.tls import TLSStream
 from creemson.settings import Timeouts
 
 __all__ = ["ASGIApp", "Gone", "serve"]
@@ -180,7 +181,8 @@ class _Connection:
         context = WorkerContext(None)
         context.terminated = cast("Any", draining)
         # Not as typed: the app is only handed on to spawn_app(), the task group is this object.
-        parts: Any = (app, config, context, self, {}, False, *_addresses(stream), self._send)
+        encrypted = isinstance(stream, TLSStream)
+        parts: Any = (app, config, context, self, {}, encrypted, *_addresses(stream), self._send)
         self._protocol = _Protocol(*parts)
         self._protocol.connection = _Parser(h11.SERVER, config.h11_max_incomplete_size)
 
@@ -382,6 +384,8 @@ def _config() -> Config:
 
 
 def _addresses(stream: trio.abc.Stream) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
+    if isinstance(stream, TLSStream):
+        stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):
         return None, None
     try:

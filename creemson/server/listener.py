@@ -7,19 +7,26 @@ import trio
 from structlog.typing import FilteringBoundLogger
 from trio_websocket import WebSocketRequest
 
-from creemson.errors import CloseCode
+from creemson.errors import REASONS, CloseCode, CreemsonError
 from creemson.server import http1
 from creemson.server.access import Refusal, refusal_for
 from creemson.server.answers import refusing
+from creemson.server.bucket import Bucket
 from creemson.server.connection import Connection
+from creemson.server.gate import Gate
 from creemson.server.http1 import ASGIApp
+from creemson.server.identity import Identity, bearer
+from creemson.server.middleware import Paced
+from creemson.server.tls import Certificate, secured
 from creemson.server.transport import Closed, ServerSocket
-from creemson.settings import Settings
+from creemson.settings import Settings, is_loopback
 from creemson.wire.messages import SUBPROTOCOL
 
 __all__ = ["Listener"]
 
 PATH = "/ws"
+RECHECK_INTERVAL = 0.5
+"""Seconds between two looks whether those who are connected may still be."""
 
 
 class Listener:
@@ -27,8 +34,10 @@ class Listener:
 
     Args:
         settings: in force.
-        connect: makes the actor for an accepted WebSocket, given the peer's address.
+        connect: makes the actor for an accepted WebSocket, given the peer's address, and what it has proved.
         app: answers what is no WebSocket.
+        gate: lets callers in.
+        certificate: for TLS; None speaks without.
         draining: set by :meth:`stop`.
         logger: for what the operator should know.
     """
@@ -37,13 +46,18 @@ class Listener:
         self,
         *,
         settings: Settings,
-        connect: Callable[[ServerSocket, str], Connection],
+        connect: Callable[[ServerSocket, str, Identity | None], Connection],
         app: ASGIApp,
+        gate: Gate,
+        certificate: Certificate | None = None,
         draining: trio.Event,
         logger: FilteringBoundLogger,
     ) -> None:
         self._settings = settings
         self._connect = connect
+        self._gate = gate
+        self._certificate = certificate
+        self._may_be_rebound = is_loopback(settings.server.host) and not gate.guarded
         self._log = logger
         self._accepting = trio.CancelScope()
         self._app = app
@@ -72,9 +86,18 @@ class Listener:
 
     async def run(self) -> None:
         """Accept connections until :meth:`close`, and go on until the last one has ended."""
-        async with trio.open_nursery() as handlers:
+        async with trio.open_nursery() as handlers, trio.open_nursery() as watching:
+            if self._gate.guarded:
+                watching.start_soon(self._recheck)
             with self._accepting:
                 await trio.serve_listeners(self._serve, self._listeners, handler_nursery=handlers)
+            watching.cancel_scope.cancel()
+
+    async def _recheck(self) -> None:
+        while True:
+            await trio.sleep(RECHECK_INTERVAL)
+            for connection in self._connections:
+                connection.recheck()
 
     def stop(self) -> None:
         """Accept no more WebSockets, and let those that are open refuse new work; HTTP tells that it is so."""
@@ -102,13 +125,32 @@ class Listener:
             return
         self._from_address[address] += 1
         try:
-            await self.serve_stream(stream, f"{address}:{port}", from_address=self._from_address[address] - 1)
+            peer, others = f"{address}:{port}", self._from_address[address] - 1
+            if self._certificate is None:
+                await self.serve_stream(stream, peer, from_address=others)
+            else:
+                await self._serve_encrypted(stream, self._certificate, peer, others)
         except Exception:
             self._log.exception("connection failed unexpectedly", peer=f"{address}:{port}")
         finally:
             self._from_address[address] -= 1
             if not self._from_address[address]:
                 del self._from_address[address]
+
+    async def _serve_encrypted(
+        self, stream: trio.SocketStream, certificate: Certificate, peer: str, from_address: int
+    ) -> None:
+        encrypted: trio.abc.Stream | None = None
+        async with stream:
+            with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
+                try:
+                    encrypted = await secured(stream, certificate.context)
+                except trio.BrokenResourceError as error:
+                    self._log.info("no TLS", peer=peer, why=str(error.__cause__ or error))
+            if handshake.cancelled_caught:
+                self._log.info("the TLS handshake took too long", peer=peer)
+            elif encrypted is not None:
+                await self.serve_stream(encrypted, peer, from_address=from_address)
 
     async def serve_stream(self, stream: trio.abc.Stream, peer: str, *, from_address: int = 0) -> None:
         """Serve one connection over any byte stream.
@@ -119,12 +161,14 @@ class Listener:
             from_address: other connections from the same address.
         """
         settings = self._settings
-        too_many = from_address >= settings.limits.connections_per_address
+        limits = settings.limits
+        too_many = from_address >= limits.connections_per_address
         app = refusing(429, f"There are {from_address} connections from your address already. Close some.")
+        pace = Bucket(limits.messages_per_s, limits.messages_burst)
         async with stream:
             upgrade = await http1.serve(
                 stream,
-                app if too_many else self._app,
+                app if too_many else Paced(self._app, pace),
                 timeouts=settings.timeouts,
                 # Who comes now wants to know whether the server is ready, and is not idle yet.
                 draining=trio.Event() if self._draining.is_set() else self._draining,
@@ -143,25 +187,42 @@ class Listener:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(socket.run)
             with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
-                accepted = await self._shake_hands(socket, peer, from_address)
+                connection = await self._shake_hands(socket, peer, from_address)
             if handshake.cancelled_caught:
                 self._log.info("the handshake took too long", peer=peer)
-            elif accepted:
-                await self._run(socket, peer)
+            elif connection is not None:
+                await self._run(socket, connection, peer)
             nursery.cancel_scope.cancel()
 
-    async def _shake_hands(self, socket: ServerSocket, peer: str, from_address: int) -> bool:
+    async def _shake_hands(self, socket: ServerSocket, peer: str, from_address: int) -> Connection | None:
         try:
             request = await socket.request()
             refusal = self._refusal(request, socket.host, from_address)
+            identity: Identity | None = None
+            if refusal is None:
+                try:
+                    identity = self._identify(request)
+                except CreemsonError as error:
+                    refusal = Refusal(REASONS[error.reason].status, error.message)
             if refusal is not None:
                 self._log.info("refused", peer=peer, status=refusal.status, why=refusal.message)
-                await request.reject(refusal.status, body=f"{refusal.message}\n".encode())
-                return False
+                await request.reject(
+                    refusal.status, extra_headers=refusal.headers, body=f"{refusal.message}\n".encode()
+                )
+                return None
             await request.accept(subprotocol=_subprotocol(request))
         except Closed:
-            return False
-        return True
+            return None
+        return self._connect(socket, peer, identity)
+
+    def _identify(self, request: WebSocketRequest) -> Identity | None:
+        """Who the peer is, where its handshake says so; others say it in `hello`."""
+        given = [value for name, value in request.headers if name.lower() == b"authorization"]
+        if not self._gate.guarded or not given:
+            return None
+        identity = self._gate.identify(bearer(b", ".join(given).decode("latin-1")))
+        self._gate.check(identity)
+        return identity
 
     def _refusal(self, request: WebSocketRequest, host: str, from_address: int) -> Refusal | None:
         if request.path.partition("?")[0] != PATH:
@@ -176,10 +237,10 @@ class Listener:
             limits=self._settings.limits,
             connections=len(self._connections),
             from_address=from_address,
+            may_be_rebound=self._may_be_rebound,
         )
 
-    async def _run(self, socket: ServerSocket, peer: str) -> None:
-        connection = self._connect(socket, peer)
+    async def _run(self, socket: ServerSocket, connection: Connection, peer: str) -> None:
         self._connections.add(connection)
         try:
             await connection.run()

@@ -9,6 +9,7 @@ A *request* is an integer that names one message of the client's for as long as 
 """
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import attrs
 
 from creemson.errors import CloseCode, ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
+from creemson.server.bucket import Bucket
 from creemson.server.effects import (
     Attach,
     CancelJob,
@@ -37,6 +39,8 @@ from creemson.server.effects import (
     Submit,
     WriteChunk,
 )
+from creemson.server.gate import Gate
+from creemson.server.identity import Identity, unauthenticated
 from creemson.settings import Limits, Timeouts
 from creemson.storage.files import check_name
 from creemson.wire import codec, messages
@@ -44,6 +48,17 @@ from creemson.wire.codec import Rejected, error_message
 from creemson.wire.messages import PROTOCOL_VERSION, ServerMessage
 
 __all__ = ["ConnectionState", "Protocol"]
+
+IN_FLIGHT = 4
+"""Messages of the largest size that may be in flight on one connection; of smaller ones, more."""
+REFUSALS = 10_000
+"""Messages that come too soon and are refused, besides ten times the burst, before the peer is not listened to."""
+CLOSES = {
+    "unauthenticated": CloseCode.UNAUTHENTICATED,
+    "too_many_connections": CloseCode.RATE_LIMITED,
+    "rate_limited": CloseCode.RATE_LIMITED,
+}
+"""Faults after which the connection is closed. (A message that comes too soon is only refused, at first.)"""
 
 # --- state -------------------------------------------------------------------------------------------
 
@@ -54,8 +69,10 @@ class ConnectionState:
 
     Attributes:
         id: names the connection in messages and logs.
-        caller: whose files and jobs it sees.
+        caller: whose files and jobs it sees; empty until that is known.
         peer: address of the other side.
+        identity: what the peer has proved; None where that is not wanted, or not done yet.
+        began: when it was accepted, on the server's clock.
         processing: requests in flight.
         last_activity: when the last message came, on the server's clock.
         retry_count: errors sent after which the client may try the same again.
@@ -66,6 +83,8 @@ class ConnectionState:
     id: str
     caller: str
     peer: str = ""
+    identity: Identity | None = None
+    began: float = 0.0
     processing: int = 0
     last_activity: float = 0.0
     retry_count: int = 0
@@ -87,6 +106,7 @@ class _Request:
 
     message: messages.ClientMessage
     id: str | None
+    size: int
     place: _Classic | None = None
     job: str | None = None
 
@@ -110,6 +130,8 @@ class Protocol:
         timeouts: in force.
         server: name and version, for ``welcome``.
         wall_clock: seconds since 1970, for ``pong``.
+        gate: lets callers in; None if there is nobody to keep out.
+        auth_timeout: seconds from the handshake in which a peer has to prove who it is.
     """
 
     def __init__(
@@ -120,12 +142,20 @@ class Protocol:
         timeouts: Timeouts,
         server: str,
         wall_clock: Callable[[], float],
+        gate: Gate | None = None,
+        auth_timeout: float = math.inf,
     ) -> None:
         self.state = state
         self._limits = limits
         self._timeouts = timeouts
         self._server = server
         self._wall_clock = wall_clock
+        self._gate = gate if gate is not None and gate.guarded else None
+        self._auth_timeout = auth_timeout
+        self._pace = Bucket(limits.messages_per_s, limits.messages_burst)
+        self._patience = Bucket(limits.messages_per_s, limits.messages_burst * 10 + REFUSALS)
+        self._over = False  # it has been decided to close
+        self._bytes = 0  # of the messages in flight
         self._numbers = itertools.count(1)
         self._requests: dict[int, _Request] = {}
         self._by_id: dict[str, int] = {}
@@ -150,17 +180,23 @@ class Protocol:
         """
         self.state.last_activity = now
         self._stray_told = False
+        if self._over:
+            return []
         try:
-            value = codec.parse(text)
+            value = codec.parse(text, depth=self._limits.nesting_depth)
         except Rejected as rejected:
             self.state.messages += 1
-            return self._reject(rejected)
-        return self._message(value)
+            return self._hold_back(now, rejected.id, typed=rejected.typed) or self._reject(rejected)
+        return self._message(now, value, len(text))
 
     def binary(self, now: float, data: bytes) -> list[Effect]:
         """A binary message has come: a chunk of the open upload."""
         self.state.last_activity = now
         self.state.messages += 1
+        if self._over:
+            return []
+        if self._gate is not None and self.state.identity is None:
+            return self._turn_out(_nobody())
         if self._finished is not None:
             return self._overrun(self._finished, len(data))
         upload = self._upload
@@ -204,21 +240,73 @@ class Protocol:
         """From now on, new work is refused."""
         self._draining = True
 
-    def _message(self, value: object) -> list[Effect]:
+    def recheck(self, now: float) -> list[Effect]:
+        """Look again whether the peer may be here: time has passed, or a token was revoked."""
+        if self._gate is None or self._over:
+            return []
+        identity = self.state.identity
+        if identity is None:
+            if now < self.state.began + self._auth_timeout:
+                return []
+            return self._turn_out(
+                unauthenticated(f"No valid token came within {self._auth_timeout:g} s. Say hello with one.")
+            )
+        if self._gate.holds(identity):
+            return []
+        return self._turn_out(
+            unauthenticated("The token has expired or was revoked. Connect again with another one.")
+        )
+
+    def _turn_out(self, fault: CreemsonError) -> list[Effect]:
+        """Say why, and close."""
+        return [*self._send(error_message(fault)), *self._close_for(fault)]
+
+    def _close_for(self, fault: CreemsonError) -> list[Effect]:
+        self._over = True
+        return [Close(CLOSES[fault.reason], fault.message[:100])]
+
+    def _hold_back(self, now: float, id: str | None, *, typed: bool) -> list[Effect]:  # noqa: A002
+        """Refuse a message that comes too soon after others; nothing if it does not."""
+        wait = self._pace.take(now)
+        if not wait and self._gate is not None and self.state.identity is not None:
+            wait = self._gate.pace(self.state.caller, now)
+        if not wait:
+            return []
+        fault = InvalidFormat(
+            "rate_limited",
+            f"More than {self._limits.messages_per_s:g} messages a second, and {self._limits.messages_burst} at once, "
+            f"are not taken. Wait {wait:.3g} s.",
+            retry_after=round(wait, 3),
+        )
+        if self._patience.take(now):  # it does not listen
+            return self._turn_out(fault)
+        return self._reject(Rejected(fault, id=id, typed=typed))
+
+    def _message(self, now: float, value: object, size: int) -> list[Effect]:
+        """A message has come, or a member of a batch, of ``size`` bytes."""
+        if self._over:
+            return []
         self.state.messages += 1
         try:
             message = codec.structure_request(value)
         except Rejected as rejected:
-            return self._reject(rejected)
+            return self._hold_back(now, rejected.id, typed=rejected.typed) or self._reject(rejected)
+        if isinstance(message, messages.Batch) and message.messages:
+            return self._batch(now, message, size)
+        typed = not isinstance(message, messages.Classic)
+        too_soon = self._hold_back(now, message.id, typed=typed)
+        if too_soon:
+            return too_soon
         if isinstance(message, messages.Batch):
-            return self._batch(message)
+            return self._batch(now, message, size)
         place = None
         if isinstance(message, messages.Classic) and self._line_has_room():
             place = _Classic()
             self._classics.append(place)
-        request = _Request(message, message.id, place)
+        request = _Request(message, message.id, size, place)
         number = next(self._numbers)
         self._requests[number] = request
+        self._bytes += size
         self.state.processing = len(self._requests)
         if message.id is not None and message.id in self._by_id:
             fault = InvalidFormat(
@@ -226,23 +314,27 @@ class Protocol:
                 f"The id {message.id!r} is in flight already. Give each message an id of its own.",
             )
             return self.fail(number, fault)
-        out_of_line = isinstance(message, messages.Classic) and place is None
-        if out_of_line or len(self._requests) > self._limits.batch_messages:
+        out_of_line = not typed and place is None
+        too_large = self._bytes > self._limits.message_bytes * IN_FLIGHT and self._bytes > size
+        if out_of_line or too_large or len(self._requests) > self._limits.batch_messages:
             fault_busy = ProcessingError(
                 "busy",
-                f"{len(self._requests) - 1} requests of this connection are in flight, and no more may be. "
-                "Wait for some answers.",
+                f"{len(self._requests) - 1} requests of this connection, of {self._bytes - size} bytes, are in flight, "
+                "and no more may be. Wait for some answers.",
                 retry_after=1.0,
             )
             return self.fail(number, fault_busy)
+        if self._gate is not None and self.state.identity is None and not isinstance(message, messages.Hello):
+            return [*self.fail(number, _nobody()), *self._close_for(_nobody())]
         if message.id is not None:
             self._by_id[message.id] = number
         try:
             return self._handle(number, message)
         except CreemsonError as error:
-            return self.fail(number, error)
+            closing = self._close_for(error) if error.reason in CLOSES else []
+            return [*self.fail(number, error), *closing]
 
-    def _batch(self, batch: messages.Batch) -> list[Effect]:
+    def _batch(self, now: float, batch: messages.Batch, size: int) -> list[Effect]:
         self.state.batching = True
         if len(batch.messages) > self._limits.batch_messages:
             fault = InvalidFormat(
@@ -257,7 +349,7 @@ class Protocol:
                 fault = InvalidFormat("invalid_message", "A batch may not hold another batch.")
                 effects += self._reject(Rejected(fault, id=codec.valid_id(member), typed=True))
             else:
-                effects += self._message(member)
+                effects += self._message(now, member, size // len(batch.messages))
         return effects
 
     def _handle(self, number: int, message: messages.ClientMessage) -> list[Effect]:
@@ -307,6 +399,8 @@ class Protocol:
                 f"Version {message.version} is not spoken here; say hello with {PROTOCOL_VERSION}.",
                 details=[f"$.version: expected {PROTOCOL_VERSION}, got {message.version}"],
             )
+        if self._gate is not None and not (message.token is None and self.state.identity is not None):
+            self._admit(self._gate, message.token)
         self.state.batching = self.state.batching or message.batch
         limits = self._limits
         welcome = messages.Welcome(
@@ -324,6 +418,21 @@ class Protocol:
             outputs=messages.OUTPUT_FORMATS,
         )
         return self._answer(number, welcome)
+
+    def _admit(self, gate: Gate, token: str | None) -> None:
+        """Let a caller in, or prove again who it is, for longer."""
+        if token is None:
+            raise _nobody()
+        identity = gate.identify(token)
+        if self.state.identity is None:
+            gate.check(identity)
+            gate.enter(identity)
+            self.state.caller = identity.caller
+        elif identity.caller != self.state.caller:
+            raise InvalidFormat(
+                "forbidden", "That token is another caller's. Open a connection of its own for that one."
+            )
+        self.state.identity = identity
 
     def _cancel(self, number: int, message: messages.Cancel) -> list[Effect]:
         if (message.job is None) == (message.request is None):
@@ -565,6 +674,7 @@ class Protocol:
     def _answer(self, request: int, answer: ServerMessage) -> list[Effect]:
         """The last answer to a request: it is no longer in flight."""
         found = self._requests.pop(request)
+        self._bytes -= found.size
         self.state.processing = len(self._requests)
         if found.id is not None and self._by_id.get(found.id) == request:
             del self._by_id[found.id]
@@ -590,3 +700,7 @@ class Protocol:
             self.state.errors += 1
             self.state.retry_count += message.retryable
         return [Send(message)]
+
+
+def _nobody() -> InvalidFormat:
+    return unauthenticated("Say first who you are: `hello` with a token, or Authorization: Bearer TOKEN.")

@@ -1,5 +1,6 @@
 """The uploads of one connection: one at a time, whose bytes go into a part of the store."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import trio
@@ -27,7 +28,7 @@ class Receiving:
     Args:
         holder: the connection, to those who want to take its upload over.
         protocol: the connection's.
-        store: the caller's.
+        store: gives the caller's.
         uploads: who has which upload open.
         logger: for what the operator should know.
     """
@@ -37,7 +38,7 @@ class Receiving:
         *,
         holder: Holder,
         protocol: Protocol,
-        store: Store,
+        store: Callable[[], Store],
         uploads: Uploads,
         logger: FilteringBoundLogger,
     ) -> None:
@@ -61,7 +62,7 @@ class Receiving:
         if isinstance(effect, wanted.RemoveUpload):
             self._void.add(effect.request)
             digest = self._digests[effect.request]
-            await trio.to_thread.run_sync(self._store.take_back, effect.filename, digest)
+            await trio.to_thread.run_sync(self._store().take_back, effect.filename, digest)
             return []
         async with self._turn:
             return await self._handle(effect)
@@ -74,11 +75,11 @@ class Receiving:
                 self._part = await self._open(effect)
                 return self._protocol.upload_opened(self._part.size)
             case wanted.WriteChunk(request, data), Part() as part:
-                durable = await trio.to_thread.run_sync(self._store.write, part, data)
+                durable = await trio.to_thread.run_sync(self._store().write, part, data)
                 return self._protocol.chunk_written(request, durable)
             case wanted.FinishUpload(request, filename, sha256), Part() as part:
                 try:
-                    digest = await trio.to_thread.run_sync(self._store.finish, part, sha256)
+                    digest = await trio.to_thread.run_sync(self._store().finish, part, sha256)
                 finally:
                     self._release(part)
                 self._digests[request] = digest
@@ -86,7 +87,7 @@ class Receiving:
                 return [wanted.ReadColumns(request, filename)]
             case wanted.DropUpload(), Part() as part:
                 try:
-                    await trio.to_thread.run_sync(self._store.discard, part)
+                    await trio.to_thread.run_sync(self._store().discard, part)
                 finally:
                     self._release(part)
         return []  # somebody else has taken it over in the meantime
@@ -97,7 +98,7 @@ class Receiving:
         resume = await self._uploads.claim(key, self._holder, proof=proof)
         try:
             return await trio.to_thread.run_sync(
-                lambda: self._store.begin(
+                lambda: self._store().begin(
                     effect.filename,
                     size=effect.size,
                     sha256=effect.sha256,
@@ -120,7 +121,7 @@ class Receiving:
             if part is None:
                 return False
             try:
-                await trio.to_thread.run_sync(self._store.save, part)
+                await trio.to_thread.run_sync(self._store().save, part)
             except (CreemsonError, OSError) as error:
                 self._log.error("an unfinished upload could not be saved", error=str(error))
             finally:

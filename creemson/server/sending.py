@@ -30,7 +30,7 @@ class Sending:
 
     Args:
         protocol: the connection's.
-        store: the caller's.
+        store: gives the caller's.
         outbox: the connection's.
         tell: carries out what the protocol wants told.
         most: bytes of a frame at the most.
@@ -41,7 +41,7 @@ class Sending:
         self,
         *,
         protocol: Protocol,
-        store: Store,
+        store: Callable[[], Store],
         outbox: Outbox,
         tell: Callable[[Sequence[Effect]], None],
         most: int,
@@ -103,14 +103,14 @@ class Sending:
     async def _send_file(self, request: int, stream: BinaryIO, path: Path, offset: int) -> list[Effect]:
         status = os.fstat(stream.fileno())
         version = version_of(status)
-        digest = await _in_thread(lambda: self._store.digest(path, version))
+        digest = await _in_thread(lambda: self._store().digest(path, version))
         self._tell(self._protocol.download_started(request, size=status.st_size, sha256=digest))
         if digest is not None:
             stream.seek(offset)
             await self._send_bytes(stream)
         else:
             digest = await self._send_digesting(stream, offset)
-            await _in_thread(lambda: self._store.record_digest(path, version, digest))
+            await _in_thread(lambda: self._store().record_digest(path, version, digest))
         return self._protocol.downloaded(request, size=status.st_size, sha256=digest)
 
     async def _send_bytes(self, stream: BinaryIO) -> None:

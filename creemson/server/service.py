@@ -14,22 +14,25 @@ from creemson.errors import CloseCode
 from creemson.processing.mailbox import Command
 from creemson.processing.pool import Pool
 from creemson.processing.processor import Processor
+from creemson.server.bucket import Buckets
 from creemson.server.connection import Connection
+from creemson.server.gate import Gate
 from creemson.server.http import make_app
+from creemson.server.identity import Identity, make_authenticator
 from creemson.server.listener import Listener
 from creemson.server.metrics import Status
 from creemson.server.protocol import ConnectionState, Protocol
+from creemson.server.tls import Certificate
 from creemson.server.transport import LINGER, ServerSocket
 from creemson.server.uploads import Uploads
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog
-from creemson.storage.files import Files
-from creemson.storage.store import Store
+from creemson.storage.stores import ANYONE, Stores
 
-__all__ = ["ANYONE", "Server"]
+__all__ = ["Server"]
 
-ANYONE = "anonymous"
-"""The one caller where nobody has to say who they are."""
+CALLER_SHARE = 10
+"""As many connections' messages may one caller send in all."""
 INBOX = 1000
 """Commands that may wait for the processor before connections wait to add theirs."""
 SWEEP_INTERVAL = 60.0
@@ -45,6 +48,10 @@ class Server:
         settings: in force; ``server.port`` 0 picks a free port.
         logger: for what the operator should know.
         wall_clock: seconds since 1970.
+
+    Raises:
+        SettingsError: they do not suffice.
+        OSError: the certificate cannot be used.
     """
 
     def __init__(
@@ -58,15 +65,19 @@ class Server:
         self._log = logger
         self._wall_clock = wall_clock
         self._stopping = trio.Event()
-        self._files = Files(settings.storage.data_dir.absolute())
-        self._catalog = Catalog(self._files.root / "catalog.db")
-        self._store = Store(
-            self._files,
-            self._catalog,
-            caller=ANYONE,
-            quota=settings.limits.storage_bytes,
-            clock=wall_clock,
+        self._certificate = _certificate(settings)
+        limits = settings.limits
+        self._gate = Gate(
+            make_authenticator(settings, clock=wall_clock),
+            per_caller=limits.connections_per_caller,
+            pace=Buckets(
+                rate=limits.messages_per_s * CALLER_SHARE, burst=limits.messages_burst * CALLER_SHARE
+            ),
+            logger=logger,
         )
+        data = settings.storage.data_dir.absolute()
+        self._catalog = Catalog(data / "catalog.db")
+        self._stores = Stores(data, self._catalog, quota=limits.storage_bytes, clock=wall_clock)
         self._uploads = Uploads()
         self._inbox, inbox = trio.open_memory_channel[Command](INBOX)
         processing = settings.processing
@@ -75,7 +86,7 @@ class Server:
         self._pools = (make_pool(size=processing.workers), make_pool(size=1))
         self._processor = Processor(
             settings=settings,
-            store=self._store,
+            stores=self._stores,
             catalog=self._catalog,
             inbox=inbox,
             workers=self._pools[0],
@@ -87,15 +98,21 @@ class Server:
         self._began = wall_clock()
         app = make_app(
             settings=settings,
-            store=self._store,
-            caller=ANYONE,
+            stores=self._stores,
+            gate=self._gate,
             processor=self._inbox,
             status=self._status,
             draining=self._draining,
             logger=logger,
         )
         self._listener = Listener(
-            settings=settings, connect=self._connect, app=app, draining=self._draining, logger=logger
+            settings=settings,
+            connect=self._connect,
+            app=app,
+            gate=self._gate,
+            certificate=self._certificate,
+            draining=self._draining,
+            logger=logger,
         )
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
@@ -106,7 +123,7 @@ class Server:
         Raises:
             OSError: the data folder cannot be used, or is another server's, or the address cannot be listened on.
         """
-        with self._files.locked(), contextlib.closing(self._catalog):
+        with self._stores.data.locked(), contextlib.closing(self._catalog):
             await trio.to_thread.run_sync(self._prepare)
             port = await self._listener.open()
             async with trio.open_nursery() as service:
@@ -117,36 +134,53 @@ class Server:
                 await service.start(self._processor.run)
                 async with trio.open_nursery() as listening:
                     listening.start_soon(self._listener.run)
-                    self._log.info("serving", port=port, data_dir=str(self._files.root))
+                    self._log.info("serving", port=port, data_dir=str(self._stores.data.root))
                     task_status.started(port)
                     await self._stopping.wait()
                     await self._drain(listening.cancel_scope)
                 service.cancel_scope.cancel()
         self._log.info("stopped")
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._certificate is not None
+
+    def reload(self) -> None:
+        """Read the certificate anew; one that cannot be used is told of in the log and changes nothing."""
+        assert self._certificate is not None
+        try:
+            self._certificate.reload()
+        except OSError as error:
+            self._log.error("the certificate was not reloaded", error=str(error))
+        else:
+            self._log.info("certificate reloaded")
+
     def stop(self) -> None:
         """Begin to drain: accept nothing new, let running jobs finish, say goodbye."""
         self._stopping.set()
 
-    def _status(self) -> Status:
+    def _status(self, caller: str) -> Status:
+        """What a caller may know: where callers are told apart, nothing of the others."""
+        alone = caller if self._gate.guarded else None
         return Status(
             version=__version__,
             uptime_s=round(self._wall_clock() - self._began, 3),
-            connections=self._listener.connections,
-            jobs=self._processor.counts(),
+            connections=self._listener.connections if alone is None else self._gate.connections(alone),
+            jobs=self._processor.counts(alone),
         )
 
     def _prepare(self) -> None:
-        self._files.prepare()
         aside = self._catalog.open()
         if aside is not None:
             self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
+        self._stores.prepare()
 
     async def _keep_order(self) -> None:
         """Remove what is kept long enough, and what a crash has left: at start and every minute."""
         storage = self._settings.storage
         sweep = partial(
-            self._store.sweep,
+            self._stores.sweep,
             keep_uploads=storage.keep_uploads,
             keep_outputs=storage.keep_outputs,
             keep_parts=self._settings.timeouts.upload_idle,
@@ -169,26 +203,41 @@ class Server:
         # A peer that does not read its goodbye must not keep the server.
         listening.deadline = trio.current_time() + LINGER + 1
 
-    def _connect(self, socket: ServerSocket, peer: str) -> Connection:
-        state = ConnectionState(id=os.urandom(6).hex(), caller=ANYONE, peer=peer)
+    def _connect(self, socket: ServerSocket, peer: str, identity: Identity | None) -> Connection:
+        caller = ANYONE if not self._gate.guarded else "" if identity is None else identity.caller
+        state = ConnectionState(
+            id=os.urandom(6).hex(), caller=caller, peer=peer, identity=identity, began=trio.current_time()
+        )
+        if identity is not None:
+            self._gate.enter(identity)
         log = self._log.bind(connection=state.id, peer=peer)
-        log.info("connected")
+        log.info("connected", caller=caller)
         protocol = Protocol(
             state,
             limits=self._settings.limits,
             timeouts=self._settings.timeouts,
             server=f"creemson {__version__}",
             wall_clock=self._wall_clock,
+            gate=self._gate,
+            auth_timeout=self._settings.auth.timeout,
         )
         return Connection(
             socket,
             protocol=protocol,
             processor=self._inbox.clone(),
-            store=self._store,
+            stores=self._stores,
             uploads=self._uploads,
+            gate=self._gate,
             settings=self._settings,
             logger=log,
         )
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    server = settings.server
+    if server.tls_cert is None or server.tls_key is None:
+        return None
+    return Certificate(server.tls_cert, server.tls_key)
 
 
 def _machine_memory() -> int:

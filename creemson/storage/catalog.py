@@ -165,9 +165,12 @@ class Catalog:
         rows = self._read("SELECT sha256 FROM files WHERE path = ? AND version = ?", (path, version))
         return rows[0][0] if rows else None
 
-    def digests(self) -> Mapping[tuple[str, str], str]:
-        """All digests that are known, by path and version."""
-        rows = self._read("SELECT path, version, sha256 FROM files WHERE sha256 IS NOT NULL")
+    def digests(self, folder: str | None = None) -> Mapping[tuple[str, str], str]:
+        """The digests that are known of the files in a folder, or of all, by path and version."""
+        rows = self._read(
+            "SELECT path, version, sha256 FROM files WHERE path >= ? AND path < ? AND sha256 IS NOT NULL",
+            _in_folder(folder),
+        )
         return {(path, version): sha256 for path, version, sha256 in rows}
 
     def record_digest(self, path: str, version: str, sha256: str) -> None:
@@ -186,9 +189,10 @@ class Catalog:
             used.items(),
         )
 
-    def uses(self) -> Mapping[str, float]:
-        """When files were last used, by path; 0 where it is not known."""
-        return {path: used or 0.0 for path, used in self._read("SELECT path, used FROM files")}
+    def uses(self, folder: str | None = None) -> Mapping[str, float]:
+        """When the files in a folder, or all, were last used, by path; 0 where it is not known."""
+        rows = self._read("SELECT path, used FROM files WHERE path >= ? AND path < ?", _in_folder(folder))
+        return {path: used or 0.0 for path, used in rows}
 
     def forget(self, paths: Iterable[str]) -> None:
         """Forget files."""
@@ -201,9 +205,10 @@ class Catalog:
         rows = self._read("SELECT * FROM parts WHERE caller = ? AND name = ?", (caller, name))
         return PartRow(*rows[0]) if rows else None
 
-    def parts(self) -> list[PartRow]:
-        """All unfinished uploads."""
-        return [PartRow(*row) for row in self._read("SELECT * FROM parts")]
+    def parts(self, caller: str | None = None) -> list[PartRow]:
+        """The unfinished uploads of a caller, or of all."""
+        rows = self._read("SELECT * FROM parts WHERE ?1 IS NULL OR caller = ?1", (caller,))
+        return [PartRow(*row) for row in rows]
 
     def record_part(self, row: PartRow) -> None:
         """Remember an unfinished upload, in the place of an earlier one of that caller and name."""
@@ -256,6 +261,11 @@ class Catalog:
             assert self._database is not None
             with self._database:  # one transaction
                 self._database.executemany(query, parameters)
+
+
+def _in_folder(folder: str | None) -> tuple[str | bytes, str | bytes]:
+    """The bounds of the paths in a folder: "0" comes after "/", and to SQLite every blob after every text."""
+    return ("", b"") if folder is None else (f"{folder}/", f"{folder}0")
 
 
 @contextlib.contextmanager

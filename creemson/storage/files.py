@@ -126,9 +126,20 @@ class Files:
 
     Args:
         root: the folder that holds them; :meth:`prepare` makes it.
+        data: the data folder that it is in; None if it is that itself.
     """
 
     root: Path
+    _data: Path | None = None
+
+    def within(self, path: Path) -> str:
+        """The path as the catalog knows it: within the data folder."""
+        return str(path.relative_to(self.data))
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self._data or self.root
 
     @property
     def uploads(self) -> Path:

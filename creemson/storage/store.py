@@ -79,12 +79,12 @@ class Store:
         """
         path = self.files.find(name)
         with self._lock:
-            self._used[self._within(path)] = self._clock()
+            self._used[self.files.within(path)] = self._clock()
         return path
 
     def listing(self) -> tuple[FileInfo, ...]:
         """The uploaded files, by name."""
-        digests = self._catalog.digests()
+        digests = self._catalog.digests(self.files.within(self.files.uploads))
         found = []
         for path in self.files.uploads.iterdir():
             with contextlib.suppress(FileNotFoundError):  # deleted in this moment
@@ -92,7 +92,7 @@ class Store:
                     continue
                 status = path.stat()
                 version = self.files.version(path)
-                sha256 = digests.get((self._within(path), version))
+                sha256 = digests.get((self.files.within(path), version))
                 found.append(
                     FileInfo(filename=path.name, size=status.st_size, modified=status.st_mtime, sha256=sha256)
                 )
@@ -112,7 +112,7 @@ class Store:
                 return
             path = self.files.find(name)
         path.unlink(missing_ok=True)
-        self._catalog.forget([self._within(path)])
+        self._catalog.forget([self.files.within(path)])
 
     def take_back(self, name: str, sha256: str) -> None:
         """Remove an uploaded file if it is there and still has this digest; nobody else's is removed."""
@@ -120,15 +120,15 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             if self.digest(path, self.files.version(path)) == sha256:
                 path.unlink()
-                self._catalog.forget([self._within(path)])
+                self._catalog.forget([self.files.within(path)])
 
     def digest(self, path: Path, version: str) -> str | None:
         """The SHA-256 of that version of a file's content, if it is known."""
-        return self._catalog.digest(self._within(path), version)
+        return self._catalog.digest(self.files.within(path), version)
 
     def record_digest(self, path: Path, version: str, sha256: str) -> None:
         """Remember the SHA-256 of that version of a file's content."""
-        self._catalog.record_digest(self._within(path), version, sha256)
+        self._catalog.record_digest(self.files.within(path), version, sha256)
 
     def usage(self) -> int:
         """Bytes that are stored: files, outputs, and unfinished uploads in the size that they will have."""
@@ -136,7 +136,7 @@ class Store:
         for path in self.files.regular_files():
             with contextlib.suppress(FileNotFoundError):  # deleted in this moment
                 stored += path.stat().st_size
-        return stored + sum(row.size for row in self._catalog.parts() if row.caller == self._caller)
+        return stored + sum(row.size for row in self._catalog.parts(self._caller))
 
     def check_quota(self, more: int = 1) -> None:
         """Whether ``more`` bytes may be stored.
@@ -254,7 +254,7 @@ class Store:
         row = self._catalog.part(self._caller, name)
         if row is None:
             return False
-        path = self.files.root / row.path
+        path = self.files.data / row.path
         path.unlink(missing_ok=True)
         with self._lock:
             self._digests.pop(path, None)
@@ -283,7 +283,7 @@ class Store:
         row = self._catalog.part(self._caller, target.name)
         if row is None or (row.size, row.sha256) != (size, sha256):
             return None
-        path = self.files.root / row.path
+        path = self.files.data / row.path
         with self._lock:
             known, digest = self._digests.pop(path, (-1, None))
             self._resumable.add(path)
@@ -334,7 +334,7 @@ class Store:
 
     def _record(self, part: Part, size: int, sha256: str | None) -> None:
         row = PartRow(
-            path=self._within(part.path),
+            path=self.files.within(part.path),
             caller=self._caller,
             name=part.name,
             size=size,
@@ -348,7 +348,7 @@ class Store:
 
     def _update(self, part: Part) -> None:
         with disk_faults(part.name):
-            self._catalog.update_part(self._within(part.path), part.durable, self._boot, self._clock())
+            self._catalog.update_part(self.files.within(part.path), part.durable, self._boot, self._clock())
 
     def _forget(self, part: Part) -> None:
         with self._lock:
@@ -356,7 +356,7 @@ class Store:
             resumable = part.path in self._resumable
             self._resumable.discard(part.path)
         if resumable:
-            self._catalog.forget_part(self._within(part.path))
+            self._catalog.forget_part(self.files.within(part.path))
 
     # --- keeping order -------------------------------------------------------------------------------
 
@@ -378,11 +378,16 @@ class Store:
         with self._lock:  # only now: the disk may have failed
             self._used = {name: when for name, when in self._used.items() if used.get(name) != when}
         removed = self._sweep_parts(now - keep_parts)
-        uses = self._catalog.uses()
+        folders = ((self.files.uploads, keep_uploads), (self.files.outputs, keep_outputs))
+        uses = {
+            name: used
+            for folder, _ in folders
+            for name, used in self._catalog.uses(self.files.within(folder)).items()
+        }
         gone = set(uses)
-        for folder, keep in ((self.files.uploads, keep_uploads), (self.files.outputs, keep_outputs)):
+        for folder, keep in folders:
             for path in folder.iterdir():
-                name = self._within(path)
+                name = self.files.within(path)
                 try:
                     status = path.lstat()
                 except FileNotFoundError:  # deleted in this moment
@@ -403,8 +408,8 @@ class Store:
         there = list(self.files.parts.iterdir())
         with self._lock:
             known = set(self._open)
-        for row in self._catalog.parts():
-            path = self.files.root / row.path
+        for row in self._catalog.parts(self._caller):
+            path = self.files.data / row.path
             if path in known or path in self._open:
                 known.add(path)
                 continue
@@ -420,8 +425,5 @@ class Store:
         for path in there:
             if path not in known and path not in self._open and path.exists():
                 path.unlink(missing_ok=True)
-                removed.append(self._within(path))
+                removed.append(self.files.within(path))
         return removed
-
-    def _within(self, path: Path) -> str:
-        return str(path.relative_to(self.files.root))

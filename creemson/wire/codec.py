@@ -63,6 +63,8 @@ _MAX_SHOWN = 60
 
 MAX_FAULTS = 20
 """Of one message that are told: a list of a million nulls has one fault, for who has to mend it."""
+MAX_DEPTH = 32
+"""Objects and lists within each other; no message needs more than a handful."""
 _MISSING = "required, but missing"
 
 T = TypeVar("T")
@@ -325,11 +327,15 @@ def plain(value: Any) -> Any:
 # --- decoding ----------------------------------------------------------------------------------------
 
 
-def parse(text: str | bytes) -> dict[str, Any]:
+def parse(text: str | bytes, *, depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Parse one JSON object.
 
+    Args:
+        text: the JSON.
+        depth: objects and lists within each other that are allowed.
+
     Raises:
-        Rejected: ``invalid_json``, or ``invalid_message`` if it is no object.
+        Rejected: ``invalid_json``, or ``invalid_message`` if it is no object or nested too deeply.
     """
     try:
         value = orjson.loads(text)
@@ -345,7 +351,27 @@ def parse(text: str | bytes) -> dict[str, Any]:
             details=["$: not an object"],
         )
         raise Rejected(fault)
+    if _deeper_than(depth, text, value):
+        fault = InvalidFormat(
+            "invalid_message",
+            f"The message nests objects and lists more than {depth} deep. Say it in a flatter way.",
+            details=[f"$: expected at most {depth} levels"],
+        )
+        raise Rejected(fault, id=valid_id(value), typed="type" in value)
     return value
+
+
+def _deeper_than(depth: int, text: str | bytes, value: object) -> bool:
+    """Whether something is nested deeper; almost always the count of brackets tells that it is not."""
+    brackets: tuple[Any, Any] = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(map(text.count, brackets)) <= depth:
+        return False
+    level: list[Any] = [value]
+    while level and depth:
+        depth -= 1
+        children = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for found in children for one in found if isinstance(one, dict | list)]
+    return bool(level)
 
 
 def structure_request(value: Any) -> ClientMessage:

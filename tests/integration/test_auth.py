@@ -1,0 +1,244 @@
+"""Who gets in, over WebSocket and HTTP, on a real server."""
+
+import json
+import subprocess
+import sys
+import time
+
+import httpx
+import jwt
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.faults.test_frames import after_upgrade, close_code
+from tests.servers import frame, serving, wait_until
+
+SECRET = "0123456789abcdef" * 4
+JWT = (
+    "--set", "auth.mode=jwt", "--set", f"auth.jwt_key={SECRET}",
+    "--set", 'auth.jwt_algorithms=["HS256"]', "--set", "auth.jwt_audience=tables",
+)  # fmt: skip
+CLASSIC = {"filename": "a.csv", "selectedColumns": [0]}
+
+
+def creemson(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "creemson", *map(str, arguments)], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def signed(sub="ann", seconds=60.0, **claims):
+    return jwt.encode({"sub": sub, "aud": "tables", "exp": time.time() + seconds, **claims}, SECRET, "HS256")
+
+
+def closed(client):
+    """The error that comes first, and the close code."""
+    error = client.receive()
+    with pytest.raises(ConnectionClosed) as end:
+        client.receive()
+    return error, end.value.rcvd.code
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A server that wants opaque tokens; the token of ann."""
+    data = tmp_path_factory.mktemp("guarded") / "data"
+    token = creemson("token", "create", "ann", "--data-dir", data)
+    with serving(data, "--set", "auth.mode=token", "--set", "auth.timeout=0.6") as server:
+        yield server, token
+
+
+def hello(token=None, **fields):
+    return {"type": "hello", "version": 1, **({"token": token} if token else {}), **fields}
+
+
+def test_a_token_in_the_header_or_in_hello(guarded):
+    """Both get in; the second `hello` needs no token again."""
+    server, token = guarded
+    with server.connect(additional_headers=bearer(token)) as client:
+        assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+        assert client.ask(hello())["type"] == "welcome"
+    with server.connect() as client:
+        assert client.ask(hello(token))["type"] == "welcome"
+        assert client.ask({"type": "files", "id": "f"})["files"] == []
+        time.sleep(1.2)  # longer than auth.timeout
+        assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+
+
+@pytest.mark.parametrize("header", ["Bearer wrong", "Basic YTpi", "Bearer", "crm_x_y", ""])
+def test_a_bad_header_is_401(guarded, header):
+    """Before anything is upgraded, and over HTTP as well."""
+    server, _ = guarded
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        server.connect(additional_headers={"Authorization": header}),
+    ):
+        pass
+    assert refused.value.response.status_code == 401
+    assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
+    answer = httpx.get(f"{server.base}/columns/a.csv", headers={"Authorization": header})
+    assert (answer.status_code, answer.json()["reason"]) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [hello(), hello("wrong"), {"type": "ping", "id": "x"}, {"type": "files", "id": "x"}, CLASSIC,
+     {"type": "batch", "messages": [{"type": "ping"}, hello("wrong")]}, b"bytes"],
+)  # fmt: skip
+def test_a_bad_or_missing_token_is_told_and_closes(guarded, message):
+    """One error `unauthenticated`, then 4401; nothing that comes behind is looked at."""
+    server, token = guarded
+    first = frame(message, 2) if isinstance(message, bytes) else frame(json.dumps(message).encode())
+    with server.upgraded(glued=first + frame(json.dumps(hello(token)).encode())) as connection:
+        (_, told), (opcode, payload) = after_upgrade(connection)
+    error = json.loads(told)
+    assert (error["reason"], error["code"]) == ("unauthenticated", 1002)
+    assert (opcode, close_code(payload)) == (8, 4401)
+    assert "token" in error["message"].lower()
+
+
+def test_silence_is_closed_after_the_timeout(guarded):
+    """`auth.timeout` from the handshake on, also for somebody who sends garbage meanwhile."""
+    server, _ = guarded
+    began = time.monotonic()
+    with server.connect() as client:
+        assert client.ask("garbage")["reason"] == "invalid_json"
+        error, code = closed(client)
+    assert (error["reason"], code) == ("unauthenticated", 4401)
+    assert 0.5 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/columns/a.csv"), ("GET", "/download/a.csv"), ("POST", "/process"), ("POST", "/upload"),
+     ("GET", "/status"), ("GET", "/metrics"), ("GET", "/nothing")],
+)  # fmt: skip
+def test_http_without_a_token_is_401(guarded, method, path):
+    """And says how to do better; a token in the address is none."""
+    server, token = guarded
+    answer = httpx.request(method, f"{server.base}{path}", params={"token": token, "access_token": token})
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert "Bearer" in answer.json()["detail"]
+    assert httpx.request(method, f"{server.base}{path}", headers=bearer(token)).status_code not in (401, 403)
+
+
+@pytest.mark.parametrize("path", ["/", "/static/page.js", "/healthz", "/readyz", "/asyncapi.json"])
+def test_what_everybody_may_see(guarded, path):
+    """The page, signs of life, the protocol."""
+    server, _ = guarded
+    assert httpx.get(f"{server.base}{path}").status_code == 200
+
+
+def test_revocation_takes_effect_at_once(guarded):
+    """On open connections within a second, on new ones in this moment; others stay."""
+    server, token = guarded
+    doomed = creemson("token", "create", "doomed", "--data-dir", server.data_dir)
+    with server.connect() as client, server.connect(additional_headers=bearer(token)) as other:
+        assert client.ask(hello(doomed))["type"] == "welcome"
+        creemson("token", "revoke", "doomed", "--data-dir", server.data_dir)
+        with pytest.raises(InvalidStatus), server.connect(additional_headers=bearer(doomed)):
+            pass
+        assert httpx.get(f"{server.base}/status", headers=bearer(doomed)).status_code == 401
+        error, code = closed(client)
+        assert (error["reason"], code) == ("unauthenticated", 4401)
+        assert other.ask({"type": "ping", "id": "p"})["id"] == "p"
+
+
+def test_no_token_is_in_the_log_or_the_folder(guarded):
+    """Whatever was sent, right or wrong."""
+    server, token = guarded
+    with server.connect() as client:
+        client.ask(hello(token))
+    with server.connect() as client:
+        client.ask(hello("crm_ab_verysecretindeed"))
+    for path in [server.log, *server.data_dir.rglob("*")]:
+        if path.is_file():
+            content = path.read_bytes()
+            assert token.split("_", 2)[2].encode() not in content, path
+            assert b"verysecretindeed" not in content, path
+
+
+def test_a_jwt_ends_and_is_renewed(tmp_path):
+    """By another `hello` on the open connection; without, it is closed in the moment in which it expires."""
+    with serving(tmp_path / "data", *JWT) as server:
+        with server.connect() as client, server.connect() as stale:
+            began = time.monotonic()
+            assert stale.ask(hello(signed(seconds=3)))["type"] == "welcome"
+            assert client.ask(hello(signed(seconds=3)))["type"] == "welcome"
+            assert client.ask(hello(signed(seconds=60), id="again"))["id"] == "again"
+            error, code = closed(stale)
+            assert (error["reason"], code) == ("unauthenticated", 4401)
+            assert "expired" in error["message"]
+            assert 1 < time.monotonic() - began < 10
+            assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+            other = client.ask(hello(signed(sub="bob"), id="bob"))
+            assert (other["reason"], other["id"]) == ("forbidden", "bob")
+            assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+            client.send(hello(signed(seconds=-5)))
+            error, code = closed(client)
+            assert (error["reason"], code) == ("unauthenticated", 4401)
+        assert httpx.get(f"{server.base}/status", headers=bearer(signed(aud="x"))).status_code == 401
+        assert httpx.get(f"{server.base}/status", headers=bearer(signed())).status_code == 200
+
+
+def test_a_caller_has_so_many_connections(tmp_path):
+    """More are refused, in the handshake with 429, and after `hello` with 4429; others are not concerned."""
+    with serving(tmp_path / "data", *JWT, "--set", "limits.connections_per_caller=2") as server:
+        ann = {"additional_headers": bearer(signed())}
+        with server.connect(**ann) as first, server.connect() as second:
+            second.ask(hello(signed()))
+            with pytest.raises(InvalidStatus) as refused, server.connect(**ann):
+                pass
+            assert refused.value.response.status_code == 503
+            assert refused.value.response.headers["Retry-After"] == "1"
+            with server.connect() as third:
+                third.send(hello(signed()))
+                error, code = closed(third)
+                assert (error["reason"], error["retryable"], code) == ("too_many_connections", True, 4429)
+            with server.connect(additional_headers=bearer(signed(sub="bob"))) as bob:
+                bob.ask({"type": "ping", "id": "p"})
+            first.socket.close()
+
+            def again():
+                try:
+                    with server.connect(**ann):
+                        return True
+                except InvalidStatus:
+                    return False
+
+            wait_until(again)
+
+
+def test_a_damaged_token_file_lets_nobody_in(tmp_path):
+    """Who is in stays; the log says what is wrong."""
+    data = tmp_path / "data"
+    token = creemson("token", "create", "ann", "--data-dir", data)
+    with serving(data, "--set", "auth.mode=token") as server:
+        with server.connect() as client:
+            client.ask(hello(token))
+            (data / "tokens").write_text("nonsense\n")
+            answer = httpx.get(f"{server.base}/status", headers=bearer(token))
+            assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
+            assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+        assert "makes no sense in line 1" in server.log.read_text()
+
+
+def test_the_command_line_takes_a_token(guarded, tmp_path):
+    """From the option or the environment; a wrong one is told of."""
+    server, token = guarded
+    (tmp_path / "cli.csv").write_text("a,b\n1,2\n")
+    creemson("upload", tmp_path / "cli.csv", "--url", server.url, "--token", token)
+    lines = creemson("files", "--json", "--url", server.url, "--token", token).splitlines()
+    assert [json.loads(line)["filename"] for line in lines] == ["cli.csv"]
+    creemson("delete", "cli.csv", "--url", server.url, "--token", token)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "creemson", "files", "--url", server.url, "--token", "x"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert wrong.returncode == 1
+    assert "The token is not known here" in wrong.stderr

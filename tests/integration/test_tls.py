@@ -1,0 +1,206 @@
+"""TLS on the one port: HTTP and WebSocket, renewal of the certificate, peers that speak something else."""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+
+import httpx
+import pytest
+import trio
+import trustme
+
+from creemson.client import connect
+from creemson.errors import ConnectionLost
+from tests.servers import SAMPLE, read_all, serving, wait_until
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+class Pair:
+    """A certificate and its key, as files."""
+
+    def __init__(self, folder, authority):
+        self.chain, self.key = folder / "chain.pem", folder / "key.pem"
+        self.renew(authority)
+
+    def renew(self, authority):
+        made = authority.issue_cert("localhost", "127.0.0.1")
+        self.key.write_bytes(made.private_key_pem.bytes())
+        self.chain.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+
+    @property
+    def settings(self):
+        return ("--set", f"server.tls_cert={self.chain}", "--set", f"server.tls_key={self.key}")
+
+
+@pytest.fixture(scope="module")
+def encrypted(tmp_path_factory, authority):
+    """A server that speaks TLS."""
+    folder = tmp_path_factory.mktemp("tls")
+    pair = Pair(folder, authority)
+    with serving(folder / "data", *pair.settings, "--set", "timeouts.handshake=1") as server:
+        server.pair = pair
+        server.base = f"https://127.0.0.1:{server.port}"
+        server.url = f"wss://127.0.0.1:{server.port}/ws"
+        yield server
+
+
+@pytest.fixture
+def trusting(authority):
+    """What a client needs that trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def served_certificate(server, context):
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as stream,
+    ):
+        return stream.getpeercert(binary_form=True), stream.version(), stream.selected_alpn_protocol()
+
+
+def test_http_and_websocket_on_one_port(encrypted, trusting):
+    """An upload, a job and a download, all encrypted; large ones, too."""
+    data = os.urandom(3_000_000).hex().encode()
+    with encrypted.connect(ssl=trusting) as client:
+        assert client.upload("noise.csv", data, overwrite=True)["size"] == len(data)
+        _, back, _ = client.download("noise.csv")
+        assert back == data
+        client.upload("penguins.csv", SAMPLE.read_bytes(), overwrite=True)
+        assert client.run(filename="penguins.csv")["data"]["output_data"]["rows"] == 344
+    with httpx.Client(verify=trusting, base_url=encrypted.base) as http:
+        assert http.post("/upload", files={"file": ("noise.csv", data)}).json() == {"filename": "noise.csv"}
+        assert http.get("/download/noise.csv").content == data
+        assert http.get("/columns/penguins.csv").json()[0] == "species"
+        asked = {"filename": "penguins.csv", "selectedColumns": [0]}
+        assert http.post("/process", json=asked).json()["output_data"]["rows"] == 344
+        assert http.get("/", headers={"Connection": "close"}).status_code == 200
+
+
+def test_the_page_may_come_from_https(encrypted, trusting):
+    """The same origin, and no other."""
+    with encrypted.connect(ssl=trusting, origin=encrypted.base) as client:
+        client.ask({"type": "ping", "id": "p"})
+    answer = httpx.get(
+        f"{encrypted.base}/status", verify=trusting, headers={"Origin": "https://evil.example"}
+    )
+    assert answer.status_code == 403
+
+
+def test_old_versions_are_not_spoken(encrypted, authority):
+    """TLS 1.2 is the least (RFC 8996); HTTP/2 is not offered."""
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        context.minimum_version = context.maximum_version = version
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        assert served_certificate(encrypted, context)[1:] == (version.name.replace("_", "."), "http/1.1")
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(old)
+    with pytest.warns(DeprecationWarning):
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError):
+        served_certificate(encrypted, old)
+
+
+def test_a_renewed_certificate_is_served_after_sighup(encrypted, trusting, authority):
+    """To new connections; open ones go on. What cannot be used is told of and changes nothing."""
+    old = served_certificate(encrypted, trusting)[0]
+    with encrypted.connect(ssl=trusting) as client:
+        encrypted.pair.renew(authority)
+        assert served_certificate(encrypted, trusting)[0] == old
+        encrypted.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: served_certificate(encrypted, trusting)[0] != old)
+        new = served_certificate(encrypted, trusting)[0]
+        encrypted.pair.key.write_text("no key")
+        encrypted.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "was not reloaded" in encrypted.log.read_text())
+        assert served_certificate(encrypted, trusting)[0] == new
+        assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+    assert "Traceback" not in encrypted.log.read_text()
+
+
+def test_who_does_not_speak_tls_is_told(encrypted):
+    """In plain HTTP, which is what they most likely speak."""
+    with encrypted.raw() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"https://" in answer
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01garbage" * 10, b"\x16\x03\x01\xff\xff"]
+)
+def test_handshakes_that_come_to_nothing(encrypted, trusting, sent):
+    """Silence, half a record, garbage: closed within timeouts.handshake, one line in the log, no traceback."""
+    with encrypted.raw() as connection:
+        connection.sendall(sent)
+        read_all(connection, 10)
+    served_certificate(encrypted, trusting)
+    assert "Traceback" not in encrypted.log.read_text()
+
+
+def test_a_client_that_does_not_trust_us(encrypted):
+    """It says why, and does not try again and again; the server takes no harm."""
+
+    async def ask():
+        async with connect(encrypted.url, give_up_after=30) as client:
+            await client.files()
+
+    with pytest.raises(ConnectionLost, match="certificate"):
+        trio.run(ask)
+    assert "Traceback" not in encrypted.log.read_text()
+
+
+def test_our_client_over_tls(encrypted, trusting, authority, tmp_path):
+    """With a context of one's own; the command line trusts whom OpenSSL is told to trust."""
+
+    async def ask():
+        async with connect(encrypted.url, ssl_context=trusting) as client:
+            result = await client.process(SAMPLE, columns=[0], overwrite=True)
+            return (await result.frame()).height
+
+    assert trio.run(ask) == 344
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    listed = subprocess.run(
+        [sys.executable, "-m", "creemson", "files", "--url", encrypted.url],
+        env={**os.environ, "SSL_CERT_FILE": str(tmp_path / "ca.pem")}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert listed.returncode == 0, listed.stderr
+    assert "penguins.csv" in listed.stdout
+
+
+def test_a_peer_that_resets(encrypted, trusting):
+    """In the handshake and behind it, with unread bytes: nothing is left of it."""
+    for late in (False, True):
+        plain = socket.create_connection(("127.0.0.1", encrypted.port))
+        if late:
+            plain = trusting.wrap_socket(plain, server_hostname="localhost")
+            plain.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
+        else:
+            plain.sendall(b"\x16\x03\x01")
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        plain.close()
+    served_certificate(encrypted, trusting)
+    assert "Traceback" not in encrypted.log.read_text()
+
+
+def test_the_line_on_standard_output_says_https(tmp_path, authority):
+    """It is what people click on."""
+    pair = Pair(tmp_path, authority)
+    command = [sys.executable, "-m", "creemson", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen([*command, *pair.settings], stdout=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        process.terminate()
+    assert "https://127.0.0.1:" in line
+    assert "wss://127.0.0.1:" in line

@@ -1,0 +1,207 @@
+"""Two callers on one server, one of whom tries everything to learn of the other."""
+
+import json
+import re
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from creemson.wire import codec
+from creemson.wire.messages import CLIENT_TYPES, Batch, Hello
+from tests import strategies
+from tests.integration.test_auth import bearer, creemson, hello
+from tests.servers import serving
+
+SECRET_NAME = "ledger-of-ann.csv"
+SECRET_CELL = b"unmistakable"
+ABSENT = {"name": "ledger-of-nil.csv", "job": "0123456789abcdef", "output": "ledger-of-nil-0123456789ab"}
+
+
+class Ann:
+    """Somebody with a file, a job, an output in three formats, and an unfinished upload."""
+
+    def __init__(self, client):
+        self.client = client
+        client.upload(SECRET_NAME, b"a,b\n1," + SECRET_CELL + b"\n")
+        client.send({"type": "process", "id": "job", "filename": SECRET_NAME, "preview": 5})
+        messages = client.until("result")
+        self.job = messages[0]["job"]
+        self.output = messages[-1]["data"]["output_data"]["filename"].removesuffix(".parquet")
+        for ending in ("csv", "xlsx", "ndjson"):
+            client.download(f"{self.output}.{ending}")
+        client.ask({"type": "upload", "id": "part", "filename": "part-of-ann.csv", "size": 100})
+        self.names = {"name": SECRET_NAME, "job": self.job, "output": self.output}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A server, Ann's things, and Bob's token."""
+    data = tmp_path_factory.mktemp("callers") / "data"
+    ann, bob = (creemson("token", "create", name, "--data-dir", data) for name in ("ann", "bob"))
+    settings = ("--set", "auth.mode=token", "--set", "limits.messages_per_s=1e6")
+    with serving(data, *settings) as server, server.connect(additional_headers=bearer(ann)) as client:
+        yield server, Ann(client), bob
+        # Whatever Bob did: Ann has what she had.
+        files = client.ask({"type": "files", "id": "f"})["files"]
+        assert [file["filename"] for file in files] == [SECRET_NAME]
+        assert client.download(SECRET_NAME)[1] == b"a,b\n1," + SECRET_CELL + b"\n"
+        assert [job["state"] for job in client.ask({"type": "jobs", "id": "j"})["jobs"]] == ["done"]
+
+
+NOT_ASKED = (Batch, Hello)
+MESSAGES = [
+    {"type": "process", "filename": "{name}"},
+    {"type": "process", "filename": "{output}.parquet"},
+    {"type": "attach", "job": "{job}"},
+    {"type": "cancel", "job": "{job}"},
+    {"type": "cancel", "request": "job"},
+    {"type": "columns", "filename": "{name}"},
+    {"type": "columns", "filename": "{output}.parquet"},
+    {"type": "rows", "filename": "{name}", "offset": 0, "limit": 10},
+    {"type": "rows", "filename": "{output}.parquet", "offset": 0, "limit": 10},
+    {"type": "download", "filename": "{name}"},
+    {"type": "download", "filename": "{output}.parquet"},
+    {"type": "download", "filename": "{output}.csv"},
+    {"type": "download", "filename": "{output}.arrow"},
+    {"type": "delete", "filename": "{name}"},
+    {"type": "delete", "filename": "{output}.parquet"},
+    {"type": "delete", "filename": "part-of-ann.csv"},
+    {"filename": "{name}", "selectedColumns": [0]},
+    {"type": "files"},
+    {"type": "jobs"},
+    {"type": "process", "filename": "../callers/{name}"},
+]
+ROUTES = [
+    ("GET", "/columns/{name}", None),
+    ("GET", "/columns/{output}.parquet", None),
+    ("GET", "/download/{name}", None),
+    ("GET", "/download/{output}.parquet", None),
+    ("GET", "/download/{output}.csv", None),
+    ("GET", "/download/{output}.xlsx", None),
+    ("HEAD", "/download/{name}", None),
+    ("POST", "/process", {"filename": "{name}", "selectedColumns": [0]}),
+    ("GET", "/status", None),
+]
+
+
+def filled(value, names):
+    """The value with the names of one's things in it."""
+    if isinstance(value, dict):
+        return {key: filled(one, names) for key, one in value.items()}
+    return value.format(**names) if isinstance(value, str) else value
+
+
+def blurred(text, names):
+    """What was answered, whoever's names were asked for."""
+    for value in names.values():
+        text = text.replace(value, "?")
+    return re.sub(r'"(uptime_s|time)": ?[0-9.]+', "", text)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=json.dumps)
+def test_what_is_anothers_is_as_if_it_were_not(both, message):
+    """Each message about Ann's things is answered to Bob, word for word, as one about what never was."""
+    server, ann, bob = both
+    answers = []
+    with server.connect(additional_headers=bearer(bob)) as client:
+        for names in (ann.names, ABSENT):
+            answer = json.dumps(client.ask({"id": "b", **filled(message, names)}))
+            assert SECRET_CELL.decode() not in answer
+            answers.append(blurred(answer, names))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
+def test_so_it_is_over_http(both, method, path, body):
+    """The same status, headers and words."""
+    server, ann, bob = both
+    answers = []
+    with httpx.Client(base_url=server.base, headers=bearer(bob)) as http:
+        for names in (ann.names, ABSENT):
+            answer = http.request(method, filled(path, names), json=filled(body, names))
+            headers = {name: value for name, value in answer.headers.items() if name != "date"}
+            answers.append((answer.status_code, headers, blurred(answer.text, names)))
+    assert answers[0] == answers[1]
+
+
+def test_the_same_names_are_different_things(both):
+    """Bob may use the name of Ann's file, over the socket and over HTTP; each reads back their own."""
+    server, _, bob = both
+    own = b"x,y\n1,2\n3,4\n"
+    with server.connect(additional_headers=bearer(bob)) as client:
+        assert client.upload(SECRET_NAME, own)["type"] == "uploaded"
+        ready = client.ask({"type": "upload", "id": "u", "filename": "part-of-ann.csv", "size": 100})
+        assert ready == {"type": "upload_ready", "id": "u", "offset": 0}
+        assert client.run(filename=SECRET_NAME)["data"]["output_data"]["columns"] == ["x", "y"]
+        assert client.download(SECRET_NAME)[1] == own
+    answer = httpx.get(f"{server.base}/columns/{SECRET_NAME}", headers=bearer(bob))
+    assert answer.json() == ["x", "y"]
+    answer = httpx.post(
+        f"{server.base}/upload", files={"file": (SECRET_NAME, b"p\n1\n")}, headers=bearer(bob)
+    )
+    assert answer.status_code == 200
+    with server.connect(additional_headers=bearer(bob)) as client:
+        assert client.download(SECRET_NAME)[1] == b"p\n1\n"
+        client.ask({"type": "delete", "id": "d", "filename": SECRET_NAME})
+        client.ask({"type": "delete", "id": "e", "filename": "part-of-ann.csv"})
+
+
+def test_the_same_work_is_not_shared(both):
+    """Equal files of two callers: Bob's job is his own, and not answered from Ann's store."""
+    server, ann, bob = both
+    with server.connect(additional_headers=bearer(bob)) as client:
+        client.upload(SECRET_NAME, b"a,b\n1," + SECRET_CELL + b"\n")
+        client.send({"type": "process", "id": "p", "filename": SECRET_NAME, "preview": 5})
+        messages = client.until("result", "error")
+        assert messages[-1]["data"]["output_data"]["cached"] is False
+        assert messages[0]["job"] != ann.job
+        listed = client.ask({"type": "jobs", "id": "l"})["jobs"]
+        assert ann.job not in {job["job"] for job in listed}
+        client.ask({"type": "delete", "id": "d", "filename": SECRET_NAME})
+
+
+def test_a_token_does_not_open_anothers_connection(both):
+    """Bob's token on a connection of Ann's is refused, which goes on as hers."""
+    _, ann, bob = both
+    refused = ann.client.ask(hello(bob, id="h"))
+    assert refused["reason"] == "forbidden"
+    assert SECRET_NAME in json.dumps(ann.client.ask({"type": "files", "id": "f"}))
+
+
+def test_status_tells_of_ones_own(both):
+    """Not how many jobs and connections others have."""
+    server, _, _ = both
+    zoe = creemson("token", "create", "zoe", "--data-dir", server.data_dir)
+    status = httpx.get(f"{server.base}/status", headers=bearer(zoe)).json()
+    assert status["connections"] == 0
+    assert not any(status["jobs"].values())
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_nothing_that_bob_says_brings_anything_of_anns(both, data):
+    """Random messages in sequence, many with Ann's names in them: no answer holds a mark of hers."""
+    server, ann, bob = both
+    names = st.sampled_from(
+        [SECRET_NAME, f"{ann.output}.parquet", f"{ann.output}.csv", "part-of-ann.csv", "own.csv"]
+    )
+    with server.connect(additional_headers=bearer(bob)) as client:
+        for number in range(5):
+            kind = data.draw(
+                st.sampled_from([kind for kind in CLIENT_TYPES.values() if kind not in NOT_ASKED])
+            )
+            message = json.loads(codec.encode(data.draw(strategies.instances(kind)))) | {"id": str(number)}
+            if "filename" in message:
+                message["filename"] = data.draw(names)
+            if "job" in message:
+                message["job"] = ann.job
+            client.send(message)
+        client.send({"type": "ping", "id": "last"})
+        while True:
+            answer = client.receive()
+            if isinstance(answer, dict) and answer.get("id") == "last":
+                break
+            raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            assert SECRET_CELL not in raw

@@ -1109,8 +1109,8 @@ def test_an_upload_saved_while_the_sweep_runs_is_kept(world, monkeypatch):
     """It was not yet begun when the sweep asked the catalog for parts."""
     parts = world.catalog.parts
 
-    def meanwhile():
-        rows = parts()
+    def meanwhile(caller):
+        rows = parts(caller)
         world.leave()
         return rows
 

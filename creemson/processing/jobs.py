@@ -119,11 +119,12 @@ Event: TypeAlias = Accepted | Progressed | Logged | Ended
 
 @attrs.frozen
 class Start:
-    """Effect: run this attempt, and report its end by ``attempt_ended``."""
+    """Effect: run this attempt, and report its end by ``attempt_ended``; it has ``waited`` so many seconds."""
 
     job: str
     attempt: int
     work: Any
+    waited: float = attrs.field(default=0.0, eq=False)
 
 
 @attrs.frozen
@@ -178,6 +179,7 @@ class Job:
         work: what is to be done; only passed on.
         timeout: seconds from its first start after which it is given up.
         created, started, finished: times.
+        weight: bytes of it, while it waits of what was asked, later of what came of it.
         attempt: number of the last attempt, from 1.
         wake: when a backoff ends.
         seq: number of its last event.
@@ -199,6 +201,7 @@ class Job:
     state: State = "queued"
     started: float | None = None
     finished: float | None = None
+    weight: int = 0
     attempt: int = 0
     wake: float = 0.0
     seq: int = 0
@@ -253,14 +256,26 @@ class Jobs:
         queue: jobs that may wait.
         retries: further attempts after a transient fault.
         history: ended jobs that are remembered, to answer the same work again.
+        weight: bytes that the jobs which wait may weigh together, and those that are remembered.
     """
 
-    def __init__(self, *, slots: int, per_caller: int, queue: int, retries: int, history: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int,
+        per_caller: int,
+        queue: int,
+        retries: int,
+        history: int = 1000,
+        weight: float = math.inf,
+    ) -> None:
         self._slots = slots
         self._per_caller = per_caller
         self._queue = queue
         self._retries = retries
         self._remembered = history
+        self._weight = weight
+        self._asked = self._kept = 0  # weight of the active ones, and of the history
         # Every job is in one of these two: it is active until it has an outcome and no running attempt.
         self._active: dict[str, Job] = {}
         self._history: OrderedDict[str, Job] = OrderedDict()
@@ -277,7 +292,17 @@ class Jobs:
     # --- what happens --------------------------------------------------------------------------------
 
     def submit(
-        self, now: float, *, job: str, key: Hashable, caller: str, work: Any, timeout: float, waiter: Waiter
+        self,
+        now: float,
+        *,
+        job: str,
+        key: Hashable,
+        caller: str,
+        work: Any,
+        timeout: float,
+        waiter: Waiter,
+        weight: int = 0,
+        refusal: CreemsonError | None = None,
     ) -> list[Effect]:
         """Take on a job, join one that does the same work, or answer with what it made.
 
@@ -289,6 +314,8 @@ class Jobs:
             work: passed on to :class:`Start`.
             timeout: seconds.
             waiter: who is told.
+            weight: bytes of it.
+            refusal: why nothing new may be taken on.
 
         Returns:
             ``Accepted`` first, or one ``Ended`` with ``busy`` or ``shutting_down``; and what follows.
@@ -306,15 +333,18 @@ class Jobs:
         if known is not None:
             known.timeout = max(known.timeout, timeout)  # nobody gets less time than they asked for
             return [*self._join(known, waiter), Notify(waiter, Accepted(known.id, self._position(known)))]
-        if self.queued >= self._queue:
-            error = ProcessingError(
+        too_heavy = self._asked > 0 and self._asked + weight > self._weight
+        if self.queued >= self._queue or too_heavy:
+            refusal = refusal or ProcessingError(
                 "busy",
                 f"{self.queued} jobs wait already, and no more may. Try again in a moment.",
                 retry_after=BUSY_RETRY_AFTER,
             )
-            return [Notify(waiter, Ended(None, None, error=error))]
-        new = Job(job, key, caller, work, timeout, created=now, kept=waiter.keep)
+        if refusal is not None:
+            return [Notify(waiter, Ended(None, None, error=refusal))]
+        new = Job(job, key, caller, work, timeout, created=now, kept=waiter.keep, weight=weight)
         self._active[job] = self._by_key[key] = new
+        self._asked += weight
         self._wait(new, waiter)
         self._enqueue(new)
         starts = self._fill(now)
@@ -348,10 +378,12 @@ class Jobs:
             if job.state == "done":
                 self._by_key[job.key] = job
             self._history[job.id] = job
+            self._kept += job.weight
             return self._trim()
         job.restarts += 1
         job.seq = job.restarts * SEQ_BLOCK
         self._active[job.id] = job
+        self._asked += job.weight
         self._by_key.setdefault(job.key, job)
         self._enqueue(job)
         self._restored += 1
@@ -546,6 +578,7 @@ class Jobs:
     def forget(self, job: str) -> list[Effect]:
         """What an ended job made is gone; the same work is to be done again."""
         found = self._history.pop(job)
+        self._kept -= found.weight
         self._release(found)
         return [Erase(job)]
 
@@ -591,6 +624,15 @@ class Jobs:
     def ended_before(self, time: float) -> list[Job]:
         """The jobs that have ended before ``time``."""
         return [job for job in self._history.values() if job.finished is not None and job.finished < time]
+
+    def weigh(self, job: Job, weight: int) -> list[Effect]:
+        """A job has another weight by now, since it has ended."""
+        if job.id in self._history:
+            self._kept += weight - job.weight
+        else:
+            self._asked += weight - job.weight
+        job.weight = weight
+        return self._trim()
 
     def find_done(self, caller: str, key: Hashable) -> Job | None:
         """The job that has done this work for this caller, if its result is remembered."""
@@ -691,7 +733,7 @@ class Jobs:
                 found.started = now
             self._running[caller] += 1
             self._timed[found.id] = found
-            effects.append(Start(found.id, found.attempt, found.work))
+            effects.append(Start(found.id, found.attempt, found.work, now - found.created))
         return effects
 
     def _abort(
@@ -732,11 +774,13 @@ class Jobs:
     def _retire(self, job: Job) -> None:
         """Nothing runs for an ended job any more: it becomes history."""
         self._history[job.id] = self._active.pop(job.id)
+        self._asked -= job.weight
+        self._kept += job.weight
 
     def _trim(self) -> list[Effect]:
-        """Let the oldest ended jobs go when the history is full."""
+        """Let the oldest ended jobs go when the history is full, but for the latest."""
         effects: list[Effect] = []
-        while len(self._history) > self._remembered:
+        while len(self._history) > self._remembered or (self._kept > self._weight and len(self._history) > 1):
             oldest = next(iter(self._history.values()))
             effects += self.forget(oldest.id)
             if oldest.state == "done" and oldest.key not in self._by_key:
@@ -764,6 +808,9 @@ class Jobs:
         assert sorted(queued) == sorted(states.get("queued", ()))
         assert set(self._timed) == states.get("running", set()) | states.get("backoff", set())
         assert len(self._history) <= self._remembered
+        assert self._asked == sum(found.weight for found in self._active.values())
+        assert self._kept == sum(found.weight for found in self._history.values())
+        assert self._kept <= self._weight or len(self._history) == 1
         waiting: dict[str, dict[Waiter, Job]] = {}
         for found in (*self._active.values(), *self._history.values()):
             assert (found.state in ("failed", "cancelled")) == (found.error is not None)

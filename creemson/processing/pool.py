@@ -36,6 +36,8 @@ MEMORY_INTERVAL = 0.1
 """Seconds between two looks at the memory of the workers at work; a look costs some 20 µs for each."""
 MEMORY_KEPT = 0.5
 """Share of its limit that a worker may hold between two commands; if it holds more, it is replaced."""
+SHED_LEAST = 128 * 1024 * 1024
+"""Bytes that a worker has to hold for its end to be of any help; one that does nothing holds half as much."""
 RESTART_DELAY = 0.1
 """Seconds before a worker that ended without having begun anything is replaced; doubled each time."""
 RESTART_DELAY_MOST = 5.0
@@ -182,6 +184,16 @@ class Pool:
         """Of the processes that live."""
         return [worker.process.pid for worker in self._workers if worker.alive]
 
+    def shed(self) -> bool:
+        """Stop the command that needs the most memory, if there is any at work; it ends in ``out_of_memory``."""
+        at_work = [worker for worker in self._workers if worker.busy and worker.alive and not worker.killed]
+        largest = max(at_work, key=_Worker.used_bytes, default=None)
+        if largest is None or largest.used_bytes() < SHED_LEAST:
+            return False
+        largest.over_memory = True
+        largest.kill()
+        return True
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the workers alive until cancelled; then none is left.
 
@@ -325,7 +337,7 @@ class Pool:
         if worker.over_memory or b"memory allocation of" in worker.stderr:
             return ProcessingError(
                 "out_of_memory",
-                "The job needs more memory than a worker has. Pick fewer columns, filter, or ask for more memory.",
+                "The job needs more memory than there is for it. Pick fewer columns, filter, or ask for more memory.",
             )
         return ProcessingError(
             "worker_died", f"The process that did the work {_ending(worker.process)}. Try again."

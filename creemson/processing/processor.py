@@ -15,6 +15,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error
+from creemson.metrics import Metrics
 from creemson.processing import jobs
 from creemson.processing.jobs import Accepted, Ended, Job, Jobs, Waiter
 from creemson.processing.journal import Entry, InThread, Journal, Told
@@ -38,6 +39,7 @@ from creemson.processing.mailbox import (
     RowsRead,
     Submit,
 )
+from creemson.processing.memory import Memory
 from creemson.processing.pool import Pool, TransientFault
 from creemson.processing.records import Work, job_of, key_of, row_of
 from creemson.settings import Settings
@@ -53,6 +55,9 @@ T = TypeVar("T")
 LookUp: TypeAlias = ReadColumns | ReadRows | FindFile
 """What is no job."""
 SUMMARY = "File processed successfully"
+JOBS_BYTES = 32 * 1024 * 1024
+"""Of JSON: the requests of the jobs that wait, and the results of those that are remembered. As objects they take a
+few times as much."""
 TIDY_INTERVAL = 60.0
 """Seconds between two looks for ended jobs that need not be known any more."""
 STOP_GRACE = 2.0
@@ -71,6 +76,8 @@ class Processor:
         quick: for what should not wait behind jobs.
         logger: for what the operator should know.
         wall_clock: seconds since 1970.
+        memory: says when nothing new may begin; None: it never does.
+        metrics: where jobs are measured.
         in_thread: see :class:`Journal`.
     """
 
@@ -85,11 +92,15 @@ class Processor:
         quick: Pool,
         logger: FilteringBoundLogger,
         wall_clock: Callable[[], float],
+        memory: Memory | None = None,
+        metrics: Metrics | None = None,
         in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
         self._settings = settings
         self._stores = stores
         self._wall_clock = wall_clock
+        self._memory = memory
+        self._metrics = metrics or Metrics()
         self._epoch = 0.0  # seconds since 1970 at time 0 of the event loop
         self._journal = Journal(
             catalog, tell=self._deliver, on_failure=self._not_written, logger=logger, in_thread=in_thread
@@ -103,6 +114,7 @@ class Processor:
             per_caller=settings.limits.jobs_per_caller,
             queue=settings.limits.queue,
             retries=settings.retries.job,
+            weight=JOBS_BYTES,
         )
         self._ports: dict[str, Port] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -195,7 +207,7 @@ class Processor:
         store = self._stores.of(command.caller)
         source = store.find(query.filename)
         store.check_quota()
-        key = key_of(store.files.version(source), query)
+        key, weight = key_of(store.files.version(source), query)
         work = Work(query, key, command.caller)
         done = self._jobs.find_done(command.caller, key)
         if done is not None and not self._output(work).exists():
@@ -209,6 +221,8 @@ class Processor:
             work=work,
             timeout=limit if command.timeout is None else min(limit, command.timeout),
             waiter=Waiter(command.connection, command.request, command.keep),
+            weight=weight,
+            refusal=self._memory.refusal() if self._memory is not None and self._memory.scarce else None,
         )
         self._apply(effects)
 
@@ -221,7 +235,7 @@ class Processor:
                 case jobs.Notify(waiter, event):
                     self._reply(waiter.connection, waiter.request, event)
                 case jobs.Record(job):
-                    self._journal.put(self._row(job))
+                    self._record(job)
                 case jobs.Erase(name):
                     self._journal.put(name)
                 case jobs.Start():
@@ -278,8 +292,15 @@ class Processor:
 
     # --- what is written down ------------------------------------------------------------------------
 
-    def _row(self, job: Job) -> JobRow:
-        return row_of(job, self._epoch)
+    def _record(self, job: Job) -> None:
+        """Write a job down; of one that has ended, less is kept in memory from then on."""
+        row = row_of(job, self._epoch)
+        self._journal.put(row)
+        if job.ended:
+            assert job.finished is not None
+            self._metrics.job_seconds.labels(job.state).observe(job.finished - job.created)
+            job.work = job.work.lightened()
+            self._apply(self._jobs.weigh(job, len(row.outcome or "")))
 
     async def _restore(self) -> None:
         """Take over the jobs that an earlier server has done, or not."""
@@ -304,7 +325,7 @@ class Processor:
             source = store.find(name)
         except CreemsonError as error:
             return error
-        if key_of(store.files.version(source), work.query) == work.key:
+        if key_of(store.files.version(source), work.query)[0] == work.key:
             return None
         return ProcessingError(
             "file_not_found", f"The file {name!r} has been replaced since this job was accepted. Ask again."
@@ -345,7 +366,16 @@ class Processor:
         error: CreemsonError | None = None
         transient = False
 
+        phase, since = "reading", began
+        if start.attempt == 1:
+            self._metrics.phase_seconds.labels("queued").observe(start.waited)
+
         def on_progress(figures: Mapping[str, Any]) -> None:
+            nonlocal phase, since
+            if figures["phase"] != phase:
+                now = trio.current_time()
+                self._metrics.phase_seconds.labels(phase).observe(now - since)
+                phase, since = figures["phase"], now
             self._apply(self._jobs.progress(trio.current_time(), start.job, start.attempt, figures))
 
         with scope:
@@ -366,6 +396,7 @@ class Processor:
                 # The edge of a job: whatever is wrong with one must not take the others down.
                 log.exception("job failed unexpectedly")
                 error = _ours()
+        self._metrics.phase_seconds.labels(phase).observe(trio.current_time() - since)
         del self._scopes[start.job]
         if error is not None:
             log.info("attempt failed", reason=error.reason, error=error.message, transient=transient)

@@ -29,15 +29,20 @@ class Work:
     key: str
     caller: str
 
+    def lightened(self) -> "Work":
+        """What is still to be known of it when it has been done."""
+        return attrs.evolve(self, query=Query(filename=self.query.filename))
+
     @property
     def output(self) -> str:
         """Name of the stored output."""
         return output_name(self.query.filename, self.key)
 
 
-def key_of(version: str, query: Query) -> str:
-    """The same for the same work on the same version of a file."""
-    return hashlib.sha256(orjson.dumps([version, codec.plain(query)])).hexdigest()
+def key_of(version: str, query: Query) -> tuple[str, int]:
+    """What is the same for the same work on the same version of a file, and the bytes that the query has as JSON."""
+    text = orjson.dumps([version, codec.plain(query)])
+    return hashlib.sha256(text).hexdigest(), len(text)
 
 
 def output_name(filename: str, key: str) -> str:
@@ -100,11 +105,13 @@ def job_of(row: JobRow, epoch: float) -> Job:
             value = codec.structure(outcome, ResultData)
         else:
             error = error_for(**outcome)
+    work = Work(query, row.key, row.caller)
     return Job(
         id=row.id,
         key=(row.caller, row.key),
         caller=row.caller,
-        work=Work(query, row.key, row.caller),
+        work=work.lightened() if row.outcome is not None else work,
+        weight=len(row.outcome or row.query),
         timeout=row.timeout,
         created=row.created - epoch,
         state=row.state,  # type: ignore[arg-type] # checked above

@@ -6,7 +6,7 @@ part of an upload, its place among the processor's ports.
 """
 
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol as Interface
 from typing import TypeAlias
@@ -15,6 +15,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CloseCode, ConnectionLost, CreemsonError, disk_error
+from creemson.metrics import Metrics
 from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
 from creemson.server import effects as wanted
@@ -31,6 +32,7 @@ from creemson.storage.store import Store
 from creemson.storage.stores import Stores
 from creemson.wire import codec
 from creemson.wire.codec import error_message
+from creemson.wire.messages import Error
 
 __all__ = ["Connection", "Transport"]
 
@@ -53,6 +55,22 @@ Asking: TypeAlias = (
     | wanted.ReadRows
     | wanted.OpenDownload
 )
+REFUSALS = frozenset(
+    {
+        "unauthenticated",
+        "forbidden",
+        "rate_limited",
+        "too_many_connections",
+        "message_too_large",
+        "upload_too_large",
+        "storage_full",
+        "busy",
+        "shutting_down",
+        "out_of_memory",
+        "job_timeout",
+    }
+)
+"""Reasons that tell of a limit, and not only of a mistake."""
 GOODBYE = 3.0
 """Seconds in which a peer that seems gone can be told so."""
 SIGN_OF_LIFE = 1.0
@@ -89,6 +107,7 @@ class Connection:
         stores: of all callers.
         uploads: who has which upload open.
         gate: that the peer has come through, or will; None if there is none.
+        metrics: where bytes are counted.
         settings: in force.
         logger: bound to the connection's id.
     """
@@ -103,6 +122,7 @@ class Connection:
         uploads: Uploads,
         settings: Settings,
         gate: Gate | None = None,
+        metrics: Metrics | None = None,
         logger: FilteringBoundLogger,
     ) -> None:
         self._transport = transport
@@ -110,6 +130,8 @@ class Connection:
         self._processor = processor
         self._stores = stores
         self._gate = gate
+        self._metrics = metrics or Metrics()
+        self._refusals: Counter[str] = Counter()
         self._uploads = uploads
         self._settings = settings
         self._log = logger
@@ -129,6 +151,11 @@ class Connection:
         self._waits = False  # the reader, for a message
         self._ended = False
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._outbox.size
 
     @property
     def state(self) -> ConnectionState:
@@ -157,6 +184,9 @@ class Connection:
                 self._nursery.start_soon(self._read)
         finally:
             self._ended = True
+            repeated = {reason: count for reason, count in self._refusals.items() if count > 1}
+            if repeated:
+                self._log.info("refused repeatedly", caller=self.state.caller, **repeated)
             with trio.CancelScope(shield=True):
                 await self._receiving.save()
                 await self._leave()
@@ -192,6 +222,7 @@ class Connection:
                 self._waits = False
                 self._received += 1
                 now = trio.current_time()
+                self._metrics.bytes_received["text" if isinstance(message, str) else "binary"] += len(message)
                 if isinstance(message, str):
                     effects = self._protocol.text(now, message)
                 else:
@@ -214,6 +245,7 @@ class Connection:
                 for message in self._batched(messages):
                     with trio.fail_after(self._settings.timeouts.send):
                         await self._transport.send(message)
+                    self._metrics.bytes_sent["text" if isinstance(message, str) else "binary"] += len(message)
                 self._outbox.sent(sum(map(len, messages)))
             assert self._outbox.closing is not None
             code, reason = self._outbox.closing
@@ -311,7 +343,22 @@ class Connection:
                 self._send(effect)
 
     def _send(self, effect: wanted.Send) -> None:
+        if isinstance(effect.message, Error) and effect.message.reason in REFUSALS:
+            self._audit(effect.message)
         self._outbox.put(codec.encode(effect.message), replaces=effect.replaces, follows=effect.follows)
+
+    def _audit(self, error: Error) -> None:
+        """Every refusal has its line in the log; a peer that is refused the same again and again has one."""
+        self._refusals[error.reason] += 1
+        if self._refusals[error.reason] == 1:
+            self._log.info(
+                "refused",
+                reason=error.reason,
+                caller=self.state.caller,
+                request=error.id,
+                job=error.job,
+                why=error.message,
+            )
 
     def _command(self, effect: Asking) -> mailbox.Command:
         connection, caller = self.state.id, self.state.caller

@@ -5,7 +5,7 @@ It shares the store and the processor with the WebSocket connections, and says e
 
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +18,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, InvalidFormat, disk_error
+from creemson.metrics import METRICS_TYPE, Metrics
 from creemson.processing import mailbox
 from creemson.processing.jobs import Ended
+from creemson.processing.memory import Memory
 from creemson.server.answers import (
     error_response,
     http_error,
@@ -35,25 +37,43 @@ from creemson.server.answers import (
 from creemson.server.asking import Asker
 from creemson.server.gate import Gate
 from creemson.server.http1 import Gone
-from creemson.server.metrics import METRICS_TYPE, Status, metrics_of
 from creemson.server.middleware import CALLER, CORS, CallerKnown, Origins, SecurityHeaders
 from creemson.server.multipart import FileField
 from creemson.settings import Settings, is_loopback
 from creemson.storage.parts import Part
-from creemson.storage.stores import ANYONE, Stores
+from creemson.storage.stores import Stores
 from creemson.wire import codec
 from creemson.wire.asyncapi import describe
 from creemson.wire.messages import Classic
 
-__all__ = ["make_app"]
+__all__ = ["Status", "make_app"]
 
 STATIC = Path(__file__).parent / "static"
 WRITE_BYTES = 1024 * 1024
 """Bytes of an upload that are written to the disk at once."""
 FORM_BYTES = 64 * 1024
 """Bytes that a form may have besides its file."""
+REFUSALS = frozenset({401, 403, 413, 429, 503, 507})
+"""Statuses that tell of a limit, and not only of a mistake."""
 T = TypeVar("T")
 Handler = Callable[["_Handlers", Request], Awaitable[Response]]
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """How the server is; what ``GET /status`` says.
+
+    Attributes:
+        version: of the server.
+        uptime_s: seconds since it began.
+        connections: open WebSocket connections.
+        jobs: by state; queued and running now; done, failed and cancelled since the server began.
+    """
+
+    version: str
+    uptime_s: float
+    connections: int
+    jobs: Mapping[str, int]
 
 
 def make_app(
@@ -64,6 +84,9 @@ def make_app(
     processor: trio.MemorySendChannel[mailbox.Command],
     status: Callable[[str], Status],
     draining: trio.Event,
+    memory: Memory | None = None,
+    metrics: Callable[[], bytes],
+    counted: Metrics,
     logger: FilteringBoundLogger,
 ) -> ASGIApp:
     """The app.
@@ -75,6 +98,9 @@ def make_app(
         processor: the processor's inbox.
         status: tells a caller how the server is.
         draining: set once the server is shutting down.
+        memory: says whether new work may begin.
+        metrics: the text of ``GET /metrics``.
+        counted: where requests that are turned away are counted.
         logger: for what the operator should know.
     """
     handlers = _Handlers(
@@ -82,6 +108,8 @@ def make_app(
         stores=stores,
         asker=Asker(processor),
         status=status,
+        metrics=metrics,
+        memory=memory,
         draining=draining,
         logger=logger,
     )
@@ -118,8 +146,22 @@ def make_app(
 
     async def contained(scope: Scope, receive: Receive, send: Send) -> None:
         """The edge of a request: whatever is wrong with one is told and logged, and hurts no other."""
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in REFUSALS:
+                counted.refusals[str(message["status"])] += 1
+                # Without the query, in which somebody may have put a secret.
+                logger.info(
+                    "refused",
+                    status=message["status"],
+                    method=scope["method"],
+                    path=scope["path"],
+                    peer="{}:{}".format(*scope["client"]) if scope.get("client") else None,
+                )
+            await send(message)
+
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, noting)
         except (ClientDisconnect, Gone):
             pass
         except Exception:
@@ -154,6 +196,8 @@ class _Handlers:
     _stores: Stores
     _asker: Asker
     _status: Callable[[str], Status]
+    _metrics: Callable[[], bytes]
+    _memory: Memory | None
     _draining: trio.Event
     _log: FilteringBoundLogger = attrs.field(alias="logger")
 
@@ -169,10 +213,12 @@ class _Handlers:
     async def readyz(self, _: Request) -> Response:
         if self._draining.is_set():
             return error_response(shutting_down())
+        if self._memory is not None and self._memory.scarce:
+            return error_response(self._memory.refusal())
         return json_response({"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:
-        return Response(metrics_of(self._status(ANYONE)), media_type=METRICS_TYPE)
+        return Response(self._metrics(), media_type=METRICS_TYPE)
 
     async def asyncapi(self, _: Request) -> Response:
         return json_response(describe())

@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from trio_websocket import WebSocketRequest
 
 from creemson.errors import REASONS, CloseCode, CreemsonError
+from creemson.metrics import Metrics
 from creemson.server import http1
 from creemson.server.access import Refusal, refusal_for
 from creemson.server.answers import refusing
@@ -39,6 +40,7 @@ class Listener:
         gate: lets callers in.
         certificate: for TLS; None speaks without.
         draining: set by :meth:`stop`.
+        metrics: where those who are turned away are counted.
         logger: for what the operator should know.
     """
 
@@ -51,8 +53,10 @@ class Listener:
         gate: Gate,
         certificate: Certificate | None = None,
         draining: trio.Event,
+        metrics: Metrics | None = None,
         logger: FilteringBoundLogger,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._settings = settings
         self._connect = connect
         self._gate = gate
@@ -115,6 +119,11 @@ class Listener:
     def connections(self) -> int:
         """How many are open."""
         return len(self._connections)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return sum(connection.unsent for connection in self._connections)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         """The edge of a connection: whatever happens beyond, the server lives."""
@@ -205,6 +214,7 @@ class Listener:
                 except CreemsonError as error:
                     refusal = Refusal(REASONS[error.reason].status, error.message)
             if refusal is not None:
+                self._metrics.refusals[str(refusal.status)] += 1
                 self._log.info("refused", peer=peer, status=refusal.status, why=refusal.message)
                 await request.reject(
                     refusal.status, extra_headers=refusal.headers, body=f"{refusal.message}\n".encode()

@@ -19,6 +19,10 @@ class Outbox:
     Args:
         limit: bytes that may wait.
         on_overflow: is called when there are more.
+
+    Attributes:
+        size: bytes that wait.
+        closing: the close code and reason that come last; None until that is decided.
     """
 
     def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
@@ -26,7 +30,7 @@ class Outbox:
         self._on_overflow = on_overflow
         self._items: deque[list[str | bytes]] = deque()
         self._replaceable: dict[int, list[str | bytes]] = {}
-        self._size = 0
+        self.size = 0
         self._filled = trio.Event()
         self._emptied = trio.Event()
         self._overflowed = False
@@ -44,11 +48,11 @@ class Outbox:
             return
         if follows is not None:
             self._replaceable.pop(follows, None)
-        alone = self._size == 0  # one large answer to a peer that reads is no overflow
+        alone = self.size == 0  # one large answer to a peer that reads is no overflow
         old = self._replaceable.get(replaces) if replaces is not None else None
-        self._size += len(message)
+        self.size += len(message)
         if old is not None:
-            self._size -= len(old[0])
+            self.size -= len(old[0])
             old[0] = message
         else:
             item = [message]
@@ -56,7 +60,7 @@ class Outbox:
             if replaces is not None:
                 self._replaceable[replaces] = item
         self._filled.set()
-        if self._size > self._limit and not alone:
+        if self.size > self._limit and not alone:
             self._overflowed = True
             self._on_overflow()
 
@@ -69,7 +73,7 @@ class Outbox:
     async def room(self) -> None:
         """Wait until so little waits that a download may go on."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self._size > min(AHEAD, self._limit // 2):
+        while self.size > min(AHEAD, self._limit // 2):
             self._emptied = trio.Event()
             await self._emptied.wait()
 
@@ -85,5 +89,5 @@ class Outbox:
 
     def sent(self, size: int) -> None:
         """So many bytes of what was taken are on their way."""
-        self._size -= size
+        self.size -= size
         self._emptied.set()

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from creemson.errors import CloseCode, ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
+from creemson.metrics import Metrics
 from creemson.server.bucket import Bucket
 from creemson.server.effects import (
     Attach,
@@ -132,6 +133,7 @@ class Protocol:
         wall_clock: seconds since 1970, for ``pong``.
         gate: lets callers in; None if there is nobody to keep out.
         auth_timeout: seconds from the handshake in which a peer has to prove who it is.
+        metrics: where messages are counted.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class Protocol:
         wall_clock: Callable[[], float],
         gate: Gate | None = None,
         auth_timeout: float = math.inf,
+        metrics: Metrics | None = None,
     ) -> None:
         self.state = state
         self._limits = limits
@@ -152,6 +155,7 @@ class Protocol:
         self._wall_clock = wall_clock
         self._gate = gate if gate is not None and gate.guarded else None
         self._auth_timeout = auth_timeout
+        self._metrics = metrics or Metrics()
         self._pace = Bucket(limits.messages_per_s, limits.messages_burst)
         self._patience = Bucket(limits.messages_per_s, limits.messages_burst * 10 + REFUSALS)
         self._over = False  # it has been decided to close
@@ -186,6 +190,7 @@ class Protocol:
             value = codec.parse(text, depth=self._limits.nesting_depth)
         except Rejected as rejected:
             self.state.messages += 1
+            self._metrics.received["invalid"] += 1
             return self._hold_back(now, rejected.id, typed=rejected.typed) or self._reject(rejected)
         return self._message(now, value, len(text))
 
@@ -290,7 +295,9 @@ class Protocol:
         try:
             message = codec.structure_request(value)
         except Rejected as rejected:
+            self._metrics.received["invalid"] += 1
             return self._hold_back(now, rejected.id, typed=rejected.typed) or self._reject(rejected)
+        self._metrics.received["classic" if isinstance(message, messages.Classic) else message.type] += 1
         if isinstance(message, messages.Batch) and message.messages:
             return self._batch(now, message, size)
         typed = not isinstance(message, messages.Classic)
@@ -480,6 +487,7 @@ class Protocol:
         if found.place is not None or found.id is None:
             return []
         message = messages.Progress(id=found.id, job=job, seq=seq, **figures)
+        self._metrics.sent[message.type] += 1
         return [Send(message, replaces=request)]
 
     def log(self, request: int, job: str, seq: int, level: messages.LogLevel, text: str) -> list[Effect]:
@@ -696,8 +704,10 @@ class Protocol:
 
     def _send(self, message: ServerMessage | None) -> list[Effect]:
         assert message is not None
+        self._metrics.sent[message.type] += 1
         if isinstance(message, messages.Error):
             self.state.errors += 1
+            self._metrics.errors[message.reason] += 1
             self.state.retry_count += message.retryable
         return [Send(message)]
 

@@ -11,16 +11,17 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson import __version__
 from creemson.errors import CloseCode
+from creemson.metrics import Metrics, Now
 from creemson.processing.mailbox import Command
+from creemson.processing.memory import Memory, machine_memory
 from creemson.processing.pool import Pool
 from creemson.processing.processor import Processor
 from creemson.server.bucket import Buckets
 from creemson.server.connection import Connection
 from creemson.server.gate import Gate
-from creemson.server.http import make_app
+from creemson.server.http import Status, make_app
 from creemson.server.identity import Identity, make_authenticator
 from creemson.server.listener import Listener
-from creemson.server.metrics import Status
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.tls import Certificate
 from creemson.server.transport import LINGER, ServerSocket
@@ -37,6 +38,8 @@ INBOX = 1000
 """Commands that may wait for the processor before connections wait to add theirs."""
 SWEEP_INTERVAL = 60.0
 """Seconds between two looks at what is to be removed."""
+LAG_INTERVAL = 0.25
+"""Seconds between two measurements of the event loop's lag."""
 MEMORY_SHARE = 0.8
 """Of the machine, for all workers together where no limit is set."""
 
@@ -81,9 +84,16 @@ class Server:
         self._uploads = Uploads()
         self._inbox, inbox = trio.open_memory_channel[Command](INBOX)
         processing = settings.processing
-        memory = processing.worker_memory_bytes or int(_machine_memory() * MEMORY_SHARE / processing.workers)
+        memory = processing.worker_memory_bytes or int(machine_memory() * MEMORY_SHARE / processing.workers)
+        self._metrics = Metrics()
         make_pool = partial(Pool, memory_bytes=memory, nice=processing.nice, logger=logger)
         self._pools = (make_pool(size=processing.workers), make_pool(size=1))
+        self._memory = Memory(
+            limits.memory_bytes,
+            workers=lambda: [pid for pool in self._pools for pid in pool.pids],
+            shed=lambda: any(pool.shed() for pool in self._pools),
+            logger=logger,
+        )
         self._processor = Processor(
             settings=settings,
             stores=self._stores,
@@ -91,6 +101,8 @@ class Server:
             inbox=inbox,
             workers=self._pools[0],
             quick=self._pools[1],
+            memory=self._memory,
+            metrics=self._metrics,
             logger=logger,
             wall_clock=wall_clock,
         )
@@ -103,6 +115,9 @@ class Server:
             processor=self._inbox,
             status=self._status,
             draining=self._draining,
+            memory=self._memory,
+            metrics=self._metrics_text,
+            counted=self._metrics,
             logger=logger,
         )
         self._listener = Listener(
@@ -112,6 +127,7 @@ class Server:
             gate=self._gate,
             certificate=self._certificate,
             draining=self._draining,
+            metrics=self._metrics,
             logger=logger,
         )
 
@@ -128,6 +144,8 @@ class Server:
             port = await self._listener.open()
             async with trio.open_nursery() as service:
                 service.start_soon(self._keep_order)
+                service.start_soon(self._memory.run)
+                service.start_soon(self._watch_loop)
                 async with trio.open_nursery() as starting:
                     for pool in self._pools:
                         starting.start_soon(service.start, pool.run)
@@ -160,6 +178,25 @@ class Server:
         """Begin to drain: accept nothing new, let running jobs finish, say goodbye."""
         self._stopping.set()
 
+    async def _watch_loop(self) -> None:
+        """Measure by how much the event loop is late."""
+        while True:
+            due = trio.current_time() + LAG_INTERVAL
+            await trio.sleep_until(due)
+            self._metrics.loop_lag.observe(trio.current_time() - due)
+
+    def _metrics_text(self) -> bytes:
+        memory = self._memory
+        now = Now(
+            uptime_s=self._wall_clock() - self._began,
+            connections=self._listener.connections,
+            jobs=self._processor.counts(),
+            restarts=sum(pool.restarts for pool in self._pools),
+            memory={"server": memory.server, "workers": memory.workers, "limit": memory.limit},
+            outbox=self._listener.unsent,
+        )
+        return self._metrics.text(now)
+
     def _status(self, caller: str) -> Status:
         """What a caller may know: where callers are told apart, nothing of the others."""
         alone = caller if self._gate.guarded else None
@@ -171,6 +208,7 @@ class Server:
         )
 
     def _prepare(self) -> None:
+        self._memory.look()
         aside = self._catalog.open()
         if aside is not None:
             self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
@@ -220,6 +258,7 @@ class Server:
             wall_clock=self._wall_clock,
             gate=self._gate,
             auth_timeout=self._settings.auth.timeout,
+            metrics=self._metrics,
         )
         return Connection(
             socket,
@@ -228,6 +267,7 @@ class Server:
             stores=self._stores,
             uploads=self._uploads,
             gate=self._gate,
+            metrics=self._metrics,
             settings=self._settings,
             logger=log,
         )
@@ -238,7 +278,3 @@ def _certificate(settings: Settings) -> Certificate | None:
     if server.tls_cert is None or server.tls_key is None:
         return None
     return Certificate(server.tls_cert, server.tls_key)
-
-
-def _machine_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -191,7 +191,8 @@ class Protocol:
         except Rejected as rejected:
             self.state.messages += 1
             self._metrics.received["invalid"] += 1
-            return self._hold_back(now, rejected.id, typed=rejected.typed) or self._reject(rejected)
+            held = self._hold_back(now, rejected.id, typed=rejected.typed)
+            return self._reject(rejected) if held is None else held
         return self._message(now, value, len(text))
 
     def binary(self, now: float, data: bytes) -> list[Effect]:
@@ -270,13 +271,13 @@ class Protocol:
         self._over = True
         return [Close(CLOSES[fault.reason], fault.message[:100])]
 
-    def _hold_back(self, now: float, id: str | None, *, typed: bool) -> list[Effect]:  # noqa: A002
-        """Refuse a message that comes too soon after others; nothing if it does not."""
+    def _hold_back(self, now: float, id: str | None, *, typed: bool) -> list[Effect] | None:  # noqa: A002
+        """Refuse a message that comes too soon after others; None if it does not."""
         wait = self._pace.take(now)
         if not wait and self._gate is not None and self.state.identity is not None:
             wait = self._gate.pace(self.state.caller, now)
         if not wait:
-            return []
+            return None
         fault = InvalidFormat(
             "rate_limited",
             f"More than {self._limits.messages_per_s:g} messages a second, and {self._limits.messages_burst} at once, "
@@ -296,14 +297,15 @@ class Protocol:
             message = codec.structure_request(value)
         except Rejected as rejected:
             self._metrics.received["invalid"] += 1
-            return self._hold_back(now, rejected.id, typed=rejected.typed) or self._reject(rejected)
+            held = self._hold_back(now, rejected.id, typed=rejected.typed)
+            return self._reject(rejected) if held is None else held
         self._metrics.received["classic" if isinstance(message, messages.Classic) else message.type] += 1
         if isinstance(message, messages.Batch) and message.messages:
             return self._batch(now, message, size)
         typed = not isinstance(message, messages.Classic)
-        too_soon = self._hold_back(now, message.id, typed=typed)
-        if too_soon:
-            return too_soon
+        held = self._hold_back(now, message.id, typed=typed)
+        if held is not None:
+            return held
         if isinstance(message, messages.Batch):
             return self._batch(now, message, size)
         place = None

@@ -69,7 +69,7 @@ class Peer:
         await self.say({"id": request["id"], **fields})
 
     async def error(self, request, reason, **fields):
-        code = {"shutting_down": 1001, "unauthenticated": 1002}.get(reason, 1003)
+        code = {"shutting_down": 1001, "unauthenticated": 1002, "rate_limited": 1002}.get(reason, 1003)
         fault = {
             "type": "error",
             "message": reason,

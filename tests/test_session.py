@@ -116,6 +116,43 @@ async def test_a_server_that_welcomes_and_leaves_is_given_up_too(serve, autojump
     assert 5 < len(server.times) < 60
 
 
+async def test_what_comes_too_soon_is_asked_again_later(serve, autojump_clock):
+    """After the time that the server names, and not all at once; over the same connection."""
+    asked = []
+
+    async def busy_for_a_while(peer):
+        while True:
+            request = await peer.hear()
+            asked.append(trio.current_time())
+            if trio.current_time() < 10:
+                await peer.error(request, "rate_limited", retry_after=3.0)
+            else:
+                await peer.answer(request, type="files", files=[])
+
+    server = serve(busy_for_a_while)
+    async with client() as asking, trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(asking.files)
+    assert len(server.peers) == 1
+    assert len(set(asked)) > 10
+    assert all(time == 0 or time >= 3 for time in asked)
+
+
+async def test_a_server_that_always_says_too_soon(serve, autojump_clock):
+    """It is given up, as one that is not there would be."""
+
+    async def never(peer):
+        while True:
+            await peer.error(await peer.hear(), "rate_limited", retry_after=1.0)
+
+    serve(never)
+    async with client(give_up_after=20) as asking:
+        with pytest.raises(InvalidFormat) as fault:
+            await asking.files()
+    assert fault.value.reason == "rate_limited"
+    assert 20 <= trio.current_time() < 30
+
+
 async def test_the_first_connection_is_tried_once(serve, autojump_clock):
     """Unless the caller wants to wait for the server."""
     server = serve(NOBODY)

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import itertools
+import math
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +24,8 @@ __all__ = ["ConnectionState", "Options", "Session", "Token"]
 
 STABLE = 5.0
 """Seconds after which a connection counts as a good one, also if nothing was asked over it."""
+SOON = 0.05
+"""Seconds that are waited at least when the server says that it was asked too often."""
 FAREWELL = 60.0
 """Seconds that a server which says that it is shutting down may take for it."""
 
@@ -157,7 +160,7 @@ class Session:
         return next(self._ids)
 
     async def persist(self, attempt: Callable[[Link], Awaitable[T]]) -> T:
-        """Do something over a connection; if that breaks, over the next one.
+        """Do something over a connection; if that breaks, over the next one, and if that is too often, later.
 
         Args:
             attempt: is given the link.
@@ -168,6 +171,7 @@ class Session:
         Raises:
             CreemsonError: the attempt's, or because no connection is to be had.
         """
+        patience = math.inf
         while True:
             link = await self.connected()
             try:
@@ -182,6 +186,13 @@ class Session:
                     await link.lost.wait()
                 if waited.cancelled_caught:
                     raise
+            except CreemsonError as error:
+                if error.reason != "rate_limited" or trio.current_time() >= patience:
+                    raise
+                patience = min(patience, trio.current_time() + self._options.give_up_after)
+                # Many that were refused at once are not to come back at once.
+                wait = max(error.retry_after or 0.0, SOON) * self._options.dice.uniform(1, 2)
+                await trio.sleep_until(min(trio.current_time() + wait, patience))
 
     async def connected(self) -> Link:
         """The link, when there is one.

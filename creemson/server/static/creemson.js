@@ -684,8 +684,16 @@ class Wire {
     const message = decode(data);
     if (message.type === "welcome") return this.#welcomed(message);
     const entry = this.#byId.get(message.id);
+    if (entry && message.reason === "rate_limited") return this.#later(entry, message);
     if (entry) return entry.handle(message);
     if (message.type === "error") this.#error(message);
+  }
+
+  /** Too much at once: ask again when the server says so, and not all in the same moment. */
+  #later(entry, { retry_after: seconds = 0.1 }) {
+    this.release(entry);
+    entry.lost();
+    setTimeout(() => this.start(entry), seconds * 1000 * (1 + Math.random()));
   }
 
   #welcomed(message) {

@@ -8,9 +8,11 @@ import { unfinishedRun } from "./memory.js";
 import { QueryForm } from "./query.js";
 import { Result } from "./result.js";
 import { Runs } from "./run.js";
+import { askForToken, givenToken } from "./signin.js";
 import { Uploads } from "./uploads.js";
 
-const client = connect(undefined, { name: "page" });
+const client = connect(undefined, { name: "page", token: givenToken() });
+askForToken(client);
 const jobs = new JobList(client, (job) => {
   runs.join(job);
   byId("progress-title").focus();

@@ -1,8 +1,9 @@
 /** What came of a run: figures, downloads, and the rows. */
 
-import { byId, focusUnlessBusy, make, showError } from "./dom.js";
+import { button, byId, focusUnlessBusy, make, showError } from "./dom.js";
 import { counted, whole } from "./format.js";
 import { emptiness, picture } from "./pictures.js";
+import { givenToken } from "./signin.js";
 import { ResultTable } from "./table.js";
 
 const SHEET = { rows: 1_048_575, columns: 16_384 }; // what Excel can hold, below the names
@@ -33,7 +34,7 @@ export class Result {
       `${counted(output.rows, "row")} × ${counted(output.columns.length, "column")}`,
       output.cached ? "answered from store" : `processed in ${output.elapsed_s.toFixed(2)} s`,
     ].join(" · ");
-    byId("downloads").replaceChildren("Download", ...downloads(output));
+    byId("downloads").replaceChildren("Download", ...this.#downloads(output));
     this.#tell(null);
     this.#table = new ResultTable(byId("table"), {
       columns: columnsOf(output),
@@ -47,6 +48,36 @@ export class Result {
       onError: (error) => this.#tell(error),
     });
     focusUnlessBusy(byId("result-title"), byId("progress"), byId("run"));
+  }
+
+  #downloads({ filename, final_filename_csv: csv, final_filename_excel: excel, rows, columns }) {
+    const stem = filename.replace(/\.[^.]*$/, "");
+    const names = { CSV: csv, Excel: excel, Parquet: filename, NDJSON: `${stem}.ndjson`, Arrow: `${stem}.arrow` };
+    const tooLarge = rows > SHEET.rows || columns.length > SHEET.columns;
+    return Object.entries(names).map(([format, name]) => {
+      if (format === "Excel" && tooLarge) {
+        const most = `Excel holds ${whole(SHEET.rows)} rows and ${whole(SHEET.columns)} columns at most`;
+        return make("span", { className: "hint" }, most);
+      }
+      // A link cannot say who asks, and a token in an address would end up in logs.
+      if (givenToken()) return button(format, ({ target }) => this.#fetch(name, target));
+      return make("a", { href: `download/${encodeURIComponent(name)}`, download: name }, format);
+    });
+  }
+
+  /** Download over the connection, which has proved who we are. */
+  async #fetch(name, control) {
+    control.disabled = true;
+    try {
+      const href = URL.createObjectURL(await this.#client.download(name).promise);
+      make("a", { href, download: name }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 60_000); // the browser may take a while to begin
+      this.#tell(null);
+    } catch (error) {
+      this.#tell(error);
+    } finally {
+      control.disabled = false;
+    }
   }
 
   #tell(error) {
@@ -69,13 +100,3 @@ function columnsOf({ columns, dtypes, profile, rows }) {
   });
 }
 
-function downloads({ filename, final_filename_csv: csv, final_filename_excel: excel, rows, columns }) {
-  const stem = filename.replace(/\.[^.]*$/, "");
-  const names = { CSV: csv, Excel: excel, Parquet: filename, NDJSON: `${stem}.ndjson`, Arrow: `${stem}.arrow` };
-  const tooLarge = rows > SHEET.rows || columns.length > SHEET.columns;
-  return Object.entries(names).map(([format, name]) =>
-    format === "Excel" && tooLarge
-      ? make("span", { className: "hint" }, `Excel holds ${whole(SHEET.rows)} rows and ${whole(SHEET.columns)} columns at most`)
-      : make("a", { href: `download/${encodeURIComponent(name)}`, download: name }, format),
-  );
-}

@@ -1,0 +1,47 @@
+"""The page of a server that wants to know who asks."""
+
+import polars as pl
+import pytest
+
+from tests.browser.test_page import run, until, upload
+from tests.integration.test_auth import creemson
+from tests.servers import SAMPLE, serving
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    data = tmp_path / "data"
+    token = creemson("token", "create", "ann", "--data-dir", data)
+    with serving(data, "--set", "auth.mode=token") as server:
+        yield server, token
+
+
+def test_a_token_is_asked_for_and_kept(page, guarded, tmp_path):
+    """Nothing without it; a wrong one is told of; with it, all works, downloads as well, also after a reload."""
+    server, token = guarded
+    page.goto(f"{server.base}/")
+    page.wait_for_selector("#sign-in:not([hidden])")
+    assert "token" in page.inner_text("#connection-error")
+    assert page.evaluate("document.activeElement.id") == "token"
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#connection-error:has-text('not known here')")
+    page.fill("#token", token)
+    page.click("#sign-in button")
+    until(page, "document.querySelector('#connection').dataset.state === 'open'")
+    assert page.is_hidden("#sign-in")
+    upload(page, SAMPLE)
+    page.wait_for_selector("#query:not([hidden])")
+    run(page)
+    with page.expect_download() as download:
+        page.click("#downloads button:has-text('CSV')")
+    download.value.save_as(tmp_path / "result.csv")
+    assert pl.read_csv(tmp_path / "result.csv", null_values="").height == 344
+    assert token not in page.url
+    assert token not in page.evaluate("JSON.stringify(localStorage)")
+    page.reload()
+    until(page, "document.querySelector('#connection').dataset.state === 'open'")
+    page.wait_for_selector("#files:has-text('penguins.csv')")
+    creemson("token", "revoke", "ann", "--data-dir", server.data_dir)
+    page.wait_for_selector("#sign-in:not([hidden])")
+    assert "revoked" in page.inner_text("#connection-error")

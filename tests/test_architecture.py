@@ -24,7 +24,20 @@ ALLOWED = {
     "display": {"wire"},
     "embedded": {"observe", "settings", "server"},
     "scripting": {"client", "display", "embedded"},
-    "cli": {"errors", "settings", "observe", "wire", "server", "client", "display", "embedded", "__init__"},
+    # `doctor` looks at the parts one by one.
+    "cli": {
+        "errors",
+        "settings",
+        "observe",
+        "wire",
+        "storage",
+        "processing",
+        "server",
+        "client",
+        "display",
+        "embedded",
+        "__init__",
+    },
     "__main__": {"cli"},
     "__init__": {"client", "errors", "scripting"},  # when they are asked for
 }

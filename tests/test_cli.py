@@ -1,13 +1,16 @@
 """The command line, as its users see it: output, files and exit status."""
 
 import csv
+import datetime
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from creemson import __version__, cli
@@ -286,3 +289,84 @@ def test_serve_prints_one_line_and_opens_the_page(tmp_path):
 def test_conditions_are_read(text, parts):
     """Operators as words or signs; values as JSON where they are, else as text."""
     assert parse_condition(text) == parts
+
+
+def test_top_looks_once_in_a_pipe(server):
+    """Figures in a table, or one line of JSON."""
+    shown = run("top", "--url", server.url).stdout
+    for word in ("connections", "memory", "event loop", "errors"):
+        assert word in shown
+    figures = json.loads(run("top", "--url", server.url, "--json", "--once").stdout)
+    assert set(figures["jobs"]) == {"queued", "running", "done", "failed", "cancelled"}
+    assert figures["memory_bytes"]["server"] > 10_000_000
+    assert figures["uptime_s"] > 0
+
+
+def test_top_without_a_server():
+    """A message, not a traceback."""
+    done = run("top", "--url", "ws://127.0.0.1:9/ws")
+    assert (done.exit_code, "Is it running?" in done.stderr) == (1, True)
+    assert run("top", "--url", "ftp://127.0.0.1/").exit_code == 2
+
+
+def test_the_doctor_finds_nothing(tmp_path):
+    """A line for each thing that was looked at, and exit status 0."""
+    done = run("doctor", "--port", 0, "--data-dir", tmp_path / "data", "--json")
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 0, findings
+    assert {"versions", "settings", "port", "folder", "memory", "files", "workers"} <= {
+        finding["what"] for finding in findings
+    }
+    assert {finding["verdict"] for finding in findings} <= {"ok", "warn"}
+
+
+def test_the_doctor_finds_what_is_wrong(server, tmp_path):
+    """The port and the folder of a server that runs, settings that do not suffice, a missing certificate."""
+    done = run(
+        "doctor", "--port", server.port, "--data-dir", server.data_dir, "--host", "127.0.0.1", "--json",
+        "--set", "auth.mode=jwt", "--set", "server.tls_cert=no.pem", "--set", "server.tls_key=no.pem",
+    )  # fmt: skip
+    wrong = {
+        finding["what"]: finding["text"]
+        for finding in map(json.loads, done.stdout.splitlines())
+        if finding["verdict"] == "fail"
+    }
+    assert done.exit_code == 1
+    assert set(wrong) == {"settings", "port", "folder", "TLS"}
+    assert "Another server uses" in wrong["folder"]
+    assert "no.pem" in wrong["TLS"]
+
+
+def test_the_doctor_looks_at_certificates_and_tokens(tmp_path):
+    """When the one expires, and whether there are any of the others."""
+    made = trustme.CA().issue_cert(
+        "localhost", not_after=datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=3)
+    )
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(made.cert_chain_pems[0].bytes())
+    key.write_bytes(made.private_key_pem.bytes())
+    asked = [
+        "doctor", "--port", 0, "--data-dir", tmp_path / "data", "--json", "--set", "auth.mode=token",
+        "--set", f"server.tls_cert={chain}", "--set", f"server.tls_key={key}",
+    ]  # fmt: skip
+    warned = [json.loads(line) for line in run(*asked).stdout.splitlines() if '"warn"' in line]
+    assert {finding["what"] for finding in warned} == {"TLS", "tokens"}
+    run("token", "create", "ann", "--data-dir", tmp_path / "data")
+    (tmp_path / "data" / "tokens").chmod(0o644)
+    texts = [json.loads(line)["text"] for line in run(*asked).stdout.splitlines() if '"tokens"' in line]
+    assert any("chmod 600" in text for text in texts)
+    assert any(text.startswith("1 in ") for text in texts)
+
+
+def test_tokens_are_made_listed_and_revoked(tmp_path):
+    """The token alone on standard output, once; afterwards only its name and id."""
+    folder = ["--data-dir", tmp_path / "data"]
+    made = run("token", "create", "ann", *folder)
+    assert re.fullmatch(r"crm_[0-9a-f]{12}_[\w-]{43}\n", made.stdout)
+    assert made.stderr == ""
+    assert run("token", "create", "ann", *folder).exit_code == 1
+    (listed,) = [json.loads(line) for line in run("token", "list", "--json", *folder).stdout.splitlines()]
+    assert (listed["name"], listed["id"]) == ("ann", made.stdout.split("_")[1])
+    assert "ann" in run("token", "list", *folder).stdout
+    assert run("token", "revoke", "ann", *folder).exit_code == 0
+    assert run("token", "list", "--json", *folder).stdout == ""

@@ -7,11 +7,13 @@ import click
 
 from creemson import __version__
 from creemson.cli.config import config
+from creemson.cli.doctor import doctor
 from creemson.cli.files import columns, delete, download, files, upload
 from creemson.cli.jobs import attach, cancel, jobs
 from creemson.cli.process import process
 from creemson.cli.serve import serve
 from creemson.cli.token import token
+from creemson.cli.top import top
 
 __all__ = ["main"]
 
@@ -33,7 +35,9 @@ for command in (
     jobs,
     attach,
     cancel,
+    top,
     token,
+    doctor,
     config,
 ):
     main.add_command(command)

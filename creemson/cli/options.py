@@ -17,6 +17,7 @@ from creemson.settings import Loaded, SettingsError, load
 from creemson.wire import codec
 
 __all__ = [
+    "DEFAULT_URL",
     "Command",
     "ask",
     "at_server",

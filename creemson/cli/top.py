@@ -1,0 +1,170 @@
+"""``creemson top``: how a server is, live."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import attrs
+import click
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from creemson.cli.options import DEFAULT_URL, fail
+
+__all__ = ["top"]
+
+TIMEOUT = 5.0
+MIB = 1 << 20
+
+
+@attrs.frozen
+class Sample:
+    """What a server has told at one time: figures by name and label."""
+
+    at: float
+    figures: Mapping[str, Mapping[str, float]]
+
+    def one(self, name: str, label: str = "") -> float:
+        """A figure; 0 where there is none yet."""
+        return self.figures.get(name, {}).get(label, 0.0)
+
+    def all(self, name: str) -> float:
+        """The sum over the labels."""
+        return sum(self.figures.get(name, {}).values())
+
+    def rate(self, name: str, before: "Sample | None") -> float:
+        """The increase per second."""
+        if before is None or self.at <= before.at:
+            return 0.0
+        return max(0.0, self.all(name) - before.all(name)) / (self.at - before.at)
+
+
+@click.command(short_help="Watch a server live.")
+@click.option("--url", default=DEFAULT_URL, show_default=True, help="Server to watch.")
+@click.option("--token", envvar="CREEMSON_TOKEN", help="Proves who you are.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds between looks.",
+)
+@click.option("--once", is_flag=True, help="Look once, and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable line for each look.")
+def top(url: str, token: str | None, interval: float, once: bool, as_json: bool) -> None:
+    """Show connections, jobs, rates and memory of a server until Ctrl-C; in a pipe, once."""
+    console = Console()
+    once = once or not (as_json or console.is_terminal)
+    before: Sample | None = None
+    sample = _look(url, token)
+    if as_json or once:
+        while True:
+            if as_json:
+                click.echo(json.dumps(_summary(sample, before)))
+            else:
+                console.print(_shown(url, sample, before))
+            if once:
+                return
+            time.sleep(interval)
+            before, sample = sample, _look(url, token)
+    with Live(_shown(url, sample, None), console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval)
+            before, sample = sample, _look(url, token)
+            live.update(_shown(url, sample, before), refresh=True)
+
+
+def _look(url: str, token: str | None) -> Sample:
+    parts = urlsplit(url)
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    if scheme not in {"http", "https"}:
+        raise click.UsageError(f"{url!r} is no address: give one such as {DEFAULT_URL}.")
+    target = urlunsplit((scheme, parts.netloc, parts.path.removesuffix("/ws") + "/metrics", "", ""))
+    request = urllib.request.Request(target)  # noqa: S310 - the scheme was looked at
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+            text = answer.read().decode()
+    except urllib.error.HTTPError as error:
+        fail(_detail(error))
+    except (OSError, ValueError) as error:
+        fail(f"There is no Creemson server at {url} ({getattr(error, 'reason', error)}). Is it running?")
+    figures: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for found in family.samples:
+            label = ",".join(found.labels.values())
+            figures.setdefault(found.name.removeprefix("creemson_"), {})[label] = found.value
+    return Sample(time.monotonic(), figures)
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"The server answers {error.code} {error.reason}."
+
+
+def _summary(sample: Sample, before: Sample | None) -> dict[str, Any]:
+    states = ("queued", "running")
+    ended = ("done", "failed", "cancelled")
+    return {
+        "uptime_s": round(sample.one("uptime_seconds"), 1),
+        "connections": int(sample.one("connections")),
+        "jobs": {state: int(sample.one("jobs", state)) for state in states}
+        | {state: int(sample.one("jobs_ended_total", state)) for state in ended},
+        "messages_per_s": {
+            "received": round(sample.rate("messages_received_total", before), 1),
+            "sent": round(sample.rate("messages_sent_total", before), 1),
+        },
+        "bytes_per_s": {
+            "received": round(sample.rate("bytes_received_total", before)),
+            "sent": round(sample.rate("bytes_sent_total", before)),
+        },
+        "jobs_per_s": round(sample.rate("jobs_ended_total", before), 1),
+        "memory_bytes": {of: int(size) for of, size in sample.figures.get("memory_bytes", {}).items()},
+        "unsent_bytes": int(sample.one("outbox_bytes")),
+        "worker_restarts": int(sample.one("worker_restarts_total")),
+        "errors": {reason: int(count) for reason, count in sample.figures.get("errors_total", {}).items()},
+        "loop_lag_ms": round(_mean(sample, before, "event_loop_lag_seconds") * 1000, 2),
+        "heartbeat_ms": round(_mean(sample, before, "heartbeat_rtt_seconds") * 1000, 2),
+    }
+
+
+def _mean(sample: Sample, before: Sample | None, name: str) -> float:
+    """The mean of a histogram since the last look, or since the beginning."""
+    count, total = sample.all(f"{name}_count"), sample.all(f"{name}_sum")
+    if before is not None and count > before.all(f"{name}_count"):
+        count, total = count - before.all(f"{name}_count"), total - before.all(f"{name}_sum")
+    return total / count if count else 0.0
+
+
+def _shown(url: str, sample: Sample, before: Sample | None) -> Group:
+    found = _summary(sample, before)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    memory: Counter[str] = Counter(found["memory_bytes"])
+    rows = {
+        "up": f"{found['uptime_s']:,.0f} s",
+        "connections": f"{found['connections']:,}",
+        "jobs": ", ".join(f"{count:,} {state}" for state, count in found["jobs"].items()),
+        "jobs/s": f"{found['jobs_per_s']:,}",
+        "messages/s": f"{found['messages_per_s']['received']:,} in, {found['messages_per_s']['sent']:,} out",
+        "MiB/s": f"{found['bytes_per_s']['received'] / MIB:,.1f} in, {found['bytes_per_s']['sent'] / MIB:,.1f} out",
+        "memory": f"server {memory['server'] / MIB:,.0f} MiB, workers {memory['workers'] / MIB:,.0f} MiB, "
+        f"limit {memory['limit'] / MIB:,.0f} MiB",
+        "unsent": f"{found['unsent_bytes'] / MIB:,.1f} MiB",
+        "event loop": f"{found['loop_lag_ms']} ms late",
+        "heartbeat": f"{found['heartbeat_ms']} ms",
+        "restarts": f"{found['worker_restarts']} of workers",
+        "errors": ", ".join(f"{count:,} {reason}" for reason, count in found["errors"].items()) or "none",
+    }
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", value)
+    return Group(f"Creemson at {url}", "", table)

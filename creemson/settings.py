@@ -364,6 +364,21 @@ class Limits:
         "0", "memory in use above which new jobs get `busy`; 0: 80 % of the machine", low=0
     )
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of the messages of one connection that may be in flight; one alone may always be."""
+        return 2 * self.message_bytes
+
+    @property
+    def connection_bytes(self) -> int:
+        """Bytes that one connection can make the server hold at the worst.
+
+        Its unsent answers; the messages in flight, as objects (a list of short numbers has eleven times the size of
+        its JSON); and the largest frame some times over: as it comes in, as a message that waits, and the one in
+        work, of characters that take four bytes each.
+        """
+        return self.outbox_bytes + 11 * self.in_flight_bytes + 10 * max(self.message_bytes, self.chunk_bytes)
+
 
 @attrs.frozen(kw_only=True)
 class Timeouts:

@@ -55,9 +55,9 @@ T = TypeVar("T")
 LookUp: TypeAlias = ReadColumns | ReadRows | FindFile
 """What is no job."""
 SUMMARY = "File processed successfully"
-JOBS_BYTES = 32 * 1024 * 1024
-"""Of JSON: the requests of the jobs that wait, and the results of those that are remembered. As objects they take a
-few times as much."""
+JOBS_BYTES = 16 * 1024 * 1024
+"""Of JSON: the requests of the jobs that wait, and the results of those that are remembered. As objects they take
+up to eleven times as much."""
 TIDY_INTERVAL = 60.0
 """Seconds between two looks for ended jobs that need not be known any more."""
 STOP_GRACE = 2.0

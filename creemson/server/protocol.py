@@ -50,8 +50,6 @@ from creemson.wire.messages import PROTOCOL_VERSION, ServerMessage
 
 __all__ = ["ConnectionState", "Protocol"]
 
-IN_FLIGHT = 4
-"""Messages of the largest size that may be in flight on one connection; of smaller ones, more."""
 REFUSALS = 10_000
 """Messages that come too soon and are refused, besides ten times the burst, before the peer is not listened to."""
 CLOSES = {
@@ -324,7 +322,7 @@ class Protocol:
             )
             return self.fail(number, fault)
         out_of_line = not typed and place is None
-        too_large = self._bytes > self._limits.message_bytes * IN_FLIGHT and self._bytes > size
+        too_large = self._bytes > self._limits.in_flight_bytes and self._bytes > size
         if out_of_line or too_large or len(self._requests) > self._limits.batch_messages:
             fault_busy = ProcessingError(
                 "busy",

@@ -166,6 +166,7 @@ class ServerSocket(WebSocketConnection):
         self._limit = _SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._offered, self._offers = trio.open_memory_channel[WebSocketRequest](1)
         self._decided = trio.Event()
+        self._bytes = stream
         self.host = ""
         self.last_activity = trio.current_time()
         super().__init__(
@@ -293,17 +294,25 @@ class ServerSocket(WebSocketConnection):
             await super()._handle_close_connection_event(event)
             return
         if self._limit.exceeded is None:
-            # Told first, so that nobody sends anything after the close frame.
-            await self._close_web_socket(event.code, event.reason)
-            await self._send(CloseConnection(event.code, event.reason))
-            with trio.move_on_after(LINGER):
-                await _discard(self._stream)
+            # The actor is told first, so that nobody sends anything after the close frame. It ends, and would
+            # have this task cancelled before the peer is told, were it not for the shield.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
+                await self._close_web_socket(event.code, event.reason)
+                await self._send(CloseConnection(event.code, event.reason))
+                await self._linger()
             await self._close_stream()
         else:  # receive() raises, the actor explains and closes; until then, bytes go nowhere
             await self._send_channel.aclose()
             await _discard(self._stream)
         self._reader_running = False
         self._close_handshake.set()
+
+    async def _linger(self) -> None:
+        """End our side, which has the peer end its own (RFC 6455 section 7.1.1), and wait for that."""
+        if isinstance(self._bytes, trio.abc.HalfCloseableStream):  # over TLS there is no such thing
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._bytes.send_eof()
+        await _discard(self._stream)
 
 
 async def _discard(stream: trio.abc.ReceiveStream) -> None:

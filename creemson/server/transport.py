@@ -197,6 +197,7 @@ class ServerSocket(WebSocketConnection):
         self._outgoing = stream
         self._send_timeout = send_timeout
         self._closing = False
+        self._deaf = False  # what comes is not understood any more, so there will be no close frame
         self._loose = 0  # parts of a message that have not been joined
         self.host = ""
         self.last_activity = trio.current_time()
@@ -293,6 +294,8 @@ class ServerSocket(WebSocketConnection):
                 for start in range(0, len(data), SEND_BYTES):
                     with trio.fail_after(self._send_timeout):
                         await self._stream.send_all(data[start : start + SEND_BYTES])
+                if self._deaf and isinstance(event, CloseConnection):
+                    await self._end()
             except trio.TooSlowError:
                 # Nothing can follow half a frame. Whoever waits for the lock finds the stream closed. The
                 # reader does, too, and ends the actor, which is to learn first what was the matter.
@@ -356,13 +359,14 @@ class ServerSocket(WebSocketConnection):
         if self._wsproto.state is not ConnectionState.OPEN:
             await super()._handle_close_connection_event(event)
             return
+        self._deaf = True
         if self._limit.exceeded is None:
             # The actor is told first, so that nobody sends anything after the close frame. It ends, and would
             # have this task cancelled before the peer is told, were it not for the shield.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
                 await self._close_web_socket(event.code, event.reason)
                 await self._send(CloseConnection(event.code, event.reason))
-                await self._linger()
+                await _discard(self._stream)
             await self._close_stream()
         else:  # receive() raises, the actor explains and closes; until then, bytes go nowhere
             await self._send_channel.aclose()
@@ -370,12 +374,10 @@ class ServerSocket(WebSocketConnection):
         self._reader_running = False
         self._close_handshake.set()
 
-    async def _linger(self) -> None:
-        """End our side, which has the peer end its own (RFC 6455 section 7.1.1), and wait for that."""
+    async def _end(self) -> None:
+        """Close our side, after which the peer closes its own, and does not wait for more (section 7.1.1)."""
         if isinstance(self._outgoing, trio.abc.HalfCloseableStream):  # over TLS there is no such thing
-            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._outgoing.send_eof()
-        await _discard(self._stream)
+            await self._outgoing.send_eof()
 
 
 async def _discard(stream: trio.abc.ReceiveStream) -> None:

@@ -388,6 +388,25 @@ async def test_a_peer_that_does_not_read(tmp_path, nursery, autojump_clock):
     assert "the peer does not read what it is sent" in world.logged()
 
 
+async def test_a_peer_that_takes_what_had_to_wait_lives(tmp_path, nursery, autojump_clock):
+    """Its pong may be long in coming, if the ping is behind a full buffer; at the end, it has to come."""
+    world = World(tmp_path, nursery)
+    peer = await world.peer(pair=lockstep_stream_pair)
+    peer.answers_pings = False
+    await trio.sleep(0.1)
+    for _ in range(20):
+        world.connections[0]._outbox.put("x" * 50_000)
+    for _ in range(20):
+        await trio.sleep(10)
+        while isinstance(event := await peer.next(), Ping):
+            pass
+        assert isinstance(event, TextMessage)
+    began = trio.current_time()
+    assert began > 200
+    assert (await peer.hear())["reason"] == "connection_lost"
+    assert trio.current_time() - began == pytest.approx(40.0, abs=1)
+
+
 @pytest.mark.parametrize("asking", ["ping", "close"])
 async def test_a_peer_that_does_not_read_what_frames_answer(tmp_path, nursery, autojump_clock, asking):
     """Pongs and close frames have the same time; the connection ends without an error of ours."""

@@ -363,21 +363,23 @@ class ServerSocket(WebSocketConnection):
 
     async def _handle_close_connection_event(self, event: CloseConnection) -> None:
         """The peer closes, or (wsproto tells it alike) has violated the protocol."""
-        if self._wsproto.state is not ConnectionState.OPEN:
-            await super()._handle_close_connection_event(event)
-            return
-        self._deaf = True
-        if self._limit.exceeded is None:
+        violated = self._wsproto.state is ConnectionState.OPEN
+        self._deaf = violated
+        if violated and self._limit.exceeded is not None:
+            # receive() raises, the actor explains and closes; until then, bytes go nowhere
+            await self._send_channel.aclose()
+            await _discard(self._stream)
+        else:
             # The actor is told first, so that nobody sends anything after the close frame. It ends, and would
             # have this task cancelled before the peer is told, were it not for the shield.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
-                await self._close_web_socket(event.code, event.reason)
-                await self._send(CloseConnection(event.code, event.reason))
-                await _discard(self._stream)
+                if violated:
+                    await self._close_web_socket(event.code, event.reason)
+                    await self._send(CloseConnection(event.code, event.reason))
+                    await _discard(self._stream)
+                else:
+                    await super()._handle_close_connection_event(event)
             await self._close_stream()
-        else:  # receive() raises, the actor explains and closes; until then, bytes go nowhere
-            await self._send_channel.aclose()
-            await _discard(self._stream)
         self._reader_running = False
         self._close_handshake.set()
 

@@ -385,7 +385,7 @@ class Timeouts:
     """How long the server waits."""
 
     handshake: float = _duration("10 s", "for the WebSocket handshake")
-    send: float = _duration("30 s", "for a peer to take what is sent to it")
+    send: float = _duration("30 s", "for a peer to take each 64 KiB of what is sent to it")
     heartbeat_interval: float = _duration("20 s", "between two pings")
     heartbeat_timeout: float = _duration("20 s", "for the answer to a ping before the peer is dropped")
     job: float = _duration("300 s", "for one job; then `job_timeout`")

@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+from functools import partial
 
 import pytest
 import structlog
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import lockstep_stream_pair, memory_stream_pair
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState as WebSocketState
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
@@ -21,6 +22,7 @@ from creemson.server.identity import make_authenticator
 from creemson.server.listener import Listener
 from creemson.server.outbox import Outbox
 from creemson.server.protocol import ConnectionState, Protocol
+from creemson.server.transport import LINGER
 from creemson.server.uploads import Uploads
 from creemson.settings import Limits, Settings, Timeouts
 from creemson.storage.catalog import Catalog
@@ -139,8 +141,8 @@ class World:
         self.connections.append(connection)
         return connection
 
-    async def peer(self, *, shaken=True):
-        ours, theirs = memory_stream_pair()
+    async def peer(self, *, shaken=True, pair=memory_stream_pair):
+        ours, theirs = pair()
         self.nursery.start_soon(self.listener.serve_stream, theirs, "memory")
         peer = MemoryPeer(ours)
         if shaken:
@@ -240,7 +242,7 @@ async def test_heartbeat_of_a_peer_that_is_silent(world, autojump_clock):
     assert "no sign of life" in world.logged()
 
 
-async def test_any_frame_is_a_sign_of_life(world, autojump_clock):
+async def test_any_whole_frame_is_a_sign_of_life(world, autojump_clock):
     """Who talks is not asked."""
     peer = await world.peer()
     peer.answers_pings = False
@@ -254,6 +256,103 @@ async def test_any_frame_is_a_sign_of_life(world, autojump_clock):
     await peer.send(Ping())
     assert isinstance(await peer.next(), Pong)
     assert peer.events == []
+
+
+LARGE = json.dumps({"type": "ping", "pad": "x" * 100_000}).encode()
+
+
+async def send_slowly(peer, data, *, piece, seconds):
+    for start in range(0, len(data), piece):
+        await trio.sleep(seconds)
+        await peer.stream.send_all(data[start : start + piece])
+
+
+async def test_a_large_message_may_take_its_time(world, autojump_clock):
+    """2 KiB/s are a sign of life, though no pong can come before the frame has ended."""
+    peer = await world.peer()
+    peer.answers_pings = False
+    began = trio.current_time()
+    await send_slowly(peer, frame(LARGE), piece=4096, seconds=2)
+    assert (await peer.hear())["type"] == "pong"
+    assert trio.current_time() - began == pytest.approx(50, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("sent", "piece"),
+    [
+        (frame(LARGE), 1),
+        (frame(LARGE), 512),
+        (frame(b"{", final=False) + 100 * frame(b"", 0, final=False), 6),
+    ],
+    ids=["byte by byte", "half as fast as necessary", "in fragments"],
+)
+async def test_a_peer_that_dribbles_is_dropped(world, autojump_clock, sent, piece):
+    """What comes now and then is no sign of life before it is a message."""
+    began = trio.current_time()
+    peer = await world.peer()
+    peer.answers_pings = False
+    async with trio.open_nursery() as dribbling:
+        dribbling.start_soon(partial(send_slowly, peer, sent, piece=piece, seconds=1))
+        assert (await peer.hear())["reason"] == "connection_lost"
+        assert (await peer.next()).code == CloseCode.TIMED_OUT
+        dribbling.cancel_scope.cancel()
+    assert trio.current_time() - began == pytest.approx(40.0, abs=1)
+
+
+async def test_an_upload_over_a_slow_link_is_not_taken_for_dead(world, autojump_clock):
+    """Who is in the middle of a chunk cannot answer a ping before its end; bytes are an answer, too."""
+    peer = await world.peer()
+    peer.answers_pings = False
+    await peer.stream.send_all(frame(LARGE, opcode=2)[:1000])
+    async with trio.open_nursery() as sending:
+        sending.start_soon(partial(send_slowly, peer, LARGE, piece=512, seconds=0.1))
+        assert await world.connections[0].is_alive()
+        sending.cancel_scope.cancel()
+    assert not await world.connections[0].is_alive()
+
+
+async def test_a_message_in_a_thousand_fragments_takes_no_more_room(world):
+    """Nothing is kept of empty fragments, and those of one byte are joined as they come."""
+    peer = await world.peer()
+    parts = world.connections[0]._transport._message_parts
+    padded = json.dumps({"type": "ping", "pad": "é" * 2000}, ensure_ascii=False).encode()
+    await peer.stream.send_all(frame(padded[:1], final=False))
+    await peer.stream.send_all(5000 * frame(b"", 0, final=False))
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(parts) == 1
+    await peer.stream.send_all(
+        b"".join(frame(padded[n : n + 1], 0, final=False) for n in range(1, len(padded)))
+    )
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(parts) < 1010
+    assert "".join(parts).encode() == padded
+    await peer.stream.send_all(frame(b"", 0))
+    assert (await peer.hear())["type"] == "pong"
+
+
+async def test_who_is_told_goodbye_can_answer(world):
+    """Until its close frame, what the peer has still sent is read, and its pings are not answered."""
+    peer = await world.peer()
+    world.listener.close(CloseCode.GOING_AWAY, "bye")
+    await trio.testing.wait_all_tasks_blocked()
+    await peer.stream.send_all(frame(b"", opcode=9) + frame(b"late"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert world.listener.connections == 1
+    assert (await peer.next()).code == CloseCode.GOING_AWAY
+    assert await peer.stream.receive_some() == b""
+    await trio.testing.wait_all_tasks_blocked()
+    assert world.listener.connections == 0
+    assert "connection failed unexpectedly" not in world.logged()
+
+
+@pytest.mark.parametrize("path", ["/ws", "/elsewhere"])
+async def test_a_peer_that_leaves_before_the_handshake_is_answered(world, path):
+    """It is nothing to be logged."""
+    peer = await world.peer(shaken=False)
+    await peer.stream.receive_stream.aclose()
+    await peer.send(Request(host="test", target=path))
+    await trio.testing.wait_all_tasks_blocked()
+    assert not [call for call in world.logs.calls if call.method_name in {"exception", "error"}]
 
 
 async def test_a_message_counts_once_however_it_is_cut(tmp_path, nursery):
@@ -289,14 +388,84 @@ async def test_a_handshake_that_never_comes(world, autojump_clock):
 
 
 async def test_a_peer_that_does_not_read(tmp_path, nursery, autojump_clock):
-    """A send that takes longer than `timeouts.send` ends the connection."""
+    """A piece that is not taken within `timeouts.send` ends the connection."""
     world = World(tmp_path, nursery, timeouts=Timeouts(send=3.0))
-    transport = StuckTransport()
-    connection = world.connect(transport, "stuck")
+    peer = await world.peer(pair=lockstep_stream_pair)
     began = trio.current_time()
-    await connection.run()
+    await peer.say({"type": "ping"})
+    assert await world.processor.next() == mailbox.Disconnect("c0")
     assert trio.current_time() - began == pytest.approx(3.0)
     assert "the peer does not read what it is sent" in world.logged()
+
+
+async def test_a_peer_that_takes_what_had_to_wait_lives(tmp_path, nursery, autojump_clock):
+    """Its pong may be long in coming, if the ping is behind a full buffer; at the end, it has to come."""
+    world = World(tmp_path, nursery)
+    peer = await world.peer(pair=lockstep_stream_pair)
+    peer.answers_pings = False
+    await trio.sleep(0.1)
+    for _ in range(20):
+        world.connections[0]._outbox.put("x" * 50_000)
+    for _ in range(20):
+        await trio.sleep(10)
+        while isinstance(event := await peer.next(), Ping):
+            pass
+        assert isinstance(event, TextMessage)
+    began = trio.current_time()
+    assert began > 200
+    assert (await peer.hear())["reason"] == "connection_lost"
+    assert trio.current_time() - began == pytest.approx(40.0, abs=1)
+
+
+@pytest.mark.parametrize(("asking", "seconds"), [(Ping(), 3.0), (CloseConnection(1000), LINGER)])
+async def test_a_peer_that_does_not_read_what_frames_answer(
+    tmp_path, nursery, autojump_clock, asking, seconds
+):
+    """Pongs have the same time, and close frames less; the connection ends without an error of ours."""
+    world = World(tmp_path, nursery, timeouts=Timeouts(send=3.0))
+    peer = await world.peer(pair=lockstep_stream_pair)
+    began = trio.current_time()
+    await peer.send(asking)
+    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert trio.current_time() - began == pytest.approx(seconds)
+    assert world.logged() == ["closed"]
+
+
+async def test_a_ping_behind_a_message_that_nobody_reads(tmp_path, nursery, autojump_clock):
+    """It waits no longer than the message."""
+    world = World(
+        tmp_path, nursery, timeouts=Timeouts(send=3.0, heartbeat_interval=1.0, heartbeat_timeout=9.0)
+    )
+    peer = await world.peer(pair=lockstep_stream_pair)
+    began = trio.current_time()
+    await peer.say({"type": "ping"})
+    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert trio.current_time() - began == pytest.approx(3.0)
+    assert "connection failed unexpectedly" not in world.logged()
+
+
+async def test_a_peer_that_reads_slowly_is_kept(tmp_path, nursery, autojump_clock):
+    """`timeouts.send` holds for each piece, not for the message; the heartbeat's ping waits for its turn."""
+    world = World(
+        tmp_path, nursery, timeouts=Timeouts(send=3.0, heartbeat_interval=4.0, heartbeat_timeout=4.0)
+    )
+    peer = await world.peer(pair=lockstep_stream_pair)
+    text = "x" * 2**20
+    await trio.sleep(0.1)
+    world.connections[0]._outbox.put(text)
+    began = trio.current_time()
+    received = ""
+    while len(received) < len(text):
+        await trio.sleep(2.5)
+        peer.wsproto.receive_data(await peer.stream.receive_some(64 * 1024))
+        for event in peer.wsproto.events():
+            assert isinstance(event, TextMessage)
+            received += event.data
+    assert received == text
+    assert trio.current_time() - began > 16 * 2.5
+    assert isinstance(await peer.next(), Ping)
+    await peer.say({"type": "ping"})
+    assert (await peer.hear())["type"] == "pong"
 
 
 async def test_an_outbox_that_overflows(tmp_path, nursery, autojump_clock):
@@ -315,6 +484,8 @@ class StuckTransport:
     def __init__(self, messages=1):
         self.messages = messages
         self.last_activity = trio.current_time()
+        self.received = 0
+        self.rtt = None
 
     async def receive(self):
         await trio.lowlevel.checkpoint()

@@ -75,6 +75,8 @@ GOODBYE = 3.0
 """Seconds in which a peer that seems gone can be told so."""
 SIGN_OF_LIFE = 1.0
 """Seconds in which a peer whose upload somebody else wants can show that it lives."""
+MIN_RATE = 1024
+"""Bytes per second that count as a sign of life: the slowest links for which a large message goes on."""
 QUIET = 0.02
 """Seconds without a message after which nothing seems to be left of what a peer that has gone has sent."""
 
@@ -83,12 +85,17 @@ class Transport(Interface):
     """What a connection needs of :class:`~creemson.server.transport.ServerSocket`."""
 
     last_activity: float
+    rtt: float | None
+
+    @property
+    def received(self) -> int:
+        """Bytes that have come."""
 
     async def receive(self) -> str | bytes:
         """The next message; raises ``Closed`` or ``TooLarge``."""
 
     async def send(self, message: str | bytes) -> None:
-        """Send a message; raises ``Closed``."""
+        """Send a message; raises ``Closed`` or ``trio.TooSlowError``."""
 
     async def close(self, code: int, reason: str = "") -> None:
         """Say goodbye."""
@@ -243,8 +250,7 @@ class Connection:
         try:
             while messages := await self._outbox.take():
                 for message in self._batched(messages):
-                    with trio.fail_after(self._settings.timeouts.send):
-                        await self._transport.send(message)
+                    await self._transport.send(message)
                     self._metrics.bytes_sent["text" if isinstance(message, str) else "binary"] += len(message)
                 self._outbox.sent(sum(map(len, messages)))
             assert self._outbox.closing is not None
@@ -295,13 +301,15 @@ class Connection:
         try:
             while True:
                 await trio.sleep_until(self._transport.last_activity + timeouts.heartbeat_interval)
-                asked = trio.current_time()
+                asked, had = trio.current_time(), self._transport.received
                 if asked < self._transport.last_activity + timeouts.heartbeat_interval:
                     continue
-                with trio.move_on_after(timeouts.heartbeat_timeout):
-                    await self._transport.probe()
-                    await trio.sleep_forever()
-                if self._transport.last_activity < asked:
+                await self._transport.probe()  # behind what is being sent, which has its own time
+                await trio.sleep(timeouts.heartbeat_timeout)
+                if self._transport.rtt is not None:
+                    self._metrics.heartbeat.observe(self._transport.rtt)
+                enough = MIN_RATE * (trio.current_time() - asked)
+                if self._transport.last_activity < asked and self._transport.received - had < enough:
                     break
         except Closed:
             return  # the reader sees it too
@@ -407,13 +415,14 @@ class Connection:
 
     async def is_alive(self) -> bool:
         """Whether the peer shows a sign of life: see :class:`creemson.server.uploads.Holder`."""
-        asked = trio.current_time()
+        asked, had = trio.current_time(), self._transport.received
         assert self._nursery is not None
         if not self._ended and not self._nursery.cancel_scope.cancel_called:
             self._nursery.start_soon(self._probe)  # not cancelled in the middle of a frame
             while trio.current_time() < asked + SIGN_OF_LIFE and not self._ended:
                 await trio.sleep(SIGN_OF_LIFE / 50)
-                if self._transport.last_activity >= asked:
+                much = self._transport.received - had >= MIN_RATE * SIGN_OF_LIFE
+                if self._transport.last_activity >= asked or much:
                     return True
         return False
 

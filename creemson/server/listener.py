@@ -191,7 +191,11 @@ class Listener:
     ) -> None:
         limits = self._settings.limits
         socket = ServerSocket(
-            stream, upgrade, message_bytes=limits.message_bytes, chunk_bytes=limits.chunk_bytes
+            stream,
+            upgrade,
+            message_bytes=limits.message_bytes,
+            chunk_bytes=limits.chunk_bytes,
+            send_timeout=self._settings.timeouts.send,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(socket.run)

@@ -96,7 +96,9 @@ class TLSStream(trio.abc.HalfCloseableStream):
 
     async def send_eof(self) -> None:
         """Say that nothing more comes (RFC 8446 section 6.1), and go on receiving."""
-        with trio.move_on_after(FAREWELL), contextlib.suppress(trio.BrokenResourceError):
+        # Busy: somebody is receiving, and goes on with it; then, there is only the end of the TCP connection.
+        gone = contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError)
+        with trio.move_on_after(FAREWELL), gone:
             await self._tls.unwrap()
         self._ended = True
         await self.transport_stream.send_eof()

@@ -11,10 +11,17 @@ promises it and they do not do it (trio-websocket 0.12, wsproto 1.3):
 - frames in the same segment as the upgrade request are delivered at once;
 - what had come before a connection broke is delivered, also where a failed ``send`` is what shows the break
   (trio-websocket would close the reader's channel at once);
-- any frame counts as a sign of life.
+- a peer has to take what it is sent, piece by piece, or the connection is closed: whoever waits to send behind
+  a peer that does not read waits no longer than that;
+- a message in more and more fragments of next to nothing takes no more memory than it has bytes;
+- after our close frame the reader waits for the peer's, and answers no ping (trio-websocket would fail);
+- a message, ping or pong that is complete counts as a sign of life, and a peer that takes what had to wait for
+  it; of what is not complete, the bytes are counted.
 """
 
 import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import trio
@@ -39,6 +46,12 @@ __all__ = ["Closed", "ServerSocket", "TooLarge"]
 
 RECEIVE_BYTES = 256 * 1024
 """Bytes per read; trio-websocket's default of 4 KiB costs uploads a factor of 3.5."""
+SEND_BYTES = 64 * 1024
+"""What the peer has to take within the send timeout, however long a message is."""
+WAITED = 0.1
+"""Seconds that show a piece to have waited for room in the buffers, which only a peer that takes something makes."""
+FRAGMENTS = 1000
+"""Parts of a message that are kept apart; a part may be one byte long, and takes some fifty to keep."""
 LINGER = 2.0
 """Seconds in which a peer can read why it is being closed, while what it sends is discarded."""
 _NO_BITS = RsvBits(rsv1=False, rsv2=False, rsv3=False)
@@ -133,18 +146,24 @@ class _HeadFirst(trio.abc.ReceiveStream):
 
     wsproto 1.3 leaves bytes behind the request in h11's buffer for ever (its ``_accept`` does not pass
     ``trailing_data`` on).
+
+    Attributes:
+        count: bytes that have been read from the stream itself.
     """
 
     def __init__(self, stream: trio.abc.Stream, received: bytes) -> None:
         self._stream = stream
         head, end, rest = received.partition(b"\r\n\r\n")
         self._received = [piece for piece in (head + end, rest) if piece]
+        self.count = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._received:
             await trio.lowlevel.checkpoint()
             return self._received.pop(0)
-        return await self._stream.receive_some(max_bytes)
+        data = await self._stream.receive_some(max_bytes)
+        self.count += len(data)
+        return data
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -158,18 +177,39 @@ class ServerSocket(WebSocketConnection):
         received: the upgrade request, whole, and whatever has come behind it.
         message_bytes: limit of a text message.
         chunk_bytes: limit of a binary message.
+        send_timeout: seconds in which the peer has to take each :data:`SEND_BYTES` of what it is sent.
+
+    Attributes:
+        last_activity: when the last message, ping or pong was complete, on trio's clock. What there is of one
+            before does not count here: a byte now and then would be enough. What the peer takes counts if we
+            had to wait for that: on a slow link, a ping is long behind what the system has buffered.
+        rtt: seconds from the last ping to its pong; None until that has come.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, received: bytes, *, message_bytes: int, chunk_bytes: int
+        self,
+        stream: trio.abc.Stream,
+        received: bytes,
+        *,
+        message_bytes: int,
+        chunk_bytes: int,
+        send_timeout: float,
     ) -> None:
         self._limit = _SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._offered, self._offers = trio.open_memory_channel[WebSocketRequest](1)
         self._decided = trio.Event()
+        self._incoming = _HeadFirst(stream, received)
+        self._outgoing = stream
+        self._send_timeout = send_timeout
+        self._closing = False
+        self._deaf = False  # what comes is not understood any more, so there will be no close frame
+        self._loose = 0  # parts of a message that have not been joined
         self.host = ""
         self.last_activity = trio.current_time()
+        self.rtt: float | None = None
+        self._probed = 0.0
         super().__init__(
-            trio.StapledStream(stream, _HeadFirst(stream, received)),
+            trio.StapledStream(stream, self._incoming),
             WSConnection(ConnectionType.SERVER),
             # The limits above are stricter, and count before the bytes have come.
             max_message_size=message_bytes + chunk_bytes,
@@ -178,6 +218,11 @@ class ServerSocket(WebSocketConnection):
 
     # --- what the connection actor uses --------------------------------------------------------------
 
+    @property
+    def received(self) -> int:
+        """Bytes that have come after the upgrade request, whether they are whole frames or not."""
+        return self._incoming.count
+
     async def run(self) -> None:
         """Read from the stream until the connection ends. Everything else needs this running."""
         async with self._offered:
@@ -185,6 +230,10 @@ class ServerSocket(WebSocketConnection):
                 await self._reader_task()
             except UnicodeError:  # wsproto decodes the request's Host and target without a look at them
                 await self._close_stream()
+            except trio.TooSlowError:  # a pong or a close frame could not be sent; the stream is closed
+                pass
+            finally:
+                self._close_handshake.set()
 
     async def request(self) -> WebSocketRequest:
         """The upgrade request, to be accepted or rejected.
@@ -210,6 +259,8 @@ class ServerSocket(WebSocketConnection):
             if self._limit.exceeded is not None:
                 exceeded, self._limit.exceeded = self._limit.exceeded, None
                 raise exceeded from None
+            if self._closing:  # not over until the peer has answered: who is told ends, and so does close()
+                await self._close_handshake.wait()
             raise _closed(closed) from None
         return message
 
@@ -218,6 +269,7 @@ class ServerSocket(WebSocketConnection):
 
         Raises:
             Closed: it could not be sent.
+            trio.TooSlowError: the peer does not take it. The connection is closed.
         """
         try:
             await self.send_message(message)
@@ -226,27 +278,41 @@ class ServerSocket(WebSocketConnection):
 
     async def close(self, code: int, reason: str = "") -> None:
         """Send a close frame and wait for the peer's, :data:`LINGER` seconds at the most."""
-        with trio.move_on_after(LINGER):
+        self._closing = True
+        with trio.move_on_after(LINGER), contextlib.suppress(trio.TooSlowError):
             await self.aclose(code, reason)
 
     async def probe(self) -> None:
-        """Send a WebSocket ping; its pong counts as a sign of life.
+        """Send a WebSocket ping, after what is being sent; its pong counts as a sign of life.
 
         Raises:
             Closed: it could not be sent.
         """
+        self.rtt, self._probed = None, trio.current_time()
         try:
-            await self._send(Ping())
-        except ConnectionClosed as closed:
-            raise _closed(closed) from None
+            with _telling():
+                await self._send(Ping())
         except LocalProtocolError:  # the closing handshake has begun
             raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
 
     async def _send(self, event: Event) -> None:
-        data = self._wsproto.send(event)
+        data = memoryview(self._wsproto.send(event))
         async with self._stream_lock:
             try:
-                await self._stream.send_all(data)
+                for start in range(0, len(data), SEND_BYTES):
+                    began = trio.current_time()
+                    with trio.fail_after(self._send_timeout):
+                        await self._stream.send_all(data[start : start + SEND_BYTES])
+                    if trio.current_time() - began > WAITED:
+                        self.last_activity = trio.current_time()
+                if self._deaf and isinstance(event, CloseConnection):
+                    await self._end()
+            except trio.TooSlowError:
+                # Nothing can follow half a frame. Whoever waits for the lock finds the stream closed. The
+                # reader does, too, and ends the actor, which is to learn first what was the matter.
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(self._stream)
+                raise
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 # The peer has gone; the reader comes to the end by itself, after what came before.
                 raise ConnectionClosed(None) from None
@@ -264,46 +330,68 @@ class ServerSocket(WebSocketConnection):
     ) -> None:
         self._subprotocol = subprotocol
         self._path = request.target
-        await self._send(AcceptConnection(subprotocol, extensions=[self._limit], extra_headers=extra_headers))
+        accept = AcceptConnection(subprotocol, extensions=[self._limit], extra_headers=extra_headers)
+        with _telling():
+            await self._send(accept)
         self._open_handshake.set()
         self._decided.set()
 
     async def _reject(self, status_code: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         try:
-            await super()._reject(status_code, headers, body)
+            with _telling():
+                await super()._reject(status_code, headers, body)
         finally:
             self._reader_running = False
             self._decided.set()
 
     async def _handle_message_event(self, event: BytesMessage | TextMessage) -> None:
-        self.last_activity = trio.current_time()
+        if event.message_finished:
+            self.last_activity = trio.current_time()
+        elif not event.data:  # allowed (RFC 6455 section 5.4), and as often as the peer likes
+            return
         await super()._handle_message_event(event)
+        self._loose = 0 if event.message_finished else self._loose + 1
+        if self._loose == FRAGMENTS:
+            parts: list[Any] = self._message_parts
+            parts[-FRAGMENTS:] = [event.data[:0].join(parts[-FRAGMENTS:])]
+            self._loose = 0
 
     async def _handle_ping_event(self, event: Ping) -> None:
         self.last_activity = trio.current_time()
-        await super()._handle_ping_event(event)
+        if self._wsproto.state is ConnectionState.OPEN:  # nothing follows our close frame (section 5.5.1)
+            await super()._handle_ping_event(event)
 
     async def _handle_pong_event(self, event: Pong) -> None:
         self.last_activity = trio.current_time()
+        self.rtt = self.last_activity - self._probed
         await super()._handle_pong_event(event)
 
     async def _handle_close_connection_event(self, event: CloseConnection) -> None:
         """The peer closes, or (wsproto tells it alike) has violated the protocol."""
-        if self._wsproto.state is not ConnectionState.OPEN:
-            await super()._handle_close_connection_event(event)
-            return
-        if self._limit.exceeded is None:
-            # Told first, so that nobody sends anything after the close frame.
-            await self._close_web_socket(event.code, event.reason)
-            await self._send(CloseConnection(event.code, event.reason))
-            with trio.move_on_after(LINGER):
-                await _discard(self._stream)
-            await self._close_stream()
-        else:  # receive() raises, the actor explains and closes; until then, bytes go nowhere
+        violated = self._wsproto.state is ConnectionState.OPEN
+        self._deaf = violated
+        if violated and self._limit.exceeded is not None:
+            # receive() raises, the actor explains and closes; until then, bytes go nowhere
             await self._send_channel.aclose()
             await _discard(self._stream)
+        else:
+            # The actor is told first, so that nobody sends anything after the close frame. It ends, and would
+            # have this task cancelled before the peer is told, were it not for the shield.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
+                if violated:
+                    await self._close_web_socket(event.code, event.reason)
+                    await self._send(CloseConnection(event.code, event.reason))
+                    await _discard(self._stream)
+                else:
+                    await super()._handle_close_connection_event(event)
+            await self._close_stream()
         self._reader_running = False
         self._close_handshake.set()
+
+    async def _end(self) -> None:
+        """Close our side, after which the peer closes its own, and does not wait for more (section 7.1.1)."""
+        if isinstance(self._outgoing, trio.abc.HalfCloseableStream):
+            await self._outgoing.send_eof()
 
 
 async def _discard(stream: trio.abc.ReceiveStream) -> None:
@@ -311,6 +399,17 @@ async def _discard(stream: trio.abc.ReceiveStream) -> None:
     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while await stream.receive_some(RECEIVE_BYTES):
             pass
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """Say in our words that nothing can be sent any more, whether the peer has gone or only does not read."""
+    try:
+        yield
+    except ConnectionClosed as closed:
+        raise _closed(closed) from None
+    except trio.TooSlowError:
+        raise Closed(CloseReason.ABNORMAL_CLOSURE, "the peer does not read") from None
 
 
 def _closed(closed: ConnectionClosed) -> Closed:

@@ -63,22 +63,42 @@ def test_a_frame_glued_to_the_upgrade_is_answered(server):
         (frame(b"x", opcode=3), 1002),
         (frame(b"x", opcode=0), 1002),
         (frame(PING) + frame(b"x", opcode=0), 1002),
+        (frame(b"{", final=False) + frame(PING), 1002),
         (b"\xf1" + frame(b"x")[1:], 1002),
+        (b"\xc2" + frame(b"x")[1:], 1002),
         (b"\x81\x01x", 1002),
+        (b"\x89\x00", 1002),
+        (frame(b"x", opcode=11), 1002),
         (frame(b"x" * 126, opcode=9), 1002),
+        (frame(b"x", opcode=9, final=False), 1002),
+        (b"\x88\xfe\x00\x7e", 1002),
+        (b"\x81\xfe\x00\x05" + bytes(9), 1002),
+        (b"\x82\xff" + b"\xff" * 8, 1002),
         (frame(b"\x03", opcode=8), 1002),
         (frame(struct.pack("!H", 999), opcode=8), 1002),
+        (frame(struct.pack("!H", 1006), opcode=8), 1002),
+        (frame(struct.pack("!H", 1000) + b"\xc3", opcode=8), 1007),
     ],
     ids=[
         "text",
         "opcode",
         "continuation",
         "continuation of nothing",
+        "text within a message",
         "reserved bits",
+        "compression, not agreed on",
         "mask",
+        "ping without a mask",
+        "control opcode",
         "long ping",
+        "ping in fragments",
+        "long close",
+        "length in too many bytes",
+        "length of 64 bits",
         "short close",
         "close code",
+        "close code for nobody",
+        "reason of a close",
     ],
 )
 def test_a_violation_is_answered_by_a_close_frame(server, sent, code):
@@ -88,6 +108,24 @@ def test_a_violation_is_answered_by_a_close_frame(server, sent, code):
         connection.shutdown(socket.SHUT_WR)
         *_, (opcode, payload) = after_upgrade(connection)
     assert (opcode, close_code(payload)) == (8, code)
+    assert_alive(server)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        frame(b"\xce\xba\xed\xa0\x80", size=100),
+        frame(b"{\xf4", final=False) + frame(b"\x90", opcode=0, final=False),
+        frame(b"\xc3", final=False) + frame(b"x", opcode=9) + frame(b"\xc3", opcode=0, size=2),
+    ],
+    ids=["within a frame", "within a character", "after a ping"],
+)
+def test_text_that_is_none_is_refused_before_its_end(server, sent):
+    """1007 as soon as no UTF-8 can come of it, while the rest of the frame or message is still awaited."""
+    with server.upgraded() as connection:
+        connection.sendall(sent)
+        *_, (opcode, payload) = after_upgrade(connection)
+    assert (opcode, close_code(payload)) == (8, 1007)
     assert_alive(server)
 
 
@@ -126,6 +164,18 @@ def test_a_peer_that_goes_on_sending_can_still_read_why(server):
         (_, error), (_, payload) = after_upgrade(connection)
     assert json.loads(error)["reason"] == "message_too_large"
     assert close_code(payload) == 1009
+
+
+def test_a_violator_that_goes_on_sending_can_still_read_why(server):
+    """The same holds for a violation of the protocol, where nothing but the close frame tells."""
+    with server.upgraded() as connection:
+        connection.sendall(frame(b"x", opcode=3))
+        for _ in range(8):
+            connection.sendall(bytes(LIMIT))
+            time.sleep(0.01)
+        connection.shutdown(socket.SHUT_WR)
+        [(opcode, payload)] = after_upgrade(connection)
+    assert (opcode, close_code(payload)) == (8, 1002)
 
 
 def test_a_message_of_exactly_the_limit_is_served(server):

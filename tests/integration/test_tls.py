@@ -11,10 +11,12 @@ import httpx
 import pytest
 import trio
 import trustme
+from websockets.exceptions import ConnectionClosed
 
 from creemson.client import connect
 from creemson.errors import ConnectionLost
-from tests.servers import SAMPLE, read_all, serving, wait_until
+from tests.faults.test_frames import after_upgrade, close_code
+from tests.servers import SAMPLE, frame, read_all, serving, upgrade_request, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,19 @@ def test_handshakes_that_come_to_nothing(encrypted, trusting, sent):
         read_all(connection, 10)
     served_certificate(encrypted, trusting)
     assert "Traceback" not in encrypted.log.read_text()
+
+
+def test_close_frames_over_tls(encrypted, trusting):
+    """What is too large and what violates the protocol is told as ever: the error, then 1009; 1002."""
+    with encrypted.connect(ssl=trusting) as client, pytest.raises(ConnectionClosed) as closed:
+        client.send("x" * (2**20 + 1))
+        assert client.receive()["reason"] == "message_too_large"
+        client.receive()
+    assert closed.value.rcvd.code == 1009
+    with trusting.wrap_socket(encrypted.raw(), server_hostname="localhost") as peer:
+        peer.sendall(upgrade_request() + frame(b"x", 3))
+        (opcode, payload) = after_upgrade(peer)[-1]
+    assert (opcode, close_code(payload)) == (8, 1002)
 
 
 def test_a_client_that_does_not_trust_us(encrypted):

@@ -1,0 +1,197 @@
+"""Peers that dribble, stop or fall silent, at each level, against a real server with little patience."""
+
+import itertools
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import httpx
+import psutil
+import pytest
+import trio
+from websockets.exceptions import ConnectionClosed
+
+from tests.faults.proxy import Plan, proxied
+from tests.faults.test_frames import after_upgrade, close_code
+from tests.servers import PATIENCE, Client, connect, frame, serving, upgrade_request, wait_until
+
+HANDSHAKE, SEND, INTERVAL, TIMEOUT = 0.5, 1.0, 0.5, 1.0
+LARGE = json.dumps({"type": "ping", "id": "large", "pad": "x" * 60_000}).encode()
+DOWNLOAD = json.dumps({"type": "download", "id": "d", "filename": "large.bin"}).encode()
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory):
+    """A server with little patience; none of its peers may be a reason for a traceback."""
+    timeouts = {
+        "handshake": HANDSHAKE,
+        "send": SEND,
+        "heartbeat_interval": INTERVAL,
+        "heartbeat_timeout": TIMEOUT,
+    }
+    options = itertools.chain.from_iterable(
+        ("--set", f"timeouts.{name}={value}") for name, value in timeouts.items()
+    )
+    with serving(tmp_path_factory.mktemp("hasty") / "data", *options) as server:
+        with (server.data_dir / "uploads" / "large.bin").open("wb") as stream:
+            stream.truncate(200 * 2**20)
+        yield server
+        assert "Traceback" not in server.log.read_text()
+
+
+def open_connections(server):
+    return httpx.get(f"http://127.0.0.1:{server.port}/status").json()["connections"]
+
+
+@pytest.fixture
+def all_gone(hasty):
+    """In the end, no connection is left."""
+    yield
+    wait_until(lambda: open_connections(hasty) == 0)
+
+
+@contextmanager
+def narrow(server):
+    """A TCP connection of which the kernel takes little ahead of its reader."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before connecting
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", server.port))
+        yield connection
+
+
+def dribble(connection, data, *, piece=1, seconds=0.05):
+    """Send a piece now and then; whether the other side took it all."""
+    try:
+        for start in range(0, len(data), piece):
+            connection.sendall(data[start : start + piece])
+            time.sleep(seconds)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", ["/ws", "/status"])
+def test_a_head_that_dribbles(hasty, path):
+    """`timeouts.handshake` is for the whole head of a request, however its bytes come."""
+    began = time.monotonic()
+    with hasty.raw() as connection:
+        assert not dribble(connection, upgrade_request(path) * 10, seconds=0.1)
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+STOPS = {
+    "before": (b"", b""),
+    "in a header": (frame(LARGE)[:1], b""),
+    "in a length": (frame(LARGE)[:3], b""),
+    "after a header": (frame(LARGE)[:8], b""),
+    "in a body": (frame(LARGE)[:30_000], b""),
+    "in a message": (frame(b"{", final=False), b""),
+    "almost, between fragments": (frame(b"{", final=False), 100 * frame(b" ", 0, final=False)),
+    "almost, between bytes": (frame(LARGE)[:2], frame(LARGE)[2:102]),
+}
+
+
+def fall_silent(server, sent, then):
+    """Send a part, then little or nothing; what the server says, and how long it took."""
+    began = time.monotonic()
+    with server.upgraded() as connection:
+        connection.sendall(sent)
+        dribble(connection, then)
+        return after_upgrade(connection), time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def silent(hasty):
+    """All of them at the same time, since they take seconds."""
+    with ThreadPoolExecutor(len(STOPS)) as pool:
+        yield {where: pool.submit(fall_silent, hasty, *parts) for where, parts in STOPS.items()}
+
+
+@pytest.mark.parametrize("where", STOPS)
+def test_a_frame_that_does_not_come(silent, where):
+    """The heartbeat drops the peer, and tells it why, wherever in a frame it has stopped."""
+    frames, seconds = silent[where].result()
+    *_, (text, error), (opcode, payload) = frames
+    assert text == 1
+    assert json.loads(error)["reason"] == "connection_lost"
+    assert (opcode, close_code(payload)) == (8, 4408)
+    assert INTERVAL + TIMEOUT < seconds < PATIENCE
+
+
+def test_a_frame_that_comes_slowly(hasty, all_gone):
+    """30 KiB/s are slow and honest: the message is answered, though the heartbeat does not wait as long."""
+    began = time.monotonic()
+    with hasty.upgraded() as connection:
+        assert dribble(connection, frame(LARGE), piece=1500)
+        assert time.monotonic() - began > INTERVAL + TIMEOUT
+        received = b""
+        while b'"large"' not in received:
+            received += connection.recv(65536)
+
+
+def test_a_download_that_nobody_reads(hasty, all_gone):
+    """It ends after `timeouts.send`; memory and file handles are those of before."""
+    process = psutil.Process(hasty.process.pid)
+    before = process.memory_info().rss
+    with narrow(hasty) as connection:
+        connection.sendall(upgrade_request() + frame(DOWNLOAD))
+        wait_until(lambda: "the peer does not read what it is sent" in hasty.log.read_text())
+        assert process.memory_info().rss - before < 50 * 2**20
+    wait_until(lambda: not [one for one in process.open_files() if one.path.endswith("large.bin")])
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 125], ids=["small", "large"])
+def test_pings_of_a_peer_that_does_not_read(hasty, all_gone, payload):
+    """Their pongs fill no memory: the server reads no more, and soon closes."""
+    process = psutil.Process(hasty.process.pid)
+    before = process.memory_info().rss
+    with narrow(hasty) as connection:
+        connection.sendall(upgrade_request())
+        pings = 10_000 * frame(payload, opcode=9)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while True:
+                connection.sendall(pings)
+    assert process.memory_info().rss - before < 50 * 2**20
+
+
+def test_a_download_over_a_slow_link(hasty, all_gone):
+    """Each piece has `timeouts.send`: a chunk may take longer, and the heartbeat waits for it."""
+    with narrow(hasty) as connection:
+        connection.sendall(upgrade_request() + frame(DOWNLOAD))
+        began = time.monotonic()
+        received = 0
+        while time.monotonic() - began < SEND + INTERVAL + TIMEOUT:
+            data = connection.recv(16 * 1024)
+            assert data, hasty.log.read_text()
+            received += len(data)
+            time.sleep(0.05)
+        assert received < 2**20, "not slow enough to show anything"
+
+
+async def test_a_peer_that_has_gone_without_a_word(hasty, all_gone):
+    """No FIN, no answer: the heartbeat finds out, and what there is of the upload is kept."""
+
+    def upload(url):
+        with connect(url) as websocket:
+            client = Client(websocket)
+            request = {"type": "upload", "id": "u", "filename": "half.bin", "size": 300_000}
+            assert client.ask(request)["type"] == "upload_ready"
+            with suppress(ConnectionClosed):
+                for _ in range(300):
+                    client.send(bytes(1000))
+                while True:
+                    client.receive()
+
+    def dropped():
+        return hasty.log.read_text().count('"event": "no sign of life"')
+
+    before = dropped()
+    async with proxied(hasty.port, iter([Plan(cut_after=100_000, half_open=True)])) as proxy:
+        await trio.to_thread.run_sync(upload, proxy.url)
+        await trio.to_thread.run_sync(wait_until, lambda: dropped() > before)
+        await trio.to_thread.run_sync(wait_until, lambda: open_connections(hasty) == 0)
+    [part] = (hasty.data_dir / "parts").iterdir()
+    assert 90_000 < part.stat().st_size < 100_000

@@ -583,13 +583,30 @@ async def test_a_stalled_body_is_no_fault_of_the_app(nursery, autojump_clock):
 
 
 async def test_a_slow_body_is_no_stalled_one(nursery, autojump_clock):
-    """As long as bytes come, it may take any time."""
+    """As long as enough of it comes, it may take any time."""
     served = Served(nursery, echo)
-    await served.peer.send(post(b"", length=10))
-    for byte in b"0123456789":
+    piece = b"x" * int(http1.MIN_RATE * (TIMEOUTS.send - 1))
+    await served.peer.send(post(b"", length=10 * len(piece)))
+    for _ in range(10):
         await trio.sleep(TIMEOUTS.send - 1)
-        await served.peer.send(bytes([byte]))
-    assert (await served.peer.response()).body == b"POST / 0123456789"
+        await served.peer.send(piece)
+    assert len((await served.peer.response()).body) == len(b"POST / ") + 10 * len(piece)
+
+
+async def test_a_body_that_dribbles_is_a_stalled_one(nursery, autojump_clock):
+    """A byte now and then keeps a connection no longer than silence does."""
+    served = Served(nursery, echo)
+    await served.peer.send(post(b"", length=1000))
+
+    async def dribble():
+        for _ in range(1000):
+            await served.peer.send(b"x")
+            await trio.sleep(TIMEOUTS.send / 10)
+
+    nursery.start_soon(dribble)
+    assert (await served.peer.response()).status == 408
+    assert trio.current_time() < TIMEOUTS.send * 1.2
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_busy_app_makes_the_peer_wait(nursery, autojump_clock):

@@ -298,7 +298,11 @@ class Processor:
         self._journal.put(row)
         if job.ended:
             assert job.finished is not None
-            self._metrics.job_seconds.labels(job.state).observe(job.finished - job.created)
+            seconds = job.finished - job.created
+            self._metrics.job_seconds.labels(job.state).observe(seconds)
+            self._log.debug(
+                "job ended", job=job.id, caller=job.caller, state=job.state, seconds=round(seconds, 3)
+            )
             job.work = job.work.lightened()
             self._apply(self._jobs.weigh(job, len(row.outcome or "")))
 

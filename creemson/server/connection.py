@@ -222,6 +222,7 @@ class Connection:
 
     async def _read(self) -> None:
         assert self._nursery is not None
+        caller = self.state.caller
         try:
             while True:
                 self._waits = True
@@ -235,6 +236,9 @@ class Connection:
                 else:
                     effects = self._protocol.binary(now, message)
                 await self._perform(effects)
+                if self.state.caller != caller:
+                    caller = self.state.caller
+                    self._log.info("authenticated", caller=caller)
         except TooLarge as fault:
             await self._perform(
                 self._protocol.too_large(binary=fault.binary, size=fault.size, limit=fault.limit)
@@ -473,6 +477,7 @@ class Connection:
     ) -> list[Effect]:
         match reply:
             case Accepted(job, position):
+                self._log.debug("accepted", job=job, request=self._protocol.id_of(request))
                 return self._protocol.accepted(request, job, position)
             case Progressed(job, seq, figures):
                 return self._protocol.progress(request, job, seq, figures)

@@ -47,6 +47,8 @@ LINGER = 2.0
 RECEIVE_BYTES = 64 * 1024
 SEND_BYTES = 64 * 1024
 """What the peer has to take within ``timeouts.send``, however much the app sends at once."""
+MIN_RATE = 1024.0
+"""Bytes per second that a body has to come with, on the average, after `timeouts.send` seconds for nothing."""
 QUEUE = 4
 """Pieces of a body that wait for the app; after these, the peer waits."""
 
@@ -77,7 +79,7 @@ async def serve(
             ended, its `receive()` says so, its `send()` raises an :class:`OSError`, and after
             `timeouts.send` seconds in which it has sent nothing it is cancelled.
         timeouts: `handshake` for the head of a request; `send` for a piece of the response to be taken by
-            the peer, and for the next piece of a body that the app waits for.
+            the peer, and for the next piece of a body that the app waits for, which may not take for ever either.
         draining: once it is set, the connection ends as soon as no request is in progress.
         logger: for what the operator should know.
 
@@ -323,6 +325,8 @@ class _Exchange:
         self._answer = answer
         self._in, self._out = trio.open_memory_channel[Message](queue)
         self._whole = False
+        self._taken = 0  # bytes of the body
+        self._waited = 0.0  # seconds for them
 
     async def run(self, app: ASGIApp, scope: Message) -> None:
         with self._out:
@@ -344,7 +348,8 @@ class _Exchange:
             await self._in.send(event)
 
     async def _receive(self) -> Message:
-        with trio.move_on_after(math.inf if self._whole else self._connection.timeouts.send) as patience:
+        began = trio.current_time()
+        with trio.move_on_after(self._patience()) as patience:
             try:
                 event = await self._out.receive()
             except trio.EndOfChannel:
@@ -355,8 +360,17 @@ class _Exchange:
             self._in.close()
             await self._connection.refuse(408)
             return {"type": "http.disconnect"}
+        self._waited += trio.current_time() - began
+        self._taken += len(event.get("body", b""))
         self._whole = not event.get("more_body", False)
         return event
+
+    def _patience(self) -> float:
+        """Seconds that the next part of the body may take: a byte now and then is not enough."""
+        if self._whole:
+            return math.inf
+        most = self._connection.timeouts.send
+        return max(0.0, min(most, most + self._taken / MIN_RATE - self._waited))
 
     async def _send(self, event: Message) -> None:
         if self._connection.over:

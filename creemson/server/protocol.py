@@ -471,6 +471,10 @@ class Protocol:
         answered = self.fail(other, ProcessingError("cancelled", "The transfer was cancelled, as asked."))
         return stop + answered + self.cancelled(number, None)
 
+    def id_of(self, request: int) -> str | None:
+        """The id that the client gave to a request in flight."""
+        return self._requests[request].id
+
     # --- what becomes of it --------------------------------------------------------------------------
 
     def accepted(self, request: int, job: str, position: int) -> list[Effect]:

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -23,6 +24,7 @@ from creemson.server.transport import LINGER, ServerSocket
 from creemson.server.uploads import Uploads
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog
+from creemson.storage.clock import AgeClock
 from creemson.storage.files import Files
 from creemson.storage.store import Store
 
@@ -59,7 +61,8 @@ class Server:
         self._wall_clock = wall_clock
         self._stopping = trio.Event()
         self._files = Files(settings.storage.data_dir.absolute())
-        self._catalog = Catalog(self._files.root / "catalog.db")
+        self._catalog = Catalog(self._files.root / "catalog.db", on_damage=self._warn_of_damage)
+        self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
         self._store = Store(
             self._files,
             self._catalog,
@@ -84,7 +87,7 @@ class Server:
             wall_clock=wall_clock,
         )
         self._draining = trio.Event()
-        self._began = wall_clock()
+        self._began = time.monotonic()
         app = make_app(
             settings=settings,
             store=self._store,
@@ -131,7 +134,7 @@ class Server:
     def _status(self) -> Status:
         return Status(
             version=__version__,
-            uptime_s=round(self._wall_clock() - self._began, 3),
+            uptime_s=round(time.monotonic() - self._began, 3),
             connections=self._listener.connections,
             jobs=self._processor.counts(),
         )
@@ -140,7 +143,15 @@ class Server:
         self._files.prepare()
         aside = self._catalog.open()
         if aside is not None:
-            self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
+            self._warn_of_damage(aside)
+
+    def _warn_of_damage(self, aside: Path) -> None:
+        self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
+
+    def _warn_of_jump(self, seconds: float) -> None:
+        self._log.warning(
+            "the clock has jumped; what is stored is kept by its age without it", seconds=round(seconds)
+        )
 
     async def _keep_order(self) -> None:
         """Remove what is kept long enough, and what a crash has left: at start and every minute."""
@@ -153,7 +164,7 @@ class Server:
         )
         while True:
             try:
-                removed = await trio.to_thread.run_sync(sweep)
+                removed = await trio.to_thread.run_sync(partial(sweep, now=self._age_clock()))
             except OSError as error:
                 self._log.error("the data folder could not be swept", error=str(error))
             else:

@@ -1,6 +1,8 @@
 """``creemson serve``."""
 
+import contextlib
 import json
+import resource
 import signal
 import sys
 import webbrowser
@@ -46,7 +48,16 @@ def serve(
     logger = observe.get_logger("creemson")
     for caution in cautions(settings):
         logger.warning(caution)
+    _take_all_file_handles()
     run(lambda: _serve(settings, logger, open_page=open_page))
+
+
+def _take_all_file_handles() -> None:
+    """Each connection takes one, and the usual limit of 1024 is a soft one for the sake of very old programs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A system may refuse that; then it stays as it is.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(settings: Settings, logger: Any, *, open_page: bool) -> None:

@@ -1,11 +1,13 @@
 """The listening socket: each TCP connection speaks HTTP, or becomes a connection actor; none can hurt another."""
 
+import contextlib
+import resource
 from collections import Counter
 from collections.abc import Callable
 
 import trio
 from structlog.typing import FilteringBoundLogger
-from trio_websocket import WebSocketRequest
+from trio_websocket import ConnectionClosed, WebSocketRequest
 
 from creemson.errors import CloseCode
 from creemson.server import http1
@@ -20,6 +22,11 @@ from creemson.wire.messages import SUBPROTOCOL
 __all__ = ["Listener"]
 
 PATH = "/ws"
+RESERVED_FILES = 64
+"""File handles that connections leave for files, workers and the catalog, so that those who are in can work."""
+CROWDED = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+)
 
 
 class Listener:
@@ -51,6 +58,8 @@ class Listener:
         self._listeners: list[trio.SocketListener] = []
         self._connections: set[Connection] = set()
         self._from_address: Counter[str] = Counter()
+        self._streams = 0
+        self._room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES
 
     async def open(self) -> int:
         """Listen on the address, without accepting anything yet.
@@ -100,12 +109,20 @@ class Listener:
         except OSError:  # it has gone already
             await stream.aclose()
             return
+        if self._streams >= self._room:  # at once: to wait for a request would take a handle for as long
+            self._log.info("refused", peer=f"{address}:{port}", why="too few file handles (ulimit -n)")
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.send_all(CROWDED)
+            await trio.aclose_forcefully(stream)
+            return
+        self._streams += 1
         self._from_address[address] += 1
         try:
             await self.serve_stream(stream, f"{address}:{port}", from_address=self._from_address[address] - 1)
         except Exception:
             self._log.exception("connection failed unexpectedly", peer=f"{address}:{port}")
         finally:
+            self._streams -= 1
             self._from_address[address] -= 1
             if not self._from_address[address]:
                 del self._from_address[address]
@@ -159,7 +176,7 @@ class Listener:
                 await request.reject(refusal.status, body=f"{refusal.message}\n".encode())
                 return False
             await request.accept(subprotocol=_subprotocol(request))
-        except Closed:
+        except (Closed, ConnectionClosed):  # it has gone in the middle of the handshake
             return False
         return True
 

@@ -181,6 +181,7 @@ def test_a_folder_in_place_of_the_catalog(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_catalog_that_is_damaged_while_it_is_used(tmp_path):
     """A new one is begun at once, with no word to the client but its result; the damaged one is kept."""
     with serving(tmp_path / "data", *QUICK) as server, server.connect() as client:

@@ -135,8 +135,8 @@ def packed(path, pieces, how):
 
 @pytest.mark.parametrize("how", ["gz", pytest.param("zst", marks=pytest.mark.slow)])
 def test_a_bomb_of_one_line(server, tmp_path, how):
-    """Two gigabytes in two megabytes, or in less: there is no line to be looked at within the memory."""
-    path = packed(tmp_path / f"line.csv.{how}", (b"0" * MEGABYTE for _ in range(2048)), how)
+    """A gigabyte in one megabyte, or in less: there is no line to be looked at within the memory."""
+    path = packed(tmp_path / f"line.csv.{how}", (b"0" * MEGABYTE for _ in range(1024)), how)
     assert path.stat().st_size < 3 * MEGABYTE
     assert reasons(asked(server, path)) == ["out_of_memory"] * 4
 
@@ -200,6 +200,7 @@ def test_a_workbook_that_is_a_bomb(server, tmp_path):
     assert "refused" in ends[0]["message"]
 
 
+@pytest.mark.slow
 def test_a_workbook_that_says_nothing_of_its_size(server, tmp_path):
     """A gigabyte of spaces, under what would be refused: it meets the limit of memory."""
     path = workbook(

@@ -92,6 +92,7 @@ def test_more_connections_than_file_handles(tmp_path):
         assert "unexpectedly" not in log
 
 
+@pytest.mark.slow
 def test_no_file_handle_at_all(tmp_path):
     """Where even accepting fails, the log has a line now and then, and no traceback; then all is as before."""
     with serving(tmp_path / "data", *QUICK, *MANY) as server, server.connect() as early:
@@ -184,6 +185,7 @@ def test_five_thousand_at_once(tmp_path):
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_an_address_with_too_many_connections(tmp_path):
     """Those over `limits.connections_per_address` get HTTP 429 and words; others are served as ever."""
     with serving(tmp_path / "data", *QUICK) as server, crowd(server, 1100) as sockets:

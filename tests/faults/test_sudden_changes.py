@@ -66,8 +66,10 @@ def overwritten(path, _):
     "change",
     [
         by_hand,
-        by_delete,
-        *(pytest.param(change, marks=pytest.mark.slow) for change in (replaced, cut_short, overwritten)),
+        *(
+            pytest.param(change, marks=pytest.mark.slow)
+            for change in (by_delete, replaced, cut_short, overwritten)
+        ),
     ],
 )
 def test_a_file_that_changes_under_a_job(tmp_path, slow_csv, change):
@@ -149,7 +151,8 @@ def test_a_clock_that_jumps(tmp_path):
 # --- the end, under load -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wanted", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [12])
 def test_the_end_of_a_server_that_is_busy(tmp_path, slow_csv, wanted):
     """SIGTERM with jobs, an upload and a download under way: exit 0, and each of them comes out after a restart."""
     data_dir = tmp_path / "data"

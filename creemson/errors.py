@@ -199,6 +199,15 @@ def disk_error(error: OSError) -> ProcessingError:
         return ProcessingError(
             "storage_full", "There is no room on the server's disk. Delete files or ask for room."
         )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ProcessingError(
+            "internal",
+            "The server's disk can only be read at the moment, not written to. It is logged; try again later.",
+        )
+    if error.errno == errno.EBUSY:
+        return ProcessingError(
+            "busy", "The server's catalog is held by another program. Try again in a moment.", retry_after=5.0
+        )
     return ProcessingError(
         "internal", f"The server could not reach its disk ({error.strerror}). It is logged; try again later."
     )

@@ -4,7 +4,9 @@ The only state is structlog's own configuration; a logger made before :func:`con
 """
 
 import logging
+import math
 import sys
+import time
 from typing import TextIO
 
 import structlog
@@ -13,6 +15,9 @@ from structlog.typing import FilteringBoundLogger, Processor
 from creemson import settings
 
 __all__ = ["configure", "errors_only", "get_logger"]
+
+FLOOD_INTERVAL = 10.0
+"""Seconds between two lines about what happens all the time."""
 
 
 def configure(log: settings.Log, stream: TextIO | None = None) -> None:
@@ -40,6 +45,32 @@ def configure(log: settings.Log, stream: TextIO | None = None) -> None:
     # They log each frame; what matters of that, the connection logs itself.
     for name in ("trio-websocket", "trio_websocket"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Out of file handles, trio tries again ten times a second, and logs a traceback each time.
+    accepting = logging.getLogger("trio.serve_listeners")
+    if not any(isinstance(each, _Seldom) for each in accepting.filters):
+        accepting.addFilter(_Seldom())
+
+
+class _Seldom(logging.Filter):
+    """Makes a flood of the same record into a line of ours now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = -math.inf
+        self._more = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            self._more += 1
+        else:
+            get_logger("creemson").error(
+                "connections wait: there are no file handles for more (ulimit -n)",
+                error=record.getMessage(),
+                times_since=self._more,
+            )
+            self._next, self._more = now + FLOOD_INTERVAL, 0
+        return False
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

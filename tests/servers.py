@@ -74,13 +74,16 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(data_dir, *arguments):
-    """A server on a free port; it must still be alive at the end, and stop cleanly."""
+def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
+    """A server on a free port; it must still be alive at the end, and stop cleanly.
+
+    ``prefix`` is a command that starts another one, ``program`` what Python is to run.
+    """
     log = data_dir.with_suffix(".log")
     command = [
+        *prefix,
         sys.executable,
-        "-m",
-        "creemson",
+        *program,
         "serve",
         "--port",
         "0",

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
-from creemson.storage.catalog import VERSION, Catalog, JobRow, PartRow
+from creemson.storage.catalog import KEPT, VERSION, Catalog, JobRow, PartRow
 
 DIGEST = "ab" * 32
 OTHER = "cd" * 32
@@ -315,14 +315,69 @@ def test_a_database_without_a_page_is_a_new_one(path, content):
         assert catalog.parts() == []
 
 
-def test_a_second_unreadable_database_takes_the_place_of_the_first(path):
-    """One is kept, and not one for each start."""
-    aside = path.with_suffix(".unreadable")
-    for attempt in (b"first" * 1000, b"second" * 1000):
-        path.write_bytes(attempt)
-        with opened(path, aside=aside):
-            assert aside.read_bytes() == attempt
-    assert sorted(child.name for child in path.parent.iterdir()) == ["catalog.db", "catalog.unreadable"]
+def test_a_second_unreadable_database_is_put_beside_the_first(path):
+    """What was put aside stays; of very many, the last makes room for the next, and not one is kept for each start."""
+    names = ["catalog.unreadable", *(f"catalog.unreadable.{number}" for number in range(2, KEPT + 1))]
+    for name in [*names, names[-1]]:
+        path.write_bytes(f"before {name}".encode() * 1000)
+        with opened(path, aside=path.with_name(name)):
+            pass
+    for name in names:
+        assert path.with_name(name).read_bytes() == f"before {name}".encode() * 1000
+    assert sorted(child.name for child in path.parent.iterdir()) == sorted(["catalog.db", *names])
+
+
+@pytest.mark.parametrize("table", ["files", "parts", "jobs"])
+def test_a_database_without_a_table_is_put_aside(path, table):
+    """It says that it is of this version, and every use of that table would fail, for ever."""
+    fill(path)
+    sql(path, f"DROP TABLE {table}")
+    with opened(path, aside=path.with_suffix(".unreadable")) as catalog:
+        catalog.record_part(PART)
+        assert catalog.parts() == [PART]
+
+
+@pytest.mark.parametrize("use", [lambda catalog: catalog.parts(), lambda catalog: catalog.record_part(PART)])
+def test_a_database_that_is_damaged_in_use_is_put_aside(path, use):
+    """The use is carried out on a new one, and the owner is told where the old one is."""
+    fill(path)
+    told = []
+    catalog = Catalog(path, on_damage=told.append)
+    catalog.open()
+    with path.open("r+b") as stream:  # all but the header
+        stream.seek(100)
+        stream.write(b"\xa5" * (path.stat().st_size - 100))
+    catalog._database.execute("PRAGMA shrink_memory")
+    try:
+        use(catalog)
+        assert told == [path.with_suffix(".unreadable")]
+        catalog.record_part(PART)
+        assert catalog.parts() == [PART]
+    finally:
+        catalog.close()
+
+
+def test_a_locked_database_is_left_where_it_is(path, monkeypatch):
+    """Whoever holds it lets go of it some time; until then, that is what is told: at the start and in use."""
+    monkeypatch.setattr("creemson.storage.catalog.PATIENCE", 0.05)
+    fill(path, 1)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        catalog = Catalog(path)
+        with pytest.raises(OSError, match="another program holds it") as caught:
+            catalog.open()
+        assert (caught.value.errno, caught.value.filename) == (errno.EBUSY, str(path))
+        catalog.close()
+    with opened(path) as catalog, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OSError, match="another program holds it"):
+            catalog.record_part(PART)
+        assert len(catalog.parts()) == 1
+        other.execute("ROLLBACK")
+        catalog.record_part(PART)
+        assert PART in catalog.parts()
+    assert not path.with_suffix(".unreadable").exists()
 
 
 def test_the_journal_of_an_unreadable_database_goes_with_it(path, tmp_path):

@@ -1,5 +1,7 @@
 """``creemson serve``."""
 
+import contextlib
+import resource
 import signal
 import sys
 import webbrowser
@@ -42,10 +44,19 @@ def serve(
     logger = observe.get_logger("creemson")
     for caution in cautions(settings):
         logger.warning(caution)
+    _take_all_file_handles()
     try:
         run(lambda: _serve(settings, logger, open_page=open_page))
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _take_all_file_handles() -> None:
+    """Each connection takes one, and the usual limit of 1024 is a soft one for the sake of very old programs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A system may refuse that; then it stays as it is.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(settings: Settings, logger: Any, *, open_page: bool) -> None:

@@ -12,11 +12,14 @@ import attrs
 
 from creemson.errors import ProcessingError
 
-__all__ = ["HEAD_BYTES", "Format", "Sniffed", "separator_of", "sniff"]
+__all__ = ["HEAD_BYTES", "Format", "Sniffed", "bomb", "separator_of", "sniff"]
 
 HEAD_BYTES = 64 * 1024
 """Of a file, that are looked at."""
 SEPARATORS = ",;\t|"
+EXPANSION_MOST, EXPANSION_FREE = 200, 1 << 30
+"""A packed file may hold the second in bytes, and beyond it the first times its own size. Tables pack 3- to
+50-fold; gzip can do 1,000-fold and zstd 30,000-fold, with nothing but repetitions."""
 SNIFFED_LINES = 50
 
 Format: TypeAlias = Literal["csv", "ndjson", "parquet", "arrow", "arrow_stream", "xlsx"]
@@ -63,6 +66,11 @@ class Sniffed:
     size: int
     expansion: float
 
+    @property
+    def most(self) -> int:
+        """Bytes that the content may have."""
+        return max(EXPANSION_FREE, EXPANSION_MOST * self.size)
+
 
 def sniff(path: Path, name: str) -> Sniffed:
     """Find out what a file is.
@@ -86,24 +94,35 @@ def sniff(path: Path, name: str) -> Sniffed:
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return Sniffed("ndjson" if _names_ndjson(name) else "csv", "zstd", b"", size, 4.0)
     if head.startswith(b"\x1f\x8b"):
-        content = _gunzip(head, name)
-        return Sniffed(_of_text(content, name), "gzip", content, size, len(content) / len(head))
+        content, consumed = _gunzip(head, name)
+        return Sniffed(_of_text(content, name), "gzip", content, size, len(content) / consumed)
     for magic, found in _MAGIC:
         if head.startswith(magic):
             return Sniffed(found, None, head, size, 1.0)
     return Sniffed(_of_text(head, name), None, head, size, 1.0)
 
 
-def _gunzip(head: bytes, name: str) -> bytes:
+def bomb(name: str, sniffed: Sniffed) -> ProcessingError:
+    """The error for a packed file whose content is larger than it may be."""
+    return ProcessingError(
+        "unreadable_file",
+        f"{name!r} has {sniffed.size:,} bytes and holds more than {sniffed.most:,}: it is refused, since no table "
+        "packs as well as that. Upload it unpacked, or as Parquet.",
+    )
+
+
+def _gunzip(head: bytes, name: str) -> tuple[bytes, int]:
+    """What the head begins with, and how many of its bytes that took."""
+    unpacker = zlib.decompressobj(wbits=31)
     try:
-        content = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+        content = unpacker.decompress(head, HEAD_BYTES)
     except zlib.error as error:
         raise ProcessingError("unreadable_file", f"{name!r} is damaged: {error}.") from None
     if not content.strip():
         raise ProcessingError(
             "unreadable_file", f"{name!r} is empty or was cut off: there is no table in it."
         )
-    return content
+    return content, len(head) - len(unpacker.unconsumed_tail) - len(unpacker.unused_data)
 
 
 def _of_text(head: bytes, name: str) -> Format:

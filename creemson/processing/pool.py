@@ -45,6 +45,8 @@ START_TIMEOUT = 30.0
 START_ATTEMPTS = 3
 """Failed starts in a row after which those who wait for a worker are told so; attempts go on."""
 STDERR_KEPT = 4096
+STARVED = b"memory allocation of"
+"""What Rust says before it ends the process; a backtrace of any length may follow."""
 LAST_WORDS = 0.1
 """Seconds that a worker's end may take, and then the reading of what it wrote last."""
 RECEIVE_BYTES = 64 * 1024
@@ -88,6 +90,7 @@ class _Worker:
         began: whether it has ever begun a command.
         killed: whether we did it.
         over_memory: whether that was why.
+        starved: whether it said that it could have no more memory.
     """
 
     process: trio.Process
@@ -99,6 +102,7 @@ class _Worker:
     began: bool = False
     killed: bool = False
     over_memory: bool = False
+    starved: bool = False
     _pieces: list[bytes] = attrs.field(factory=list)
     _lines: deque[bytes] = attrs.field(factory=deque)
 
@@ -334,7 +338,7 @@ class Pool:
 
     def _death(self, worker: _Worker) -> ProcessingError:
         """Why a worker died in the middle of a command."""
-        if worker.over_memory or b"memory allocation of" in worker.stderr:
+        if worker.over_memory or worker.starved:
             return ProcessingError(
                 "out_of_memory",
                 "The job needs more memory than there is for it. Pick fewer columns, filter, or ask for more memory.",
@@ -464,7 +468,9 @@ class Pool:
         """Keep the pipe from filling, and the last words of the worker."""
         assert worker.process.stderr is not None
         async for data in worker.process.stderr:
-            worker.stderr = (worker.stderr + data)[-STDERR_KEPT:]
+            words = worker.stderr + data
+            worker.starved = worker.starved or STARVED in words
+            worker.stderr = words[-STDERR_KEPT:]
         worker.silent.set()
 
 

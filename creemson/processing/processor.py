@@ -431,7 +431,8 @@ class Processor:
             except Exception:
                 self._log.exception("request failed unexpectedly", connection=command.connection)
                 reply = Ended(None, None, error=_ours())
-        self._reply(command.connection, command.request, reply)
+        # At once: what is no job is not written down, and need not wait while the catalog is slow or locked.
+        self._deliver(Told(command.connection, command.request, reply))
 
     async def _columns(self, command: ReadColumns) -> tuple[Column, ...]:
         source = self._stores.of(command.caller).find(command.filename)

@@ -1,5 +1,6 @@
 """How far the work is, and where it can be stopped."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 import attrs
 import polars as pl
 
+from creemson.processing.formats import bomb
 from creemson.processing.tables import Table
 
 __all__ = ["Meter", "Tick", "sink"]
@@ -45,12 +47,20 @@ class Meter:
         self._fraction = 0.0
         self._last_batch = self._last_tick = time.monotonic()
         self.stopped_by: BaseException | None = None
+        sniffed = table.sniffed
+        self._rows_most = (
+            math.inf
+            if sniffed.compression is None or not table.row_bytes
+            else sniffed.most / (table.row_bytes * sniffed.expansion)
+        )
 
     def tap(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Look at a batch on its way."""
         with self._lock:
             self._rows += batch.height
             self._last_batch = time.monotonic()
+            if self._rows > self._rows_most and self.stopped_by is None:
+                self.stopped_by = bomb(self._table.name, self._table.sniffed)
             self._tell("reading")
         return batch
 

@@ -1,9 +1,11 @@
 """Files as lazy tables: everything between a path and a polars plan that reads it."""
 
+import errno
 import glob
 import io
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +18,7 @@ import polars.selectors as cs
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, ProcessingError
-from creemson.processing.formats import HEAD_BYTES, Sniffed, separator_of, sniff
+from creemson.processing.formats import HEAD_BYTES, Sniffed, bomb, separator_of, sniff
 
 __all__ = ["Table", "exactly", "faults", "open_table"]
 
@@ -25,6 +27,10 @@ MARKERS = ("NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "None", "-", "?", "
 numbers, dates or truth values. A file that does so in one column does so in all of them, its columns of
 text included (R writes "NA" everywhere); in a file that does not, "NA" in a column of text is Namibia."""
 SAMPLE_ROWS = 10_000
+COLUMNS_MOST = 100_000
+"""Of a table. polars takes some 8 kB for each while it reads, and a client is sent the names of all."""
+DEPTH_MOST = 100
+"""Of lists and structs in each other. At 500, polars takes a gigabyte for a file of 9 kB."""
 DATE_LIKE = r"^\s*([12]\d{3}[-/.]\d|\d{1,2}[-/.]\d{1,2}[-/.][12]\d{3}|\d{1,2}:\d)"
 """What all cells of a column must look like before its text is tried as dates and times. polars tries many
 patterns on each cell of text, which takes ten times as long as all else that is done to open a file; and
@@ -33,6 +39,8 @@ it would take the version 1.2.3 for a day of the year 1."""
 
 _SYSTEM_FAULT = re.compile(r"^(?!could not parse).*\(os error (\d+)\)")
 """How polars tells of a full disk and the like; it does not set ``errno``."""
+_NOWHERE = frozenset({errno.EINVAL, errno.EOVERFLOW})
+"""What the system says when a file's own metadata sends a reader to before its beginning."""
 
 
 @attrs.frozen
@@ -79,6 +87,10 @@ def faults(name: str, path: Path) -> Iterator[None]:
         if not _foreign(error):
             raise
         if number := _SYSTEM_FAULT.search(str(error).partition("\n")[0]):
+            if int(number[1]) in _NOWHERE:
+                raise ProcessingError(
+                    "unreadable_file", f"{name!r} is damaged: it refers to places that it does not have."
+                ) from None
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
         raise _unreadable(name, path, error) from error
 
@@ -132,7 +144,39 @@ def open_table(path: Path, name: str) -> Table:
         "xlsx": _open_whole,
     }[sniffed.format]
     with faults(name, path):
-        return opened(path, name, sniffed)
+        table = opened(path, name, sniffed)
+    _check_width(name, len(table.schema))
+    for column, dtype in table.schema.items():
+        _check_depth(name, column, dtype)
+    return table
+
+
+def _check_width(name: str, columns: int) -> None:
+    if columns > COLUMNS_MOST:
+        raise ProcessingError(
+            "unreadable_file",
+            f"{name!r} has {columns:,} columns, and tables of up to {COLUMNS_MOST:,} are read. "
+            "Split it, or put what the columns are named after into a column.",
+        )
+
+
+def _check_depth(name: str, column: str, dtype: pl.DataType) -> None:
+    level, depth = [dtype], 0
+    while level := [inner for outer in level for inner in _inside(outer)]:
+        depth += 1
+        if depth > DEPTH_MOST:
+            raise ProcessingError(
+                "unreadable_file",
+                f"{name!r} nests values more than {DEPTH_MOST} levels deep in the column {column[:80]!r}. "
+                "Write what is that deep as text.",
+            )
+
+
+def _inside(dtype: pl.DataType) -> Iterator[pl.DataType]:
+    if isinstance(dtype, (pl.List, pl.Array)):
+        yield dtype.inner  # type: ignore[misc]
+    elif isinstance(dtype, pl.Struct):
+        yield from (field.dtype for field in dtype.fields)  # type: ignore[misc]
 
 
 # --- CSV ---------------------------------------------------------------------------------------------
@@ -151,6 +195,8 @@ def _open_csv(path: Path, name: str, sniffed: Sniffed) -> Table:
         "missing_columns": "insert",
         "extra_columns": "ignore",
     }
+    # Before polars looks: it takes a second or two and a gigabyte for a million columns.
+    _check_width(name, sample.partition(b"\n")[0].count(options["separator"].encode()) + 1)
     schema, markers = _infer(sample, options)
     scan = partial(pl.scan_csv, path, glob=False, null_values=markers, **options)
     rows = max(1, sample.count(b"\n"))
@@ -280,6 +326,8 @@ def _with_metadata(scan: Callable[[], pl.LazyFrame], name: str, sniffed: Sniffed
 
 def _open_whole(path: Path, name: str, sniffed: Sniffed) -> Table:
     """A format that can only be read as a whole."""
+    if sniffed.format == "xlsx":
+        _check_archive(path, name, sniffed)
     frame = pl.read_excel(path) if sniffed.format == "xlsx" else pl.read_ipc_stream(path)
     return Table(
         name=name,
@@ -289,3 +337,14 @@ def _open_whole(path: Path, name: str, sniffed: Sniffed) -> Table:
         rows=frame.height,
         row_bytes=0.0,
     )
+
+
+def _check_archive(path: Path, name: str, sniffed: Sniffed) -> None:
+    """By what it says of itself; one that lies about it meets the limit of the worker's memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # who reads it finds better words
+    if size > sniffed.most:
+        raise bomb(name, sniffed)

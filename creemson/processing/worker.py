@@ -56,6 +56,10 @@ OS_ERROR = re.compile(r"\(os error (\d+)\)(:|$)", re.MULTILINE)
 """How Rust writes the number of a system's fault; polars hands it over in text alone. (What it quotes
 from a file is not at the end of a line.)"""
 
+DISK_RESERVE, DISK_SHARE = 64 << 20, 20
+"""Bytes that results leave free on the disk, or on a small one that part of it: whoever has filled a disk to
+its last byte can have nothing written down, not even that files are deleted."""
+
 Send = Callable[[Mapping[str, Any]], None]
 
 
@@ -73,6 +77,7 @@ class Worker:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._stop = threading.Event()
+        self._folder: Path | None = None  # that is written to
         self._commands: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
 
     def receive(self, lines: Iterable[bytes]) -> None:
@@ -129,17 +134,30 @@ class Worker:
     def _write(self, command: Mapping[str, Any], write: Callable[[Path], Any]) -> Any:
         """Let the target appear whole or not at all; it was told what temporary name to use."""
         part = Path(command["part"])
+        self._folder = part.parent
         try:
+            _check_room(part.parent)
             value = write(part)
             part.replace(command["target"])
         finally:
+            self._folder = None
             part.unlink(missing_ok=True)
         return value
 
     def _tick(self, tick: Tick) -> None:
         if self._stop.is_set():
             raise Stopped
+        if self._folder is not None:
+            _check_room(self._folder)
         self._send({"event": "progress", **attrs.asdict(tick)})
+
+
+def _check_room(folder: Path) -> None:
+    disk = os.statvfs(folder)
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < min(
+        DISK_RESERVE, disk.f_blocks * disk.f_frsize // DISK_SHARE
+    ):
+        raise OSError(errno.ENOSPC, "No room is left but for the reserve")
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
@@ -185,6 +203,11 @@ def _system_fault(error: BaseException) -> int | None:
 def _disk_fault(number: int) -> ProcessingError:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return ProcessingError("storage_full", "There is no room on the server's disk for the result.")
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ProcessingError(
+            "internal",
+            "The server's disk cannot be written to at the moment, only read. It is logged; try again later.",
+        )
     if number == errno.ENOENT:
         return ProcessingError("file_not_found", "The file was removed while it was being worked on.")
     return ProcessingError(

@@ -1,11 +1,13 @@
 """The listening socket: each TCP connection speaks HTTP, or becomes a connection actor; none can hurt another."""
 
+import contextlib
+import resource
 from collections import Counter
 from collections.abc import Callable
 
 import trio
 from structlog.typing import FilteringBoundLogger
-from trio_websocket import WebSocketRequest
+from trio_websocket import ConnectionClosed, WebSocketRequest
 
 from creemson.errors import REASONS, CloseCode, CreemsonError
 from creemson.metrics import Metrics
@@ -28,6 +30,11 @@ __all__ = ["Listener"]
 PATH = "/ws"
 RECHECK_INTERVAL = 0.5
 """Seconds between two looks whether those who are connected may still be."""
+RESERVED_FILES = 64
+"""File handles that connections leave for files, workers and the catalog, so that those who are in can work."""
+CROWDED = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+)
 
 
 class Listener:
@@ -69,6 +76,8 @@ class Listener:
         self._listeners: list[trio.SocketListener] = []
         self._connections: set[Connection] = set()
         self._from_address: Counter[str] = Counter()
+        self._streams = 0
+        self._room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES
 
     async def open(self) -> int:
         """Listen on the address, without accepting anything yet.
@@ -132,6 +141,13 @@ class Listener:
         except OSError:  # it has gone already
             await stream.aclose()
             return
+        if self._streams >= self._room:  # at once: to wait for a request would take a handle for as long
+            self._log.info("refused", peer=f"{address}:{port}", why="too few file handles (ulimit -n)")
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.send_all(CROWDED)
+            await trio.aclose_forcefully(stream)
+            return
+        self._streams += 1
         self._from_address[address] += 1
         try:
             peer, others = f"{address}:{port}", self._from_address[address] - 1
@@ -142,6 +158,7 @@ class Listener:
         except Exception:
             self._log.exception("connection failed unexpectedly", peer=f"{address}:{port}")
         finally:
+            self._streams -= 1
             self._from_address[address] -= 1
             if not self._from_address[address]:
                 del self._from_address[address]
@@ -225,7 +242,7 @@ class Listener:
                 )
                 return None
             await request.accept(subprotocol=_subprotocol(request))
-        except Closed:
+        except (Closed, ConnectionClosed):  # it has gone in the middle of the handshake
             return None
         return self._connect(socket, peer, identity)
 

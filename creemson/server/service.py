@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -28,6 +29,7 @@ from creemson.server.transport import LINGER, ServerSocket
 from creemson.server.uploads import Uploads
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog
+from creemson.storage.clock import AgeClock
 from creemson.storage.stores import ANYONE, Stores
 
 __all__ = ["Server"]
@@ -79,7 +81,8 @@ class Server:
             logger=logger,
         )
         data = settings.storage.data_dir.absolute()
-        self._catalog = Catalog(data / "catalog.db")
+        self._catalog = Catalog(data / "catalog.db", on_damage=self._warn_of_damage)
+        self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
         self._stores = Stores(data, self._catalog, quota=limits.storage_bytes, clock=wall_clock)
         self._uploads = Uploads()
         self._inbox, inbox = trio.open_memory_channel[Command](INBOX)
@@ -107,7 +110,7 @@ class Server:
             wall_clock=wall_clock,
         )
         self._draining = trio.Event()
-        self._began = wall_clock()
+        self._began = time.monotonic()
         app = make_app(
             settings=settings,
             stores=self._stores,
@@ -188,7 +191,7 @@ class Server:
     def _metrics_text(self) -> bytes:
         memory = self._memory
         now = Now(
-            uptime_s=self._wall_clock() - self._began,
+            uptime_s=time.monotonic() - self._began,
             connections=self._listener.connections,
             jobs=self._processor.counts(),
             restarts=sum(pool.restarts for pool in self._pools),
@@ -202,7 +205,7 @@ class Server:
         alone = caller if self._gate.guarded else None
         return Status(
             version=__version__,
-            uptime_s=round(self._wall_clock() - self._began, 3),
+            uptime_s=round(time.monotonic() - self._began, 3),
             connections=self._listener.connections if alone is None else self._gate.connections(alone),
             jobs=self._processor.counts(alone),
         )
@@ -211,8 +214,16 @@ class Server:
         self._memory.look()
         aside = self._catalog.open()
         if aside is not None:
-            self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
+            self._warn_of_damage(aside)
         self._stores.prepare()
+
+    def _warn_of_damage(self, aside: Path) -> None:
+        self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
+
+    def _warn_of_jump(self, seconds: float) -> None:
+        self._log.warning(
+            "the clock has jumped; what is stored is kept by its age without it", seconds=round(seconds)
+        )
 
     async def _keep_order(self) -> None:
         """Remove what is kept long enough, and what a crash has left: at start and every minute."""
@@ -225,7 +236,7 @@ class Server:
         )
         while True:
             try:
-                removed = await trio.to_thread.run_sync(sweep)
+                removed = await trio.to_thread.run_sync(partial(sweep, now=self._age_clock()))
             except OSError as error:
                 self._log.error("the data folder could not be swept", error=str(error))
             else:

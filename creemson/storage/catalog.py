@@ -7,14 +7,18 @@ file means nothing and is swept, a file without a row is a file like any other.
 
 import contextlib
 import errno
+import itertools
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
 __all__ = ["Catalog", "JobRow", "PartRow"]
+
+T = TypeVar("T")
 
 _STEPS = (
     """
@@ -56,7 +60,24 @@ CREATE TABLE jobs (
 """What leads from each version of the tables to the next; a new catalog goes all the way."""
 VERSION = len(_STEPS)
 """Of the tables; kept in ``PRAGMA user_version``."""
-_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+TABLES = frozenset({"files", "parts", "jobs"})
+PATIENCE = 5.0
+"""Seconds to wait for another program (a backup, a curious sqlite3) that has the database locked."""
+KEPT = 9
+"""Unreadable databases that are kept; then the last of them makes room, and never the first."""
+_NUMBERS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+    sqlite3.SQLITE_LOCKED: errno.EBUSY,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+}
+"""By primary result code, which is the lower byte of the one that there is."""
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_WORDS = {
+    errno.EBUSY: "another program holds it; end that program, or wait for it",
+    errno.EROFS: "it can only be read; let the server's user write to it",
+}
 
 
 @attrs.frozen
@@ -105,12 +126,17 @@ class Catalog:
 
     Args:
         path: of the database; :meth:`open` makes it.
+        on_damage: is told where a database was put that turned out to be damaged while in use.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, on_damage: Callable[[Path], None] = lambda _: None) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._on_damage = on_damage
+        # Two connections, so that who reads does not wait for who waits for another program's lock.
+        self._lock = threading.Lock()  # over the first; taken before the other one where both are
         self._database: sqlite3.Connection | None = None
+        self._read_lock = threading.Lock()
+        self._reader: sqlite3.Connection | None = None
 
     def open(self) -> Path | None:
         """Open the database; one that cannot be read, or is of another version, is put aside and begun anew.
@@ -121,23 +147,39 @@ class Catalog:
         Raises:
             OSError: the disk failed.
         """
-        with _faults():
-            try:
-                self._connect()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # the disk's fault and not the file's
-                    raise
-                self.close()
-                aside = self._path.with_suffix(".unreadable")
-                self._path.replace(aside)
-                for suffix in ("-wal", "-shm"):
-                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-                self._connect()
-                return aside
+        try:
+            with _faults():
+                try:
+                    self._connect()
+                except sqlite3.DatabaseError as error:
+                    # Whatever is operational is the fault of the disk, or of who has locked the file.
+                    if isinstance(error, sqlite3.OperationalError):
+                        raise
+                    return self._begin_anew()
+        except OSError as error:
+            if error.filename is None:
+                error.filename = str(self._path)
+            raise
         return None
 
+    def _begin_anew(self) -> Path:
+        """Put the database aside and begin another one; returns where the old one is."""
+        self.close()
+        names = itertools.chain(
+            ["catalog.unreadable"], (f"catalog.unreadable.{n}" for n in range(2, KEPT + 1))
+        )
+        for name in names:
+            aside = self._path.with_name(name)
+            if not aside.exists():
+                break
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._connect()
+        return aside
+
     def _connect(self) -> None:
-        database = self._database = sqlite3.connect(self._path, check_same_thread=False)
+        database = self._database = sqlite3.connect(self._path, timeout=PATIENCE, check_same_thread=False)
         # Readers do not wait for the writer, and a killed process costs nothing that was committed.
         database.execute("PRAGMA journal_mode = WAL")
         # What has been committed survives a loss of power too (sqlite.org/pragma.html#pragma_synchronous).
@@ -151,12 +193,17 @@ class Catalog:
         damage = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(damage)
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if not tables >= TABLES:
+            raise sqlite3.DatabaseError(f"it has no {min(TABLES - tables)}")
+        self._reader = sqlite3.connect(self._path, timeout=PATIENCE, check_same_thread=False)
 
     def close(self) -> None:
         """Close the database; it may be opened again."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        for database in (self._reader, self._database):  # the last one tidies up
+            if database is not None:
+                database.close()
+        self._reader = self._database = None
 
     # --- files ---------------------------------------------------------------------------------------
 
@@ -237,30 +284,65 @@ class Catalog:
 
         All of it or nothing, in the order given.
         """
-        with self._lock, _faults():
-            assert self._database is not None
-            with self._database:  # one transaction
-                for job in jobs:
+        rows = list(jobs)
+
+        def record(database: sqlite3.Connection) -> None:
+            with database:  # one transaction
+                for job in rows:
                     if isinstance(job, str):
-                        self._database.execute("DELETE FROM jobs WHERE id = ?", (job,))
+                        database.execute("DELETE FROM jobs WHERE id = ?", (job,))
                     else:
-                        self._database.execute(
+                        database.execute(
                             "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                             attrs.astuple(job),
                         )
 
+        self._use(record)
+
     # --- the database --------------------------------------------------------------------------------
 
     def _read(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple]:  # type: ignore[type-arg]
-        with self._lock, _faults():
-            assert self._database is not None
-            return self._database.execute(query, parameters).fetchall()
+        with _faults():
+            try:
+                with self._read_lock:
+                    reader = self._reader
+                    assert reader is not None
+                    return reader.execute(query, parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                if _code(error) not in _DAMAGED:
+                    raise
+            with self._lock:
+                if self._reader is reader:  # else somebody was faster
+                    self._replace()
+                assert self._database is not None
+                return self._database.execute(query, parameters).fetchall()
 
     def _write(self, query: str, parameters: Iterable[tuple[object, ...]]) -> None:
+        rows = list(parameters)
+
+        def write(database: sqlite3.Connection) -> None:
+            with database:  # one transaction
+                database.executemany(query, rows)
+
+        self._use(write)
+
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Work on the database; on a new one if it turns out to be damaged, which no later try would mend."""
         with self._lock, _faults():
             assert self._database is not None
-            with self._database:  # one transaction
-                self._database.executemany(query, parameters)
+            try:
+                return work(self._database)
+            except sqlite3.DatabaseError as error:
+                if _code(error) not in _DAMAGED:
+                    raise
+            self._replace()
+            return work(self._database)
+
+    def _replace(self) -> None:
+        """Begin anew in the middle of work, with the first lock held."""
+        with self._read_lock:
+            aside = self._begin_anew()
+        self._on_damage(aside)
 
 
 def _in_folder(folder: str | None) -> tuple[str | bytes, str | bytes]:
@@ -274,6 +356,12 @@ def _faults() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        number = errno.ENOSPC if code in _FULL else errno.EIO
-        raise OSError(number, f"the catalog: {error}") from error
+        number = _NUMBERS.get(_code(error), errno.EIO)
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_WRITE:
+            number = errno.ENOSPC
+        advice = f" ({_WORDS[number]})" if number in _WORDS else ""
+        raise OSError(number, f"the catalog: {error}{advice}") from error
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

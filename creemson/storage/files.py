@@ -162,11 +162,14 @@ class Files:
         Raises:
             OSError: the folder cannot be made or written.
         """
-        for folder in (self.uploads, self.outputs, self.parts):
-            folder.mkdir(parents=True, exist_ok=True)
-        for path in self.outputs.iterdir():
-            if is_temporary(path.name):
-                path.unlink(missing_ok=True)
+        with self._in_words():
+            for folder in (self.uploads, self.outputs, self.parts):
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            for path in self.outputs.iterdir():
+                if is_temporary(path.name):
+                    path.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -177,13 +180,30 @@ class Files:
         Raises:
             OSError: another server uses the folder.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("wb") as stream:
+        with self._in_words():
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / "lock").open("wb")
+        with lock as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise OSError(error.errno, "Another server uses this data folder", str(self.root)) from None
             yield
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Say what to do about a folder that cannot be written to."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            raise OSError(
+                error.errno,
+                f"The data folder {self.root} cannot be written to. Let the server's user write there, or give "
+                f"another one with --data-dir ({os.strerror(error.errno)})",
+                error.filename,
+            ) from error
 
     def find(self, name: str) -> Path:
         """The path of an uploaded file or, if there is none of that name, of an output.

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,9 @@ class Store:
 
     def listing(self) -> tuple[FileInfo, ...]:
         """The uploaded files, by name."""
-        digests = self._catalog.digests(self.files.within(self.files.uploads))
+        digests: Mapping[tuple[str, str], str] = {}
+        with contextlib.suppress(OSError):  # the folder tells which files there are
+            digests = self._catalog.digests(self.files.within(self.files.uploads))
         found = []
         for path in self.files.uploads.iterdir():
             with contextlib.suppress(FileNotFoundError):  # deleted in this moment
@@ -112,7 +114,7 @@ class Store:
                 return
             path = self.files.find(name)
         path.unlink(missing_ok=True)
-        self._catalog.forget([self.files.within(path)])
+        self._forget_files([self.files.within(path)])
 
     def take_back(self, name: str, sha256: str) -> None:
         """Remove an uploaded file if it is there and still has this digest; nobody else's is removed."""
@@ -120,15 +122,24 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             if self.digest(path, self.files.version(path)) == sha256:
                 path.unlink()
-                self._catalog.forget([self.files.within(path)])
+                self._forget_files([self.files.within(path)])
+
+    def _forget_files(self, names: Iterable[str]) -> None:
+        """A row without its file means nothing, and the next sweep finds it if the catalog fails now."""
+        with contextlib.suppress(OSError):
+            self._catalog.forget(names)
 
     def digest(self, path: Path, version: str) -> str | None:
         """The SHA-256 of that version of a file's content, if it is known."""
-        return self._catalog.digest(self.files.within(path), version)
+        with contextlib.suppress(OSError):  # see record_digest
+            return self._catalog.digest(self.files.within(path), version)
+        return None
 
     def record_digest(self, path: Path, version: str, sha256: str) -> None:
         """Remember the SHA-256 of that version of a file's content."""
-        self._catalog.record_digest(self.files.within(path), version, sha256)
+        # It can be found out again, and the file is no worse without: no reason for its transfer to fail.
+        with contextlib.suppress(OSError):
+            self._catalog.record_digest(self.files.within(path), version, sha256)
 
     def usage(self) -> int:
         """Bytes that are stored: files, outputs, and unfinished uploads in the size that they will have."""
@@ -213,7 +224,7 @@ class Store:
         """
         part.write(data)
         now = self._clock()
-        late = now - self._open[part.path] >= SYNC_SECONDS
+        late = abs(now - self._open[part.path]) >= SYNC_SECONDS  # the clock may have been set back
         if part.path in self._resumable and (late or part.size - part.durable >= SYNC_BYTES):
             self._open[part.path] = now
             part.sync()
@@ -356,34 +367,47 @@ class Store:
             resumable = part.path in self._resumable
             self._resumable.discard(part.path)
         if resumable:
-            self._catalog.forget_part(self.files.within(part.path))
+            with contextlib.suppress(OSError):  # a row without its bytes is swept
+                self._catalog.forget_part(self.files.within(part.path))
 
     # --- keeping order -------------------------------------------------------------------------------
 
-    def sweep(self, *, keep_uploads: float, keep_outputs: float, keep_parts: float) -> Sequence[str]:
+    def sweep(
+        self, *, keep_uploads: float, keep_outputs: float, keep_parts: float, now: float | None = None
+    ) -> Sequence[str]:
         """Remove what nobody has used for long, and what a crash has left.
 
         Args:
             keep_uploads: seconds that an uploaded file is kept after its last use.
             keep_outputs: the same of an output.
             keep_parts: seconds after which an unfinished upload is given up.
+            now: seconds since 1970 by which ages are told; what the clock says if it is left out.
 
         Returns:
             What was removed, as paths within the data folder.
+
+        Raises:
+            OSError: the catalog cannot be read, so that nothing is removed, or the disk failed.
         """
-        now = self._clock()
+        now = self._clock() if now is None else now
         with self._lock:
             used = dict(self._used)
-        self._catalog.record_use(used)
-        with self._lock:  # only now: the disk may have failed
-            self._used = {name: when for name, when in self._used.items() if used.get(name) != when}
-        removed = self._sweep_parts(now - keep_parts)
+        try:
+            self._catalog.record_use(used)
+        except OSError:
+            pass  # a full disk must not keep us from making room on it; it is tried again the next time
+        else:
+            with self._lock:
+                self._used = {name: when for name, when in self._used.items() if used.get(name) != when}
         folders = ((self.files.uploads, keep_uploads), (self.files.outputs, keep_outputs))
         uses = {
-            name: used
+            name: when
             for folder, _ in folders
-            for name, used in self._catalog.uses(self.files.within(folder)).items()
+            for name, when in self._catalog.uses(self.files.within(folder)).items()
         }
+        for name, when in used.items():
+            uses[name] = max(when, uses.get(name, 0.0))
+        removed = self._sweep_parts(now - keep_parts)
         gone = set(uses)
         for folder, keep in folders:
             for path in folder.iterdir():
@@ -398,7 +422,7 @@ class Store:
                     removed.append(name)
                 else:
                     gone.discard(name)
-        self._catalog.forget(gone)
+        self._forget_files(gone)
         return removed
 
     def _sweep_parts(self, expired: float) -> list[str]:

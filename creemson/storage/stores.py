@@ -81,7 +81,9 @@ class Stores:
         for caller in self._callers():
             self.of(caller)
 
-    def sweep(self, *, keep_uploads: float, keep_outputs: float, keep_parts: float) -> list[str]:
+    def sweep(
+        self, *, keep_uploads: float, keep_outputs: float, keep_parts: float, now: float | None = None
+    ) -> list[str]:
         """See :meth:`Store.sweep`; of all callers.
 
         Raises:
@@ -90,7 +92,7 @@ class Stores:
         removed: list[str] = []
         for store in list(self._stores.values()):
             removed += store.sweep(
-                keep_uploads=keep_uploads, keep_outputs=keep_outputs, keep_parts=keep_parts
+                keep_uploads=keep_uploads, keep_outputs=keep_outputs, keep_parts=keep_parts, now=now
             )
         return removed
 

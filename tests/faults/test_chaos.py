@@ -35,8 +35,9 @@ DRAIN = 0.3
 class Mortal:
     """A server that is killed, or told to end, and comes back on the same folder."""
 
-    def __init__(self, data_dir):
+    def __init__(self, data_dir, *settings):
         self._data_dir = data_dir
+        self._settings = settings
         self._stack = ExitStack()
         self.server = None
         self.deaths = 0
@@ -47,6 +48,7 @@ class Mortal:
             f"limits.chunk_bytes={CHUNK}",
             f"processing.workers={WORKERS}",
             f"server.drain_timeout={DRAIN}",
+            *self._settings,
         ]
         options = itertools.chain.from_iterable(("--set", argument) for argument in arguments)
         self.server = self._stack.enter_context(serving(self._data_dir, *options))

@@ -1,0 +1,115 @@
+"""kill -9 at random, of workers and of servers, while uploads and jobs go on: nothing is lost.
+
+The seed is printed; ``CHAOS_SEED`` repeats the same plan (not the same timing).
+"""
+
+import itertools
+import os
+import random
+import signal
+import sys
+
+import polars as pl
+import psutil
+import pytest
+import trio
+
+from creemson.client import connect
+from tests.faults.proxy import Plan, proxied
+from tests.faults.test_chaos import QUICK, ROWS, Mortal, Tally, run_job, run_upload
+from tests.servers import wait_until
+
+AT_ONCE = 4
+PATIENT = {**QUICK, "give_up_after": 600.0, "handshake_timeout": 5.0}
+"""For a client whose server is down as often as it is up, on a machine that has more to do."""
+
+
+class Reaper:
+    """Kills, and counts."""
+
+    def __init__(self, mortal, dice):
+        self._mortal = mortal
+        self._dice = dice
+        self.workers = self.servers = 0
+
+    @property
+    def kills(self):
+        return self.workers + self.servers
+
+    def strike(self):
+        """A worker most of the time, or the server, which begins anew on the same folder."""
+        if self._dice.random() < 0.15:
+            self._mortal.die(signal.SIGKILL)
+            self.servers += 1
+            return
+        workers = self._mortal.server.workers()
+        if not workers:
+            return
+        try:
+            self._dice.choice(workers).kill()
+        except psutil.NoSuchProcess:  # it has been replaced in this moment
+            return
+        self.workers += 1
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(120, marks=pytest.mark.slow)])
+async def test_kills_at_random_lose_nothing(tmp_path, kills):
+    """Every job has its one right result, and every file its bytes, however many processes die meanwhile."""
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
+    sys.stdout.write(f"{seed=}")
+    numbers = pl.int_range(ROWS, eager=True)
+    table = pl.DataFrame({"n": numbers, "text": "x" + (numbers * 2654435761 % 1_000_003).cast(pl.String)})
+    mortal, tally = Mortal(tmp_path / "data", "retries.job=50"), Tally()
+    folder = tmp_path / "files"
+    folder.mkdir()
+    reaper = Reaper(mortal, random.Random(f"{seed}-reaper"))
+    enough = trio.Event()
+
+    async def reap(proxy):
+        dice = random.Random(f"{seed}-pauses")
+        while reaper.kills < kills:
+            await trio.sleep(dice.uniform(0.05, 0.6))
+            servers = reaper.servers
+            await trio.to_thread.run_sync(reaper.strike)
+            if reaper.servers > servers:  # let somebody in before the next blow
+                await trio.sleep(dice.uniform(0, 1.5))
+            proxy.target = mortal.server.port
+        enough.set()
+
+    async def work(url, number):
+        """Jobs and uploads until enough have died, and to the end of the last one."""
+        while not enough.is_set():
+            dice = random.Random(f"{seed}-{number}")
+            async with connect(url, wait_for_server=True, dice=dice, **PATIENT) as client:
+                if dice.random() < 0.6:
+                    await run_job(client, table, dice)
+                else:
+                    await run_upload(client, folder, mortal, number, dice)
+            tally.results += 1
+            number += AT_ONCE
+
+    try:
+        await trio.to_thread.run_sync(mortal.start)
+        table.write_csv(mortal.server.data_dir / "uploads" / "table.csv")
+        with trio.fail_after(120 + 2 * kills):
+            async with (
+                proxied(mortal.server.port, itertools.repeat(Plan())) as proxy,
+                trio.open_nursery() as all_of_it,
+            ):
+                all_of_it.start_soon(reap, proxy)
+                for number in range(AT_ONCE):
+                    all_of_it.start_soon(work, proxy.url, number)
+        server = mortal.server
+        wait_until(lambda: not any(worker.is_running() for worker in mortal.orphans))
+        wait_until(lambda: len(server.workers()) == 3)
+        with server.connect() as client:
+            states = {job["state"] for job in client.ask({"type": "jobs", "id": "j"})["jobs"]}
+            assert states == {"done"}
+        assert list((server.data_dir / "parts").iterdir()) == []
+        assert [path for path in (server.data_dir / "outputs").iterdir() if path.name.startswith(".")] == []
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        await trio.to_thread.run_sync(mortal.close)
+    sys.stdout.write(f" {reaper.workers=} {reaper.servers=} {tally.results=}")
+    assert reaper.kills >= kills
+    assert tally.results >= AT_ONCE

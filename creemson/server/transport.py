@@ -185,6 +185,10 @@ class ServerSocket(WebSocketConnection):
                 await self._reader_task()
             except UnicodeError:  # wsproto decodes the request's Host and target without a look at them
                 await self._close_stream()
+            except (
+                ConnectionClosed
+            ):  # the peer has gone before it could be told what was wrong with its request
+                await self._close_stream()
 
     async def request(self) -> WebSocketRequest:
         """The upgrade request, to be accepted or rejected.
@@ -264,13 +268,20 @@ class ServerSocket(WebSocketConnection):
     ) -> None:
         self._subprotocol = subprotocol
         self._path = request.target
-        await self._send(AcceptConnection(subprotocol, extensions=[self._limit], extra_headers=extra_headers))
+        try:
+            await self._send(
+                AcceptConnection(subprotocol, extensions=[self._limit], extra_headers=extra_headers)
+            )
+        except ConnectionClosed as closed:
+            raise _closed(closed) from None
         self._open_handshake.set()
         self._decided.set()
 
     async def _reject(self, status_code: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         try:
             await super()._reject(status_code, headers, body)
+        except ConnectionClosed as closed:
+            raise _closed(closed) from None
         finally:
             self._reader_running = False
             self._decided.set()

@@ -13,6 +13,7 @@ import trio
 
 from creemson import observe
 from creemson.cli.options import load_settings, run, with_settings
+from creemson.server import memory
 from creemson.server.service import Server
 from creemson.settings import Settings, cautions, problems
 
@@ -46,6 +47,7 @@ def serve(
     logger = observe.get_logger("creemson")
     for caution in cautions(settings):
         logger.warning(caution)
+    memory.keep_small()
     run(lambda: _serve(settings, logger, open_page=open_page))
 
 

@@ -120,11 +120,15 @@ class Listener:
         """
         settings = self._settings
         too_many = from_address >= settings.limits.connections_per_address
-        app = refusing(429, f"There are {from_address} connections from your address already. Close some.")
+        app = self._app
+        if too_many:
+            app = refusing(
+                429, f"There are {from_address} connections from your address already. Close some."
+            )
         async with stream:
             upgrade = await http1.serve(
                 stream,
-                app if too_many else self._app,
+                app,
                 timeouts=settings.timeouts,
                 # Who comes now wants to know whether the server is ready, and is not idle yet.
                 draining=trio.Event() if self._draining.is_set() else self._draining,

@@ -14,6 +14,7 @@ from creemson.errors import CloseCode
 from creemson.processing.mailbox import Command
 from creemson.processing.pool import Pool
 from creemson.processing.processor import Processor
+from creemson.server import memory
 from creemson.server.connection import Connection
 from creemson.server.http import make_app
 from creemson.server.listener import Listener
@@ -159,6 +160,7 @@ class Server:
             else:
                 if removed:
                     self._log.info("swept", files=removed)
+            await trio.to_thread.run_sync(memory.give_back)
             await trio.sleep(SWEEP_INTERVAL)
 
     async def _drain(self, listening: trio.CancelScope) -> None:

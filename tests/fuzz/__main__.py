@@ -77,7 +77,7 @@ def main():
         wait_until(lambda: quiet(server), 120)
         wait_until(lambda: held(server).fds <= before.fds + 1)  # one for the question itself
         sys.stdout.write(f"before {before}, after {held(server)}\n")
-        if "Traceback" in server.log.read_text():
+        if "Traceback (most recent" in server.log.read_text():
             failed.append("the server's log")
             sys.stdout.write(server.log.read_text()[-5000:])
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

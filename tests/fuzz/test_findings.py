@@ -11,7 +11,7 @@ from creemson.errors import InvalidFormat
 from creemson.server import multipart
 from creemson.server.http import _Download
 from creemson.server.transport import Closed, ServerSocket
-from tests.servers import serving, upgrade_request
+from tests.servers import read_all, serving, upgrade_request
 
 
 class Gone(trio.abc.Stream):
@@ -97,6 +97,15 @@ def test_a_boundary_that_is_too_long(length):
     """It is the client's fault, and was answered with 500."""
     with pytest.raises(InvalidFormat):
         multipart.FileField(f"multipart/form-data; boundary={'b' * length}", "file").feed(b"")
+
+
+@pytest.mark.parametrize("method", [b"head", b"HEAd"])
+def test_a_head_in_small_letters_is_none(server, method):
+    """It is refused; the response broke off, and the log had a traceback."""
+    with server.raw() as connection:
+        connection.sendall(method + b" /status HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 501 ")
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_a_bad_form_is_no_line_on_stderr():

@@ -82,7 +82,7 @@ def _message(payload, *, whole):
         reason = REASONS.get(message["reason"])
         _hold(reason is not None and message["reason"] != "internal", f"error {message}")
         _hold((message["code"], message["retryable"]) == (reason.code, reason.retryable), f"error {message}")
-        _hold("Traceback" not in message["message"], f"error {message}")
+        _hold("Traceback (most recent" not in message["message"], f"error {message}")
     elif whole or message["type"] not in codec.SERVER_TYPES:
         codec.structure_answer(message)
     if message["type"] == "batch":

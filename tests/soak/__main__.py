@@ -31,7 +31,7 @@ MAX_SLOPE = 1.0
 """MiB a minute."""
 LONG = 300
 """Seconds of measurement from which on the limit holds as it is."""
-SAWTOOTH = 4.0
+SAWTOOTH = 8.0
 """MiB by which the memory goes up and down between two sweeps and two garbage collections: in a shorter measurement
 it may all be up, so that a short run finds large leaks only."""
 PATIENCE = 30
@@ -107,7 +107,8 @@ async def soak(server, options, ledger):
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         end = await asyncio.to_thread(status, server)
-        if process.num_fds() <= fds and end["connections"] == 0 and len(process.children()) == children:
+        idle = end["connections"] == end["jobs"]["queued"] == end["jobs"]["running"] == 0
+        if idle and process.num_fds() <= fds and len(process.children()) == children:
             break
         await asyncio.sleep(0.2)
     sampling.cancel()

@@ -35,7 +35,22 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """The tests that take their time: hundreds of random runs on bad networks and dying servers."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", "slow", *session.posargs)
+    session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """A million mutated messages, frames and handshakes against a live server; then coverage-guided ones."""
+    session.install("-e", ".[test,fuzz]")
+    session.run("pytest", "-m", "slow", "tests/fuzz", *session.posargs)
+    session.run("python", "-m", "tests.fuzz")
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Ten minutes of 500 users on a real server; arguments go to `python -m tests.soak`."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.soak", *session.posargs)
 
 
 @nox.session

@@ -19,6 +19,8 @@ SAMPLE = Path(__file__).parent.parent / "creemson" / "samples" / "penguins.csv"
 START_TIMEOUT = 30
 PATIENCE = 30
 """Seconds to wait for what should come at once, on a machine that is busy."""
+NO_PACE = ("--set", "limits.messages_per_s=1e6", "--set", "limits.messages_burst=1000000")
+"""For those who send as fast as they can."""
 
 
 class ServerProcess:

@@ -14,6 +14,7 @@ import trio
 
 from creemson import observe
 from creemson.cli.options import load_settings, run, with_data_dir, with_settings
+from creemson.server import heap
 from creemson.server.service import Server
 from creemson.settings import Settings, SettingsError, cautions, problems
 
@@ -45,6 +46,7 @@ def serve(
     for caution in cautions(settings):
         logger.warning(caution)
     _take_all_file_handles()
+    heap.keep_small()
     try:
         run(lambda: _serve(settings, logger, open_page=open_page))
     except SettingsError as error:

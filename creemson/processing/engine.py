@@ -39,6 +39,10 @@ class Outcome:
     profile: tuple[ColumnProfile, ...] | None
 
 
+MAX_OFFSET = 2**62
+"""More rows than a table can have; polars takes 64 bits with a sign."""
+
+
 def columns(source: Path, name: str) -> tuple[Column, ...]:
     """The columns of a file.
 
@@ -81,7 +85,7 @@ def window(source: Path, name: str, offset: int, limit: int) -> Window:
             with faults(name, source):
                 frame = reading()
                 schema = frame.collect_schema()
-                some = frame.slice(offset, limit).select(
+                some = frame.slice(min(offset, MAX_OFFSET), limit).select(
                     sayable(exactly(column), dtype) for column, dtype in schema.items()
                 )
                 rows = some.collect(engine="streaming").iter_rows()

@@ -14,6 +14,9 @@ from creemson.wire.messages import Aggregate, ColumnRef, Condition, Query
 
 __all__ = ["Plan"]
 
+MAX_INTEGER = 2**126
+"""Beyond it, a number is compared as a float: no integer of polars goes far beyond it."""
+
 
 class Plan:
     """A query that fits the columns of a file, or the error that says where it does not."""
@@ -205,7 +208,11 @@ def _literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
     if dtype.is_temporal():
         try:
             return _TEMPORAL[dtype.base_type()](value, dtype)
-        except (TypeError, ValueError):
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+        ):  # the last for the year 1, in a zone where it is the year 0
             hint = "seconds as a number" if dtype == pl.Duration else "ISO 8601 text"
             raise _misfit(
                 f"{path}: {name!r} is {dtype}, and {value!r} is none. Write it as {hint}"
@@ -215,7 +222,7 @@ def _literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
         fits = dtype == pl.Boolean
     elif isinstance(value, (int, float)):
         fits = dtype.is_numeric()
-        if dtype.is_integer() and value == int(value):
+        if dtype.is_integer() and abs(value) < MAX_INTEGER and value == int(value):
             value = int(value)  # 5.0 is 5, and no reason to compare large integers as floats
     else:
         fits = isinstance(value, str) and dtype == pl.String

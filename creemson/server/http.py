@@ -5,9 +5,10 @@ It shares the store and the processor with the WebSocket connections, and says e
 
 import contextlib
 import functools
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import attrs
 import trio
@@ -21,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, InvalidFormat, disk_error
+from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error
 from creemson.metrics import METRICS_TYPE, Metrics
 from creemson.processing import mailbox
 from creemson.processing.jobs import Ended
@@ -265,7 +266,11 @@ class _Handlers:
 
         reply = await _while_connected(request, lambda: self._asker.ask(find))
         assert isinstance(reply, mailbox.FileReady)
-        return _Download(reply.path, filename=filename)
+        try:
+            return _Download(await trio.to_thread.run_sync(reply.path.open, "rb"), filename)
+        except FileNotFoundError:
+            gone = ProcessingError("file_not_found", f"{filename!r} was removed in this moment.")
+            raise gone from None
 
     @_answering
     async def upload(self, request: Request) -> Response:
@@ -357,6 +362,20 @@ def caller_of(request: Request) -> str:
 
 
 class _Download(FileResponse):
-    """A file to keep, and never to show: it may be a page with scripts."""
+    """A file to keep, and never to show: it may be a page with scripts.
+
+    It is open before the response begins, so that it may be removed or replaced meanwhile. Starlette opens a
+    path, and so it is given one that leads to the open file whatever has become of its name.
+    """
 
     chunk_size = 1024 * 1024
+
+    def __init__(self, file: BinaryIO, filename: str) -> None:
+        self._file = file
+        super().__init__(
+            f"/proc/self/fd/{file.fileno()}", stat_result=os.fstat(file.fileno()), filename=filename
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)

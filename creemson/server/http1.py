@@ -136,6 +136,10 @@ class _Protocol(H11Protocol):
             raise _Refused(505)
         if event.method == b"CONNECT":  # for proxies (RFC 9110 section 9.3.6)
             raise _Refused(501)
+        # Methods are case-sensitive (section 9.1), but not to Hypercorn: of the response to "head", it would
+        # leave out the body, for which h11 waits.
+        if event.method != b"HEAD" and event.method.upper() == b"HEAD":
+            raise _Refused(501)
 
     async def _create_stream(self, request: h11.Request) -> None:
         if _wants_websocket(request):

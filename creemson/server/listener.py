@@ -188,13 +188,15 @@ class Listener:
         """
         settings = self._settings
         limits = settings.limits
-        too_many = from_address >= limits.connections_per_address
-        app = refusing(429, f"There are {from_address} connections from your address already. Close some.")
-        pace = Bucket(limits.messages_per_s, limits.messages_burst)
+        app: ASGIApp = Paced(self._app, Bucket(limits.messages_per_s, limits.messages_burst))
+        if from_address >= limits.connections_per_address:
+            app = refusing(
+                429, f"There are {from_address} connections from your address already. Close some."
+            )
         async with stream:
             upgrade = await http1.serve(
                 stream,
-                app if too_many else Paced(self._app, pace),
+                app,
                 timeouts=settings.timeouts,
                 # Who comes now wants to know whether the server is ready, and is not idle yet.
                 draining=trio.Event() if self._draining.is_set() else self._draining,

@@ -1,13 +1,17 @@
 """The file of a multipart form (RFC 7578), sans-IO: bytes of the body go in, bytes of the file come out."""
 
+import logging
 from typing import Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from creemson.errors import InvalidFormat
 
 __all__ = ["FileField"]
+
+# It warns of what it raises, and without any handler the warning would go to stderr as it is.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 class FileField:
@@ -36,18 +40,21 @@ class FileField:
         self._header = [b"", b""]
         self._disposition = b""
         self._data: list[bytes] = []
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._on_part_begin,
-                "on_part_data": self._on_part_data,
-                "on_part_end": self._on_part_end,
-                "on_header_field": lambda data, start, end: self._on_header(0, data[start:end]),
-                "on_header_value": lambda data, start, end: self._on_header(1, data[start:end]),
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_part_begin": self._on_part_begin,
+                    "on_part_data": self._on_part_data,
+                    "on_part_end": self._on_part_end,
+                    "on_header_field": lambda data, start, end: self._on_header(0, data[start:end]),
+                    "on_header_value": lambda data, start, end: self._on_header(1, data[start:end]),
+                    "on_header_end": self._on_header_end,
+                    "on_headers_finished": self._on_headers_finished,
+                },
+            )
+        except FormParserError as error:  # the boundary is longer than it takes
+            raise _unreadable(str(error)) from error
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take some bytes of the body; b"" is its end.
@@ -63,7 +70,7 @@ class FileField:
                 self._parser.write(data)
             else:
                 self._parser.finalize()
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise _unreadable(str(error)) from error
         if not data and not self.complete:
             raise _unreadable(f"expected a file in the field {self._field.decode()!r} up to its end")

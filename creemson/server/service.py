@@ -17,6 +17,7 @@ from creemson.processing.mailbox import Command
 from creemson.processing.memory import Memory, machine_memory
 from creemson.processing.pool import Pool
 from creemson.processing.processor import Processor
+from creemson.server import heap
 from creemson.server.bucket import Buckets
 from creemson.server.connection import Connection
 from creemson.server.gate import Gate
@@ -242,6 +243,7 @@ class Server:
             else:
                 if removed:
                     self._log.info("swept", files=removed)
+            await trio.to_thread.run_sync(heap.give_back)
             await trio.sleep(SWEEP_INTERVAL)
 
     async def _drain(self, listening: trio.CancelScope) -> None:

@@ -230,6 +230,10 @@ class ServerSocket(WebSocketConnection):
                 await self._reader_task()
             except UnicodeError:  # wsproto decodes the request's Host and target without a look at them
                 await self._close_stream()
+            except (
+                ConnectionClosed
+            ):  # the peer has gone before it could be told what was wrong with its request
+                await self._close_stream()
             except trio.TooSlowError:  # a pong or a close frame could not be sent; the stream is closed
                 pass
             finally:

@@ -1,0 +1,157 @@
+"""Any query at all on a table with columns of every type: it has a result, or an error that says why not."""
+
+import datetime
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creemson.errors import CreemsonError, InvalidFormat
+from creemson.processing import engine
+from creemson.wire import codec
+from creemson.wire.messages import FUNCTIONS, LIST_OPERATORS, OPERATORS, UNARY_OPERATORS, Query
+
+TYPES = {
+    "i8": ([1, None, -3], pl.Int8),
+    "i64": ([1, None, -(2**63)], pl.Int64),
+    "u64": ([1, None, 2**64 - 1], pl.UInt64),
+    "i128": ([1, None, 2**100], pl.Int128),
+    "f32": ([1.5, None, float("nan")], pl.Float32),
+    "f64": ([1.5, float("inf"), float("nan")], pl.Float64),
+    "decimal": ([Decimal("1.50"), None, Decimal("-2.25")], pl.Decimal(10, 2)),
+    "bool": ([True, None, False], pl.Boolean),
+    "text": (["a", None, "ü"], pl.String),
+    "category": (["a", None, "b"], pl.Categorical),
+    "date": ([datetime.date(2024, 1, 1), None, datetime.date(1, 1, 1)], pl.Date),
+    "moment": ([datetime.datetime(2024, 1, 1), None, datetime.datetime(1, 1, 1)], pl.Datetime("us")),
+    "nanos": ([datetime.datetime(2024, 1, 1), None, None], pl.Datetime("ns")),
+    "zoned": ([datetime.datetime(2024, 1, 1), None, None], pl.Datetime("us", "America/New_York")),
+    "time": ([datetime.time(1, 2), None, datetime.time(23, 59)], pl.Time),
+    "span": ([datetime.timedelta(1), None, datetime.timedelta(-1)], pl.Duration("us")),
+    "spanns": ([datetime.timedelta(1), None, datetime.timedelta(-1)], pl.Duration("ns")),
+    "list": ([[1], None, []], pl.List(pl.Int64)),
+    "struct": ([{"a": 1}, None, {"a": None}], pl.Struct({"a": pl.Int64})),
+    "binary": ([b"\xff", None, b""], pl.Binary),
+    "null": ([None, None, None], pl.Null),
+}
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.sampled_from(
+        [2**53, 2**63, -(2**63), 2**64 - 1, 1e19, -1e39, 1e308, 5e-324, 1e13, 9.3e12, 8.64e13, 1e10]
+    ),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(
+        [
+            "0001-01-01",
+            "9999-12-31",
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "2024-01-01T00:00:00Z",
+            "0001-01-01T00:00:00",
+            "1677-01-01",
+            "2262-12-31T00:00",
+            "2024-03-31T02:30",
+            "23:59:59.999999",
+            "24:00",
+            "a",
+            "",
+        ]
+    ),
+    st.text(max_size=5),
+    st.lists(st.integers(), max_size=2),
+    st.just({}),
+)
+columns = st.sampled_from([*TYPES, "nothing", ""]) | st.integers(0, 30)
+
+
+@st.composite
+def conditions(draw):
+    operator = draw(st.sampled_from(OPERATORS))
+    if operator in UNARY_OPERATORS:
+        return [draw(columns), operator]
+    return [
+        draw(columns),
+        operator,
+        draw(st.lists(values, max_size=3) if operator in LIST_OPERATORS else values),
+    ]
+
+
+queries = st.fixed_dictionaries(
+    {"filename": st.just("all.parquet")},
+    optional={
+        "selectedColumns": st.lists(columns, min_size=1, max_size=3),
+        "where": st.lists(conditions(), min_size=1, max_size=2),
+        "group_by": st.lists(columns, max_size=2),
+        "aggregate": st.lists(
+            st.tuples(columns, st.sampled_from(FUNCTIONS)).map(list)
+            | st.tuples(columns, st.sampled_from(FUNCTIONS), st.sampled_from(["x", "i8", "\0"])).map(list),
+            max_size=2,
+        ),
+        "sort": st.lists(st.tuples(columns, st.sampled_from(["asc", "desc"])).map(list), max_size=2),
+        "limit": st.sampled_from([0, 1, 2**32, 2**63, 2**64 - 1]),
+        "preview": st.sampled_from([0, 5, 1000]),
+        "profile": st.booleans(),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    path = tmp_path_factory.mktemp("all") / "all.parquet"
+    pl.DataFrame(
+        {name: pl.Series(cells, dtype=dtype) for name, (cells, dtype) in TYPES.items()}
+    ).write_parquet(path)
+    return path
+
+
+def attempt(value, source):
+    """Run a query as a worker does; only errors of ours are allowed, and none that means a fault of ours."""
+    try:
+        query = codec.structure(value, Query)
+        engine.run(query, source, source.with_name("out.parquet"), lambda tick: None)
+    except CreemsonError as error:
+        assert error.reason != "internal"
+
+
+@settings(max_examples=400)
+@given(queries)
+def test_a_query_has_a_result_or_a_reason(everything, value):
+    """Types that no CSV has, values at the edge of each, in every clause."""
+    attempt(value, everything)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000)
+@given(queries)
+def test_many_queries_have_a_result_or_a_reason(everything, value):
+    """The same, for longer."""
+    attempt(value, everything)
+
+
+@pytest.mark.parametrize("offset", [2**62, 2**63 - 1, 2**63, 2**64 - 1])
+def test_rows_from_beyond_any_table(everything, offset):
+    """There are none; and no integer is too large to say so."""
+    assert engine.window(everything, "all.parquet", offset, 5).rows == ()
+
+
+@pytest.mark.parametrize("value", [1e39, -1e308, 2.0**127])
+def test_integers_are_compared_with_what_no_integer_reaches(everything, value):
+    """Fuzzing found that these were converted to integers that polars cannot hold."""
+    for operator, count in (("==", 0), ("<", 2 if value > 0 else 0), ("in", 0)):
+        query = {"filename": "x", "where": [["i8", operator, [value] if operator == "in" else value]]}
+        target = everything.with_name("out.parquet")
+        assert engine.run(codec.structure(query, Query), everything, target, lambda tick: None).rows == count
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_moments_that_leave_the_calendar_in_another_zone(everything, moment):
+    """They are told to be none of the column's; it was an error of the server's."""
+    query = codec.structure({"filename": "x", "where": [["zoned", "==", moment]]}, Query)
+    with pytest.raises(InvalidFormat) as caught:
+        engine.run(query, everything, everything.with_name("out.parquet"), lambda tick: None)
+    assert caught.value.reason == "invalid_message"

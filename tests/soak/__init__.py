@@ -1,0 +1,1 @@
+"""A server under the load of many for a long time: ``python -m tests.soak``."""

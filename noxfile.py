@@ -5,6 +5,9 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
+PARALLEL = ("-n", "2", "--dist", "loadfile")
+"""Two at a time, since most tests wait for sockets and processes; a file's tests share its servers."""
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -26,7 +29,7 @@ def tests(session: nox.Session) -> None:
     """Tests and doctests but for the slow ones, with branch coverage; arguments go to pytest."""
     session.install("-e", ".[test]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-m", "not slow", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-m", "not slow", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -35,7 +38,7 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """The tests that take their time: hundreds of random runs on bad networks and dying servers."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *session.posargs)
+    session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *PARALLEL, *session.posargs)
 
 
 @nox.session

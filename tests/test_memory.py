@@ -79,6 +79,19 @@ def test_a_machine_that_runs_out_is_no_better(monkeypatch):
     assert memory.stopped == 1
 
 
+def test_without_a_file_handle_nothing_can_be_seen(monkeypatch):
+    """What was seen last counts, and the watch goes on."""
+    memory = Watched(monkeypatch)
+    memory.look()
+
+    def fail(pid):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(module, "_resident", fail)
+    memory.look()
+    assert memory.used == 60 * MIB
+
+
 def test_without_a_limit_it_is_a_share_of_the_machine(monkeypatch):
     """Four fifths."""
     assert Watched(monkeypatch, limit=0).limit == pytest.approx(0.8 * 10**10)

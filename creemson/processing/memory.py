@@ -83,9 +83,12 @@ class Memory:
 
     def look(self) -> None:
         """Look how much is in use, and stop work if it is far too much."""
-        self.server = _resident(os.getpid())
-        self.workers = sum(map(_resident, self._pids()))
-        self._available = psutil.virtual_memory().available
+        try:
+            self.server = _resident(os.getpid())
+            self.workers = sum(map(_resident, self._pids()))
+            self._available = psutil.virtual_memory().available
+        except OSError:  # no file handle is left to look with; what was seen last is all there is
+            return
         if self.scarce != self._told:
             self._told = self.scarce
             log = self._log.warning if self.scarce else self._log.info

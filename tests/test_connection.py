@@ -228,6 +228,22 @@ async def test_heartbeat_of_a_peer_that_lives(world, autojump_clock):
     assert trio.current_time() == pytest.approx(10 * 20.0, abs=21)
 
 
+async def test_a_busy_server_takes_nobody_for_silent(world, autojump_clock, monkeypatch):
+    """While a message is in work for minutes, such as an upload on a slow disk, what comes is not read."""
+    peer = await world.peer()
+    perform = world.connections[0]._perform
+
+    async def slowly(effects):
+        await trio.sleep(300)
+        await perform(effects)
+
+    monkeypatch.setattr(world.connections[0], "_perform", slowly)
+    for name in "abcd":
+        await peer.say({"type": "ping", "id": name})
+    assert [(await peer.hear())["id"] for _ in range(4)] == list("abcd")
+    assert trio.current_time() == pytest.approx(1200)
+
+
 async def test_heartbeat_of_a_peer_that_is_silent(world, autojump_clock):
     """No sign of life for interval and timeout: close code 4408."""
     began = trio.current_time()

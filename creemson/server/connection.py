@@ -156,6 +156,7 @@ class Connection:
         )
         self._received = 0
         self._waits = False  # the reader, for a message
+        self._waits_since = 0.0
         self._ended = False
         self._nursery: trio.Nursery | None = None
 
@@ -225,7 +226,7 @@ class Connection:
         caller = self.state.caller
         try:
             while True:
-                self._waits = True
+                self._waits, self._waits_since = True, trio.current_time()
                 message = await self._transport.receive()
                 self._waits = False
                 self._received += 1
@@ -313,7 +314,9 @@ class Connection:
                 if self._transport.rtt is not None:
                     self._metrics.heartbeat.observe(self._transport.rtt)
                 enough = MIN_RATE * (trio.current_time() - asked)
-                if self._transport.last_activity < asked and self._transport.received - had < enough:
+                silent = self._transport.last_activity < asked and self._transport.received - had < enough
+                # As long as nobody listens, silence says nothing: the disk or the processor may keep the reader.
+                if silent and self._waits and self._waits_since <= asked:
                     break
         except Closed:
             return  # the reader sees it too

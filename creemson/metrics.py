@@ -49,6 +49,7 @@ class Metrics:
         bytes_received, bytes_sent: of messages, ``text`` and ``binary``.
         errors: told, by reason.
         refusals: connections and requests that were turned away, by the HTTP status.
+        closes: connections that we have closed, by the close code; ``unread`` are those that did not read.
         job_seconds: from the acceptance to the end of jobs, by state.
         phase_seconds: of jobs, by phase.
         loop_lag: seconds by which the event loop was late.
@@ -62,6 +63,7 @@ class Metrics:
         self.bytes_sent: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.closes: Counter[str] = Counter()
         self._registry = registry = CollectorRegistry()
         self.job_seconds = Histogram(
             "creemson_job_seconds",
@@ -126,6 +128,7 @@ class _Collector(Collector):
         yield _counters(
             "creemson_refusals", "Handshakes and requests turned away", "status", metrics.refusals
         )
+        yield _counters("creemson_closes", "Connections that the server closed", "code", metrics.closes)
         yield CounterMetricFamily(
             "creemson_worker_restarts", "Workers that were replaced", value=now.restarts
         )

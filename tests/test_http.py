@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from creemson.errors import ProcessingError
-from creemson.metrics import Metrics
+from creemson.metrics import Metrics, Now
 from creemson.processing import mailbox
 from creemson.processing.jobs import Accepted, Ended
 from creemson.server.answers import refusing
@@ -37,8 +37,8 @@ class World:
             processor=send,
             status=self.status,
             draining=self.draining,
-            metrics=lambda: b"creemson_up 1",
-            counted=Metrics(),
+            metrics=Metrics(),
+            now=lambda: Now(uptime_s=1.5, connections=2, jobs={}, restarts=0, memory={}, outbox=0),
             logger=structlog.wrap_logger(
                 self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]
             ),

@@ -261,6 +261,7 @@ class Connection:
             assert self._outbox.closing is not None
             code, reason = self._outbox.closing
             self._log.info("closing", code=int(code), reason=reason)
+            self._metrics.closes[str(int(code))] += 1
             await self._transport.close(code, reason)
         except Closed as closed:
             self._log.info("closed while sending", code=int(closed.code))
@@ -272,6 +273,7 @@ class Connection:
     def _drop(self) -> None:
         """End the connection of a peer that does not read; so a close frame would be in vain."""
         self._log.warning("the peer does not read what it is sent")
+        self._metrics.closes["unread"] += 1
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 

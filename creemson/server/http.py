@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error
-from creemson.metrics import METRICS_TYPE, Metrics
+from creemson.metrics import METRICS_TYPE, Metrics, Now
 from creemson.processing import mailbox
 from creemson.processing.jobs import Ended
 from creemson.processing.memory import Memory
@@ -86,8 +86,8 @@ def make_app(
     status: Callable[[str], Status],
     draining: trio.Event,
     memory: Memory | None = None,
-    metrics: Callable[[], bytes],
-    counted: Metrics,
+    metrics: Metrics,
+    now: Callable[[], Now],
     logger: FilteringBoundLogger,
 ) -> ASGIApp:
     """The app.
@@ -100,8 +100,8 @@ def make_app(
         status: tells a caller how the server is.
         draining: set once the server is shutting down.
         memory: says whether new work may begin.
-        metrics: the text of ``GET /metrics``.
-        counted: where requests that are turned away are counted.
+        metrics: where requests that are turned away are counted, and what ``GET /metrics`` tells.
+        now: how the server is, for ``GET /metrics``.
         logger: for what the operator should know.
     """
     handlers = _Handlers(
@@ -110,6 +110,7 @@ def make_app(
         asker=Asker(processor),
         status=status,
         metrics=metrics,
+        now=now,
         memory=memory,
         draining=draining,
         logger=logger,
@@ -150,7 +151,7 @@ def make_app(
 
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in REFUSALS:
-                counted.refusals[str(message["status"])] += 1
+                metrics.refusals[str(message["status"])] += 1
                 # Without the query, in which somebody may have put a secret.
                 logger.info(
                     "refused",
@@ -197,7 +198,8 @@ class _Handlers:
     _stores: Stores
     _asker: Asker
     _status: Callable[[str], Status]
-    _metrics: Callable[[], bytes]
+    _metrics: Metrics
+    _now: Callable[[], Now]
     _memory: Memory | None
     _draining: trio.Event
     _log: FilteringBoundLogger = attrs.field(alias="logger")
@@ -219,7 +221,7 @@ class _Handlers:
         return json_response({"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:
-        return Response(self._metrics(), media_type=METRICS_TYPE)
+        return Response(self._metrics.text(self._now()), media_type=METRICS_TYPE)
 
     async def asyncapi(self, _: Request) -> Response:
         return json_response(describe())

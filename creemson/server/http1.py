@@ -69,6 +69,7 @@ async def serve(
     *,
     timeouts: Timeouts,
     draining: Draining,
+    on_refusal: Callable[[int], object] = lambda _: None,
     logger: FilteringBoundLogger,
 ) -> bytes | None:
     """Serve the requests of one connection until it ends, or until one wants to be a WebSocket.
@@ -81,6 +82,7 @@ async def serve(
         timeouts: `handshake` for the head of a request; `send` for a piece of the response to be taken by
             the peer, and for the next piece of a body that the app waits for, which may not take for ever either.
         draining: once it is set, the connection ends as soon as no request is in progress.
+        on_refusal: is told the status of a response that is made here and not by the app.
         logger: for what the operator should know.
 
     Returns:
@@ -88,6 +90,7 @@ async def serve(
         on has the stream to itself; or None, if the stream is to be closed.
     """
     connection = _Connection(stream, app, timeouts=timeouts, draining=draining, logger=logger)
+    connection.on_refusal = on_refusal
     upgrade: bytes | None = None
     try:
         upgrade = await connection.run()
@@ -179,6 +182,7 @@ class _Connection:
         self._draining = draining
         self.log = logger
         self.over = False  # for the app: whatever it sends goes nowhere
+        self.on_refusal: Callable[[int], object] = lambda _: None
         self._polite = False
         self._writing = trio.Lock()
         self._deadline = trio.current_time() + timeouts.handshake
@@ -219,6 +223,7 @@ class _Connection:
         """End with an error response, if it is not too late for one."""
         if not self.over:
             self.over = self._polite = True
+            self.on_refusal(status)
             with contextlib.suppress(Gone):
                 await self._protocol.refuse(status)
         self._reading.cancel()

@@ -142,7 +142,7 @@ class Listener:
             await stream.aclose()
             return
         if self._streams >= self._room:  # at once: to wait for a request would take a handle for as long
-            self._log.info("refused", peer=f"{address}:{port}", why="too few file handles (ulimit -n)")
+            self._refused(503, f"{address}:{port}", "too few file handles (ulimit -n)")
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(CROWDED)
             await trio.aclose_forcefully(stream)
@@ -172,9 +172,9 @@ class Listener:
                 try:
                     encrypted = await secured(stream, certificate.context)
                 except trio.BrokenResourceError as error:
-                    self._log.info("no TLS", peer=peer, why=str(error.__cause__ or error))
+                    self._refused(400, peer, f"no TLS: {error.__cause__ or error}")
             if handshake.cancelled_caught:
-                self._log.info("the TLS handshake took too long", peer=peer)
+                self._refused(408, peer, "the TLS handshake took too long")
             elif encrypted is not None:
                 await self.serve_stream(encrypted, peer, from_address=from_address)
 
@@ -190,9 +190,9 @@ class Listener:
         limits = settings.limits
         app: ASGIApp = Paced(self._app, Bucket(limits.messages_per_s, limits.messages_burst))
         if from_address >= limits.connections_per_address:
-            app = refusing(
-                429, f"There are {from_address} connections from your address already. Close some."
-            )
+            why = f"There are {from_address} connections from your address already. Close some."
+            self._refused(429, peer, why)
+            app = refusing(429, why)
         async with stream:
             upgrade = await http1.serve(
                 stream,
@@ -200,6 +200,7 @@ class Listener:
                 timeouts=settings.timeouts,
                 # Who comes now wants to know whether the server is ready, and is not idle yet.
                 draining=trio.Event() if self._draining.is_set() else self._draining,
+                on_refusal=self._count,
                 logger=self._log.bind(peer=peer),
             )
             if upgrade is not None:
@@ -221,7 +222,7 @@ class Listener:
             with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
                 connection = await self._shake_hands(socket, peer, from_address)
             if handshake.cancelled_caught:
-                self._log.info("the handshake took too long", peer=peer)
+                self._refused(408, peer, "the handshake took too long")
             elif connection is not None:
                 await self._run(socket, connection, peer)
             nursery.cancel_scope.cancel()
@@ -237,8 +238,7 @@ class Listener:
                 except CreemsonError as error:
                     refusal = Refusal(REASONS[error.reason].status, error.message)
             if refusal is not None:
-                self._metrics.refusals[str(refusal.status)] += 1
-                self._log.info("refused", peer=peer, status=refusal.status, why=refusal.message)
+                self._refused(refusal.status, peer, refusal.message)
                 await request.reject(
                     refusal.status, extra_headers=refusal.headers, body=f"{refusal.message}\n".encode()
                 )
@@ -247,6 +247,14 @@ class Listener:
         except (Closed, ConnectionClosed):  # it has gone in the middle of the handshake
             return None
         return self._connect(socket, peer, identity)
+
+    def _refused(self, status: int, peer: str, why: str) -> None:
+        """Every refusal is counted, and has its line in the log."""
+        self._count(status)
+        self._log.info("refused", peer=peer, status=status, why=why)
+
+    def _count(self, status: int) -> None:
+        self._metrics.refusals[str(status)] += 1
 
     def _identify(self, request: WebSocketRequest) -> Identity | None:
         """Who the peer is, where its handshake says so; others say it in `hello`."""

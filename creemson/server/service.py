@@ -120,8 +120,8 @@ class Server:
             status=self._status,
             draining=self._draining,
             memory=self._memory,
-            metrics=self._metrics_text,
-            counted=self._metrics,
+            metrics=self._metrics,
+            now=self._now,
             logger=logger,
         )
         self._listener = Listener(
@@ -189,9 +189,9 @@ class Server:
             await trio.sleep_until(due)
             self._metrics.loop_lag.observe(trio.current_time() - due)
 
-    def _metrics_text(self) -> bytes:
+    def _now(self) -> Now:
         memory = self._memory
-        now = Now(
+        return Now(
             uptime_s=time.monotonic() - self._began,
             connections=self._listener.connections,
             jobs=self._processor.counts(),
@@ -199,7 +199,6 @@ class Server:
             memory={"server": memory.server, "workers": memory.workers, "limit": memory.limit},
             outbox=self._listener.unsent,
         )
-        return self._metrics.text(now)
 
     def _status(self, caller: str) -> Status:
         """What a caller may know: where callers are told apart, nothing of the others."""

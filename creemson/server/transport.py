@@ -263,8 +263,9 @@ class ServerSocket(WebSocketConnection):
             if self._limit.exceeded is not None:
                 exceeded, self._limit.exceeded = self._limit.exceeded, None
                 raise exceeded from None
-            if self._closing:  # not over until the peer has answered: who is told ends, and so does close()
-                await self._close_handshake.wait()
+            # Not over until the closing handshake is: who is told ends, and with that what is being sent, in the
+            # middle of a frame; the close frame could not be told from the rest of it.
+            await self._close_handshake.wait()
             raise _closed(closed) from None
         return message
 

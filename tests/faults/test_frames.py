@@ -43,6 +43,24 @@ def assert_alive(server):
         assert client.ask({"type": "ping", "id": "alive"})["id"] == "alive"
 
 
+@pytest.mark.parametrize(
+    ("last", "code"), [(frame(b"x", 3), 1002), (frame(b"\x0f\xa0bye", 8), 4000), (frame(b"\xff"), 1007)]
+)
+def test_what_is_being_sent_is_sent_to_its_end(server, last, code):
+    """A close or a violation in the middle of a large answer: whole frames come, and then the close frame."""
+    server.put("long.csv")
+    (server.data_dir / "uploads" / "long.csv").write_text("a\n" + f"{'x' * 5000}\n" * 1000)
+    rows = {"type": "rows", "id": "r", "filename": "long.csv", "offset": 0, "limit": 1000}
+    with server.upgraded() as connection:
+        connection.sendall(frame(json.dumps(rows).encode()))
+        time.sleep(0.3)  # it comes, and fills the buffers
+        connection.sendall(last)
+        time.sleep(0.3)
+        *_, (kind, answer), (opcode, payload) = after_upgrade(connection)
+    assert (kind, len(json.loads(answer)["rows"])) == (1, 1000)
+    assert (opcode, close_code(payload)) == (8, code)
+
+
 def test_a_frame_glued_to_the_upgrade_is_answered(server):
     """The first message may come in the same segment as the handshake."""
     with server.upgraded(glued=frame(PING)) as connection:

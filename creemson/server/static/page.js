@@ -12,7 +12,6 @@ import { askForToken, givenToken } from "./signin.js";
 import { Uploads } from "./uploads.js";
 
 const client = connect(undefined, { name: "page", token: givenToken() });
-askForToken(client);
 const jobs = new JobList(client, (job) => {
   runs.join(job);
   byId("progress-title").focus();
@@ -56,5 +55,6 @@ function refresh() {
 }
 
 showConnection(client, refresh);
+askForToken(client);
 // Others may have been at work while nobody looked.
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());

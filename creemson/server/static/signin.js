@@ -26,6 +26,8 @@ export function askForToken(client) {
   };
   client.addEventListener("state", ({ detail }) => {
     if (detail.state !== "closed" || detail.error?.reason !== "unauthenticated") return;
+    // What the server says is for those who write programs.
+    if (!givenToken()) byId("connection-error").textContent = "This server lets you in with a token.";
     byId("sign-in").hidden = false;
     byId("token").focus();
   });

@@ -44,6 +44,7 @@ from creemson.processing.pool import Pool, TransientFault
 from creemson.processing.records import Work, job_of, key_of, row_of
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog, JobRow
+from creemson.storage.store import Store
 from creemson.storage.stores import Stores
 from creemson.wire import codec
 from creemson.wire.messages import OUTPUT_FORMATS, Column, JobInfo, JobState, OutputData, ResultData, Window
@@ -205,9 +206,9 @@ class Processor:
     def _submit(self, now: float, command: Submit) -> None:
         query = command.query
         store = self._stores.of(command.caller)
-        source = store.find(query.filename)
+        version = _version(store, query.filename)
         store.check_quota()
-        key, weight = key_of(store.files.version(source), query)
+        key, weight = key_of(version, query)
         work = Work(query, key, command.caller)
         done = self._jobs.find_done(command.caller, key)
         if done is not None and not self._output(work).exists():
@@ -324,12 +325,11 @@ class Processor:
     def _why_not(self, work: Work) -> CreemsonError | None:
         """Why a job cannot be begun again."""
         name = work.query.filename
-        store = self._stores.of(work.caller)
         try:
-            source = store.find(name)
+            version = _version(self._stores.of(work.caller), name)
         except CreemsonError as error:
             return error
-        if key_of(store.files.version(source), work.query)[0] == work.key:
+        if key_of(version, work.query)[0] == work.key:
             return None
         return ProcessingError(
             "file_not_found", f"The file {name!r} has been replaced since this job was accepted. Ask again."
@@ -478,6 +478,18 @@ class Processor:
             )
         finally:
             self._renderings.pop(target).set()
+
+
+def _version(store: Store, filename: str) -> str:
+    """The version of a file.
+
+    Raises:
+        CreemsonError: there is none of that name, perhaps since this moment.
+    """
+    try:
+        return store.files.version(store.find(filename))
+    except FileNotFoundError:
+        raise ProcessingError("file_not_found", f"{filename!r} was removed in this moment.") from None
 
 
 def _ours() -> ProcessingError:

@@ -28,8 +28,10 @@ from creemson.processing.jobs import (
 FIGURES = {"phase": "reading", "bytes_read": 50, "bytes_total": 100, "rows": 10, "fraction": 0.5}
 
 
-def make(slots=1, per_caller=8, queue=10, retries=1, history=10):
-    return Jobs(slots=slots, per_caller=per_caller, queue=queue, retries=retries, history=history)
+def make(slots=1, per_caller=8, queue=10, retries=1, history=10, weight=math.inf):
+    return Jobs(
+        slots=slots, per_caller=per_caller, queue=queue, retries=retries, history=history, weight=weight
+    )
 
 
 class Driver:
@@ -50,12 +52,12 @@ class Driver:
                 del self.written[effect.job]
         return [effect for effect in effects if not isinstance(effect, Record | Erase)]
 
-    def submit(self, key, caller="ann", *, keep=True, timeout=100.0, connection="c"):
+    def submit(self, key, caller="ann", *, keep=True, timeout=100.0, connection="c", **more):
         self.count += 1
         waiter = Waiter(connection, self.count, keep)
         effects = self.jobs.submit(
-            self.now, job=f"j{self.count}", key=key, caller=caller, work=key, timeout=timeout, waiter=waiter
-        )
+            self.now, job=f"j{self.count}", key=key, caller=caller, work=key, timeout=timeout, waiter=waiter, **more
+        )  # fmt: skip
         self.jobs.validate()
         return waiter, self.write(effects)
 
@@ -89,7 +91,9 @@ def driver():
 
 def reasons(effects):
     return [
-        effect.event.error.reason for effect in effects if isinstance(effect, Notify) and effect.event.error
+        effect.event.error.reason
+        for effect in effects
+        if isinstance(effect, Notify) and getattr(effect.event, "error", None)
     ]
 
 
@@ -382,6 +386,43 @@ def test_the_history_is_bounded():
     driver.submit("b")
     assert Forget("j1", "a") in driver.end("j2", value=1)
     assert driver.jobs.find_done("ann", "a") is None
+
+
+def test_what_waits_has_a_weight():
+    """Over it: busy, however few they are; one alone may weigh what it likes, and who joins weighs nothing."""
+    driver = Driver(make(weight=100))
+    assert reasons(driver.submit("a", weight=500)[1]) == []
+    assert reasons(driver.submit("b", weight=1)[1]) == ["busy"]
+    assert reasons(driver.submit("a", weight=500)[1]) == []
+    driver.end("j1", value=1)
+    driver.jobs.weigh(driver.jobs.find_done("ann", "a"), 10)
+    assert reasons(driver.submit("b", weight=60)[1]) == []
+    assert reasons(driver.submit("c", weight=60)[1]) == ["busy"]
+    assert reasons(driver.submit("c", weight=40)[1]) == []
+
+
+def test_what_is_remembered_has_a_weight():
+    """The oldest results are let go when they are too heavy together, but the latest stays in any case."""
+    driver = Driver(make(weight=100))
+    for number, key in enumerate("abc", 1):
+        driver.submit(key)
+        driver.end(f"j{number}", value=1)
+        weighed = driver.jobs.weigh(driver.jobs.find_done("ann", key), 45)
+    assert weighed == [Erase("j1"), Forget("j1", "a")]
+    driver.jobs.weigh(driver.jobs.find_done("ann", "c"), 1000)
+    driver.jobs.validate()
+    assert [job.id for job in driver.jobs.of_caller("ann")] == ["j3"]
+
+
+def test_why_nothing_may_begin():
+    """What is known is answered and what runs is joined all the same."""
+    driver, scarce = Driver(make()), ProcessingError("busy", "Memory is scarce.")
+    driver.submit("a")
+    assert reasons(driver.submit("a", refusal=scarce)[1]) == []
+    assert reasons(driver.submit("b", refusal=scarce)[1]) == ["busy"]
+    driver.end("j1", value=1)
+    _, effects = driver.submit("a", refusal=scarce)
+    assert effects[-1].event.cached
 
 
 def test_what_is_made_in_vain_is_let_go(driver):

@@ -486,8 +486,9 @@ def _version(store: Store, filename: str) -> str:
     Raises:
         CreemsonError: there is none of that name, perhaps since this moment.
     """
+    source = store.find(filename)
     try:
-        return store.files.version(store.find(filename))
+        return store.files.version(source)
     except FileNotFoundError:
         raise ProcessingError("file_not_found", f"{filename!r} was removed in this moment.") from None
 

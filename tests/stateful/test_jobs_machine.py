@@ -48,7 +48,7 @@ class JobsMachine(RuleBasedStateMachine):
         self.last_seq: dict[str, int] = {}  # of each job, however many servers it has seen
 
     def make(self):
-        return Jobs(slots=2, per_caller=1, queue=4, retries=2, history=3)
+        return Jobs(slots=2, per_caller=1, queue=4, retries=2, history=3, weight=20)
 
     def apply(self, effects):
         for effect in effects:
@@ -93,8 +93,11 @@ class JobsMachine(RuleBasedStateMachine):
         self.seqs[waiter, job] = seq
         self.last_seq[job] = max(seq, self.last_seq.get(job, 0))
 
-    @rule(key=KEYS, caller=CALLERS, connection=CONNECTIONS, keep=st.booleans(), timeout=st.floats(1, 20))
-    def submit(self, key, caller, connection, keep, timeout):
+    @rule(
+        key=KEYS, caller=CALLERS, connection=CONNECTIONS, keep=st.booleans(), timeout=st.floats(1, 20),
+        weight=st.integers(0, 30), scarce=st.integers(0, 9),
+    )  # fmt: skip
+    def submit(self, key, caller, connection, keep, timeout, weight, scarce):
         self.count += 1
         waiter = Waiter(connection, self.count, keep)
         self.waiting[waiter] = None
@@ -102,9 +105,23 @@ class JobsMachine(RuleBasedStateMachine):
         self.caller_of[job] = caller
         self.apply(
             self.jobs.submit(
-                self.now, job=job, key=key, caller=caller, work=key, timeout=timeout, waiter=waiter
+                self.now,
+                job=job,
+                key=key,
+                caller=caller,
+                work=key,
+                timeout=timeout,
+                waiter=waiter,
+                weight=weight,
+                refusal=None if scarce else ProcessingError("busy", "Memory is scarce."),
             )
         )
+
+    @rule(data=st.data(), weight=st.integers(0, 30))
+    def weigh(self, data, weight):
+        known = [job for caller in ("ann", "bob") for job in self.jobs.of_caller(caller) if job.ended]
+        if known:
+            self.apply(self.jobs.weigh(data.draw(st.sampled_from(known)), weight))
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), outcome=OUTCOMES)

@@ -116,7 +116,7 @@ async def run_upload(client, folder, mortal, number, dice):
     assert (folder / f"{number}.back").read_bytes() == data
 
 
-@pytest.mark.parametrize("runs", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [15, pytest.param(300, marks=pytest.mark.slow)])
 async def test_chaos(tmp_path, runs):
     """Cuts, silence, delays, reordered connections, killed servers: every run ends as if there were none."""
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tests.browser.test_page import run, until, upload
+from tests.browser.test_page import run, upload
 from tests.integration.test_auth import creemson
 from tests.servers import SAMPLE, serving
 
@@ -28,7 +28,7 @@ def test_a_token_is_asked_for_and_kept(page, guarded, tmp_path):
     page.wait_for_selector("#connection-error:has-text('not known here')")
     page.fill("#token", token)
     page.click("#sign-in button")
-    until(page, "document.querySelector('#connection').dataset.state === 'open'")
+    page.wait_for_selector("#connection[data-state=open]")
     assert page.is_hidden("#sign-in")
     upload(page, SAMPLE)
     page.wait_for_selector("#query:not([hidden])")
@@ -40,7 +40,7 @@ def test_a_token_is_asked_for_and_kept(page, guarded, tmp_path):
     assert token not in page.url
     assert token not in page.evaluate("JSON.stringify(localStorage)")
     page.reload()
-    until(page, "document.querySelector('#connection').dataset.state === 'open'")
+    page.wait_for_selector("#connection[data-state=open]")
     page.wait_for_selector("#files:has-text('penguins.csv')")
     creemson("token", "revoke", "ann", "--data-dir", server.data_dir)
     page.wait_for_selector("#sign-in:not([hidden])")

@@ -301,6 +301,12 @@ class Server:
         "how long running jobs may finish on shutdown; what is left resumes at the next start",
         zero=True,
     )
+    transport: Literal["fast", "plain"] = _choice(
+        "fast",
+        "how WebSocket messages are carried: `fast`, or `plain` trio-websocket and wsproto",
+        "fast",
+        "plain",
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""The connection actor: reader, writer and heartbeat of one connection, and what it has open.
+"""The connection actor: reader and writer of one connection, its heartbeat, and what it has open.
 
 It alone owns its :class:`~creemson.server.protocol.ConnectionState`. The protocol decides, this module
 carries out. When :meth:`Connection.run` returns, everything of the connection is gone: its tasks, its
@@ -6,6 +6,7 @@ part of an upload, its place among the processor's ports.
 """
 
 import contextlib
+import math
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol as Interface
@@ -21,6 +22,7 @@ from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
 from creemson.server import effects as wanted
 from creemson.server.effects import Effect
 from creemson.server.gate import Gate
+from creemson.server.heartbeats import Heartbeats
 from creemson.server.outbox import Outbox
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.receiving import Receiving
@@ -82,7 +84,7 @@ QUIET = 0.02
 
 
 class Transport(Interface):
-    """What a connection needs of :class:`~creemson.server.transport.ServerSocket`."""
+    """What a connection needs of :class:`~creemson.server.fast.FastSocket`."""
 
     last_activity: float
     rtt: float | None
@@ -91,11 +93,21 @@ class Transport(Interface):
     def received(self) -> int:
         """Bytes that have come."""
 
+    @property
+    def unsent(self) -> bytes:
+        """What ``post`` took and the system did not."""
+
+    def next(self) -> str | bytes | None:
+        """A message that has come already."""
+
     async def receive(self) -> str | bytes:
         """The next message; raises ``Closed`` or ``TooLarge``."""
 
-    async def send(self, message: str | bytes) -> None:
-        """Send a message; raises ``Closed`` or ``trio.TooSlowError``."""
+    def post(self, messages: Sequence[str | bytes]) -> bool:
+        """Send messages at once, if that can be; returns whether they were taken."""
+
+    async def send(self, messages: Sequence[str | bytes]) -> None:
+        """Send what is unsent, then messages; raises ``Closed`` or ``trio.TooSlowError``."""
 
     async def close(self, code: int, reason: str = "") -> None:
         """Say goodbye."""
@@ -108,11 +120,12 @@ class Connection:
     """One connection from the accepted handshake to its end.
 
     Args:
-        transport: the messages' way; whoever made it runs it.
+        transport: the messages' way.
         protocol: of this connection.
         processor: the processor's inbox.
         stores: of all callers.
         uploads: who has which upload open.
+        heartbeats: of all connections.
         gate: that the peer has come through, or will; None if there is none.
         metrics: where bytes are counted.
         settings: in force.
@@ -127,6 +140,7 @@ class Connection:
         processor: trio.MemorySendChannel[mailbox.Command],
         stores: Stores,
         uploads: Uploads,
+        heartbeats: Heartbeats,
         settings: Settings,
         gate: Gate | None = None,
         metrics: Metrics | None = None,
@@ -140,6 +154,7 @@ class Connection:
         self._metrics = metrics or Metrics()
         self._refusals: Counter[str] = Counter()
         self._uploads = uploads
+        self._heartbeats = heartbeats
         self._settings = settings
         self._log = logger
         self._outbox = Outbox(settings.limits.outbox_bytes, on_overflow=self._drop)
@@ -149,11 +164,17 @@ class Connection:
         self._sending = Sending(
             protocol=protocol,
             store=self._store,
-            outbox=self._outbox,
+            put=self._put,
+            room=self._outbox.room,
             tell=self._tell,
             most=settings.limits.outbox_bytes // 2,
             logger=logger,
         )
+        self._writing = False
+        self._asked: float | None = None  # when a sign of life was asked for
+        self._asking = False  # it could not be sent yet
+        self._answer_by = 0.0
+        self._had = 0  # bytes received until then
         self._received = 0
         self._waits = False  # the reader, for a message
         self._waits_since = 0.0
@@ -186,10 +207,14 @@ class Connection:
             return
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._write)
-                self._nursery.start_soon(self._heartbeat)
-                self._nursery.start_soon(self._sending.run)
-                self._nursery.start_soon(self._read)
+                due = self._transport.last_activity + self._settings.timeouts.heartbeat_interval
+                beat = self._heartbeats.add(due, self._beat)
+                try:
+                    self._flush()
+                    await self._read()
+                    await trio.sleep_forever()  # the writer says goodbye, and ends it all
+                finally:
+                    self._heartbeats.remove(beat)
         finally:
             self._ended = True
             repeated = {reason: count for reason, count in self._refusals.items() if count > 1}
@@ -206,6 +231,7 @@ class Connection:
     def close(self, code: CloseCode, reason: str) -> None:
         """Send what is waiting, then close."""
         self._outbox.close(code, reason)
+        self._flush()
 
     def drain(self) -> None:
         """Refuse new work from now on."""
@@ -226,15 +252,19 @@ class Connection:
         caller = self.state.caller
         try:
             while True:
-                self._waits, self._waits_since = True, trio.current_time()
-                message = await self._transport.receive()
-                self._waits = False
+                message = self._transport.next()
+                if message is None:
+                    self._flush()
+                    self._waits, self._waits_since = True, trio.current_time()
+                    message = await self._transport.receive()
+                    self._waits = False
                 self._received += 1
                 now = trio.current_time()
-                self._metrics.bytes_received["text" if isinstance(message, str) else "binary"] += len(message)
                 if isinstance(message, str):
+                    self._metrics.bytes_received["text"] += len(message)
                     effects = self._protocol.text(now, message)
                 else:
+                    self._metrics.bytes_received["binary"] += len(message)
                     effects = self._protocol.binary(now, message)
                 await self._perform(effects)
                 if self.state.caller != caller:
@@ -244,21 +274,40 @@ class Connection:
             await self._perform(
                 self._protocol.too_large(binary=fault.binary, size=fault.size, limit=fault.limit)
             )
+            self._flush()
         except Closed as closed:
             self._log.info("closed", code=int(closed.code))
             self._nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:  # the processor has ended, and the server is about to
             self.close(CloseCode.GOING_AWAY, "the server is shutting down")
 
-    async def _write(self) -> None:
+    def _flush(self) -> None:
+        """Send what waits: at once where that can be, else a writer does it."""
+        if self._writing or not self._outbox or self._nursery is None or self._ended:
+            return
+        messages = self._batched(self._outbox.take())
+        if messages and self._transport.post(messages):
+            self._count(messages)
+            messages = ()
+            if not self._transport.unsent:
+                self._outbox.sent()
+                if self._outbox.closing is None:
+                    return
+        self._writing = True
+        self._nursery.start_soon(self._write, messages)
+
+    async def _write(self, messages: Sequence[str | bytes]) -> None:
+        """Send these, what comes meanwhile, and in the end that there is no more."""
         assert self._nursery is not None
         try:
-            while messages := await self._outbox.take():
-                for message in self._batched(messages):
-                    await self._transport.send(message)
-                    self._metrics.bytes_sent["text" if isinstance(message, str) else "binary"] += len(message)
-                self._outbox.sent(sum(map(len, messages)))
-            assert self._outbox.closing is not None
+            while messages or self._transport.unsent:
+                await self._transport.send(messages)
+                self._count(messages)
+                self._outbox.sent()
+                messages = self._batched(self._outbox.take())
+            if self._outbox.closing is None:
+                self._writing = False
+                return
             code, reason = self._outbox.closing
             self._log.info("closing", code=int(code), reason=reason)
             self._metrics.closes[str(int(code))] += 1
@@ -270,6 +319,10 @@ class Connection:
             self._drop()
         self._nursery.cancel_scope.cancel()
 
+    def _count(self, messages: Sequence[str | bytes]) -> None:
+        for message in messages:
+            self._metrics.bytes_sent["text" if isinstance(message, str) else "binary"] += len(message)
+
     def _drop(self) -> None:
         """End the connection of a peer that does not read; so a close frame would be in vain."""
         self._log.warning("the peer does not read what it is sent")
@@ -277,9 +330,14 @@ class Connection:
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 
+    def _put(self, data: bytes) -> None:
+        """Send a piece of a file."""
+        self._outbox.put(data)
+        self._flush()
+
     def _batched(self, messages: Sequence[str | bytes]) -> Sequence[str | bytes]:
         """Join neighbouring text messages into batches, where the peer understands them."""
-        if not self.state.batching or len(messages) == 1:
+        if not self.state.batching or len(messages) < 2:
             return messages
         limits = self._settings.limits
         joined: list[str | bytes] = []
@@ -302,26 +360,44 @@ class Connection:
         flush()
         return joined
 
-    async def _heartbeat(self) -> None:
-        """Ask for a sign of life when there was none for a while, and drop the peer without one."""
+    def _beat(self, now: float) -> float:
+        """Ask for a sign of life when there was none for a while, and drop the peer without one.
+
+        Returns:
+            When to look again.
+        """
+        assert self._nursery is not None
+        timeouts, transport = self._settings.timeouts, self._transport
+        if self._asked is None:
+            due = transport.last_activity + timeouts.heartbeat_interval
+            if now < due:
+                return due
+            self._asked, self._had, self._asking = now, transport.received, True
+            self._nursery.start_soon(self._ask)
+            return now + timeouts.heartbeat_timeout
+        if self._asking:
+            return now + timeouts.heartbeat_timeout / 10
+        if now < self._answer_by:
+            return self._answer_by
+        asked, self._asked = self._asked, None
+        if transport.rtt is not None:
+            self._metrics.heartbeat.observe(transport.rtt)
+        silent = transport.last_activity < asked and transport.received - self._had < MIN_RATE * (now - asked)
+        # As long as nobody listens, silence says nothing: the disk or the processor may keep the reader.
+        if silent and self._waits and self._waits_since <= asked:
+            self._nursery.start_soon(self._part)
+            return math.inf
+        return max(now, transport.last_activity + timeouts.heartbeat_interval)
+
+    async def _ask(self) -> None:
+        with contextlib.suppress(Closed):  # the reader sees it too
+            await self._transport.probe()  # behind what is being sent, which has its own time
+        self._answer_by = trio.current_time() + self._settings.timeouts.heartbeat_timeout
+        self._asking = False
+
+    async def _part(self) -> None:
+        """Tell a peer that seems to have gone."""
         timeouts = self._settings.timeouts
-        try:
-            while True:
-                await trio.sleep_until(self._transport.last_activity + timeouts.heartbeat_interval)
-                asked, had = trio.current_time(), self._transport.received
-                if asked < self._transport.last_activity + timeouts.heartbeat_interval:
-                    continue
-                await self._transport.probe()  # behind what is being sent, which has its own time
-                await trio.sleep(timeouts.heartbeat_timeout)
-                if self._transport.rtt is not None:
-                    self._metrics.heartbeat.observe(self._transport.rtt)
-                enough = MIN_RATE * (trio.current_time() - asked)
-                silent = self._transport.last_activity < asked and self._transport.received - had < enough
-                # As long as nobody listens, silence says nothing: the disk or the processor may keep the reader.
-                if silent and self._waits and self._waits_since <= asked:
-                    break
-        except Closed:
-            return  # the reader sees it too
         silence = timeouts.heartbeat_interval + timeouts.heartbeat_timeout
         self._log.info("no sign of life", seconds=silence)
         fault = ConnectionLost(
@@ -347,8 +423,10 @@ class Connection:
             elif isinstance(effect, wanted.StopDownload):
                 self._sending.forget(effect.request)
             elif isinstance(effect, Storing):
+                self._flush()  # what is ready does not wait for the disk
                 todo.extendleft(reversed(await self._keep(effect)))
             else:
+                self._flush()
                 await self._processor.send(self._command(effect))
 
     def _tell(self, effects: Sequence[Effect]) -> None:
@@ -358,6 +436,7 @@ class Connection:
             else:
                 assert isinstance(effect, wanted.Send), effect
                 self._send(effect)
+        self._flush()
 
     def _send(self, effect: wanted.Send) -> None:
         if isinstance(effect.message, Error) and effect.message.reason in REFUSALS:
@@ -453,6 +532,7 @@ class Connection:
             for effect in self._protocol.upload_taken():
                 if isinstance(effect, wanted.Send):
                     self._send(effect)
+            self._flush()
 
     # --- what the processor says ---------------------------------------------------------------------
 
@@ -461,7 +541,9 @@ class Connection:
         if self._receiving.awaits_columns(request):
             effects = self._receiving.columns_read(request, reply)
         elif isinstance(reply, mailbox.FileReady):
-            self._sending.found(request, reply.path)
+            if self._sending.found(request, reply.path) and not self._ended:
+                assert self._nursery is not None
+                self._nursery.start_soon(self._sending.run)
             return
         else:
             self._sending.forget(request)

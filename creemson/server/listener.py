@@ -4,6 +4,7 @@ import contextlib
 import resource
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeAlias
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -16,6 +17,7 @@ from creemson.server.access import Refusal, refusal_for
 from creemson.server.answers import refusing
 from creemson.server.bucket import Bucket
 from creemson.server.connection import Connection
+from creemson.server.fast import FastSocket
 from creemson.server.gate import Gate
 from creemson.server.http1 import ASGIApp
 from creemson.server.identity import Identity, bearer
@@ -25,7 +27,9 @@ from creemson.server.transport import Closed, ServerSocket
 from creemson.settings import Settings, is_loopback
 from creemson.wire.messages import SUBPROTOCOL
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "Socket"]
+
+Socket: TypeAlias = FastSocket | ServerSocket
 
 PATH = "/ws"
 RECHECK_INTERVAL = 0.5
@@ -55,7 +59,7 @@ class Listener:
         self,
         *,
         settings: Settings,
-        connect: Callable[[ServerSocket, str, Identity | None], Connection],
+        connect: Callable[[Socket, str, Identity | None], Connection],
         app: ASGIApp,
         gate: Gate,
         certificate: Certificate | None = None,
@@ -210,24 +214,26 @@ class Listener:
         self, stream: trio.abc.Stream, upgrade: bytes, peer: str, from_address: int
     ) -> None:
         limits = self._settings.limits
-        socket = ServerSocket(
+        kind = FastSocket if self._settings.server.transport == "fast" else ServerSocket
+        socket: Socket = kind(
             stream,
             upgrade,
             message_bytes=limits.message_bytes,
             chunk_bytes=limits.chunk_bytes,
             send_timeout=self._settings.timeouts.send,
         )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(socket.run)
+
+        async def work() -> None:
             with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
                 connection = await self._shake_hands(socket, peer, from_address)
             if handshake.cancelled_caught:
                 self._refused(408, peer, "the handshake took too long")
             elif connection is not None:
                 await self._run(socket, connection, peer)
-            nursery.cancel_scope.cancel()
 
-    async def _shake_hands(self, socket: ServerSocket, peer: str, from_address: int) -> Connection | None:
+        await socket.serve(work)
+
+    async def _shake_hands(self, socket: Socket, peer: str, from_address: int) -> Connection | None:
         try:
             request = await socket.request()
             refusal = self._refusal(request, socket.host, from_address)
@@ -281,7 +287,7 @@ class Listener:
             may_be_rebound=self._may_be_rebound,
         )
 
-    async def _run(self, socket: ServerSocket, connection: Connection, peer: str) -> None:
+    async def _run(self, socket: Socket, connection: Connection, peer: str) -> None:
         self._connections.add(connection)
         try:
             await connection.run()

@@ -21,7 +21,7 @@ class Outbox:
         on_overflow: is called when there are more.
 
     Attributes:
-        size: bytes that wait.
+        size: bytes that wait, or have been taken and are on their way.
         closing: the close code and reason that come last; None until that is decided.
     """
 
@@ -31,10 +31,14 @@ class Outbox:
         self._items: deque[list[str | bytes]] = deque()
         self._replaceable: dict[int, list[str | bytes]] = {}
         self.size = 0
-        self._filled = trio.Event()
-        self._emptied = trio.Event()
+        self._taken = 0
+        self._emptied: trio.Event | None = None  # somebody waits for that
         self._overflowed = False
         self.closing: tuple[int, str] | None = None
+
+    def __bool__(self) -> bool:
+        """Whether something is to be sent, be it that nothing more comes."""
+        return bool(self._items) or self.closing is not None
 
     def put(self, message: str | bytes, *, replaces: int | None = None, follows: int | None = None) -> None:
         """Append a message, or put it in the place of the unsent one with the same ``replaces``.
@@ -59,7 +63,6 @@ class Outbox:
             self._items.append(item)
             if replaces is not None:
                 self._replaceable[replaces] = item
-        self._filled.set()
         if self.size > self._limit and not alone:
             self._overflowed = True
             self._on_overflow()
@@ -68,7 +71,6 @@ class Outbox:
         """Nothing more is taken; after what waits comes the close frame."""
         if self.closing is None:
             self.closing = (code, reason)
-            self._filled.set()
 
     async def room(self) -> None:
         """Wait until so little waits that a download may go on."""
@@ -77,17 +79,18 @@ class Outbox:
             self._emptied = trio.Event()
             await self._emptied.wait()
 
-    async def take(self) -> list[str | bytes]:
-        """All that waits, in order; empty if the connection is to be closed."""
-        while not self._items and self.closing is None:
-            self._filled = trio.Event()
-            await self._filled.wait()
+    def take(self) -> list[str | bytes]:
+        """All that waits, in order; empty if there is nothing. It is counted in the size until :meth:`sent`."""
         taken = [item[0] for item in self._items]
         self._items.clear()
         self._replaceable.clear()
+        self._taken = self.size
         return taken
 
-    def sent(self, size: int) -> None:
-        """So many bytes of what was taken are on their way."""
-        self.size -= size
-        self._emptied.set()
+    def sent(self) -> None:
+        """All that was taken is on its way."""
+        self.size -= self._taken
+        self._taken = 0
+        if self._emptied is not None:
+            self._emptied.set()
+            self._emptied = None

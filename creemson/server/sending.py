@@ -1,9 +1,9 @@
 """The downloads of one connection: one after the other, no faster than the peer reads."""
 
 import hashlib
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -12,7 +12,6 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, ProcessingError, disk_error
 from creemson.server.effects import Effect
-from creemson.server.outbox import Outbox
 from creemson.server.protocol import Protocol
 from creemson.storage.files import version_of
 from creemson.storage.store import Store
@@ -31,7 +30,8 @@ class Sending:
     Args:
         protocol: the connection's.
         store: gives the caller's.
-        outbox: the connection's.
+        put: has a piece of a file sent.
+        room: waits until there is room for one.
         tell: carries out what the protocol wants told.
         most: bytes of a frame at the most.
         logger: for what the operator should know.
@@ -42,19 +42,22 @@ class Sending:
         *,
         protocol: Protocol,
         store: Callable[[], Store],
-        outbox: Outbox,
+        put: Callable[[bytes], None],
+        room: Callable[[], Awaitable[None]],
         tell: Callable[[Sequence[Effect]], None],
         most: int,
         logger: FilteringBoundLogger,
     ) -> None:
         self._protocol = protocol
         self._store = store
-        self._outbox = outbox
+        self._put = put
+        self._room = room
         self._tell = tell
         self._chunk = min(CHUNK, most)
         self._log = logger
         self._offsets: dict[int, int] = {}  # of downloads that are wanted, by request
-        self._found, self._files = trio.open_memory_channel[tuple[int, Path]](math.inf)
+        self._files: deque[tuple[int, Path]] = deque()
+        self._running = False
         self._current: int | None = None
         self._scope = trio.CancelScope()
 
@@ -62,10 +65,17 @@ class Sending:
         """A file is being found for a download from ``offset`` on."""
         self._offsets[request] = offset
 
-    def found(self, request: int, path: Path) -> None:
-        """It has been found; nothing happens if it is not wanted any more."""
-        if request in self._offsets:
-            self._found.send_nowait((request, path))
+    def found(self, request: int, path: Path) -> bool:
+        """It has been found; nothing happens if it is not wanted any more.
+
+        Returns:
+            Whether :meth:`run` has to be run.
+        """
+        if request not in self._offsets:
+            return False
+        self._files.append((request, path))
+        idle, self._running = not self._running, True
+        return idle
 
     def forget(self, request: int) -> None:
         """A request has ended: if it was a download, no more is sent of it."""
@@ -74,14 +84,16 @@ class Sending:
             self._scope.cancel()
 
     async def run(self) -> None:
-        """Send what is found, for ever."""
-        async for request, path in self._files:
+        """Send what is found."""
+        while self._files:
+            request, path = self._files.popleft()
             if request not in self._offsets:
                 continue
             self._current = request
             with trio.CancelScope() as self._scope:
                 await self._send(request, path, self._offsets.pop(request))
             self._current = None
+        self._running = False
 
     async def _send(self, request: int, path: Path, offset: int) -> None:
         try:
@@ -115,8 +127,8 @@ class Sending:
 
     async def _send_bytes(self, stream: BinaryIO) -> None:
         while data := await _in_thread(lambda: stream.read(self._chunk)):
-            await self._outbox.room()
-            self._outbox.put(data)
+            await self._room()
+            self._put(data)
 
     async def _send_digesting(self, stream: BinaryIO, offset: int) -> str:
         """The same, for a file whose digest is not known: what comes before ``offset`` counts for that only."""
@@ -131,8 +143,8 @@ class Sending:
         while data := await _in_thread(read):
             position += len(data)
             if position > offset:
-                await self._outbox.room()
-                self._outbox.put(data)
+                await self._room()
+                self._put(data)
         return digest.hexdigest()
 
 

@@ -21,12 +21,13 @@ from creemson.server import heap
 from creemson.server.bucket import Buckets
 from creemson.server.connection import Connection
 from creemson.server.gate import Gate
+from creemson.server.heartbeats import Heartbeats
 from creemson.server.http import Status, make_app
 from creemson.server.identity import Identity, make_authenticator
-from creemson.server.listener import Listener
+from creemson.server.listener import Listener, Socket
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.tls import Certificate
-from creemson.server.transport import LINGER, ServerSocket
+from creemson.server.transport import LINGER
 from creemson.server.uploads import Uploads
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog
@@ -86,6 +87,7 @@ class Server:
         self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
         self._stores = Stores(data, self._catalog, quota=limits.storage_bytes, clock=wall_clock)
         self._uploads = Uploads()
+        self._heartbeats = Heartbeats()
         self._inbox, inbox = trio.open_memory_channel[Command](INBOX)
         processing = settings.processing
         memory = processing.worker_memory_bytes or int(machine_memory() * MEMORY_SHARE / processing.workers)
@@ -149,6 +151,7 @@ class Server:
             async with trio.open_nursery() as service:
                 service.start_soon(self._keep_order)
                 service.start_soon(self._memory.run)
+                service.start_soon(self._heartbeats.run)
                 service.start_soon(self._watch_loop)
                 async with trio.open_nursery() as starting:
                     for pool in self._pools:
@@ -253,7 +256,7 @@ class Server:
         # A peer that does not read its goodbye must not keep the server.
         listening.deadline = trio.current_time() + LINGER + 1
 
-    def _connect(self, socket: ServerSocket, peer: str, identity: Identity | None) -> Connection:
+    def _connect(self, socket: Socket, peer: str, identity: Identity | None) -> Connection:
         caller = ANYONE if not self._gate.guarded else "" if identity is None else identity.caller
         state = ConnectionState(
             id=os.urandom(6).hex(), caller=caller, peer=peer, identity=identity, began=trio.current_time()
@@ -278,6 +281,7 @@ class Server:
             processor=self._inbox.clone(),
             stores=self._stores,
             uploads=self._uploads,
+            heartbeats=self._heartbeats,
             gate=self._gate,
             metrics=self._metrics,
             settings=self._settings,

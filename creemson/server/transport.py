@@ -20,10 +20,9 @@ promises it and they do not do it (trio-websocket 0.12, wsproto 1.3):
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-import attrs
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest
 from wsproto import ConnectionType, WSConnection
@@ -38,9 +37,10 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
-from wsproto.extensions import Extension
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
+from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
+
+from creemson.server.sizes import SizeLimit, TooLarge
 
 __all__ = ["Closed", "ServerSocket", "TooLarge"]
 
@@ -54,7 +54,6 @@ FRAGMENTS = 1000
 """Parts of a message that are kept apart; a part may be one byte long, and takes some fifty to keep."""
 LINGER = 2.0
 """Seconds in which a peer can read why it is being closed, while what it sends is discarded."""
-_NO_BITS = RsvBits(rsv1=False, rsv2=False, rsv3=False)
 
 
 class Closed(Exception):  # noqa: N818 - a state, not always a fault
@@ -67,78 +66,6 @@ class Closed(Exception):  # noqa: N818 - a state, not always a fault
     def __init__(self, code: int, reason: str | None = None) -> None:
         super().__init__(f"{code} {reason or ''}".rstrip())
         self.code = code
-
-
-class TooLarge(Exception):  # noqa: N818 - what the message is
-    """The peer sends a message over its limit. It can be answered, then the connection must be closed.
-
-    Attributes:
-        binary: whether it is a binary message.
-        size: bytes announced so far.
-        limit: bytes allowed.
-    """
-
-    def __init__(self, *, binary: bool, size: int, limit: int) -> None:
-        super().__init__(f"{size} bytes, allowed are {limit}")
-        self.binary = binary
-        self.size = size
-        self.limit = limit
-
-
-@attrs.define(slots=False)
-class _SizeLimit(Extension):
-    """A wsproto extension that is never offered: it only looks at the frame headers.
-
-    wsproto calls it with each header before the payload has come (RFC 6455 section 5.2), and fails the
-    connection with the reason that it returns.
-    """
-
-    text: int
-    binary: int
-    size: int = 0
-    limit: int = 0
-    exceeded: TooLarge | None = None
-    name: str = "creemson-size-limit"
-    _done: int = 0  # bytes of the message's frames that are complete
-    _of_bytes: bool = False
-    _counted: bool = False
-    _within: bool = False
-
-    def enabled(self) -> bool:
-        return True
-
-    def offer(self) -> bool:
-        return False
-
-    def accept(self, offer: str) -> None:  # noqa: ARG002 - the interface's
-        return None
-
-    def frame_inbound_header(
-        self,
-        proto: FrameDecoder | FrameProtocol,  # noqa: ARG002
-        opcode: Opcode,
-        rsv: RsvBits,  # noqa: ARG002
-        payload_length: int,
-    ) -> CloseReason | RsvBits:
-        self._counted = not opcode.iscontrol()
-        if not self._counted or (opcode is Opcode.CONTINUATION and not self._within):
-            return _NO_BITS  # in the second case, wsproto itself finds the fault
-        if opcode is not Opcode.CONTINUATION:
-            self._within = True
-            self._done = 0
-            self.limit = self.text if opcode is Opcode.TEXT else self.binary
-            self._of_bytes = opcode is Opcode.BINARY
-        # Not added up here: wsproto asks again when a segment has ended within the header's mask.
-        self.size = self._done + payload_length
-        if self.size > self.limit:
-            self.exceeded = TooLarge(binary=self._of_bytes, size=self.size, limit=self.limit)
-            return CloseReason.MESSAGE_TOO_BIG
-        return _NO_BITS
-
-    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> None:  # noqa: ARG002
-        if self._counted:
-            self._done = self.size
-            self._within = not fin
 
 
 class _HeadFirst(trio.abc.ReceiveStream):
@@ -195,7 +122,7 @@ class ServerSocket(WebSocketConnection):
         chunk_bytes: int,
         send_timeout: float,
     ) -> None:
-        self._limit = _SizeLimit(text=message_bytes, binary=chunk_bytes)
+        self._limit = SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._offered, self._offers = trio.open_memory_channel[WebSocketRequest](1)
         self._decided = trio.Event()
         self._incoming = _HeadFirst(stream, received)
@@ -222,6 +149,23 @@ class ServerSocket(WebSocketConnection):
     def received(self) -> int:
         """Bytes that have come after the upgrade request, whether they are whole frames or not."""
         return self._incoming.count
+
+    unsent = b""
+
+    async def serve(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have work done with this socket, which reads meanwhile."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.run)
+            await work()
+            nursery.cancel_scope.cancel()
+
+    def next(self) -> str | bytes | None:
+        """A message that has come already: trio-websocket does not tell."""
+        return None
+
+    def post(self, messages: Sequence[str | bytes]) -> bool:  # noqa: ARG002 - FastSocket's
+        """Send messages without waiting: that cannot be done here."""
+        return False
 
     async def run(self) -> None:
         """Read from the stream until the connection ends. Everything else needs this running."""
@@ -269,15 +213,16 @@ class ServerSocket(WebSocketConnection):
             raise _closed(closed) from None
         return message
 
-    async def send(self, message: str | bytes) -> None:
-        """Send one message.
+    async def send(self, messages: Sequence[str | bytes]) -> None:
+        """Send messages.
 
         Raises:
-            Closed: it could not be sent.
+            Closed: they could not be sent.
             trio.TooSlowError: the peer does not take it. The connection is closed.
         """
         try:
-            await self.send_message(message)
+            for message in messages:
+                await self.send_message(message)
         except ConnectionClosed as closed:
             raise _closed(closed) from None
 

@@ -1,4 +1,5 @@
-"""The Autobahn test suite against our transport: 301 cases of RFC 6455, each a test of its own.
+"""The Autobahn test suite against our transport: 301 cases of RFC 6455, each a test of its own
+for each transport.
 
 They run together, in a few seconds, when the first one is asked for; `-k 6.4` runs only what it selects.
 Left out are sections 12 and 13, on compression, which we do not offer.
@@ -33,11 +34,11 @@ def autobahn(*arguments):
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300).stdout)
 
 
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory):
-    """The URL of a server that sends everything back."""
+@pytest.fixture(scope="module", params=["fast", "plain"])
+def echo(request, tmp_path_factory):
+    """The URL of a server that sends everything back, over either transport."""
     log = tmp_path_factory.mktemp("echo") / "echo.log"
-    command = [sys.executable, "-m", "tests.faults.echo"]
+    command = [sys.executable, "-m", "tests.faults.echo", request.param]
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:

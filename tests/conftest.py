@@ -11,9 +11,13 @@ from tests.servers import serving
 
 # A machine that is busy, or imports for the first time, is no fault of the code under test.
 hypothesis.settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+    "same", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=True
 )
-hypothesis.settings.load_profile("patient")
+# Looks for new faults: `pytest --hypothesis-profile=explore`.
+hypothesis.settings.register_profile(
+    "explore", hypothesis.settings.get_profile("same"), derandomize=False, print_blob=True
+)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

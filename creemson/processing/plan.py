@@ -198,6 +198,11 @@ def _among(column: pl.Expr, dtype: pl.DataType, values: list[Any]) -> pl.Expr:
     if dtype.is_integer():  # what does not fit into the column is equal to nothing in it
         whole = pl.Series([value for value in values if isinstance(value, int)], dtype=pl.Int128)
         series = whole.cast(dtype, strict=False).drop_nulls()
+    elif isinstance(dtype, (pl.Datetime, pl.Duration)):  # Python's are in microseconds, over a longer time
+        zone = {"time_zone": dtype.time_zone} if isinstance(dtype, pl.Datetime) else {}
+        exact = pl.Series(values, dtype=type(dtype)("us", **zone))
+        series = exact.cast(dtype, strict=False)
+        series = series.filter(series.cast(exact.dtype) == exact)
     else:
         series = pl.Series(values, dtype=dtype)
     return column.is_in(series.implode())

@@ -34,7 +34,8 @@ RUNS = {
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="times the runs of each target")
-    parser.add_argument("--seed", type=int, default=random.randrange(1, 2**31))
+    seed = int(os.environ.get("FUZZ_SEED", random.randrange(1, 2**31)))
+    parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("targets", nargs="*", default=list(RUNS))
     options = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:

@@ -8,6 +8,9 @@ nox.options.reuse_existing_virtualenvs = True
 PARALLEL = ("-n", "2", "--dist", "loadfile")
 """Two at a time, since most tests wait for sockets and processes; a file's tests share its servers."""
 
+PATIENT = ("-o", "faulthandler_timeout=1200")
+"""For tests of minutes: a look at the stacks of a running thread may crash the interpreter, and once did."""
+
 
 @nox.session
 def lint(session: nox.Session) -> None:
@@ -38,14 +41,14 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """The tests that take their time: hundreds of random runs on bad networks and dying servers."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *PARALLEL, *session.posargs)
+    session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *PATIENT, *PARALLEL, *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """A million mutated messages, frames and handshakes against a live server; then coverage-guided ones."""
     session.install("-e", ".[test,fuzz]")
-    session.run("pytest", "-m", "slow", "tests/fuzz", *session.posargs)
+    session.run("pytest", "-m", "slow", "tests/fuzz", *PATIENT, *session.posargs)
     session.run("python", "-m", "tests.fuzz")
 
 

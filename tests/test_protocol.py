@@ -161,10 +161,11 @@ def test_too_many_requests_in_flight_are_busy(peer):
     """One connection cannot fill the server's memory with requests."""
     for number in range(5):
         peer.process(str(number))
-    error = the_error(peer.say({"type": "ping", "id": "last"}))
+    error = the_error(peer.say({"type": "jobs", "id": "last"}))
     assert (error.reason, error.id) == ("busy", "last")
+    assert sent(peer.say({"type": "ping", "id": "last"}))[0].type == "pong", "which is never in flight"
     peer.protocol.result(1, "j", 1, DATA)
-    assert sent(peer.say({"type": "ping", "id": "last"}))
+    assert peer.say({"type": "jobs", "id": "last"}) == [p.ListJobs(7)]
 
 
 @pytest.mark.parametrize(

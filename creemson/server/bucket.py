@@ -24,21 +24,26 @@ class Bucket:
     _level: float = attrs.field(init=False, default=0.0)
     _at: float = attrs.field(init=False, default=-math.inf)  # so it is full at first
 
-    def take(self, now: float) -> float:
-        """Take one.
+    def take(self, now: float, count: int = 1) -> float:
+        """Take some.
 
         Args:
             now: seconds of any clock that only goes forward.
+            count: how many.
 
         Returns:
-            0, or seconds until there is one to take; then nothing was taken.
+            0, or seconds until there are so many to take; then nothing was taken.
         """
         self._level = min(self.burst, self._level + (now - self._at) * self.rate)
         self._at = now
-        if self._level >= 1:
-            self._level -= 1
+        if self._level >= count:
+            self._level -= count
             return 0.0
-        return (1 - self._level) / self.rate
+        return (count - self._level) / self.rate
+
+    def put_back(self, count: int) -> None:
+        """Undo a :meth:`take` of so many."""
+        self._level += count
 
     def full(self, now: float) -> bool:
         """Whether it is as if it had never been used."""

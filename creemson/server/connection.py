@@ -7,7 +7,7 @@ part of an upload, its place among the processor's ports.
 
 import contextlib
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol as Interface
 from typing import TypeAlias
@@ -413,21 +413,19 @@ class Connection:
 
     async def _perform(self, effects: Sequence[Effect]) -> None:
         """Carry out what the protocol decided, in its order, with what follows from it."""
-        todo = deque(effects)
-        while todo:
-            effect = todo.popleft()
+        for effect in effects:
             if isinstance(effect, wanted.Send):
                 self._send(effect)
             elif isinstance(effect, wanted.Close):
                 self._outbox.close(effect.code, effect.reason)
             elif isinstance(effect, wanted.StopDownload):
                 self._sending.forget(effect.request)
-            elif isinstance(effect, Storing):
-                self._flush()  # what is ready does not wait for the disk
-                todo.extendleft(reversed(await self._keep(effect)))
             else:
-                self._flush()
-                await self._processor.send(self._command(effect))
+                self._flush()  # what is ready waits neither for the disk nor for the processor
+                if isinstance(effect, Storing):
+                    await self._perform(await self._keep(effect))
+                else:
+                    await self._processor.send(self._command(effect))
 
     def _tell(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

@@ -75,9 +75,9 @@ class Gate:
                 retry_after=1.0,
             )
 
-    def pace(self, caller: str, now: float) -> float:
-        """Seconds until a message of this caller may be taken; 0 if it was."""
-        return self._pace.of(caller, now).take(now)
+    def pace(self, caller: str, now: float, count: int = 1) -> float:
+        """Seconds until so many messages of this caller may be taken; 0 if they were."""
+        return self._pace.of(caller, now).take(now, count)
 
     def enter(self, identity: Identity) -> None:
         """A caller has one more connection."""

@@ -79,6 +79,8 @@ SIGN_OF_LIFE = 1.0
 """Seconds in which a peer whose upload somebody else wants can show that it lives."""
 MIN_RATE = 1024
 """Bytes per second that count as a sign of life: the slowest links for which a large message goes on."""
+TURN = 100
+"""Messages that are answered before the other connections have a turn."""
 QUIET = 0.02
 """Seconds without a message after which nothing seems to be left of what a peer that has gone has sent."""
 
@@ -214,9 +216,9 @@ class Connection:
                     await self._read()
                     await trio.sleep_forever()  # the writer says goodbye, and ends it all
                 finally:
+                    self._ended = True
                     self._heartbeats.remove(beat)
         finally:
-            self._ended = True
             repeated = {reason: count for reason, count in self._refusals.items() if count > 1}
             if repeated:
                 self._log.info("refused repeatedly", caller=self.state.caller, **repeated)
@@ -250,14 +252,21 @@ class Connection:
     async def _read(self) -> None:
         assert self._nursery is not None
         caller = self.state.caller
+        turn = 0
         try:
             while True:
                 message = self._transport.next()
                 if message is None:
                     self._flush()
+                    turn = 0
                     self._waits, self._waits_since = True, trio.current_time()
                     message = await self._transport.receive()
                     self._waits = False
+                elif turn == TURN:  # a megabyte of short messages would take a quarter of a second
+                    self._flush()
+                    turn = 0
+                    await trio.lowlevel.checkpoint()
+                turn += 1
                 self._received += 1
                 now = trio.current_time()
                 if isinstance(message, str):
@@ -266,7 +275,11 @@ class Connection:
                 else:
                     self._metrics.bytes_received["binary"] += len(message)
                     effects = self._protocol.binary(now, message)
-                await self._perform(effects)
+                for effect in effects:
+                    if isinstance(effect, wanted.Send):
+                        self._send(effect)
+                    else:
+                        await self._perform([effect])
                 if self.state.caller != caller:
                     caller = self.state.caller
                     self._log.info("authenticated", caller=caller)

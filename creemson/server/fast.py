@@ -260,7 +260,7 @@ class FastSocket:
             return False
         try:
             taken = self._pipe.post(pieces[0])
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         if not taken:
             return False

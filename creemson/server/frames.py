@@ -115,8 +115,11 @@ class Frames:
         missing = start + size - len(data)
         if missing <= 0:
             return self._cut(start, size, is_text=first == TEXT)
+        if first == BINARY:
+            return self._wait_for(missing)
         # Text may be wrong before it is whole, and wsproto says so at once.
-        return self._hand_over() if first == TEXT and start < len(data) else self._wait_for(missing)
+        begun = start < len(data)
+        return self._hand_over() if begun else self._wait_for(min(missing, start + 1 - len(data)))
 
     def _cut(self, start: int, size: int, *, is_text: bool) -> str | bytes | Control | None:
         """Take a frame that is whole."""

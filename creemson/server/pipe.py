@@ -46,8 +46,7 @@ class SocketPipe:
     def post(self, data: bytes | memoryview) -> int:
         """See :class:`Pipe`."""
         try:
-            # The descriptor is asked for each time, since a closed one may be another's by now.
-            return os.write(self._socket.fileno(), data)
+            return os.write(self._descriptor(), data)
         except BlockingIOError:
             return 0
         except OSError:
@@ -60,18 +59,25 @@ class SocketPipe:
             rest = rest[self.post(rest) :]
             if not rest:
                 return
-            await trio.lowlevel.wait_writable(self._socket)
+            await trio.lowlevel.wait_writable(self._descriptor())
 
     async def read(self, limit: int) -> bytes:
         """See :class:`Pipe`."""
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            await trio.lowlevel.wait_readable(self._descriptor())
             try:
-                return os.read(self._socket.fileno(), limit)
+                return os.read(self._descriptor(), limit)
             except BlockingIOError:  # woken for nothing: see select(2)
                 continue
             except OSError:
                 raise trio.BrokenResourceError from None
+
+    def _descriptor(self) -> int:
+        """Asked for each time, since the one of a closed socket may be another's by now."""
+        descriptor = self._socket.fileno()
+        if descriptor < 0:
+            raise trio.ClosedResourceError
+        return descriptor
 
 
 class StreamPipe:

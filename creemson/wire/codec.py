@@ -366,8 +366,10 @@ def parse(text: str | bytes, *, depth: int = MAX_DEPTH) -> dict[str, Any]:
 
 def _deeper_than(depth: int, text: str | bytes, value: object) -> bool:
     """Whether something is nested deeper; almost always the count of brackets tells that it is not."""
-    brackets: tuple[Any, Any] = ("[", "{") if isinstance(text, str) else (b"[", b"{")
-    if sum(map(text.count, brackets)) <= depth:
+    brackets = (
+        text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    )
+    if brackets <= depth:
         return False
     level: list[Any] = [value]
     while level and depth:

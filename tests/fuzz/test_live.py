@@ -1,6 +1,7 @@
 """A live server under a flood of mutated messages, broken frames and handshakes that are none.
 
-The seed is printed; ``FUZZ_SEED`` repeats what each connection sends (not the timing).
+The seed is printed; ``FUZZ_SEED`` repeats what each connection sends (not the timing). ``FUZZ_MUTATIONS`` are as
+many as the long run has, if a million take too long.
 """
 
 import itertools
@@ -15,6 +16,8 @@ import trio
 from tests.fuzz.live import flood, held, quiet, summary
 from tests.servers import NO_PACE, serving, wait_until
 
+SHORT = 10_000
+LONG = int(os.environ.get("FUZZ_MUTATIONS", "1000000"))
 WARM_UP = 0.1
 """Of the mutations, those before the measurement: they fill caches."""
 HISTORY = 1000
@@ -49,14 +52,14 @@ def fill_history(server):
                 ends += sum(message["type"] in {"result", "error"} for message in told)
 
 
-@pytest.mark.parametrize("count", [10_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)])
 async def test_a_server_outlives_whatever_it_is_sent(tmp_path, count):
     """Healthy throughout, every answer well-formed, no traceback; in the end nothing is left of it."""
     seed = int(os.environ.get("FUZZ_SEED", random.randrange(2**32)))
     sys.stdout.write(f"{seed=} ")
     with serving(tmp_path / "data", *NO_PACE) as server:
         server.put("example.csv")
-        if count >= 1_000_000:
+        if count > SHORT:
             await trio.to_thread.run_sync(fill_history, server)
         await flood(server, int(WARM_UP * count), seed + 1)
         wait_until(lambda: quiet(server), SETTLE)

@@ -180,21 +180,33 @@ class FastSocket:
             raise self._closed
         self._reading = True
         try:
-            data = await self._pipe.read(self._reads)
+            size = await self._take()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            data = b""
+            size = 0
         finally:
             self._reading = False
-        if not data:
+        if not size:
             raise self._end(CloseReason.ABNORMAL_CLOSURE)
         self._read_at = trio.current_time()
-        size = len(data)
         self.received += size
+
+    async def _take(self) -> int:
+        """Read once; returns how many bytes."""
+        frames = self._frames
+        if frames.missing >= LEAST_READ:
+            with frames.room() as room:
+                size = await self._pipe.read_into(room)
+            frames.filled(size)
+            return size
+        data = await self._pipe.read(self._reads)
+        size = len(data)
         if size == self._reads < MOST_READ:
             self._reads *= 4
         elif size * 16 < self._reads:
             self._reads = max(LEAST_READ, self._reads // 4)
-        self._frames.receive(data)
+        if size:
+            frames.receive(data)
+        return size
 
     async def _handle(self, event: Control) -> None:
         if isinstance(event, Pong):
@@ -313,14 +325,9 @@ class FastSocket:
             await self._sending.acquire()
         try:
             unsent, self.unsent = self.unsent, b""
-            for piece in (unsent, *pieces):
-                data = memoryview(piece)
-                for start in range(0, len(data), SEND_BYTES):
-                    began = trio.current_time()
-                    with trio.fail_after(self._send_timeout):
-                        await self._pipe.write(data[start : start + SEND_BYTES])
-                    if trio.current_time() - began > WAITED:
-                        self.last_activity = trio.current_time()
+            for piece in (unsent, *pieces) if unsent else pieces:
+                if await self._pipe.write(piece, self._send_timeout) > WAITED:
+                    self.last_activity = trio.current_time()
         except trio.TooSlowError:
             # Nothing can follow half a frame. Whoever waits for the lock finds the stream closed.
             with trio.CancelScope(shield=True):

@@ -38,6 +38,8 @@ SHORT, MEDIUM = 126, 127
 MASK_BYTES = 4
 VIEWED = 16 * 1024
 """Bytes from which on a payload is not copied before it is unmasked; a view takes longer than a short copy."""
+AHEAD = 16
+"""Times what there is of a message, there is room made for."""
 JOINED = 64 * 1024
 """Bytes up to which a message to be sent is joined with its neighbours; to copy more takes longer than to send it."""
 
@@ -50,6 +52,7 @@ class Frames:
 
     Attributes:
         wsproto: says what the state is, and makes control frames.
+        missing: bytes without which nothing can be said, for which there is :meth:`room` at the end.
     """
 
     def __init__(self, limit: SizeLimit) -> None:
@@ -57,7 +60,7 @@ class Frames:
         self.wsproto = Connection(ConnectionType.SERVER, [limit])
         self._data: bytes | bytearray = b""
         self._at = 0  # what comes before is done with
-        self._missing = 0  # bytes without which nothing can be said
+        self.missing = 0
         self._theirs = False  # wsproto is in the middle of something
         # A part may be a byte, and as an object of its own some fifty.
         self._text: io.StringIO | None = None
@@ -67,13 +70,23 @@ class Frames:
         """Take what has come; all that there was before has to have been asked for."""
         if self._theirs:
             self.wsproto.receive_data(bytes(data))
-        elif self._at == len(self._data):
+        elif not self.missing:
             self._data, self._at = data, 0
         else:
-            if not isinstance(self._data, bytearray) or self._at:
-                self._data, self._at = bytearray(memoryview(self._data)[self._at :]), 0
-            self._data += data
-        self._missing -= len(data)
+            fitting = min(self.missing, len(data))
+            with self.room() as room:
+                room[:fitting] = memoryview(data)[:fitting]
+            self.filled(fitting)
+            if fitting < len(data):
+                self._data += memoryview(data)[fitting:]
+
+    def room(self) -> memoryview:
+        """Where what is missing may be read into, which saves a copy; see :meth:`filled`."""
+        return memoryview(self._data)[len(self._data) - self.missing :]
+
+    def filled(self, size: int) -> None:
+        """So many bytes of the :meth:`room` have come."""
+        self.missing -= size
 
     def next(self) -> str | bytes | Control | None:
         """The next message or control frame; None if more has to come first."""
@@ -82,7 +95,7 @@ class Frames:
             if found is not None:
                 return found
             self._theirs = not self._between_messages()
-        if self._theirs or self._missing > 0:
+        if self._theirs or self.missing:
             return None
         if self._at == len(self._data):
             self._data, self._at = b"", 0  # which may have been a large message
@@ -137,7 +150,12 @@ class Frames:
         return message
 
     def _wait_for(self, missing: int) -> str | bytes | Control | None:
-        self._missing = missing
+        """Make room for so many bytes, but not for much more than there are: the peer may only say so."""
+        have = memoryview(self._data)[self._at :]
+        self.missing = min(missing, max(VIEWED, AHEAD * len(have)))
+        self._data = bytearray(len(have) + self.missing)
+        self._data[: len(have)] = have
+        self._at = 0
         return None
 
     def _hand_over(self) -> str | bytes | Control | None:

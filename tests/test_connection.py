@@ -251,7 +251,9 @@ async def test_a_busy_server_takes_nobody_for_silent(world, autojump_clock, monk
 
     monkeypatch.setattr(world.connections[0], "_perform", slowly)
     for name in "abcd":
-        await peer.say({"type": "files", "id": name})
+        await peer.say({"type": "jobs", "id": name})
+    for _ in range(4):
+        world.processor.reply(await world.processor.next(), mailbox.JobsListed(()))
     assert [(await peer.hear())["id"] for _ in range(4)] == list("abcd")
     assert trio.current_time() == pytest.approx(1200)
 

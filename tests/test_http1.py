@@ -281,7 +281,7 @@ async def test_a_peer_that_half_closed_may_be_slow(nursery, autojump_clock):
     received = 0
     while received < 1_000_000:
         await trio.sleep(20)
-        data = await served.peer.stream.receive_some(http1.SEND_BYTES)
+        data = await served.peer.stream.receive_some(http1.PIECE)
         assert data
         received += len(data)
 
@@ -695,7 +695,7 @@ async def test_a_patient_reader_is_not_cut(nursery, autojump_clock):
     received = 0
     while received < 1_000_000:
         await trio.sleep(20)
-        data = await served.peer.stream.receive_some(http1.SEND_BYTES)
+        data = await served.peer.stream.receive_some(http1.PIECE)
         assert data
         received += len(data)
     assert trio.current_time() > 10 * TIMEOUTS.send

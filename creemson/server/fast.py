@@ -8,7 +8,7 @@ What :class:`~creemson.server.transport.ServerSocket` promises holds here, too. 
   waits (:meth:`FastSocket.post`);
 - a read asks for as many bytes as the ones before it have brought.
 
-``docs/decisions/0014-fast-transport.md`` says what that is worth.
+``docs/decisions/0016-fast-transport.md`` says what that is worth.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
 from creemson.server.frames import Control, Frames, framed
-from creemson.server.pipe import pipe_over
+from creemson.server.pipe import PIECE, pipe_over
 from creemson.server.sizes import SizeLimit
-from creemson.server.transport import LINGER, SEND_BYTES, WAITED, Closed
+from creemson.server.transport import LINGER, WAITED, Closed
 
 __all__ = ["FastSocket"]
 
@@ -51,7 +51,7 @@ class FastSocket:
         message_bytes: limit of a text message.
         chunk_bytes: limit of a binary message.
         send_timeout: seconds in which the peer has to take each
-            :data:`~creemson.server.transport.SEND_BYTES` of what it is sent.
+            :data:`~creemson.server.pipe.PIECE` of what it is sent.
 
     Attributes:
         host: what the peer calls us.
@@ -268,7 +268,7 @@ class FastSocket:
         if not self._pipe.immediate or self._closing or self.unsent or self._sending.locked():
             return False
         pieces = framed(messages)
-        if len(pieces) > 1 or len(pieces[0]) > SEND_BYTES:
+        if len(pieces) > 1 or len(pieces[0]) > PIECE:
             return False
         try:
             taken = self._pipe.post(pieces[0])

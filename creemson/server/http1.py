@@ -27,6 +27,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.worker_context import WorkerContext
 from structlog.typing import FilteringBoundLogger
 
+from creemson.server.pipe import PIECE
 from creemson.server.tls import TLSStream
 from creemson.settings import Timeouts
 
@@ -45,8 +46,6 @@ KEEP_ALIVE = 30.0
 LINGER = 2.0
 """Seconds in which a peer can read the last response, while what it sends is discarded."""
 RECEIVE_BYTES = 64 * 1024
-SEND_BYTES = 64 * 1024
-"""What the peer has to take within ``timeouts.send``, however much the app sends at once."""
 MIN_RATE = 1024.0
 """Bytes per second that a body has to come with, on the average, after `timeouts.send` seconds for nothing."""
 QUEUE = 4
@@ -299,11 +298,11 @@ class _Connection:
     async def _write(self, data: bytes) -> None:
         async with self._writing:
             try:
-                for start in range(0, len(data), SEND_BYTES):
+                for start in range(0, len(data), PIECE):
                     if self._reading.cancel_called:  # the peer has nothing more to say, but listens
                         self._apps.cancel_scope.deadline = trio.current_time() + self.timeouts.send
                     with trio.fail_after(self.timeouts.send):
-                        await self._stream.send_all(memoryview(data)[start : start + SEND_BYTES])
+                        await self._stream.send_all(memoryview(data)[start : start + PIECE])
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
                 if isinstance(error, trio.TooSlowError):
                     self.log.info("the peer does not take the response")

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -118,15 +119,21 @@ class Sending:
         digest = await _in_thread(lambda: self._store().digest(path, version))
         self._tell(self._protocol.download_started(request, size=status.st_size, sha256=digest))
         if digest is not None:
-            stream.seek(offset)
-            await self._send_bytes(stream)
+            await self._send_bytes(stream, offset)
         else:
             digest = await self._send_digesting(stream, offset)
             await _in_thread(lambda: self._store().record_digest(path, version, digest))
         return self._protocol.downloaded(request, size=status.st_size, sha256=digest)
 
-    async def _send_bytes(self, stream: BinaryIO) -> None:
-        while data := await _in_thread(lambda: stream.read(self._chunk)):
+    async def _send_bytes(self, stream: BinaryIO, offset: int) -> None:
+        file, size = stream.fileno(), os.fstat(stream.fileno()).st_size
+        while offset < size:
+            data = _cached(file, offset, min(self._chunk, size - offset))
+            if data is None:
+                data = await _in_thread(partial(os.pread, file, self._chunk, offset))
+                if not data:  # it has become shorter
+                    break
+            offset += len(data)
             await self._room()
             self._put(data)
 
@@ -146,6 +153,18 @@ class Sending:
                 await self._room()
                 self._put(data)
         return digest.hexdigest()
+
+
+def _cached(file: int, offset: int, size: int) -> bytes | None:
+    """Read what the system has in memory, without waiting for the disk; None if that is not all of it.
+
+    A thread for each megabyte would take as long as to read it.
+    """
+    data = bytearray(size)
+    try:
+        return bytes(data) if os.preadv(file, [data], offset, os.RWF_NOWAIT) == size else None
+    except OSError:  # EAGAIN, or a file system that cannot say
+        return None
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -40,14 +40,13 @@ from wsproto.events import (
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
+from creemson.server.pipe import PIECE
 from creemson.server.sizes import SizeLimit, TooLarge
 
 __all__ = ["Closed", "ServerSocket", "TooLarge"]
 
 RECEIVE_BYTES = 256 * 1024
 """Bytes per read; trio-websocket's default of 4 KiB costs uploads a factor of 3.5."""
-SEND_BYTES = 64 * 1024
-"""What the peer has to take within the send timeout, however long a message is."""
 WAITED = 0.1
 """Seconds that show a piece to have waited for room in the buffers, which only a peer that takes something makes."""
 FRAGMENTS = 1000
@@ -104,7 +103,7 @@ class ServerSocket(WebSocketConnection):
         received: the upgrade request, whole, and whatever has come behind it.
         message_bytes: limit of a text message.
         chunk_bytes: limit of a binary message.
-        send_timeout: seconds in which the peer has to take each :data:`SEND_BYTES` of what it is sent.
+        send_timeout: seconds in which the peer has to take each :data:`~creemson.server.pipe.PIECE` of what it is sent.
 
     Attributes:
         last_activity: when the last message, ping or pong was complete, on trio's clock. What there is of one
@@ -249,10 +248,10 @@ class ServerSocket(WebSocketConnection):
         data = memoryview(self._wsproto.send(event))
         async with self._stream_lock:
             try:
-                for start in range(0, len(data), SEND_BYTES):
+                for start in range(0, len(data), PIECE):
                     began = trio.current_time()
                     with trio.fail_after(self._send_timeout):
-                        await self._stream.send_all(data[start : start + SEND_BYTES])
+                        await self._stream.send_all(data[start : start + PIECE])
                     if trio.current_time() - began > WAITED:
                         self.last_activity = trio.current_time()
                 if self._deaf and isinstance(event, CloseConnection):

@@ -137,7 +137,8 @@ class StoreMachine(RuleBasedStateMachine):
         upload = self.parts[name]
         told = self.store.write(upload.part, data)
         upload.written += data
-        if self.now - upload.synced >= SYNC_SECONDS or len(upload.written) - upload.durable >= SYNC_BYTES:
+        enough = len(upload.written) - upload.durable >= max(SYNC_BYTES, upload.durable)
+        if self.now - upload.synced >= SYNC_SECONDS or enough:
             upload.durable, upload.touched, upload.synced = len(upload.written), self.now, self.now
         assert told == upload.durable
         assert upload.part.size == len(upload.written)

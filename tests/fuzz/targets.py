@@ -4,6 +4,7 @@ They need no fuzzer: :mod:`tests.fuzz.test_targets` calls them with what was fou
 """
 
 import contextlib
+from functools import partial
 
 import trio
 from trio.testing import MockClock, memory_stream_pair
@@ -11,6 +12,7 @@ from trio.testing import MockClock, memory_stream_pair
 from creemson.errors import REASONS, CreemsonError, InvalidFormat, ProcessingError
 from creemson.server import effects as wanted
 from creemson.server import http1
+from creemson.server.fast import FastSocket
 from creemson.server.multipart import FileField
 from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.transport import Closed, ServerSocket, TooLarge
@@ -152,33 +154,35 @@ async def _echo(scope, receive, send):
 
 def fuzz_websocket(data):
     """Frames of any kind behind a good handshake; the answer consists of frames, the close frame last."""
-    received = _over_memory(lambda stream: _serve_socket(stream, data), data)
-    head, _, rest = received.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101 "), head
-    said = Frames()
-    said.feed(rest)
-    said.end()
+    heard = {FastSocket: [], ServerSocket: []}
+    for kind, messages in heard.items():
+        received = _over_memory(partial(_serve_socket, kind, data, messages), data)
+        head, _, rest = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        said = Frames()
+        said.feed(rest)
+        said.end()
+    assert heard[FastSocket] == heard[ServerSocket]
 
 
-async def _serve_socket(stream, data):
-    socket = ServerSocket(
+async def _serve_socket(kind, data, messages, stream):
+    socket = kind(
         stream,
         upgrade_request() + data,
         message_bytes=LIMITS.message_bytes,
         chunk_bytes=LIMITS.chunk_bytes,
         send_timeout=1.0,
     )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(socket.run)
+
+    async def work():
         request = await socket.request()
         await request.accept()
         with contextlib.suppress(Closed, TooLarge):
             while True:
-                message = await socket.receive()
-                if isinstance(message, str):
-                    message.encode()
+                messages.append(await socket.receive())
         await socket.close(1000)
-        nursery.cancel_scope.cancel()
+
+    await socket.serve(work)
 
 
 def _over_memory(serve, data):

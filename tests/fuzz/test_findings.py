@@ -9,6 +9,7 @@ import trio
 
 from creemson.errors import InvalidFormat
 from creemson.server import multipart
+from creemson.server.fast import FastSocket
 from creemson.server.http import _Download
 from creemson.server.transport import Closed, ServerSocket
 from tests.servers import read_all, serving, upgrade_request
@@ -32,27 +33,32 @@ class Gone(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
+@pytest.mark.parametrize("kind", [FastSocket, ServerSocket])
 @pytest.mark.parametrize("decide", ["accept", "reject"])
-async def test_a_peer_that_goes_before_the_answer_to_its_handshake(decide):
+async def test_a_peer_that_goes_before_the_answer_to_its_handshake(decide, kind):
     """It was a traceback in the log, where a reset met the answer."""
-    socket = ServerSocket(Gone(), upgrade_request(), message_bytes=100, chunk_bytes=100, send_timeout=1)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(socket.run)
+    socket = kind(Gone(), upgrade_request(), message_bytes=100, chunk_bytes=100, send_timeout=1)
+
+    async def work():
         request = await socket.request()
         with pytest.raises(Closed):
             await (request.accept() if decide == "accept" else request.reject(404, body=b"no\n"))
-        nursery.cancel_scope.cancel()
+
+    await socket.serve(work)
 
 
-async def test_a_peer_that_goes_before_it_is_told_that_its_handshake_is_none():
+@pytest.mark.parametrize("kind", [FastSocket, ServerSocket])
+async def test_a_peer_that_goes_before_it_is_told_that_its_handshake_is_none(kind):
     """The same, for a handshake that wsproto refuses by itself."""
     bad = upgrade_request().replace(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: 12")
-    socket = ServerSocket(Gone(), bad, message_bytes=100, chunk_bytes=100, send_timeout=1)
+    socket = kind(Gone(), bad, message_bytes=100, chunk_bytes=100, send_timeout=1)
+
+    async def work():
+        with pytest.raises(Closed):
+            await socket.request()
+
     with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(socket.run)
-            with pytest.raises(Closed):
-                await socket.request()
+        await socket.serve(work)
 
 
 def test_resets_in_the_handshake_leave_no_traceback(tmp_path):

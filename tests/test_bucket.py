@@ -40,3 +40,13 @@ def test_only_buckets_in_use_are_kept():
         buckets.of("busy", number / 100).take(number / 100)
     assert len(buckets) < 3000
     assert buckets.of("busy", 100.0) is busy
+
+
+def test_several_at_once():
+    """All or none; and they can be put back."""
+    bucket = Bucket(1.0, 5)
+    assert bucket.take(0.0, 4) == 0
+    assert bucket.take(0.0, 2) == 1.0
+    bucket.put_back(4)
+    assert bucket.take(0.0, 5) == 0
+    assert bucket.take(0.0) == 1.0

@@ -549,7 +549,7 @@ async def test_an_unexpected_fault_is_contained(world, autojump_clock):
     def broken(now, text):
         raise ZeroDivisionError
 
-    world.connections[0]._protocol.text = broken
+    world.connections[0]._protocol.ping = broken
     await peer.say({"type": "ping"})
     assert (await peer.next()).code == CloseCode.INTERNAL
     assert "connection failed unexpectedly" in world.logged()

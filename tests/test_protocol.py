@@ -29,9 +29,9 @@ FIGURES = {
 CLASSIC = {"filename": "a.csv", "selectedColumns": [0]}
 
 
-def make():
+def make(limits=LIMITS):
     state = ConnectionState(id="c1", caller="ann")
-    return Protocol(state, limits=LIMITS, timeouts=Timeouts(), server="test", wall_clock=lambda: 123.5)
+    return Protocol(state, limits=limits, timeouts=Timeouts(), server="test", wall_clock=lambda: 123.5)
 
 
 class Peer:
@@ -163,7 +163,7 @@ def test_too_many_requests_in_flight_are_busy(peer):
         peer.process(str(number))
     error = the_error(peer.say({"type": "jobs", "id": "last"}))
     assert (error.reason, error.id) == ("busy", "last")
-    assert sent(peer.say({"type": "ping", "id": "last"}))[0].type == "pong", "which is never in flight"
+    assert peer.protocol.ping(peer.now, '{"type": "ping", "id": "last"}'), "which is never in flight"
     peer.protocol.result(1, "j", 1, DATA)
     assert peer.say({"type": "jobs", "id": "last"}) == [p.ListJobs(7)]
 
@@ -604,3 +604,67 @@ def test_whatever_comes_is_answered_in_words(rounds):
     for request in in_flight:
         protocol.fail(request, ProcessingError("internal", "No."))
     assert protocol.state.processing == 0
+
+
+SHORT_PINGS = [
+    {"type": "ping"},
+    {"type": "ping", "id": "a"},
+    {"type": "ping", "id": "é" * 70, "more": [1]},
+]
+OTHERS = [
+    {"type": "ping", "id": None},
+    {"type": "ping", "id": ""},
+    {"type": "ping", "id": "x" * 129},
+    {"type": "ping", "id": 5},
+    {"type": "pong"},
+    {"type": "ping", "pad": "x" * 600},
+    ["ping"],
+    "ping",
+    {"type": ["ping"]},
+]
+
+
+@pytest.mark.parametrize("ping", SHORT_PINGS, ids=json.dumps)
+def test_the_short_way_answers_as_the_long_one(ping):
+    """The same words, and the same counts."""
+    short, long = make(), make()
+    said = short.ping(1.0, json.dumps(ping))
+    (answer,) = sent(long.text(1.0, json.dumps(ping)))
+    assert json.loads(said) == json.loads(codec.encode(answer))
+    assert attrs.evolve(short.state, processing=0) == long.state
+    assert (short._metrics.received, short._metrics.sent) == (long._metrics.received, long._metrics.sent)
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda value: json.dumps(value)[:40])
+def test_the_short_way_leaves_the_rest_alone(other):
+    """Nothing is done, whatever it is."""
+    protocol = make()
+    before = attrs.evolve(protocol.state)
+    assert protocol.ping(1.0, json.dumps(other)) is None
+    assert protocol.ping(1.0, "{") is None
+    assert protocol.state == before
+
+
+def test_pings_that_come_too_soon_have_no_short_way():
+    """Each of them takes its turn, and the one too many is refused once."""
+    protocol = make(limits=attrs.evolve(LIMITS, messages_per_s=1.0, messages_burst=2))
+    answers = [protocol.ping(1.0, '{"type": "ping"}') for _ in range(3)]
+    assert [answer is None for answer in answers] == [False, False, True]
+    assert the_error(protocol.text(1.0, '{"type": "ping"}')).reason == "rate_limited"
+    assert protocol.ping(2.0, '{"type": "ping"}')
+
+
+def test_pings_of_a_batch_are_answered_together():
+    """In their place among the others; where they come too soon, one by one."""
+    members = [{"type": "ping", "id": "a"}, {"type": "ping"}, 5, {"type": "ping", "id": "b"}]
+    protocol = make(limits=attrs.evolve(LIMITS, messages_per_s=1.0, messages_burst=5))
+    pongs, wrong, last = sent(protocol.text(1.0, json.dumps({"type": "batch", "messages": members})))
+    assert json.loads(codec.encode(pongs)) == {
+        "type": "batch",
+        "messages": [{"type": "pong", "id": "a", "time": 123.5}, {"type": "pong", "time": 123.5}],
+    }
+    assert wrong.reason == "invalid_message"
+    assert (last.type, last.id) == ("pong", "b")
+    first, *others = sent(protocol.text(1.0, json.dumps({"type": "batch", "messages": members})))
+    assert (first.type, first.id) == ("pong", "a")
+    assert {other.reason for other in others} == {"rate_limited"}

@@ -268,14 +268,7 @@ class Connection:
                     await trio.lowlevel.checkpoint()
                 turn += 1
                 self._received += 1
-                now = trio.current_time()
-                if isinstance(message, str):
-                    self._metrics.bytes_received["text"] += len(message)
-                    effects = self._protocol.text(now, message)
-                else:
-                    self._metrics.bytes_received["binary"] += len(message)
-                    effects = self._protocol.binary(now, message)
-                for effect in effects:
+                for effect in self._handle(message):
                     if isinstance(effect, wanted.Send):
                         self._send(effect)
                     else:
@@ -293,6 +286,19 @@ class Connection:
             self._nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:  # the processor has ended, and the server is about to
             self.close(CloseCode.GOING_AWAY, "the server is shutting down")
+
+    def _handle(self, message: str | bytes) -> Sequence[Effect]:
+        """Have a message understood; what is left to do."""
+        now = trio.current_time()
+        if isinstance(message, str):
+            self._metrics.bytes_received["text"] += len(message)
+            pong = self._protocol.ping(now, message)
+            if pong is None:
+                return self._protocol.text(now, message)
+            self._outbox.put(pong)
+            return ()
+        self._metrics.bytes_received["binary"] += len(message)
+        return self._protocol.binary(now, message)
 
     def _flush(self) -> None:
         """Send what waits: at once where that can be, else a writer does it."""

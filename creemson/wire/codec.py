@@ -51,8 +51,11 @@ __all__ = [
     "encode_batch",
     "error_message",
     "parse",
+    "ping",
     "ping_id",
     "plain",
+    "plain_pong",
+    "pong",
     "structure",
     "structure_answer",
     "structure_request",
@@ -64,6 +67,8 @@ _MAX_SHOWN = 60
 
 MAX_FAULTS = 20
 """Of one message that are told: a list of a million nulls has one fault, for who has to mend it."""
+LONGEST_PING = 4 * MAX_ID_LENGTH
+"""Characters; a longer text is looked at more closely."""
 MAX_DEPTH = 32
 """Objects and lists within each other; no message needs more than a handful."""
 _MISSING = "required, but missing"
@@ -420,6 +425,37 @@ def structure_answer(value: Mapping[str, Any]) -> ServerMessage:
         Rejected: it is no message of this protocol.
     """
     return _structure_as(_class_of(value, SERVER_TYPES), value, typed=True)
+
+
+def ping(text: str) -> str | None:
+    """The ``id`` of a ping without fault; "" if it has none.
+
+    Returns:
+        None if the text is something else, or has to be looked at more closely.
+    """
+    if len(text) > LONGEST_PING:
+        return None
+    try:
+        return ping_id(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return None
+
+
+def pong(id: str, time: float) -> str:  # noqa: A002
+    """The text that answers a ping; for the arguments see :func:`plain_pong`."""
+    return orjson.dumps(plain_pong(id, time)).decode()
+
+
+def plain_pong(id: str, time: float) -> dict[str, Any]:  # noqa: A002
+    """What answers a ping, as what JSON can say: the same as of :class:`~creemson.wire.messages.Pong`.
+
+    Args:
+        id: of the ping; "" if it has none.
+        time: seconds since 1970.
+    """
+    if id:
+        return {"type": messages.Pong.type, "id": id, "time": time}
+    return {"type": messages.Pong.type, "time": time}
 
 
 def ping_id(value: Any) -> str | None:

@@ -186,6 +186,10 @@ class FastSocket:
         finally:
             self._reading = False
         if not size:
+            self._closing = True
+            # A peer that says nothing more may still read: the frame that is on its way comes whole.
+            with trio.move_on_after(LINGER), contextlib.suppress(Closed, trio.TooSlowError):
+                await self._send([])
             raise self._end(CloseReason.ABNORMAL_CLOSURE)
         self._read_at = trio.current_time()
         self.received += size

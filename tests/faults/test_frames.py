@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -48,6 +49,26 @@ def assert_alive(server):
 )
 def test_what_is_being_sent_is_sent_to_its_end(server, last, code):
     """A close or a violation in the middle of a large answer: whole frames come, and then the close frame."""
+    with asked_for_much(server) as connection:
+        connection.sendall(last)
+        time.sleep(0.3)
+        (kind, answer), (opcode, payload) = frames(read_all(connection))
+    assert (kind, len(json.loads(answer)["rows"])) == (1, 1000)
+    assert (opcode, close_code(payload)) == (8, code)
+
+
+def test_who_has_said_all_may_still_read(server):
+    """A half-closed connection in the middle of a large answer: it comes whole."""
+    with asked_for_much(server) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(0.3)
+        ((kind, answer),) = frames(read_all(connection))
+    assert (kind, len(json.loads(answer)["rows"])) == (1, 1000)
+
+
+@contextmanager
+def asked_for_much(server):
+    """A connection in the middle of an answer that fills the buffers."""
     server.put("long.csv")
     (server.data_dir / "uploads" / "long.csv").write_text("a\n" + f"{'x' * 5000}\n" * 1000)
     rows = {"type": "rows", "id": "r", "filename": "long.csv", "offset": 0, "limit": 1000}
@@ -56,11 +77,7 @@ def test_what_is_being_sent_is_sent_to_its_end(server, last, code):
         connection.sendall(frame(json.dumps(rows).encode()))
         connection.recv(1, socket.MSG_PEEK)  # it comes
         time.sleep(0.3)  # and fills the buffers
-        connection.sendall(last)
-        time.sleep(0.3)
-        (kind, answer), (opcode, payload) = frames(read_all(connection))
-    assert (kind, len(json.loads(answer)["rows"])) == (1, 1000)
-    assert (opcode, close_code(payload)) == (8, code)
+        yield connection
 
 
 def test_a_frame_glued_to_the_upgrade_is_answered(server):

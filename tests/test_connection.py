@@ -668,6 +668,19 @@ async def test_a_file_that_is_found_too_late_hurts_nobody(world):
     world.processor.reply(command, mailbox.FileReady(world.files.root / "a.csv"))
 
 
+async def test_a_file_that_is_not_found_for_a_download_that_was_given_up(world):
+    """It has been answered already."""
+    peer = await world.peer()
+    await peer.say({"type": "download", "id": "d", "filename": "a.csv"})
+    command = await world.processor.next()
+    await peer.say({"type": "cancel", "id": "c", "request": "d"})
+    assert [(await peer.hear())["type"] for _ in range(2)] == ["error", "cancelled"]
+    missing = ProcessingError("file_not_found", "There is none.")
+    world.processor.reply(command, Ended(None, None, error=missing))
+    await peer.say({"type": "ping", "id": "p"})
+    assert (await peer.hear())["id"] == "p"
+
+
 @pytest.mark.parametrize("when", ["before it is found", "at once", "while it is sent"])
 async def test_a_download_that_is_given_up(world, when):
     """Whenever that is: it ends in `cancelled`, no byte comes after that, and the connection goes on."""

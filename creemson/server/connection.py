@@ -557,6 +557,10 @@ class Connection:
         """Take a reply of the processor's: see :class:`creemson.processing.mailbox.Port`."""
         if self._receiving.awaits_columns(request):
             effects = self._receiving.columns_read(request, reply)
+        elif not self._protocol.awaits(
+            request
+        ):  # a download that was cancelled while its file was looked for
+            return
         elif isinstance(reply, mailbox.FileReady):
             if self._sending.found(request, reply.path) and not self._ended:
                 assert self._nursery is not None

@@ -528,6 +528,10 @@ class Protocol:
         answered = self.fail(other, ProcessingError("cancelled", "The transfer was cancelled, as asked."))
         return stop + answered + self.cancelled(number, None)
 
+    def awaits(self, request: int) -> bool:
+        """Whether a request is in flight."""
+        return request in self._requests
+
     def id_of(self, request: int) -> str | None:
         """The id that the client gave to a request in flight."""
         return self._requests[request].id

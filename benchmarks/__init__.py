@@ -1,1 +1,1 @@
-"""Benchmarks: each prints ratios to a peer or a bare library in the same run."""
+"""Benchmarks: Creemson against peers that do the same work, in turns, in the same run."""

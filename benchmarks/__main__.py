@@ -1,63 +1,116 @@
-"""``python -m benchmarks``: measure Creemson against the bare work, in turns, in one run."""
+"""``python -m benchmarks``: measure Creemson against others that do the same work, in turns, in one run."""
 
 import argparse
-import statistics
+import json
+import random
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from benchmarks import big_job, transfers
+from benchmarks import big_job, idle, meanwhile, pings, recovery, scaling, small_jobs, transfers
+from benchmarks.figures import Goal, Report, Series
+from benchmarks.machine import about
+from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS
 
-WORKLOADS = ("big-job", "transfers")
+GOALS = (
+    Goal(series=(big_job.BIG, CREEMSON, big_job.SECONDS), factor=1.05, system=big_job.BARE),
+    Goal(series=(small_jobs.COLD, CREEMSON, small_jobs.RATE), factor=1, system=FASTAPI_POLARS, at_least=True),
+    Goal(
+        series=(small_jobs.REPEATED, CREEMSON, small_jobs.RATE),
+        factor=10,
+        system=FASTAPI_POLARS,
+        at_least=True,
+    ),
+    Goal(
+        series=(small_jobs.REPEATED, CREEMSON, small_jobs.RATE),
+        factor=10,
+        system=FASTAPI_PANDAS,
+        at_least=True,
+    ),
+    Goal(
+        series=(transfers.UPLOAD, CREEMSON, transfers.SPEED), factor=1, system=FASTAPI_POLARS, at_least=True
+    ),
+    Goal(series=(transfers.UPLOAD, CREEMSON, transfers.COST), factor=1, system=FASTAPI_POLARS),
+    Goal(
+        series=(transfers.DOWNLOAD, CREEMSON, transfers.SPEED), factor=1, system=FASTAPI_POLARS, at_least=True
+    ),
+    Goal(series=(transfers.DOWNLOAD, CREEMSON, transfers.COST), factor=1, system=FASTAPI_POLARS),
+    Goal(series=(pings.ALONE, CREEMSON, pings.COST), factor=1, system=FASTAPI_POLARS),
+    Goal(series=(pings.IN_FLIGHT, CREEMSON, pings.COST), factor=1 / 3, system=FASTAPI_POLARS),
+    Goal(series=(pings.BATCHES, CREEMSON, pings.COST), factor=1, system=FASTAPI_POLARS),
+    Goal(series=(idle.IDLE, CREEMSON, idle.MEMORY), factor=20),
+    Goal(series=(meanwhile.LATENCY, CREEMSON, "round trip, p99"), factor=5),
+    Goal(series=(meanwhile.CANCEL, CREEMSON, "to idle CPU, p99"), factor=400),
+)
+"""What we want of a machine with two cores."""
+QUICK_RUNS = 2
 
 
 def main() -> None:
-    """Run the benchmarks and print their figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} [all]")
-    parser.add_argument("--runs", type=int, default=5, help="counted runs of each system")
+    """Run the workloads that are asked for, print their figures, and write them down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="of those listed below [all]")
+    parser.add_argument("--runs", type=int, help=f"that count, of each system [5; quick {QUICK_RUNS}]")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="TPC-H scale factor of the big job; 1 is 766 MB"
+        "--quick", action="store_true", help="small sizes: shows that all runs, more than how fast"
     )
-    parser.add_argument("--data", type=Path, help="an existing lineitem.csv")
-    parser.add_argument("--megabytes", type=int, default=500, help="size of the file to transfer")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(2**32), help="of the tables that are made up"
+    )
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for the results")
+    parser.add_argument(
+        "--work", type=Path, help="folder for files and servers' data; kept [a temporary one]"
+    )
+    parser.epilog = f"Workloads: {', '.join(_workloads(1, quick=True, seed=0))}."
     arguments = parser.parse_args()
-    workloads = arguments.workloads or WORKLOADS
-    if unknown := set(workloads).difference(WORKLOADS):
-        parser.error(f"unknown: {', '.join(unknown)}")
-    with tempfile.TemporaryDirectory(prefix="creemson-bench-") as folder:
-        if "big-job" in workloads:
-            _big_job(Path(folder), arguments)
-        if "transfers" in workloads:
-            _transfers(Path(folder), arguments)
+    runs = arguments.runs or (QUICK_RUNS if arguments.quick else 5)
+    workloads = _workloads(runs, quick=arguments.quick, seed=arguments.seed)
+    if unknown := set(arguments.workloads).difference(workloads):
+        parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(workloads)}")
+    report = Report(about(seed=arguments.seed, quick=arguments.quick))
+    print(json.dumps(report.about, indent=2))
+    with tempfile.TemporaryDirectory(prefix="creemson-bench-") as temporary:
+        folder = arguments.work or Path(temporary)
+        for name in arguments.workloads or workloads:
+            began = time.monotonic()
+            own = folder / name
+            own.mkdir(parents=True)
+            figures = workloads[name](own)
+            report.series += figures
+            print(f"\n[{name}: {time.monotonic() - began:.0f} s]")
+            print("\n".join(Report(report.about, figures).lines(GOALS)))
+    _write(report, arguments.out)
 
 
-def _big_job(folder: Path, arguments: argparse.Namespace) -> None:
-    data = arguments.data or big_job.generate(folder, arguments.scale)
-    figures = big_job.measure(data, folder, arguments.runs)
-    size = data.stat().st_size / 1e6
-    _show(f"big job: {size:.0f} MB of CSV, 4 of 16 columns", figures.seconds)
-    print(f"  server process: {figures.peak_rss / 2**20:.0f} MiB resident at most while it ran")
+def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path], list[Series]]]:
+    most = partial(min, runs)
+    return {
+        "pings": partial(pings.measure, runs=runs, quick=quick),
+        "idle": partial(idle.measure, runs=runs, quick=quick),
+        "small-jobs": partial(small_jobs.measure, runs=runs, quick=quick, seed=seed),
+        "transfers": partial(transfers.measure, runs=runs, quick=quick),
+        "big-job": partial(big_job.measure, runs=runs, quick=quick),
+        "latency": partial(meanwhile.latency, runs=most(3), quick=quick),
+        "cancel": partial(meanwhile.cancelling, runs=runs, quick=quick),
+        "recovery": partial(recovery.measure, runs=runs),
+        "files": partial(scaling.files, runs=most(3), quick=quick),
+        "connections": partial(scaling.connections, runs=most(3), quick=quick),
+        "columns": partial(scaling.columns, runs=most(3), quick=quick, seed=seed),
+    }
 
 
-def _transfers(folder: Path, arguments: argparse.Namespace) -> None:
-    size = arguments.megabytes * 2**20
-    for what, figures in transfers.measure(folder / "transfers", size, arguments.runs).items():
-        _show(f"{what}: {size / 1e6:.0f} MB", figures.seconds)
-        print(f"  server process: grew by {figures.growth / 2**20:.0f} MiB at most")
+def _write(report: Report, folder: Path) -> None:
+    from benchmarks.plots import draw
 
-
-def _show(title: str, seconds: Mapping[str, Sequence[float]]) -> None:
-    """A line for each system; the first one is what the others are measured by."""
-    first, *_ = seconds.values()
-    print(f"{title}, {len(first)} runs in turns")
-    for name, taken in seconds.items():
-        ratios = [ours / theirs for ours, theirs in zip(taken, first, strict=True)]
-        print(
-            f"  {name:<28} median {statistics.median(taken):.3f} s  ({min(taken):.3f} to {max(taken):.3f})  "
-            f"ratio {statistics.median(taken) / statistics.median(first):.2f} of medians, "
-            f"{statistics.median(ratios):.2f} run by run"
-        )
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / time.strftime("%Y-%m-%d-%H%M%S")
+    stem.with_suffix(".json").write_text(json.dumps(report.as_json(GOALS), indent=1) + "\n")
+    stem.with_suffix(".txt").write_text("\n".join(report.lines(GOALS)) + "\n")
+    for kind in (".svg", ".png"):
+        draw(report, stem.with_suffix(kind))
+    print(f"\nwritten to {stem}.json, .txt, .svg and .png")
 
 
 if __name__ == "__main__":

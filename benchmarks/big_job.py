@@ -1,38 +1,40 @@
-"""The big job: a CSV of TPC-H lineitem, four of its columns to Parquet, request to result.
+"""The big job: a CSV of TPC-H lineitem, four of its columns, request to result; and what else is possible meanwhile.
 
-Both systems do the same work in the same run: the schema is inferred, the columns are selected, written as
-Parquet and counted. The bare pass runs in a fresh process of its own that has polars loaded, as a warm worker
-has; what is timed in it is the pass alone.
+The bare pass does the same work: the schema is inferred, the columns are selected, written as Parquet and counted.
+It runs in a fresh process of its own that has polars loaded, as a warm worker has; what is timed is the pass alone.
 """
 
+import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-import attrs
-import trio
+from websockets.sync.client import connect
 
-from benchmarks.serving import Peak, serving
-from creemson.client import connect
-from creemson.wire.messages import Query
+from benchmarks.figures import Series
+from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS, Serving, systems
+from benchmarks.turns import in_turns
 
-COLUMNS = (0, 4, 5, 10)
+__all__ = ["BARE", "BIG", "SECONDS", "bare_pass", "generate", "measure", "place", "request"]
+
+BIG, SECONDS = "big job", "request to result"
 BARE = "bare polars"
-SERVED = "creemson, request to result"
+COLUMNS = (0, 4, 5, 10)
 
-# Runs in a process of its own, so that neither system warms up or burdens the other.
 BARE_PASS = """
 import sys, time
 import polars as pl
-source, target, columns = sys.argv[1], sys.argv[2], [int(index) for index in sys.argv[3].split(",")]
-for _ in sys.stdin:
+for line in sys.stdin:
+    source, target, columns = line.rstrip("\\n").split("|")
     began = time.perf_counter()
     frame = pl.scan_csv(source, try_parse_dates=True)
     names = frame.collect_schema().names()
-    frame = frame.select([names[index] for index in columns])
+    frame = frame.select([names[int(index)] for index in columns.split(",")])
     _, count = pl.collect_all(
         [frame.sink_parquet(target, lazy=True), frame.select(pl.len())], engine="streaming"
     )
@@ -40,80 +42,82 @@ for _ in sys.stdin:
 """
 
 
-@attrs.frozen
-class Figures:
-    """What was measured.
-
-    Attributes:
-        seconds: of each run, by system.
-        peak_rss: bytes resident in the server's process (not its workers) at most, while it ran jobs.
-    """
-
-    seconds: dict[str, list[float]]
-    peak_rss: int
-
-
 def generate(folder: Path, scale: float) -> Path:
-    """Make the table."""
-    command = [
-        "tpchgen-cli",
-        "csv",
-        "--scale-factor",
-        str(scale),
-        "--tables=lineitem",
-        f"--output-dir={folder}",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder / "lineitem.csv"
+    """Make the table; scale 1 is 766 MB."""
+    target = folder / f"scale-{scale:g}"
+    if not (target / "lineitem.csv").exists():
+        command = [
+            "tpchgen-cli",
+            "csv",
+            f"--scale-factor={scale}",
+            "--tables=lineitem",
+            f"--output-dir={target}",
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+    return target / "lineitem.csv"
 
 
-def measure(data: Path, folder: Path, runs: int) -> Figures:
-    """Run both systems in turns, after one run of each that is not counted."""
-    figures: dict[str, list[float]] = {BARE: [], SERVED: []}
-    with _bare(data, folder) as bare, serving(folder / "data") as (port, process):
-        uploads = folder / "data" / "uploads"
-        peak = Peak(process)
-        for run in range(runs + 1):
-            # A new name is a new file: nothing is answered from store.
-            source = uploads / f"lineitem-{run}.csv"
-            source.hardlink_to(data) if _same_disk(data, uploads) else source.write_bytes(data.read_bytes())
-            seconds = {BARE: bare(), SERVED: trio.run(_request, f"ws://127.0.0.1:{port}/ws", source.name)}
-            source.unlink()
-            if run:
-                for name, taken in seconds.items():
-                    figures[name].append(taken)
-        return Figures(figures, peak.stop())
+def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
+    """Against the same pass without a server, and the peers; pandas once, since it takes long."""
+    data = generate(folder, 0.05 if quick else 1.0)
+    found: list[Series] = []
+    with bare_pass(folder) as bare, systems((CREEMSON, FASTAPI_POLARS, FASTAPI_PANDAS), folder) as running:
+        ours, polars, pandas = running
+        work: dict[str, Callable[[], Mapping[str, float]]] = {BARE: lambda: {SECONDS: bare(data, COLUMNS)}}
+        for one in (ours, polars):
+            work[one.name] = partial(_once, one, data)
+        found += in_turns(work, runs=runs, workload=BIG, units={SECONDS: "s"})
+        last = {pandas.name: partial(_once, pandas, data)}
+        found += in_turns(last, runs=1, warm_up=0, workload=BIG, units={SECONDS: "s"})
+    return found
 
 
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
-
-
-async def _request(url: str, name: str) -> float:
-    async with connect(url) as client:
-        began = time.perf_counter()
-        await client.submit(Query(filename=name, selectedColumns=COLUMNS))
-        return time.perf_counter() - began
+def _once(system: Serving, data: Path) -> Mapping[str, float]:
+    with place(system, data) as name:
+        return {SECONDS: request(system, name, COLUMNS)}
 
 
 @contextmanager
-def _bare(data: Path, folder: Path) -> "Iterator[_BarePass]":
-    columns = ",".join(map(str, COLUMNS))
-    command = [sys.executable, "-c", BARE_PASS, str(data), str(folder / "bare.parquet"), columns]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield _BarePass(process)
-        assert process.stdin is not None
-        process.stdin.close()
+def place(system: Serving, data: Path) -> Iterator[str]:
+    """Have the file among a system's, under a new name: then nothing is answered from store."""
+    path = system.folder / f"table-{time.monotonic_ns()}.csv"
+    try:
+        path.hardlink_to(data)
+    except OSError:  # another file system
+        path.write_bytes(data.read_bytes())
+    os.utime(path)
+    try:
+        yield path.name
+    finally:
+        path.unlink()
 
 
-class _BarePass:
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+def request(system: Serving, name: str, columns: tuple[int, ...]) -> float:
+    """A classic request; seconds until its result."""
+    with connect(system.url, compression=None, max_size=None) as socket:
+        began = time.perf_counter()
+        socket.send(json.dumps({"filename": name, "selectedColumns": columns}))
+        answer = json.loads(socket.recv(timeout=900))
+        seconds = time.perf_counter() - began
+    if answer["type"] != "result":
+        raise RuntimeError(f"{system.name}: {answer}")
+    return seconds
 
-    def __call__(self) -> float:
-        """Seconds that one pass takes."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("run\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline().split()[0])
+
+@contextmanager
+def bare_pass(folder: Path) -> Iterator[Callable[[Path, tuple[int, ...]], float]]:
+    """Yields what runs one bare pass, and returns its seconds."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BARE_PASS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        source, answers = process.stdin, process.stdout
+        assert source is not None
+        assert answers is not None
+
+        def once(data: Path, columns: tuple[int, ...]) -> float:
+            source.write(f"{data}|{folder / 'bare.parquet'}|{','.join(map(str, columns))}\n")
+            source.flush()
+            return float(answers.readline().split()[0])
+
+        yield once
+        source.close()

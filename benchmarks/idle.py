@@ -1,0 +1,70 @@
+"""Connections that do nothing: what each takes of memory, and how quickly they are accepted."""
+
+import contextlib
+import resource
+import socket
+import time
+from pathlib import Path
+
+from benchmarks.figures import Series
+from benchmarks.serving import CREEMSON, FASTAPI_POLARS, Serving, serving
+
+__all__ = ["IDLE", "MEMORY", "measure"]
+
+IDLE, MEMORY = "idle connections", "memory of each"
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+AT_ONCE = 100
+WARM_UP = 500
+"""Connections before those that count: what the first ones need stays for the others."""
+SETTLE = 0.5
+
+
+def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
+    """A fresh server for each run, since memory that was taken is not all given back."""
+    count = 500 if quick else 3000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", "websockets on trio")
+    values: dict[tuple[str, str], list[float]] = {}
+    for run in range(min(runs, 3)):
+        for index, name in enumerate(names):
+            with serving(name, folder / f"idle{run}-{index}") as system:
+                for metric, value in _once(system, count).items():
+                    values.setdefault((metric, name), []).append(value)
+    units = {MEMORY: "KiB", "accepted": "1/s", "server CPU to accept one": "µs"}
+    return [
+        Series(workload=IDLE, system=name, metric=metric, unit=units[metric], values=values[metric, name])
+        for metric in units
+        for name in names
+    ]
+
+
+def _once(system: Serving, count: int) -> dict[str, float]:
+    with contextlib.ExitStack() as stack:
+        _open(system.port, WARM_UP, stack)
+        time.sleep(SETTLE)
+        memory, cpu, began = system.memory(), system.cpu(), time.perf_counter()
+        _open(system.port, count, stack)
+        seconds, cpu = time.perf_counter() - began, system.cpu() - cpu
+        time.sleep(SETTLE)
+        return {
+            MEMORY: (system.memory() - memory) / count / 1024,
+            "accepted": count / seconds,
+            "server CPU to accept one": cpu / count * 1e6,
+        }
+
+
+def _open(port: int, count: int, stack: contextlib.ExitStack) -> None:
+    """Open so many, some at the same time, as far as the handshake."""
+    for start in range(0, count, AT_ONCE):
+        opened = []
+        for _ in range(min(AT_ONCE, count - start)):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection.sendall(HANDSHAKE)
+            opened.append(connection)
+        for connection in opened:
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += connection.recv(4096)

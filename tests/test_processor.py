@@ -30,7 +30,7 @@ from creemson.processing.processor import Processor
 from creemson.processing.records import output_name
 from creemson.settings import Settings, Timeouts
 from creemson.storage.catalog import Catalog
-from creemson.storage.files import Files, check_name
+from creemson.storage.files import check_name
 from creemson.storage.stores import Stores
 from creemson.wire.messages import Query
 
@@ -450,16 +450,6 @@ async def test_the_next_server_takes_over(world, nursery, autojump_clock):
     }  # fmt: skip
     assert all(info.created == 1000.0 for info in listed)
     assert [call["query"]["limit"] for call in after.workers.commands] == [1]
-
-
-async def test_a_file_that_goes_in_the_moment_in_which_it_is_found(
-    world, nursery, autojump_clock, monkeypatch
-):
-    """It is not found; that is no fault of the server's."""
-    monkeypatch.setattr(Files, "version", lambda *_: (_ for _ in ()).throw(FileNotFoundError(2, "gone")))
-    world.submit()
-    error = (await world.hear()).error
-    assert (error.reason, error.message) == ("file_not_found", "'a.csv' was removed in this moment.")
 
 
 async def test_a_disk_that_is_full_at_the_start_ends_no_job(world, nursery, autojump_clock, monkeypatch):

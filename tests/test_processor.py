@@ -1,6 +1,7 @@
 """The processor actor with a pool that does what the test says; time is a mock clock's."""
 
 import errno
+from collections import Counter
 
 import attrs
 import pytest
@@ -109,6 +110,32 @@ async def world(tmp_path, nursery):
     world = World(tmp_path)
     await nursery.start(world.processor.run)
     return world
+
+
+async def test_jobs_that_wait_for_workers_are_written_down_together(world, autojump_clock, monkeypatch):
+    """With its end, each makes room for the next; a job that nobody waits behind is written down at once."""
+    sizes = []
+    record = world.catalog.record_jobs
+    monkeypatch.setattr(world.catalog, "record_jobs", lambda rows: (sizes.append(len(rows)), record(rows)))
+
+    async def quickly(_):
+        await trio.sleep(0.001)
+        return OUTCOME
+
+    world.workers.todo = [quickly] * 11
+    for limit in range(10):
+        world.submit(limit=limit)
+    told = [await world.hear() for _ in range(20)]
+    assert Counter(map(type, told)) == {Accepted: 10, Ended: 10}
+    assert sizes[0] >= 19
+    assert sum(sizes) == 20
+    del sizes[:]
+    began = trio.current_time()
+    world.submit(limit=10)
+    await world.hear()
+    await world.hear()
+    assert sizes == [1, 1]
+    assert trio.current_time() == pytest.approx(began + 0.001)
 
 
 async def test_a_job_from_submit_to_result(world, autojump_clock):

@@ -190,9 +190,11 @@ def separator_of(head: bytes, name: str) -> str:
         return wanted
 
     def score(separator: str) -> tuple[float, bool, int]:
-        counts = [_count(line, separator) for line in lines]
-        alike = sum(count == counts[0] for count in counts) / len(counts)
-        return (alike if counts[0] else -1.0, separator == wanted, counts[0])
+        first = _count(lines[0], separator)
+        if not first:
+            return -1.0, separator == wanted, 0
+        alike = sum(_count(line, separator) == first for line in lines) / len(lines)
+        return alike, separator == wanted, first
 
     return max(SEPARATORS, key=score)
 

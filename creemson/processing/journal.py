@@ -32,8 +32,8 @@ InThread: TypeAlias = Callable[..., Awaitable[Any]]
 class Journal:
     """Entries are carried out in their order; those that come while the disk is busy share the next transaction.
 
-    A transaction of one row takes 0.4 ms of CPU (most of it a thread's start and end, and the disk's), and each
-    further row 0.02. So where many are coming, the first waits for some company.
+    A transaction takes 0.15 ms of CPU besides the hop to a thread and back, and each row in it 0.007. So where many
+    are coming, the first waits for some company. (Two hundred small jobs a second took 1.7 transactions each.)
 
     Args:
         catalog: to write to.

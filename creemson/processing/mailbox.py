@@ -79,6 +79,8 @@ Reply: TypeAlias = (
 def result_of(ended: Ended) -> ResultData:
     """The result of a job that is done, which says whether it was answered from store."""
     data: ResultData = ended.value
+    if data.output_data.cached == ended.cached:
+        return data
     return attrs.evolve(data, output_data=attrs.evolve(data.output_data, cached=ended.cached))
 
 

@@ -56,6 +56,12 @@ class Plan:
         self._keys = [self._sort_column(key.column) for key in query.sort or ()]
         self.needed = self._needed()
 
+    def apply_to(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The plan, on a frame in memory."""
+        if not (self._grouping or self._where or self._keys or self._query.limit is not None):
+            return frame[self._selected]  # 0.1 ms less than an engine takes to do nothing
+        return self.apply(frame.lazy()).collect(engine="streaming")
+
     def apply(
         self,
         frame: pl.LazyFrame,

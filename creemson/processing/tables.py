@@ -194,8 +194,10 @@ HUGE = r"^\s*[+-]?\d{39}"
 
 def _open_csv(path: Path, name: str, sniffed: Sniffed, wanted: Collection[ColumnRef] | None) -> Table:
     sample = _whole_lines(sniffed.head)
-    if sample.count(b"\n") < 2:  # nothing of zstd, or lines longer than the head
+    lines = sample.count(b"\n")
+    if lines < 2:  # nothing of zstd, or lines longer than the head
         sample = _first_lines(path)
+        lines = sample.count(b"\n")
     options: dict[str, Any] = {
         "separator": separator_of(sample, name),
         "missing_columns": "insert",
@@ -206,7 +208,6 @@ def _open_csv(path: Path, name: str, sniffed: Sniffed, wanted: Collection[Column
     whole = len(sample) == sniffed.size
     schema, markers, frame = _infer(sample, options, wanted if whole else None)
     scan = partial(pl.scan_csv, path, glob=False, null_values=markers, **options)
-    rows = max(1, sample.count(b"\n"))
 
     def widely(*, dates: bool) -> pl.LazyFrame:
         """With types that fit every cell of the file, at the price of reading it twice."""
@@ -230,7 +231,7 @@ def _open_csv(path: Path, name: str, sniffed: Sniffed, wanted: Collection[Column
         ),
         sniffed=sniffed,
         rows=None,
-        row_bytes=len(sample) / rows / sniffed.expansion,
+        row_bytes=len(sample) / max(1, lines) / sniffed.expansion,
         small=frame
         if frame is not None and whole and frame.height < SAMPLE_ROWS
         else _small(sniffed.content, partial(pl.scan_csv, schema=schema, null_values=markers, **options)),

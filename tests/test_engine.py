@@ -501,6 +501,13 @@ def test_small_files_are_done_like_large_ones(tmp_path_factory, rows, conditions
     assert told == expected
 
 
+def test_empty_clauses_are_none(tmp_path):
+    """Then, too, dates are looked for in all columns."""
+    path = tmp_path / "x.csv"
+    path.write_text("a,day\n1,2024-02-29\n")
+    assert done(path, group_by=(), aggregate=()).schema == {"a": pl.Int64, "day": pl.Date}
+
+
 # --- a real table ------------------------------------------------------------------------------------
 
 

@@ -127,8 +127,8 @@ async def test_jobs_that_wait_for_workers_are_written_down_together(world, autoj
         world.submit(limit=limit)
     told = [await world.hear() for _ in range(20)]
     assert Counter(map(type, told)) == {Accepted: 10, Ended: 10}
-    assert sizes[0] >= 19
     assert sum(sizes) == 20
+    assert len(sizes) <= 4  # the first alone, if it has begun before the others come; and perhaps the last
     del sizes[:]
     began = trio.current_time()
     world.submit(limit=10)

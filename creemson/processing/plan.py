@@ -20,8 +20,7 @@ MAX_INTEGER = 2**126
 
 def columns_of(query: Query) -> set[ColumnRef] | None:
     """What a query refers to: columns of the file, and perhaps some that it makes itself. None: all of the file."""
-    grouping = query.group_by is not None or query.aggregate is not None
-    if query.selectedColumns is None and not grouping:
+    if query.selectedColumns is None and not (query.group_by or query.aggregate):
         return None
     return {
         *(query.selectedColumns or ()),

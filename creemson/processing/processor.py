@@ -60,8 +60,8 @@ JOBS_BYTES = 16 * 1024 * 1024
 """Of JSON: the requests of the jobs that wait, and the results of those that are remembered. As objects they take
 up to eleven times as much."""
 GATHERING = 0.01
-"""Seconds in which jobs gather to be written down together, while more of them wait than there are workers. (Then
-nobody's job is done any later: it waits longer for a worker than for the disk.)"""
+"""Seconds in which jobs gather to be written down together, while some of them wait for a worker: it is that which
+keeps them waiting then, and not the disk."""
 TIDY_INTERVAL = 60.0
 """Seconds between two looks for ended jobs that need not be known any more."""
 STOP_GRACE = 2.0

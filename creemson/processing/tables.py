@@ -205,7 +205,7 @@ def _open_csv(path: Path, name: str, sniffed: Sniffed, wanted: Collection[Column
     }
     # Before polars looks: it takes a second or two and a gigabyte for a million columns.
     _check_width(name, sample.partition(b"\n")[0].count(options["separator"].encode()) + 1)
-    whole = len(sample) == sniffed.size
+    whole = sample == sniffed.content and lines < SAMPLE_ROWS
     schema, markers, frame = _infer(sample, options, wanted if whole else None)
     scan = partial(pl.scan_csv, path, glob=False, null_values=markers, **options)
 
@@ -233,21 +233,21 @@ def _open_csv(path: Path, name: str, sniffed: Sniffed, wanted: Collection[Column
         rows=None,
         row_bytes=len(sample) / max(1, lines) / sniffed.expansion,
         small=frame
-        if frame is not None and whole and frame.height < SAMPLE_ROWS
+        if whole and frame is not None
         else _small(sniffed.content, partial(pl.scan_csv, schema=schema, null_values=markers, **options)),
     )
 
 
 def _small(content: bytes | None, scan: Callable[..., pl.LazyFrame]) -> pl.DataFrame | None:
-    """The whole table, read from memory, if there is so little of it: see :data:`SMALL_BYTES`."""
+    """The whole table, read from memory, if there is so little of it: see :data:`SMALL_BYTES`.
+
+    None as well where that fails, perhaps for a late cell of another type: there are other readings for that.
+    """
     if content is None:
         return None
     try:
         return scan(content).collect()
-    except (
-        PolarsError,
-        PanicException,
-    ):  # perhaps a late cell of another type: there are other readings for that
+    except (PolarsError, PanicException):
         return None
 
 
@@ -287,7 +287,7 @@ def _infer(
     if suspects:
         # A column that has nothing but markers in the sample becomes text: no more is known.
         frame = _read(sample, options | {"null_values": suspects})
-        dates = _look(frame, wanted)[1]
+        dates = _look(frame, None)[1]  # a marker in a column of dates counts, whoever wants that
     schema = dict(frame.schema)
     if dates:
         again = io.BytesIO()

@@ -39,6 +39,7 @@ from creemson.processing.mailbox import (
     Reply,
     RowsRead,
     Submit,
+    from_store,
 )
 from creemson.processing.memory import Memory
 from creemson.processing.pool import Pool, TransientFault
@@ -217,10 +218,14 @@ class Processor:
         _, version = store.look_up(query.filename)
         store.check_quota()
         key, weight = key_of(version, query)
-        work = Work(query, key, command.caller)
         done = self._jobs.find_done(command.caller, key)
-        if done is not None and not self._has_output(work):
+        if done is not None and self._has_output(done.work):
+            for event in self._jobs.again(done):
+                self._reply(command.connection, command.request, event)
+            return
+        if done is not None:
             self._apply(self._jobs.forget(done.id))
+        work = Work(query, key, command.caller)
         limit = self._settings.timeouts.job
         effects = self._jobs.submit(
             now,
@@ -313,6 +318,8 @@ class Processor:
                 "job ended", job=job.id, caller=job.caller, state=job.state, seconds=round(seconds, 3)
             )
             job.work = job.work.lightened()
+            if job.state == "done":  # what it is told for from now on
+                job.value = from_store(job.value)
             self._apply(self._jobs.weigh(job, len(row.outcome or "")))
 
     async def _restore(self) -> None:

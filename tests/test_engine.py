@@ -9,14 +9,16 @@ import statistics
 import time
 from collections import Counter
 
+import attrs
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing import progress, rendering
+from creemson.processing import engine, progress, rendering
 from creemson.processing.engine import columns, render, run, window
+from creemson.processing.tables import open_table
 from creemson.wire.messages import FUNCTIONS, Aggregate, Column, Condition, Query, SortKey
 
 UTC = datetime.UTC
@@ -456,6 +458,54 @@ def test_queries_agree_with_plain_python(tmp_path_factory, rows, conditions, key
         query["sort"] = tuple(keys) or None
         expected = naive_sort(expected, keys)
     assert done(path, **query).rows() == expected[:limit]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=ROWS,
+    conditions=CONDITIONS,
+    clauses=st.fixed_dictionaries(
+        {},
+        optional={
+            "selectedColumns": st.sampled_from([("x", 0), ("t",), (2, "n", "t")]),
+            "sort": st.sampled_from([(SortKey("n"), SortKey("t", True)), (SortKey(2),)]),
+            "limit": st.integers(0, 10),
+            "preview": st.integers(0, 3),
+            "profile": st.booleans(),
+        },
+    )
+    | st.fixed_dictionaries(
+        {
+            "group_by": st.sampled_from([("t",), ("n", "t")]),
+            "aggregate": st.sets(st.sampled_from(FUNCTIONS)).map(
+                lambda functions: tuple(Aggregate("x", function) for function in functions)
+            ),
+        }
+    ),
+)
+def test_small_files_are_done_like_large_ones(tmp_path_factory, rows, conditions, clauses):
+    """What is worked on in memory comes out as it does from a streaming pass."""
+    path = tmp_path_factory.mktemp("small") / "t.csv"
+    rows = [(0, "a", 0.5), *rows]  # so that the columns have their types
+    pl.DataFrame(rows, schema={"n": pl.Int64, "t": pl.String, "x": pl.Float64}, orient="row").write_csv(path)
+    query = Query(filename="t.csv", where=tuple(conditions) or None, **clauses)
+    made = []
+    for seen in (open_table, lambda *asked: attrs.evolve(open_table(*asked), small=None)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "open_table", seen)
+            outcome = run(query, path, path.with_name("out.parquet"), quiet)
+        made.append((pl.read_parquet(path.with_name("out.parquet")), outcome))
+    (small, told), (large, expected) = made
+    assert small.schema == large.schema
+    assert small.equals(large)
+    assert told == expected
+
+
+def test_empty_clauses_are_none(tmp_path):
+    """Then, too, dates are looked for in all columns."""
+    path = tmp_path / "x.csv"
+    path.write_text("a,day\n1,2024-02-29\n")
+    assert done(path, group_by=(), aggregate=()).schema == {"a": pl.Int64, "day": pl.Date}
 
 
 # --- a real table ------------------------------------------------------------------------------------

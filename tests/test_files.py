@@ -133,5 +133,5 @@ def test_an_output_goes_with_what_was_made_of_it(files):
     """Neither other outputs nor names with special characters are touched."""
     for name in ("[a]-1.parquet", "[a]-1.csv", "a-1.parquet", "[a]-12.parquet"):
         (files.outputs / name).write_bytes(b"")
-    files.remove_output("[a]-1.parquet")
+    files.remove_output("[a]-1.parquet", ("parquet", "csv"))
     assert sorted(path.name for path in files.outputs.iterdir()) == ["[a]-12.parquet", "a-1.parquet"]

@@ -74,6 +74,30 @@ async def test_what_follows_a_record_waits_for_it(journal, catalog, heard):
     await journal.flush()
 
 
+async def test_where_many_come_the_first_waits_for_company(catalog, heard, nursery, autojump_clock):
+    """Then they share one transaction; where nobody is coming, nobody waits."""
+    many = [True, False]
+    journal = Journal(
+        catalog, tell=heard.append, on_failure=None, company=lambda: 0.01 * many.pop(0), in_thread=catalog.in_thread,
+        logger=structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[]),
+    )  # fmt: skip
+    nursery.start_soon(journal.run)
+    catalog.turn = trio.Semaphore(2)
+    began = trio.current_time()
+    journal.put(JOB)
+    await trio.sleep(0.009)
+    assert (catalog.written, heard) == ([], [])
+    journal.put("j1")
+    journal.put(told(1))
+    await journal.flush()
+    assert (catalog.written, heard) == ([[JOB, "j1"]], [told(1)])
+    assert trio.current_time() == pytest.approx(began + 0.01)
+    journal.put(JOB)
+    await journal.flush()
+    assert len(catalog.written) == 2
+    assert trio.current_time() == pytest.approx(began + 0.01)
+
+
 async def test_a_fault_of_the_disk_changes_what_is_told(journal, catalog, heard):
     """The processor says what."""
     catalog.fault = OSError(28, "No space left on device")

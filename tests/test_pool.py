@@ -383,6 +383,22 @@ async def test_a_worker_that_keeps_much_memory_is_replaced(nursery, monkeypatch,
     assert entries(logged, "worker ended")[0]["how"] == "was ended by SIGKILL"
 
 
+async def test_a_worker_is_not_looked_at_after_each_small_command(nursery, monkeypatch, logged):
+    """Its memory is read now and then, and so also when many small commands have added up."""
+    monkeypatch.setattr(pool_module, "MEMORY_INTERVAL", 3600.0)
+    pool = make(logged, memory_bytes=1000 << 20)
+    await nursery.start(pool.run)
+    [worker] = pool._workers
+    await pool.call(COLUMNS)
+    looked = worker.looked
+    assert looked <= trio.current_time()
+    await pool.call(COLUMNS)
+    assert worker.looked == looked
+    worker.looked -= 3600
+    await pool.call(COLUMNS)
+    assert worker.looked > looked
+
+
 async def test_more_data_than_allowed(nursery, monkeypatch, logged, large, out):
     """A worker that aborts for want of memory ends its command in `out_of_memory`."""
     pool = make(logged)

@@ -1,6 +1,7 @@
 """The processor actor with a pool that does what the test says; time is a mock clock's."""
 
 import errno
+from collections import Counter
 
 import attrs
 import pytest
@@ -30,7 +31,7 @@ from creemson.processing.processor import Processor
 from creemson.processing.records import output_name
 from creemson.settings import Settings, Timeouts
 from creemson.storage.catalog import Catalog
-from creemson.storage.files import Files, check_name
+from creemson.storage.files import check_name
 from creemson.storage.stores import Stores
 from creemson.wire.messages import Query
 
@@ -109,6 +110,32 @@ async def world(tmp_path, nursery):
     world = World(tmp_path)
     await nursery.start(world.processor.run)
     return world
+
+
+async def test_jobs_that_wait_for_workers_are_written_down_together(world, autojump_clock, monkeypatch):
+    """With its end, each makes room for the next; a job that nobody waits behind is written down at once."""
+    sizes = []
+    record = world.catalog.record_jobs
+    monkeypatch.setattr(world.catalog, "record_jobs", lambda rows: (sizes.append(len(rows)), record(rows)))
+
+    async def quickly(_):
+        await trio.sleep(0.001)
+        return OUTCOME
+
+    world.workers.todo = [quickly] * 11
+    for limit in range(10):
+        world.submit(limit=limit)
+    told = [await world.hear() for _ in range(20)]
+    assert Counter(map(type, told)) == {Accepted: 10, Ended: 10}
+    assert sum(sizes) == 20
+    assert len(sizes) <= 4  # the first alone, if it has begun before the others come; and perhaps the last
+    del sizes[:]
+    began = trio.current_time()
+    world.submit(limit=10)
+    await world.hear()
+    await world.hear()
+    assert sizes == [1, 1]
+    assert trio.current_time() == pytest.approx(began + 0.001)
 
 
 async def test_a_job_from_submit_to_result(world, autojump_clock):
@@ -450,16 +477,6 @@ async def test_the_next_server_takes_over(world, nursery, autojump_clock):
     }  # fmt: skip
     assert all(info.created == 1000.0 for info in listed)
     assert [call["query"]["limit"] for call in after.workers.commands] == [1]
-
-
-async def test_a_file_that_goes_in_the_moment_in_which_it_is_found(
-    world, nursery, autojump_clock, monkeypatch
-):
-    """It is not found; that is no fault of the server's."""
-    monkeypatch.setattr(Files, "version", lambda *_: (_ for _ in ()).throw(FileNotFoundError(2, "gone")))
-    world.submit()
-    error = (await world.hear()).error
-    assert (error.reason, error.message) == ("file_not_found", "'a.csv' was removed in this moment.")
 
 
 async def test_a_disk_that_is_full_at_the_start_ends_no_job(world, nursery, autojump_clock, monkeypatch):

@@ -609,7 +609,7 @@ def test_whatever_comes_is_answered_in_words(rounds):
 SHORT_PINGS = [
     {"type": "ping"},
     {"type": "ping", "id": "a"},
-    {"type": "ping", "id": "é" * 70, "more": [1]},
+    {"type": "ping", "id": "é" * 70, "more": 1},
 ]
 OTHERS = [
     {"type": "ping", "id": None},
@@ -618,6 +618,8 @@ OTHERS = [
     {"type": "ping", "id": 5},
     {"type": "pong"},
     {"type": "ping", "pad": "x" * 600},
+    {"type": "ping", "pad": [1]},
+    {"type": "ping", "pad": {}},
     ["ping"],
     "ping",
     {"type": ["ping"]},

@@ -15,7 +15,7 @@ from polars.exceptions import ComputeError, PanicException
 
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.processing import tables
-from creemson.processing.formats import HEAD_BYTES
+from creemson.processing.formats import HEAD_BYTES, SMALL_BYTES
 from creemson.processing.tables import faults, open_table
 
 FRAME = pl.DataFrame(
@@ -466,6 +466,72 @@ def same(text, cell):
             return text == str(cell)
         case _:
             return text == cell
+
+
+ODD_CELLS = st.sampled_from(
+    ["", "NA", "-", "NULL", "nan", "1", "-2", "+3", " 4", "5 ", "0.5", "1e3", "inf", "true", "False", "x", "2024-02-29",
+     "29.02.2024", "2024-02-30", "1.2.3", "12:30", "12:30:00", "2024-01-01T12:00:00", "9" * 40, "1,5", "Ä"]
+)  # fmt: skip
+ODD_TABLES = st.lists(st.lists(ODD_CELLS, min_size=1, max_size=3), min_size=3, max_size=3).flatmap(
+    lambda kinds: st.lists(st.tuples(*map(st.sampled_from, kinds)), max_size=8)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=ODD_TABLES, wanted=st.sets(st.sampled_from([0, 1, 2, "c0", "c2", "other"])))
+def test_a_small_table_is_what_the_first_reading_gives(tmp_path_factory, rows, wanted):
+    """What is read at once has the types and cells that a streaming pass finds, where anybody wants them."""
+    path = tmp_path_factory.mktemp("small") / "x.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("c0", "c1", "c2"), *rows])
+    table = open_table(path, "x.csv")
+    try:
+        streamed = table.readings[0]().collect(engine="streaming")
+    except pl.exceptions.PolarsError:
+        assert table.small is None
+        return
+    assert table.small is not None
+    assert table.small.schema == table.schema
+    assert table.small.equals(streamed)
+    names = sorted({ref if isinstance(ref, str) else f"c{ref}" for ref in wanted - {"other"}})
+    some = open_table(path, "x.csv", wanted)
+    assert some.schema.names() == table.schema.names()
+    assert some.small.select(names).schema == streamed.select(names).schema
+    assert some.small.select(names).equals(streamed.select(names))
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [(HEAD_BYTES + 1, True), (SMALL_BYTES, True), (SMALL_BYTES + 1, False)]
+)
+def test_what_is_small(tmp_path, size, small):
+    """Beyond the head, too, up to a limit."""
+    path = tmp_path / "x.csv"
+    path.write_text(("day,t\n" + "2024-05-01,text\n" * (size // 16 - 1)).rstrip().ljust(size, "x"))
+    assert path.stat().st_size == size
+    assert (open_table(path, "x.csv").small is not None) == small
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["12:30", "12:30:00.5"], [datetime.time(12, 30), datetime.time(12, 30, 0, 500_000)]),
+        (["2024/01/02", "2024-01-02"], [datetime.date(2024, 1, 2)] * 2),
+        (["2024-02-29", "2024-02-30"], ["2024-02-29", "2024-02-30"]),
+    ],
+)
+def test_dates_and_times_in_several_ways(tmp_path, cells, values):
+    """A column in which they are written in more than one way, or are none, is no reason to refuse the file."""
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["a", *cells]))
+    assert first_that_fits(path, "x.csv")[1]["a"].to_list() == values
+
+
+def test_a_late_cell_makes_a_small_table_a_large_one(tmp_path):
+    """What is found too late for the types is left to the other readings."""
+    path = tmp_path / "x.csv"
+    path.write_text("n,t\n" + "1,aaaaaaa\n" * 10_000 + "x,b\n")
+    assert open_table(path, "x.csv").small is None
+    assert first_that_fits(path, "x.csv")[1]["n"][-1] == "x"
 
 
 def test_a_large_random_table_is_read_back(tmp_path):

@@ -48,7 +48,7 @@ def run_command(source, target, query=None):
 def carry_out(command):
     """The events that a command gives."""
     events = []
-    Worker(events.append).carry_out(command)
+    Worker(events.extend).carry_out(command)
     assert events.pop(0) == {"event": "began"}
     return events
 
@@ -175,7 +175,7 @@ def lines(*commands):
 def test_cancel_stops_the_command_that_runs(monkeypatch, table, tmp_path):
     """`cancel` is heard while a command runs, which ends in `stopped` and leaves nothing."""
     events = []
-    worker = Worker(events.append)
+    worker = Worker(events.extend)
 
     def run(query, source, part, tick):
         part.write_bytes(b"half")
@@ -192,7 +192,7 @@ def test_cancel_stops_the_command_that_runs(monkeypatch, table, tmp_path):
 def test_a_cancel_that_comes_too_late_does_not_hit_the_next_command(table, tmp_path):
     """A `cancel` with nothing to stop is forgotten when the next command comes."""
     events = []
-    worker = Worker(events.append)
+    worker = Worker(events.extend)
     worker.receive(lines({"op": "cancel"}, run_command(table, tmp_path / "out.parquet")))
     threading.Thread(target=worker.run, daemon=True).start()
     deadline = time.monotonic() + 10

@@ -323,11 +323,7 @@ class Jobs:
         key = (caller, key)
         known = self._by_key.get(key)
         if known is not None and known.state == "done":
-            self._history.move_to_end(known.id)
-            return [
-                Notify(waiter, Accepted(known.id, 0)),
-                Notify(waiter, known.outcome(cached=True)),
-            ]
+            return [Notify(waiter, event) for event in self.again(known)]
         if self._draining:
             return [Notify(waiter, Ended(None, None, error=_shutting_down()))]
         if known is not None:
@@ -349,6 +345,11 @@ class Jobs:
         self._enqueue(new)
         starts = self._fill(now)
         return [Record(new), Notify(waiter, Accepted(job, self._position(new))), *starts]
+
+    def again(self, done: Job) -> tuple[Accepted, Ended]:
+        """What is told to whoever asks for work that is done: what it made."""
+        self._history.move_to_end(done.id)
+        return Accepted(done.id, 0), done.outcome(cached=True)
 
     def attach(self, caller: str, job: str, after: int, waiter: Waiter) -> list[Effect]:
         """Follow a job: its events since ``after``, those to come, and its end in any case.

@@ -31,6 +31,7 @@ __all__ = [
     "Reply",
     "RowsRead",
     "Submit",
+    "from_store",
     "result_of",
 ]
 
@@ -76,10 +77,16 @@ Reply: TypeAlias = (
 """Every request ends in exactly one of these; ``Accepted``, ``Progressed`` and ``Logged`` come before."""
 
 
+def from_store(data: ResultData, *, cached: bool = True) -> ResultData:
+    """The same result, saying that it was answered from store."""
+    if data.output_data.cached == cached:
+        return data
+    return attrs.evolve(data, output_data=attrs.evolve(data.output_data, cached=cached))
+
+
 def result_of(ended: Ended) -> ResultData:
     """The result of a job that is done, which says whether it was answered from store."""
-    data: ResultData = ended.value
-    return attrs.evolve(data, output_data=attrs.evolve(data.output_data, cached=ended.cached))
+    return from_store(ended.value, cached=ended.cached)
 
 
 class Port(Protocol):

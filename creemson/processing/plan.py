@@ -12,10 +12,23 @@ from creemson.errors import InvalidFormat, ProcessingError
 from creemson.processing.tables import exactly
 from creemson.wire.messages import Aggregate, ColumnRef, Condition, Query
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "columns_of"]
 
 MAX_INTEGER = 2**126
 """Beyond it, a number is compared as a float: no integer of polars goes far beyond it."""
+
+
+def columns_of(query: Query) -> set[ColumnRef] | None:
+    """What a query refers to: columns of the file, and perhaps some that it makes itself. None: all of the file."""
+    if query.selectedColumns is None and not (query.group_by or query.aggregate):
+        return None
+    return {
+        *(query.selectedColumns or ()),
+        *(query.group_by or ()),
+        *(condition.column for condition in query.where or ()),
+        *(aggregate.column for aggregate in query.aggregate or ()),
+        *(key.column for key in query.sort or ()),
+    }
 
 
 class Plan:
@@ -42,8 +55,18 @@ class Plan:
         self._keys = [self._sort_column(key.column) for key in query.sort or ()]
         self.needed = self._needed()
 
+    def apply_to(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The plan, on a frame in memory."""
+        if not (self._grouping or self._where or self._keys or self._query.limit is not None):
+            return frame[self._selected]  # 0.1 ms less than an engine takes to do nothing
+        return self.apply(frame.lazy()).collect(engine="streaming")
+
     def apply(
-        self, frame: pl.LazyFrame, tap: Callable[[pl.DataFrame], pl.DataFrame], *, counted: bool
+        self,
+        frame: pl.LazyFrame,
+        tap: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+        *,
+        counted: bool = False,
     ) -> pl.LazyFrame:
         """The plan, on a frame that has the needed columns.
 
@@ -53,7 +76,8 @@ class Plan:
             counted: the file knows its rows. Then filters may be moved below the tap, into the scan, which
                 skips what they exclude; in a CSV every row has to be read anyway, and is to be counted.
         """
-        frame = frame.map_batches(tap, streamable=True, predicate_pushdown=counted, slice_pushdown=True)
+        if tap is not None:
+            frame = frame.map_batches(tap, streamable=True, predicate_pushdown=counted, slice_pushdown=True)
         if self._where:
             frame = frame.filter(self._where)
         if self._groups:

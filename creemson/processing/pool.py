@@ -9,6 +9,7 @@ for progress.)
 """
 
 import contextlib
+import math
 import os
 import resource
 import signal
@@ -35,7 +36,8 @@ CANCEL_GRACE = 0.2
 MEMORY_INTERVAL = 0.1
 """Seconds between two looks at the memory of the workers at work; a look costs some 20 µs for each."""
 MEMORY_KEPT = 0.5
-"""Share of its limit that a worker may hold between two commands; if it holds more, it is replaced."""
+"""Share of its limit that a worker may hold between two commands; if it holds more, it is replaced. After commands
+that take no time it is looked at as often as it is while at work."""
 SHED_LEAST = 128 * 1024 * 1024
 """Bytes that a worker has to hold for its end to be of any help; one that does nothing holds half as much."""
 RESTART_DELAY = 0.1
@@ -91,6 +93,7 @@ class _Worker:
         killed: whether we did it.
         over_memory: whether that was why.
         starved: whether it said that it could have no more memory.
+        looked: when it was looked whether it holds too much between two commands.
     """
 
     process: trio.Process
@@ -103,6 +106,7 @@ class _Worker:
     killed: bool = False
     over_memory: bool = False
     starved: bool = False
+    looked: float = -math.inf
     _pieces: list[bytes] = attrs.field(factory=list)
     _lines: deque[bytes] = attrs.field(factory=deque)
 
@@ -296,8 +300,10 @@ class Pool:
             if worker.busy and worker.alive:
                 await self._stop(worker)
             # What it still holds would count against its next command.
-            if self._memory and worker.used_bytes() > self._memory * MEMORY_KEPT:
-                worker.kill()
+            if self._memory and trio.current_time() >= worker.looked + MEMORY_INTERVAL:
+                worker.looked = trio.current_time()
+                if worker.used_bytes() > self._memory * MEMORY_KEPT:
+                    worker.kill()
             if worker.usable:
                 self._give_back(worker)
                 return

@@ -6,6 +6,7 @@ over its inbox, replies go out through ports that never make it wait.
 """
 
 import math
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,13 +39,13 @@ from creemson.processing.mailbox import (
     Reply,
     RowsRead,
     Submit,
+    from_store,
 )
 from creemson.processing.memory import Memory
 from creemson.processing.pool import Pool, TransientFault
 from creemson.processing.records import Work, job_of, key_of, row_of
 from creemson.settings import Settings
 from creemson.storage.catalog import Catalog, JobRow
-from creemson.storage.store import Store
 from creemson.storage.stores import Stores
 from creemson.wire import codec
 from creemson.wire.messages import OUTPUT_FORMATS, Column, JobInfo, JobState, OutputData, ResultData, Window
@@ -59,6 +60,9 @@ SUMMARY = "File processed successfully"
 JOBS_BYTES = 16 * 1024 * 1024
 """Of JSON: the requests of the jobs that wait, and the results of those that are remembered. As objects they take
 up to eleven times as much."""
+GATHERING = 0.01
+"""Seconds in which jobs gather to be written down together, while some of them wait for a worker: it is that which
+keeps them waiting then, and not the disk."""
 TIDY_INTERVAL = 60.0
 """Seconds between two looks for ended jobs that need not be known any more."""
 STOP_GRACE = 2.0
@@ -104,7 +108,12 @@ class Processor:
         self._metrics = metrics or Metrics()
         self._epoch = 0.0  # seconds since 1970 at time 0 of the event loop
         self._journal = Journal(
-            catalog, tell=self._deliver, on_failure=self._not_written, logger=logger, in_thread=in_thread
+            catalog,
+            tell=self._deliver,
+            on_failure=self._not_written,
+            logger=logger,
+            company=lambda: GATHERING if self._jobs.queued else 0.0,
+            in_thread=in_thread,
         )
         self._inbox = inbox
         self._workers = workers
@@ -206,13 +215,17 @@ class Processor:
     def _submit(self, now: float, command: Submit) -> None:
         query = command.query
         store = self._stores.of(command.caller)
-        version = _version(store, query.filename)
+        _, version = store.look_up(query.filename)
         store.check_quota()
         key, weight = key_of(version, query)
-        work = Work(query, key, command.caller)
         done = self._jobs.find_done(command.caller, key)
-        if done is not None and not self._output(work).exists():
+        if done is not None and self._has_output(done.work):
+            for event in self._jobs.again(done):
+                self._reply(command.connection, command.request, event)
+            return
+        if done is not None:
             self._apply(self._jobs.forget(done.id))
+        work = Work(query, key, command.caller)
         limit = self._settings.timeouts.job
         effects = self._jobs.submit(
             now,
@@ -247,7 +260,7 @@ class Processor:
                     self._scopes[name].cancel()
                 case jobs.Forget(_, work):
                     try:
-                        self._stores.of(work.caller).files.remove_output(work.output)
+                        self._stores.of(work.caller).files.remove_output(work.output, OUTPUT_FORMATS)
                     except OSError as error:
                         self._log.warning("output not removed", output=work.output, error=str(error))
         if not self._jobs.running:
@@ -305,6 +318,8 @@ class Processor:
                 "job ended", job=job.id, caller=job.caller, state=job.state, seconds=round(seconds, 3)
             )
             job.work = job.work.lightened()
+            if job.state == "done":  # what it is told for from now on
+                job.value = from_store(job.value)
             self._apply(self._jobs.weigh(job, len(row.outcome or "")))
 
     async def _restore(self) -> None:
@@ -326,7 +341,7 @@ class Processor:
         """Why a job cannot be begun again."""
         name = work.query.filename
         try:
-            version = _version(self._stores.of(work.caller), name)
+            _, version = self._stores.of(work.caller).look_up(name)
         except CreemsonError as error:
             return error
         if key_of(version, work.query)[0] == work.key:
@@ -352,12 +367,15 @@ class Processor:
             before = trio.current_time() - self._settings.storage.keep_outputs
             ended = self._jobs.ended_before(before)
             for job in ended:
-                if not self._output(job.work).exists():
+                if not self._has_output(job.work):
                     self._apply(self._jobs.forget(job.id))
             await trio.sleep(TIDY_INTERVAL)
 
-    def _output(self, work: Work) -> Path:
-        return self._stores.of(work.caller).files.outputs / work.output
+    def _has_output(self, work: Work) -> bool:
+        return os.path.exists(self._output(work))  # noqa: PTH110 - 2 µs instead of 9, with each answer from store
+
+    def _output(self, work: Work) -> str:
+        return f"{self._stores.of(work.caller).files.root}/outputs/{work.output}"
 
     # --- work ----------------------------------------------------------------------------------------
 
@@ -387,8 +405,8 @@ class Processor:
                 command = {
                     "op": "run",
                     "query": codec.plain(work.query),
-                    "source": str(self._stores.of(work.caller).find(work.query.filename)),
-                    "target": str(self._output(work)),
+                    "source": self._stores.of(work.caller).look_up(work.query.filename)[0],
+                    "target": self._output(work),
                 }
                 outcome = await self._workers.call(command, on_progress=on_progress)
                 value = _result(work.output, outcome, elapsed=trio.current_time() - began)
@@ -478,19 +496,6 @@ class Processor:
             )
         finally:
             self._renderings.pop(target).set()
-
-
-def _version(store: Store, filename: str) -> str:
-    """The version of a file.
-
-    Raises:
-        CreemsonError: there is none of that name, perhaps since this moment.
-    """
-    source = store.find(filename)
-    try:
-        return store.files.version(source)
-    except FileNotFoundError:
-        raise ProcessingError("file_not_found", f"{filename!r} was removed in this moment.") from None
 
 
 def _ours() -> ProcessingError:

@@ -60,7 +60,7 @@ DISK_RESERVE, DISK_SHARE = 64 << 20, 20
 """Bytes that results leave free on the disk, or on a small one that part of it: whoever has filled a disk to
 its last byte can have nothing written down, not even that files are deleted."""
 
-Send = Callable[[Mapping[str, Any]], None]
+Send = Callable[[Iterable[Mapping[str, Any]]], None]
 
 
 class Stopped(Exception):  # noqa: N818 - it was asked for
@@ -71,13 +71,14 @@ class Worker:
     """Carries out commands.
 
     Args:
-        send: writes an event.
+        send: writes events, together.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._stop = threading.Event()
         self._folder: Path | None = None  # that is written to
+        self._last: list[Mapping[str, Any]] = []  # progress, that is told together with the end
         self._commands: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
 
     def receive(self, lines: Iterable[bytes]) -> None:
@@ -92,13 +93,14 @@ class Worker:
 
     def run(self) -> None:
         """Carry out what is received, for ever."""
-        self._send({"event": "ready"})
+        self._send([{"event": "ready"}])
         while True:
             self.carry_out(self._commands.get())
 
     def carry_out(self, command: Mapping[str, Any]) -> None:
         """Carry out one command and send how it ended."""
-        self._send({"event": "began"})
+        self._send([{"event": "began"}])
+        self._last.clear()
         try:
             event = {"event": "done", "value": self._do(command)}
         except Stopped:
@@ -109,7 +111,7 @@ class Worker:
         # (A panic of polars is no Exception; and what else is none, Ctrl-C, does not get here.)
         except BaseException as error:
             event = _failure(error)
-        self._send(event)
+        self._send([*self._last, event])  # the server is woken once: for a small job that counts
 
     def _do(self, command: Mapping[str, Any]) -> Any:
         source = Path(command["source"])
@@ -149,7 +151,11 @@ class Worker:
             raise Stopped
         if self._folder is not None:
             _check_room(self._folder)
-        self._send({"event": "progress", **attrs.asdict(tick)})
+        event = {"event": "progress", **attrs.asdict(tick)}
+        if tick.fraction == 1:
+            self._last.append(event)
+        else:
+            self._send([event])
 
 
 def _check_room(folder: Path) -> None:
@@ -254,11 +260,13 @@ def main() -> None:
     stream = _protocol_stream()
     lock = threading.Lock()
 
-    def send(event: Mapping[str, Any]) -> None:
-        line = memoryview(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+    def send(events: Iterable[Mapping[str, Any]]) -> None:
+        lines = memoryview(
+            b"".join(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE) for event in events)
+        )
         with lock:  # polars' threads tick, and so may the main one
-            while line:  # an unbuffered write may be short
-                line = line[stream.write(line) :]
+            while lines:  # an unbuffered write may be short
+                lines = lines[stream.write(lines) :]
 
     worker = Worker(send)
     threading.Thread(target=_listen, args=(worker, sys.stdin.buffer), daemon=True).start()

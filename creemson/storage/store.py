@@ -20,6 +20,7 @@ from creemson.storage.files import (
     exists_already,
     is_temporary,
     temporary_name,
+    version_of,
 )
 from creemson.storage.parts import Part
 from creemson.wire.messages import FileInfo
@@ -63,6 +64,7 @@ class Store:
         self._resumable: set[Path] = set()  # those of them that the catalog knows
         self._digests: dict[Path, tuple[int, _Hash]] = {}  # of so many bytes of parts that wait
         self._used: dict[str, float] = {}  # not yet in the catalog
+        self._within = len(f"{files.data}/")  # of a path, before what Files.within() gives
         self._boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else secrets.token_hex(8)
 
     # --- files ---------------------------------------------------------------------------------------
@@ -80,10 +82,14 @@ class Store:
             InvalidFormat: ``invalid_filename``.
             ProcessingError: ``file_not_found``.
         """
-        path = self.files.find(name)
+        return Path(self.look_up(name)[0])
+
+    def look_up(self, name: str) -> tuple[str, str]:
+        """As :meth:`find`; the path as text, and the version of the file."""
+        path, found = self.files.look_up(name)
         with self._lock:
-            self._used[self.files.within(path)] = self._clock()
-        return path
+            self._used[path[self._within :]] = self._clock()
+        return path, version_of(found)
 
     def listing(self) -> tuple[FileInfo, ...]:
         """The uploaded files, by name."""

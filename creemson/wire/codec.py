@@ -433,7 +433,7 @@ def ping(text: str) -> str | None:
     Returns:
         None if the text is something else, or has to be looked at more closely.
     """
-    if len(text) > LONGEST_PING:
+    if len(text) > LONGEST_PING or text.count("{") > 1 or "[" in text:  # it may nest too deeply
         return None
     try:
         return ping_id(orjson.loads(text))

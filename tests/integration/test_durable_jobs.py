@@ -89,6 +89,26 @@ def test_a_job_survives_its_server(tmp_path, put, sign):
         assert len(listed(client)) == 1
 
 
+def test_what_was_accepted_together_survives(tmp_path):
+    """Jobs that are written down in one go are in the catalog when they are accepted: the next server does them all."""
+    with serving(tmp_path / "data") as server:
+        server.put("x.csv")
+        accepted = {}
+        with server.frozen(), server.connect() as client:
+            for limit in range(60):
+                client.send({"type": "process", "id": str(limit), "filename": "x.csv", "limit": limit})
+            while len(accepted) < 60:
+                message = client.receive()
+                assert message["type"] == "accepted", message
+                accepted[message["job"]] = int(message["id"])
+            server.process.kill()
+            server.process.wait()
+    with serving(tmp_path / "data") as server, server.connect() as client:
+        assert len(listed(client)) == 60
+        for job, limit in accepted.items():
+            assert follow(client, job)[-1]["data"]["output_data"]["rows"] == limit
+
+
 @pytest.mark.parametrize(
     "request_",
     [{"type": "process", "id": "p", "on_disconnect": "cancel", **LONG}, {"selectedColumns": ["text"]}],

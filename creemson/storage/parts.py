@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from creemson.errors import ProcessingError
+from creemson.storage import writeback
 from creemson.storage.files import disk_faults, exists_already, version_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Part"]
 
 READ_BYTES = 1024 * 1024
+BEGIN_BYTES = 8 * 1024 * 1024
+"""Bytes after which the disk gets something to do."""
 
 
 @attrs.define
@@ -44,6 +47,7 @@ class Part:
     _file: int
     _digest: "_Hash"
     version: str | None = None
+    _begun: int = attrs.field(init=False, default=0)  # bytes that the system has begun to write to the disk
 
     @classmethod
     def create(cls, path: Path, target: Path, *, overwrite: bool) -> "Part":
@@ -105,6 +109,9 @@ class Part:
                 view = view[os.write(self._file, view) :]
         self._digest.update(data)
         self.size += len(data)
+        if self.size - self._begun >= BEGIN_BYTES:
+            writeback.begin(self._file, self._begun, self.size - self._begun)
+            self._begun = self.size
 
     def sync(self) -> None:
         """Let what was written survive a loss of power.

@@ -128,7 +128,7 @@ def test_names_are_no_patterns(tmp_path, stem, name):
 
 LONG = pl.DataFrame({"a": range(5000), "b": [str(n * 7919) for n in range(5000)]})
 PARQUET, ARROW, STREAM = (written(w) for w in (LONG.write_parquet, LONG.write_ipc, LONG.write_ipc_stream))
-XLSX, GZIP = written(FRAME.write_excel), gzip.compress(LONG.write_csv().encode())
+XLSX, GZIP = written(FRAME.write_excel), gzip.compress(LONG.write_csv().encode(), mtime=0)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def draw(report: Report, target: Path) -> None:
     figure.suptitle(
         f"{about.get('cpu')}, {about.get('cores')} cores, Python {about.get('python')}", fontsize=10
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / (2.5 * down)))
     figure.savefig(target)
     pyplot.close(figure)
 
@@ -59,7 +59,7 @@ def _bars(axis: Any, series: Sequence[Series], colours: dict[str, str]) -> None:
     ]
     names = [one.system for one in series]
     axis.barh(names, medians, xerr=spread, color=[colours[name] for name in names], height=0.6, capsize=2)
-    axis.invert_yaxis()
+    axis.set_ylim(max(len(names), 3) - 0.5, -0.5)
     axis.set_xlabel(series[0].unit, fontsize=8)
 
 
@@ -79,5 +79,8 @@ def _lines(axis: Any, series: Sequence[Series], colours: dict[str, str]) -> None
         )
     axis.set_xscale("log")
     axis.set_yscale("log")
+    sizes = list(dict.fromkeys(one.at for one in series))
+    axis.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axis.minorticks_off()
     axis.set_ylabel(series[0].unit, fontsize=8)
     axis.legend(fontsize=7)

@@ -26,7 +26,7 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     """A fresh server for each run, since memory that was taken is not all given back."""
     count = 500 if quick else 3000
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", "websockets on trio")
+    names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", "trio-websocket")
     values: dict[tuple[str, str], list[float]] = {}
     for run in range(min(runs, 3)):
         for index, name in enumerate(names):

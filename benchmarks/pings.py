@@ -20,7 +20,7 @@ KINDS = {ALONE: (1, 1, 1), IN_FLIGHT: (16, 1, 3), BATCHES: (1, 64, 10)}
 def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     """All three, against the others."""
     messages = 4000 if quick else 20_000
-    names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", "websockets on trio")
+    names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", "trio-websocket")
     found: list[Series] = []
     with systems(names, folder) as running:
         for workload, (in_flight, batch, times) in KINDS.items():

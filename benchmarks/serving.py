@@ -31,7 +31,7 @@ PEERS = {
     FASTAPI_POLARS: ("benchmarks.peers.fastapi_server", "polars"),
     FASTAPI_PANDAS: ("benchmarks.peers.fastapi_server", "pandas"),
     "websockets on asyncio": ("benchmarks.peers.bare_websockets", "asyncio"),
-    "websockets on trio": ("benchmarks.peers.bare_websockets", "trio"),
+    "trio-websocket": ("benchmarks.peers.bare_websockets", "trio"),
     "bare TCP on trio": ("benchmarks.peers.tcp", ""),
 }
 

@@ -1,4 +1,4 @@
-"""Nothing but WebSocket messages: `websockets` on asyncio, or on trio where it has that, else trio-websocket.
+"""Nothing but WebSocket messages: `websockets` on asyncio, or trio-websocket on trio.
 
 ``python -m benchmarks.peers.bare_websockets FOLDER asyncio|trio``. It answers pings and takes and gives files, and
 knows no jobs, no HTTP, no limits.

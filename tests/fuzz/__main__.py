@@ -57,6 +57,7 @@ def main():
                 target,
                 f"-runs={runs}",
                 f"-seed={options.seed}",
+                f"-artifact_prefix={folder}/",
             ]
             environment = {
                 **os.environ,

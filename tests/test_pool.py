@@ -24,6 +24,8 @@ from creemson.processing.pool import Pool, TransientFault
 SAMPLE = Path(pool_module.__file__).parents[1] / "samples" / "penguins.csv"
 COLUMNS = {"op": "columns", "source": str(SAMPLE), "name": "penguins.csv"}
 SORT = {"sort": [["t"], ["h"]]}
+PATIENCE = 60
+"""Seconds until a test gives up. What is to come at once is told from what waits for a grace by a longer grace."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def data_bytes(pid):
     return int(re.search(r"VmData:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
 
 
-async def until(condition, seconds=5):
+async def until(condition, seconds=PATIENCE):
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - no event tells of processes
             await trio.sleep(0.005)
@@ -115,10 +117,16 @@ class Call:
         """Cancel; returns the seconds it took to return."""
         before = time.perf_counter()
         self.scope.cancel()
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await self.ended.wait()
         assert self.scope.cancelled_caught
         return time.perf_counter() - before
+
+
+async def pause(pid):
+    """Stop a process; a signal takes effect some time after it was sent."""
+    os.kill(pid, signal.SIGSTOP)
+    await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
 
 async def assert_idle(pid):
@@ -233,13 +241,11 @@ async def test_a_command_that_is_no_json(pool):
 
 async def test_cancelling_a_scan(pool, nursery, monkeypatch, large, out):
     """A scan stops when asked to: the worker is idle at once, lives on, and nothing is left on disk."""
-    monkeypatch.setattr(
-        pool_module, "CANCEL_GRACE", 4
-    )  # it takes a tenth of a second where nothing else runs
+    monkeypatch.setattr(pool_module, "CANCEL_GRACE", 10 * PATIENCE)
     [pid] = pool.pids
     call = Call(pool, run(large, out))
     await nursery.start(call.run)
-    assert await call.cancel() < 2
+    await call.cancel()
     await assert_idle(pid)
     assert await pool.call(COLUMNS)
     assert pool.pids == [pid]
@@ -254,7 +260,7 @@ async def test_cancelling_a_sort(pool, nursery, monkeypatch, large, out):
     call = Call(pool, run(large, out, SORT))
     await nursery.start(call.run)
     await until(lambda: call.progress[-1]["phase"] == "sorting")
-    assert await call.cancel() < 2
+    await call.cancel()
     await assert_idle(pid)
     assert not list(out.iterdir())
     assert await pool.call(COLUMNS)
@@ -265,9 +271,9 @@ async def test_cancelling_what_does_not_listen(pool, nursery, large, out, logged
     [pid] = pool.pids
     call = Call(pool, run(large, out))
     await nursery.start(call.run)
-    os.kill(pid, signal.SIGSTOP)
+    await pause(pid)
     assert len(list(out.iterdir())) == 1
-    assert pool_module.CANCEL_GRACE < await call.cancel() < 2
+    assert await call.cancel() > pool_module.CANCEL_GRACE
     assert not psutil.pid_exists(pid)
     assert not list(out.iterdir())
     assert await pool.call(COLUMNS)
@@ -281,22 +287,22 @@ async def test_cancelling_again_and_again(pool, nursery, large, out, monkeypatch
     for _ in range(3):
         call = Call(pool, run(large, out))
         await nursery.start(call.run)
-        os.kill(pool.pids[0], signal.SIGSTOP)
+        await pause(pool.pids[0])
         await call.cancel()
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE):
         assert await pool.call(COLUMNS)
     assert pool.restarts == 3
 
 
 async def test_cancelling_in_the_middle_of_a_large_command(pool, nursery, monkeypatch):
     """When only a part of a command has been written, its worker cannot be asked any more: it is replaced."""
-    monkeypatch.setattr(pool_module, "CANCEL_GRACE", 4)
+    monkeypatch.setattr(pool_module, "CANCEL_GRACE", 10 * PATIENCE)
     [pid] = pool.pids
-    os.kill(pid, signal.SIGSTOP)
+    await pause(pid)
     call = Call(pool, {**COLUMNS, "name": "x" * 1_000_000})
     nursery.start_soon(call.run)
     await trio.sleep(0.05)
-    assert await call.cancel() < 2
+    await call.cancel()
     assert await pool.call(COLUMNS)
     assert pool.pids != [pid]
 
@@ -486,7 +492,7 @@ async def test_workers_that_cannot_start(monkeypatch, tmp_path, logged, text, to
     with pytest.raises(ProcessingError) as caught:
         await make(logged, size=4).run()
     assert caught.value.reason == "worker_died"
-    assert 0.3 < time.perf_counter() - began < 10
+    assert time.perf_counter() - began > 0.3
     ends = entries(logged, "worker ended")
     assert len(ends) == 3
     assert told in str(ends[0])
@@ -508,7 +514,7 @@ async def test_workers_that_cannot_be_replaced(pool, nursery, monkeypatch, tmp_p
     os.kill(pool.pids[0], signal.SIGKILL)
     await until(lambda: not pool.pids)
     nursery.start_soon(waiting.run)
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         await waiting.ended.wait()
     assert waiting.error.reason == "worker_died"
     with pytest.raises(ProcessingError, match="no process"):
@@ -567,7 +573,7 @@ async def test_calls_outlive_the_pool(logged, nursery, large, out):
         nursery.start_soon(waiting.run)
         await trio.testing.wait_all_tasks_blocked()
         place.cancel_scope.cancel()
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         await working.ended.wait()
         await waiting.ended.wait()
     assert working.error.reason == waiting.error.reason == "worker_died"

@@ -276,7 +276,7 @@ def test_a_handshake_that_never_ends_is_cut(tmp_path):
         with server.raw() as connection:
             connection.sendall(upgrade_request()[:-2])
             assert read_all(connection).startswith(b"HTTP/1.1 408")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10  # the setting is 0.3, its default
         assert_alive(server)
 
 

@@ -57,7 +57,7 @@ async def test_a_peer_that_goes_before_it_is_told_that_its_handshake_is_none(kin
         with pytest.raises(Closed):
             await socket.request()
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         await socket.serve(work)
 
 

@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.faults.test_frames import after_upgrade, close_code
-from tests.servers import frame, serving, wait_until
+from tests.servers import PATIENCE, frame, serving, wait_until
 
 SECRET = "0123456789abcdef" * 4
 JWT = (
@@ -109,7 +109,7 @@ def test_silence_is_closed_after_the_timeout(guarded):
         assert client.ask("garbage")["reason"] == "invalid_json"
         error, code = closed(client)
     assert (error["reason"], code) == ("unauthenticated", 4401)
-    assert 0.5 < time.monotonic() - began < 5
+    assert 0.5 < time.monotonic() - began < PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_jwt_ends_and_is_renewed(tmp_path):
             error, code = closed(stale)
             assert (error["reason"], code) == ("unauthenticated", 4401)
             assert "expired" in error["message"]
-            assert 1 < time.monotonic() - began < 10
+            assert 1 < time.monotonic() - began < PATIENCE
             assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
             other = client.ask(hello(signed(sub="bob"), id="bob"))
             assert (other["reason"], other["id"]) == ("forbidden", "bob")

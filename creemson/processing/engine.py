@@ -18,7 +18,7 @@ from creemson.processing.profile import cell, profile_of, sayable
 from creemson.processing.progress import Meter, Tick, sink
 from creemson.processing.rendering import render
 from creemson.processing.tables import Table, exactly, faults, open_table
-from creemson.wire.messages import Column, ColumnProfile, Query, Window
+from creemson.wire.messages import Column, ColumnProfile, Issues, Options, Query, Reading, Window
 
 __all__ = ["Outcome", "Tick", "columns", "render", "run", "window"]
 
@@ -32,6 +32,8 @@ class Outcome:
         columns, dtypes: names and types of its columns.
         preview: its first rows, where asked for.
         profile: of its columns, where asked for.
+        reading: how the file was read.
+        issues: what had to be mended in it.
     """
 
     rows: int
@@ -39,33 +41,46 @@ class Outcome:
     dtypes: tuple[str, ...]
     preview: tuple[tuple[Any, ...], ...] | None
     profile: tuple[ColumnProfile, ...] | None
+    reading: Reading | None = None
+    issues: Issues | None = None
+
+
+@attrs.frozen
+class Described:
+    """What is known of a file before any work: its columns, how it is read, what had to be mended in its head."""
+
+    columns: tuple[Column, ...]
+    reading: Reading | None = None
+    issues: Issues | None = None
 
 
 MAX_OFFSET = 2**62
 """More rows than a table can have; polars takes 64 bits with a sign."""
 
 
-def columns(source: Path, name: str) -> tuple[Column, ...]:
-    """The columns of a file.
+def columns(source: Path, name: str, options: Options | None = None) -> Described:
+    """The columns of a file, and how it is read.
 
     Args:
         source: path of the file.
         name: what to call it in messages.
+        options: how to read it, where that is not to be found out.
 
     Returns:
-        Index, name and type of each.
+        Index, name and type of each; how the file is read, and what had to be mended in its first 64 KiB.
 
     Raises:
         ProcessingError: ``unreadable_file`` or ``unsupported_format``.
     """
-    schema = open_table(source, name).schema
-    return tuple(
+    table = open_table(source, name, options=options)
+    found = tuple(
         Column(index=index, name=column, dtype=str(dtype))
-        for index, (column, dtype) in enumerate(schema.items())
+        for index, (column, dtype) in enumerate(table.schema.items())
     )
+    return Described(found, table.reading, table.report.issues() if table.report else None)
 
 
-def window(source: Path, name: str, offset: int, limit: int) -> Window:
+def window(source: Path, name: str, offset: int, limit: int, options: Options | None = None) -> Window:
     """Some rows of a table.
 
     Args:
@@ -73,6 +88,7 @@ def window(source: Path, name: str, offset: int, limit: int) -> Window:
         name: what to call it in messages.
         offset: rows before the first one.
         limit: rows at the most.
+        options: how to read it, where that is not to be found out.
 
     Returns:
         Columns and rows; the total of rows where the file tells it without being read.
@@ -81,7 +97,7 @@ def window(source: Path, name: str, offset: int, limit: int) -> Window:
         ProcessingError: ``unreadable_file`` or ``unsupported_format``.
         OSError: the disk failed.
     """
-    table = open_table(source, name)
+    table = open_table(source, name, options=options)
     for reading in table.readings:
         try:
             with faults(name, source):
@@ -117,7 +133,7 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
         OSError: the disk failed.
         Exception: whatever ``tick`` raised.
     """
-    table = open_table(source, query.filename, columns_of(query))
+    table = open_table(source, query.filename, columns_of(query), options=query.options)
     plan = Plan(query, table.schema)  # whether it fits, before anything is read
     meter = Meter(table, tick, after="sorting" if query.sort or query.group_by else "writing")
     output = partial(pl.scan_parquet, target, glob=False)

@@ -20,7 +20,8 @@ from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.processing.formats import HEAD_BYTES, Sniffed, bomb, separator_of, sniff
-from creemson.wire.messages import ColumnRef
+from creemson.processing.issues import Report
+from creemson.wire.messages import ColumnRef, Options, Reading
 
 __all__ = ["Table", "exactly", "faults", "open_table"]
 
@@ -57,6 +58,8 @@ class Table:
         rows: how many it has, where its own metadata says so.
         row_bytes: bytes of the file for each row, as far as the sample shows; 0 where ``rows`` is known.
         small: what the first reading gives, where the file is so small that it is in memory already.
+        reading: how it is read, as clients are told.
+        report: what had to be mended so far; reading the table adds to it.
     """
 
     name: str
@@ -66,6 +69,8 @@ class Table:
     rows: int | None
     row_bytes: float
     small: pl.DataFrame | None = None
+    reading: Reading | None = None
+    report: Report = attrs.field(factory=Report)
 
 
 @contextmanager
@@ -124,7 +129,9 @@ def exactly(name: str) -> pl.Expr:
     return cs.by_name(name).as_expr() if pattern else pl.col(name)
 
 
-def open_table(path: Path, name: str, wanted: Collection[ColumnRef] | None = None) -> Table:
+def open_table(
+    path: Path, name: str, wanted: Collection[ColumnRef] | None = None, *, options: Options | None = None
+) -> Table:
     """Find out how to read a file, and what columns it has.
 
     Args:
@@ -132,6 +139,7 @@ def open_table(path: Path, name: str, wanted: Collection[ColumnRef] | None = Non
         name: what to call it.
         wanted: the columns of a small file whose types matter: a closer look at the others is spared. (In a large
             one, any column may tell how missing values are written in those rows that nobody has seen.) None: all.
+        options: how to read it, where that is not to be found out.
 
     Returns:
         The table; nothing but samples and metadata has been read (an Excel file as a whole).

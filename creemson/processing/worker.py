@@ -5,8 +5,8 @@ standard output, one JSON object a line:
 
     {"op": "run", "query": …, "source": path, "target": path, "part": path}
     {"op": "render", "source": path, "target": path, "part": path, "format": name}
-    {"op": "columns", "source": path, "name": shown in messages}
-    {"op": "rows", "source": path, "name": shown in messages, "offset": …, "limit": …}
+    {"op": "columns", "source": path, "name": shown in messages, "options"?: …}
+    {"op": "rows", "source": path, "name": shown in messages, "offset": …, "limit": …, "options"?: …}
     {"op": "cancel"}
 
     {"event": "ready"}
@@ -44,7 +44,7 @@ from creemson.errors import CreemsonError, ProcessingError
 from creemson.processing import engine
 from creemson.processing.engine import Tick
 from creemson.wire import codec
-from creemson.wire.messages import Query
+from creemson.wire.messages import Options, Query
 
 __all__ = ["Worker", "main"]
 
@@ -126,10 +126,10 @@ class Worker:
                     command, lambda part: engine.render(source, part, command["format"], self._tick)
                 )
             case "columns":
-                return codec.plain(engine.columns(source, command["name"]))
+                return codec.plain(engine.columns(source, command["name"], _options(command)))
             case "rows":
                 offset, limit = command["offset"], command["limit"]
-                return codec.plain(engine.window(source, command["name"], offset, limit))
+                return codec.plain(engine.window(source, command["name"], offset, limit, _options(command)))
             case op:
                 raise ValueError(op)
 
@@ -156,6 +156,11 @@ class Worker:
             self._last.append(event)
         else:
             self._send([event])
+
+
+def _options(command: Mapping[str, Any]) -> Options | None:
+    options = command.get("options")
+    return None if options is None else codec.structure(options, Options)
 
 
 def _check_room(folder: Path) -> None:

@@ -32,6 +32,12 @@ UNARY_OPERATORS = ("is_null", "not_null")
 LIST_OPERATORS = ("in", "not_in")
 FUNCTIONS = ("count", "sum", "mean", "min", "max", "median", "std", "first", "last", "n_unique")
 
+TYPES = (
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
+    "boolean", "string", "date", "datetime", "time",
+)  # fmt: skip
+"""Types that a column can be read as, or cast to."""
+
 ColumnRef: TypeAlias = int | str
 """A column: its 0-based index or its name. ``"2"`` is a name."""
 
@@ -92,11 +98,44 @@ class Aggregate:
 
 
 @attrs.frozen(kw_only=True)
+class Options:
+    """How to read a file, where that is not to be found out; None is found out. Names are those of :class:`Reading`.
+
+    Attributes:
+        delimiter: between the cells of a CSV, one character or several.
+        quote: around cells, one character; ``""`` if there is none.
+        escape: before a quote in a quoted cell, one character; ``""`` if a quote is doubled instead.
+        encoding: of text, by its IANA name, such as ``"windows-1252"``.
+        header: whether there is a row of names, or how many rows of them.
+        skip_rows: lines (in a workbook rows) before the header or the first row.
+        null_values: words for a missing value, besides an empty cell.
+        decimal: the sign before the fraction of a number.
+        widths: characters of each column, of a file without delimiters.
+        sheet: of a workbook, by its 0-based index or its name.
+        types: of columns, by name: see :data:`TYPES`.
+    """
+
+    delimiter: Annotated[str, Bounds(1, 16)] | None = None
+    quote: Annotated[str, Bounds(0, 1)] | None = None
+    escape: Annotated[str, Bounds(0, 1)] | None = None
+    encoding: Annotated[str, Bounds(1, 64)] | None = None
+    header: bool | Annotated[int, Bounds(0, 100)] | None = None
+    skip_rows: Annotated[int, Bounds(0, 1_000_000)] | None = None
+    null_values: tuple[str, ...] | None = None
+    decimal: Literal[".", ","] | None = None
+    widths: tuple[Annotated[int, Bounds(1, 10_000)], ...] | None = None
+    sheet: ColumnRef | None = None
+    types: dict[str, str] | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Query:
     """What is to be done with a file, whoever asks and however; the order of work is that of the fields.
 
     Attributes:
         filename: an uploaded file or an output.
+        options: how to read it, where that is not to be found out.
+        strict: whether anything that would have to be mended, or would be lost, is an error.
         selectedColumns: columns of the output, in this order; None means all.
         where: conditions that must all hold.
         group_by: columns that come first in the output of a grouping.
@@ -108,6 +147,8 @@ class Query:
     """
 
     filename: str
+    options: Options | None = None
+    strict: bool = False
     selectedColumns: Selection | None = None
     where: tuple[Condition, ...] | None = None
     group_by: tuple[ColumnRef, ...] | None = None
@@ -203,6 +244,7 @@ class ListColumns:
     type: ClassVar[str] = "columns"
     id: Id
     filename: str
+    options: Options | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -253,6 +295,7 @@ class ReadRows:
     filename: str
     offset: Count
     limit: Annotated[int, Bounds(0, MAX_ROWS)]
+    options: Options | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -405,6 +448,78 @@ class ColumnProfile:
 
 
 @attrs.frozen(kw_only=True)
+class Reading:
+    """How a file was read; None or left out where it makes no sense for the format.
+
+    Given back as the ``options`` of a request (without ``format``, ``compression``, ``line_end`` and ``sheets``),
+    it is read like that again.
+
+    Attributes:
+        format: what it is: csv, fixed, ndjson, json, parquet, arrow or xlsx.
+        compression: around it: gzip or zstd.
+        line_end: between the records of a CSV, as it stands there.
+        header: rows of names; 0 where the columns were given names.
+        sheets: names of all sheets of a workbook.
+        The others: as in :class:`Options`.
+    """
+
+    format: str
+    compression: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    line_end: str | None = None
+    header: int | None = None
+    skip_rows: int | None = None
+    null_values: tuple[str, ...] | None = None
+    decimal: str | None = None
+    widths: tuple[int, ...] | None = None
+    sheet: str | None = None
+    sheets: tuple[str, ...] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Issue:
+    """One thing that was mended or lost.
+
+    Attributes:
+        line: of the file, 1-based (in a workbook the row); None where not known.
+        column: its name; None if it is about a whole row.
+        value: what stood there, cut to 200 characters.
+        why: what is wrong with it.
+    """
+
+    line: int | None
+    column: str | None
+    value: str | None
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class Issues:
+    """What had to be mended in a file, or could not be read.
+
+    Attributes:
+        padded_rows: had too few cells; null stands for the missing ones.
+        cut_rows: had too many cells; those beyond the last column are left out.
+        repaired_rows: had stray quotes, other delimiters or characters that their encoding does not have.
+        unparsable_rows: could not be read at all, and are left out.
+        unparsable_cells: are not of their column's type; null stands in their place.
+        examples: the first of them.
+        rejects: the name of the file that has them all, which ``download`` serves.
+    """
+
+    padded_rows: int = 0
+    cut_rows: int = 0
+    repaired_rows: int = 0
+    unparsable_rows: int = 0
+    unparsable_cells: int = 0
+    examples: tuple[Issue, ...] = ()
+    rejects: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class OutputData:
     """The result of a job; the file itself is downloaded by one of its names.
 
@@ -416,6 +531,8 @@ class OutputData:
         final_filename_csv, final_filename_excel: names that are rendered when first asked for.
         elapsed_s: seconds of work.
         cached: answered from store.
+        reading: how the file was read.
+        issues: what had to be mended in it, or could not be read, in all rows that were read.
         preview: the first rows as lists of cells, where asked for.
         profile: one entry per column, where asked for.
     """
@@ -428,6 +545,8 @@ class OutputData:
     final_filename_excel: str
     elapsed_s: float
     cached: bool
+    reading: Reading | None = None
+    issues: Issues | None = None
     preview: tuple[tuple[Any, ...], ...] | None = None
     profile: tuple[ColumnProfile, ...] | None = None
 
@@ -508,11 +627,13 @@ class Column:
 
 @attrs.frozen(kw_only=True)
 class Columns:
-    """Answer to :class:`ListColumns`."""
+    """Answer to :class:`ListColumns`; ``issues`` are those of the first 64 KiB."""
 
     type: ClassVar[str] = "columns"
     id: str
     columns: tuple[Column, ...]
+    reading: Reading | None = None
+    issues: Issues | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,8 @@ The order of work is that of the protocol: where, group_by, sort, limit. Runs in
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import attrs
 import polars as pl
 
 from creemson.errors import ProcessingError
+from creemson.processing.csv_table import Reread, Workspace
+from creemson.processing.issues import Report
 from creemson.processing.plan import Plan, columns_of
 from creemson.processing.profile import cell, profile_of, sayable
 from creemson.processing.progress import Meter, Tick, sink
@@ -54,6 +57,8 @@ class Described:
     issues: Issues | None = None
 
 
+MENDED = ".mended"
+"""What a file's name ends with while it is mended."""
 MAX_OFFSET = 2**62
 """More rows than a table can have; polars takes 64 bits with a sign."""
 
@@ -77,7 +82,11 @@ def columns(source: Path, name: str, options: Options | None = None) -> Describe
         Column(index=index, name=column, dtype=str(dtype))
         for index, (column, dtype) in enumerate(table.schema.items())
     )
-    return Described(found, table.reading, table.report.issues() if table.report else None)
+    return Described(
+        found,
+        table.reading() if table.reading is not None else None,
+        table.report.issues() if table.report else None,
+    )
 
 
 def window(source: Path, name: str, offset: int, limit: int, options: Options | None = None) -> Window:
@@ -98,12 +107,19 @@ def window(source: Path, name: str, offset: int, limit: int, options: Options | 
         OSError: the disk failed.
     """
     table = open_table(source, name, options=options)
+    if table.window is not None:
+        with faults(name, source):
+            frame = table.window(offset, limit)
+            schema = frame.schema
+            made = frame.select(sayable(exactly(column), dtype) for column, dtype in schema.items())
+        cells = tuple(tuple(map(cell, row)) for row in made.iter_rows())
+        return Window(columns=tuple(schema), rows=cells, total=table.rows)
     for reading in table.readings:
         try:
             with faults(name, source):
-                frame = reading()
-                schema = frame.collect_schema()
-                some = frame.slice(min(offset, MAX_OFFSET), limit).select(
+                scan = reading(list)
+                schema = scan.collect_schema()
+                some = scan.slice(min(offset, MAX_OFFSET), limit).select(
                     sayable(exactly(column), dtype) for column, dtype in schema.items()
                 )
                 rows = some.collect(engine="streaming").iter_rows()
@@ -115,7 +131,14 @@ def window(source: Path, name: str, offset: int, limit: int, options: Options | 
     return Window(columns=tuple(schema), rows=cells, total=table.rows)
 
 
-def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) -> Outcome:
+def run(
+    query: Query,
+    source: Path,
+    target: Path,
+    tick: Callable[[Tick], None],
+    *,
+    rejects: Path | None = None,
+) -> Outcome:
     """Carry out a query.
 
     Args:
@@ -123,6 +146,7 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
         source: path of the file.
         target: path of the Parquet file to write; the caller removes what a failure leaves of it.
         tick: is told how far it is, from any thread; what it raises stops the work and is raised again.
+        rejects: path of a CSV to write to what had to be mended, or could not be read; it appears if there is any.
 
     Returns:
         What the output holds.
@@ -133,11 +157,16 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
         OSError: the disk failed.
         Exception: whatever ``tick`` raised.
     """
-    table = open_table(source, query.filename, columns_of(query), options=query.options)
+    report = Report(rejects)
+    workspace = Workspace(target.with_name(target.name + MENDED))
+    table = open_table(
+        source, query.filename, columns_of(query), options=query.options, report=report, workspace=workspace
+    )
     plan = Plan(query, table.schema)  # whether it fits, before anything is read
     meter = Meter(table, tick, after="sorting" if query.sort or query.group_by else "writing")
+    workspace.tick = meter.mending
     output = partial(pl.scan_parquet, target, glob=False)
-    with faults(query.filename, source):
+    with report, _removed(workspace.path), faults(query.filename, source):
         if table.small is None:
             _stream(query, table, meter, source, target)
             schema = output().collect_schema()
@@ -149,6 +178,8 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
             target.write_bytes(content.getbuffer())
             meter.tap(table.small)
             schema, rows = made.schema, made.height
+        if query.strict and report:
+            raise _unclean(query.filename, report.issues())
         preview = None
         if query.preview is not None:
             head = output().select(sayable(exactly(name), dtype) for name, dtype in schema.items())
@@ -161,22 +192,61 @@ def run(query: Query, source: Path, target: Path, tick: Callable[[Tick], None]) 
         dtypes=tuple(map(str, schema.values())),
         preview=preview,
         profile=profile,
+        reading=table.reading() if table.reading is not None else None,
+        issues=report.issues() if report else None,
+    )
+
+
+@contextmanager
+def _removed(path: Path) -> Iterator[None]:
+    """Remove a temporary file in the end."""
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _unclean(name: str, issues: Issues) -> ProcessingError:
+    """The error for a file with issues, where none are allowed."""
+    details = [
+        f"line {issue.line}"
+        + (f", column {issue.column!r}" if issue.column is not None else "")
+        + f": {issue.value!r}: {issue.why}"
+        for issue in issues.examples
+    ]
+    counts = {field.name: getattr(issues, field.name) for field in attrs.fields(Issues)}
+    told = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if isinstance(count, int) and count
+    )
+    return ProcessingError(
+        "unreadable_file",
+        f"{name!r} has {told}, and the request is strict. The first: {details[0] if details else 'not known'}. "
+        "Mend the file, tell by options how to read it, or leave out strict.",
+        details=details,
     )
 
 
 def _stream(query: Query, table: Table, meter: Meter, source: Path, target: Path) -> None:
     """Carry out a query in one pass, or in another where a late cell does not fit the types."""
-    for reading in table.readings:
+    plan: Plan | None = None
+
+    def needed(schema: pl.Schema) -> Sequence[str]:
+        nonlocal plan  # another reading may have found other types
+        plan = Plan(query, schema)
+        return plan.needed
+
+    for number, reading in enumerate(table.readings, 1):
+        last = number == len(table.readings)
         try:
             with faults(query.filename, source), meter.running():
-                frame = reading()
-                # Another reading may have found other types.
-                plan = Plan(query, table.schema if reading is table.readings[0] else frame.collect_schema())
-                frame = plan.apply(
-                    frame.select(map(exactly, plan.needed)), meter.tap, counted=table.rows is not None
-                )
+                frame = reading(needed)
+                assert plan is not None
+                frame = plan.apply(frame, meter.tap, counted=table.rows is not None)
                 sink(frame.sink_parquet(target, lazy=True), meter)
+                table.check()
             break
-        except ProcessingError:
-            if reading is table.readings[-1] or meter.stopped_by is not None:
+        except (ProcessingError, Reread):
+            if last or meter.stopped_by is not None:
                 raise

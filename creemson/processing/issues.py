@@ -6,11 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeAlias
 
-import attrs
-
 from creemson.wire.messages import Issue, Issues
 
-__all__ = ["Fault", "Report"]
+__all__ = ["REJECTS_MOST", "Fault", "Report"]
 
 EXAMPLES_MOST = 20
 """Of issues that are told with the result."""
@@ -34,7 +32,7 @@ class Report:
     def __init__(self, rejects: Path | None = None) -> None:
         self.rejects = rejects
         self._lock = threading.Lock()
-        self._counts: dict[str, int] = {}
+        self._counts: dict[Fault, int] = {}
         self._examples: list[Issue] = []
         self._written = 0
         self._stream: IO[str] | None = None
@@ -81,7 +79,8 @@ class Report:
     def issues(self) -> Issues:
         """What was told, so far; ``rejects`` is left to who knows the name under which the file will be served."""
         with self._lock:
-            return attrs.evolve(Issues(examples=tuple(self._examples)), **self._counts)
+            counts: dict[str, Any] = {**self._counts}
+            return Issues(examples=tuple(self._examples), **counts)
 
     def _write(self, *row: Any) -> None:
         if self._stream is None:

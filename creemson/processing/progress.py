@@ -64,6 +64,12 @@ class Meter:
             self._tell("reading")
         return batch
 
+    def mending(self, read: int) -> None:
+        """So many bytes of a file have been mended, which is half of the work."""
+        with self._lock:
+            self._last_batch = time.monotonic()
+            self._tell("reading", read / max(1, self._table.sniffed.size) / 2)
+
     def check(self) -> None:
         """Tick between two steps that read nothing."""
         with self._lock:
@@ -97,7 +103,7 @@ class Meter:
                     except Exception:  # it is kept, and raised where somebody waits for it
                         return
 
-    def _tell(self, phase: str) -> None:
+    def _tell(self, phase: str, done: float | None = None) -> None:
         if self.stopped_by is not None:
             raise self.stopped_by
         now = time.monotonic()
@@ -105,7 +111,9 @@ class Meter:
             return
         self._last_tick = now
         total = self._table.sniffed.size
-        if self._table.rows is not None:
+        if done is not None:
+            fraction = done
+        elif self._table.rows is not None:
             fraction = self._rows / max(1, self._table.rows)
         else:
             fraction = self._rows * self._table.row_bytes / total

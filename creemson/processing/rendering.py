@@ -34,7 +34,7 @@ def render(source: Path, target: Path, format: str, tick: Callable[[Tick], None]
     """
     table = open_table(source, source.name)
     meter = Meter(table, tick, after="writing")
-    frame = table.readings[0]()
+    frame = table.readings[0](list)
     with faults(source.name, source), meter.running():
         if format == "xlsx":
             _write_excel(frame, target, table.rows or 0)

@@ -2,48 +2,40 @@
 
 import errno
 import glob
-import io
 import os
 import re
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import attrs
 import polars as pl
-import polars.selectors as cs
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, ProcessingError
-from creemson.processing.formats import HEAD_BYTES, Sniffed, bomb, separator_of, sniff
+from creemson.processing.csv_table import ATTEMPTS, CsvSource, Reread, Workspace, lines_of
+from creemson.processing.formats import Sniffed, bomb, sniff
 from creemson.processing.issues import Report
+from creemson.processing.naming import exactly
 from creemson.wire.messages import ColumnRef, Options, Reading
 
-__all__ = ["Table", "exactly", "faults", "open_table"]
+__all__ = ["Table", "exactly", "faults", "open_table", "reading_of"]
 
-MARKERS = ("NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "None", "-", "?", ".")
-"""Words for a missing value. A file means it so if such a word stands in a column whose other cells are
-numbers, dates or truth values. A file that does so in one column does so in all of them, its columns of
-text included (R writes "NA" everywhere); in a file that does not, "NA" in a column of text is Namibia."""
 SAMPLE_ROWS = 10_000
 COLUMNS_MOST = 100_000
 """Of a table. polars takes some 8 kB for each while it reads, and a client is sent the names of all."""
 DEPTH_MOST = 100
 """Of lists and structs in each other. At 500, polars takes a gigabyte for a file of 9 kB."""
-DATE_LIKE = r"^\s*([12]\d{3}[-/.]\d|\d{1,2}[-/.]\d{1,2}[-/.][12]\d{3}|\d{1,2}:\d)"
-"""What all cells of a column must look like before its text is tried as dates and times. polars tries many
-patterns on each cell of text, which takes ten times as long as all else that is done to open a file; and
-it would take the version 1.2.3 for a day of the year 1."""
-
-
 _SYSTEM_FAULT = re.compile(r"^(?!could not parse).*\(os error (\d+)\)")
 """How polars tells of a full disk and the like; it does not set ``errno``."""
 _NOWHERE = frozenset({errno.EINVAL, errno.EOVERFLOW})
 """What the system says when a file's own metadata sends a reader to before its beginning."""
+
+
+Needed: TypeAlias = Callable[[pl.Schema], Sequence[str]]
 
 
 @attrs.frozen
@@ -53,23 +45,28 @@ class Table:
     Attributes:
         name: what to call it in messages.
         schema: its columns and their types.
-        readings: ways to read it, the fastest first; each further one is for where the one before fails.
+        readings: ways to read it, the fastest first; each further one is for where the one before fails. They are
+            given what tells which columns are needed, of those that there are.
         sniffed: what it is.
         rows: how many it has, where its own metadata says so.
         row_bytes: bytes of the file for each row, as far as the sample shows; 0 where ``rows`` is known.
         small: what the first reading gives, where the file is so small that it is in memory already.
+        check: raises ``Reread`` after a reading that is not to be believed.
+        window: some rows, by offset and limit; None where a lazy frame gives them as well.
         reading: how it is read, as clients are told.
         report: what had to be mended so far; reading the table adds to it.
     """
 
     name: str
     schema: pl.Schema
-    readings: tuple[Callable[[], pl.LazyFrame], ...]
+    readings: tuple[Callable[[Needed], pl.LazyFrame], ...]
     sniffed: Sniffed
     rows: int | None
     row_bytes: float
     small: pl.DataFrame | None = None
-    reading: Reading | None = None
+    check: Callable[[], None] = lambda: None
+    window: Callable[[int, int], pl.DataFrame] | None = None
+    reading: Callable[[], Reading] | None = None
     report: Report = attrs.field(factory=Report)
 
 
@@ -87,7 +84,7 @@ def faults(name: str, path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (CreemsonError, MemoryError):
+    except (CreemsonError, MemoryError, Reread):
         raise
     except NoDataError:
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.") from None
@@ -116,21 +113,14 @@ def _foreign(error: BaseException) -> bool:
     return isinstance(error, (PolarsError, PanicException)) or type(error).__module__.startswith("_fastexcel")
 
 
-def exactly(name: str) -> pl.Expr:
-    """The column of that name; ``pl.col`` would take ``*`` and ``^…$`` for patterns.
-
-    Args:
-        name: of a column.
-
-    Returns:
-        It as an expression.
-    """
-    pattern = name == "*" or (name.startswith("^") and name.endswith("$"))
-    return cs.by_name(name).as_expr() if pattern else pl.col(name)
-
-
 def open_table(
-    path: Path, name: str, wanted: Collection[ColumnRef] | None = None, *, options: Options | None = None
+    path: Path,
+    name: str,
+    wanted: Collection[ColumnRef] | None = None,
+    *,
+    options: Options | None = None,
+    report: Report | None = None,
+    workspace: Workspace | None = None,
 ) -> Table:
     """Find out how to read a file, and what columns it has.
 
@@ -140,6 +130,8 @@ def open_table(
         wanted: the columns of a small file whose types matter: a closer look at the others is spared. (In a large
             one, any column may tell how missing values are written in those rows that nobody has seen.) None: all.
         options: how to read it, where that is not to be found out.
+        report: is told what is mended, or lost.
+        workspace: where a file may be mended; None where no more than a window of it is read.
 
     Returns:
         The table; nothing but samples and metadata has been read (an Excel file as a whole).
@@ -150,7 +142,13 @@ def open_table(
     """
     sniffed = sniff(path, name)
     ways: dict[str, Callable[[Path, str, Sniffed], Table]] = {
-        "csv": partial(_open_csv, wanted=wanted),
+        "csv": partial(
+            _open_csv,
+            wanted=wanted,
+            options=Options() if options is None else options,
+            report=Report() if report is None else report,
+            workspace=workspace,
+        ),
         "ndjson": _open_ndjson,
         "parquet": _open_parquet,
         "arrow": _open_arrow,
@@ -163,6 +161,16 @@ def open_table(
     for column, dtype in table.schema.items():
         _check_depth(name, column, dtype)
     return table
+
+
+def reading_of(scan: Callable[[], pl.LazyFrame]) -> Callable[[Needed], pl.LazyFrame]:
+    """A reading, of a lazy frame of all columns."""
+
+    def read(needed: Needed) -> pl.LazyFrame:
+        frame = scan()
+        return frame.select(map(exactly, needed(frame.collect_schema())))
+
+    return read
 
 
 def _check_width(name: str, columns: int) -> None:
@@ -196,158 +204,53 @@ def _inside(dtype: pl.DataType) -> Iterator[pl.DataType]:
 # --- CSV ---------------------------------------------------------------------------------------------
 
 
-HUGE = r"^\s*[+-]?\d{39}"
-"""What may be too large for an integer of 128 bits."""
-
-
-def _open_csv(path: Path, name: str, sniffed: Sniffed, wanted: Collection[ColumnRef] | None) -> Table:
-    sample = _whole_lines(sniffed.head)
-    lines = sample.count(b"\n")
-    if lines < 2:  # nothing of zstd, or lines longer than the head
-        sample = _first_lines(path)
-        lines = sample.count(b"\n")
-    options: dict[str, Any] = {
-        "separator": separator_of(sample, name),
-        "missing_columns": "insert",
-        "extra_columns": "ignore",
-    }
-    # Before polars looks: it takes a second or two and a gigabyte for a million columns.
-    _check_width(name, sample.partition(b"\n")[0].count(options["separator"].encode()) + 1)
-    whole = sample == sniffed.content and lines < SAMPLE_ROWS
-    schema, markers, frame = _infer(sample, options, wanted if whole else None)
-    scan = partial(pl.scan_csv, path, glob=False, null_values=markers, **options)
-
-    def widely(*, dates: bool) -> pl.LazyFrame:
-        """With types that fit every cell of the file, at the price of reading it twice."""
-        inferred = scan(infer_schema_length=None).collect_schema()
-        if len(inferred) != len(schema):
-            raise ProcessingError("unreadable_file", f"{name!r} was replaced while it was read. Try again.")
-        types = {
-            column: known if dates and known.is_temporal() else found
-            for (column, known), found in zip(schema.items(), inferred.values(), strict=True)
-        }
-        return scan(schema=types)
-
+def _open_csv(
+    path: Path,
+    name: str,
+    sniffed: Sniffed,
+    *,
+    wanted: Collection[ColumnRef] | None,
+    options: Options,
+    report: Report,
+    workspace: Workspace | None,
+) -> Table:
+    head, whole = sniffed.head, False
+    if sniffed.content is not None:
+        head, whole = sniffed.content, True
+    elif head.count(b"\n") < 2:  # nothing of zstd, or lines longer than the head
+        head = _first_lines(path)
+    # Before anything else looks: polars takes a second or two and a gigabyte for a million columns.
+    _check_width(name, max(head.partition(b"\n")[0].count(sign) for sign in (b",", b";", b"\t", b"|")) + 1)
+    source = CsvSource(
+        path,
+        name,
+        sniffed,
+        head,
+        whole=whole,
+        options=options,
+        wanted=wanted,
+        report=report,
+        workspace=workspace,
+    )
     return Table(
         name=name,
-        schema=schema,
-        readings=(
-            partial(scan, schema=schema),
-            partial(widely, dates=True),
-            partial(widely, dates=False),
-            partial(scan, schema=dict.fromkeys(schema, pl.String)),
-        ),
+        schema=source.schema,
+        readings=(source.read,) * ATTEMPTS,
+        check=source.check,
+        window=source.window,
         sniffed=sniffed,
-        rows=None,
-        row_bytes=len(sample) / max(1, lines) / sniffed.expansion,
-        small=frame
-        if whole and frame is not None
-        else _small(sniffed.content, partial(pl.scan_csv, schema=schema, null_values=markers, **options)),
+        rows=source.rows if whole else None,
+        row_bytes=len(source.sample) / max(1, source.rows) / sniffed.expansion,
+        small=source.small,
+        reading=source.reading,
+        report=report,
     )
-
-
-def _small(content: bytes | None, scan: Callable[..., pl.LazyFrame]) -> pl.DataFrame | None:
-    """The whole table, read from memory, if there is so little of it: see :data:`SMALL_BYTES`.
-
-    None as well where that fails, perhaps for a late cell of another type: there are other readings for that.
-    """
-    if content is None:
-        return None
-    try:
-        return scan(content).collect()
-    except (PolarsError, PanicException):
-        return None
 
 
 def _first_lines(path: Path) -> bytes:
     """The first lines of what is compressed, or has long ones: polars reads each line as one cell."""
-    lines = pl.scan_csv(
-        path, glob=False, separator="\x01", has_header=False, quote_char=None, infer_schema=False, n_rows=1000
-    ).collect()
+    lines = lines_of(path, 1000).collect()
     return "\n".join(cell or "" for cell in lines.to_series()).encode() + b"\n"
-
-
-def _whole_lines(head: bytes) -> bytes:
-    """The head up to the last record that is surely complete: an even number of quotes stands before it."""
-    if len(head) < HEAD_BYTES:
-        return head
-    end = head.rfind(b"\n") + 1
-    while end and head.count(b'"', 0, end) % 2:
-        end = head.rfind(b"\n", 0, end - 1) + 1
-    return head[:end]
-
-
-def _infer(
-    sample: bytes, options: dict[str, Any], wanted: Collection[ColumnRef] | None
-) -> tuple[pl.Schema, dict[str, str], pl.DataFrame | None]:
-    """The columns' types in a sample, and the word for a missing value in each column that has one.
-
-    The frame is what these make of the sample, where it has been read like that.
-    """
-    frame = _read(sample, options)
-    if wanted is not None:
-        wanted = {frame.columns[ref] if isinstance(ref, int) and ref < frame.width else ref for ref in wanted}
-    marked, dates = _look(frame, wanted)
-    suspects = {
-        name: min(set(frame.get_column(name).unique()).intersection(MARKERS), key=MARKERS.index)
-        for name in marked
-    }
-    if suspects:
-        # A column that has nothing but markers in the sample becomes text: no more is known.
-        frame = _read(sample, options | {"null_values": suspects})
-        dates = _look(frame, None)[1]  # a marker in a column of dates counts, whoever wants that
-    schema = dict(frame.schema)
-    if dates:
-        again = io.BytesIO()
-        frame.select(map(exactly, dates)).write_csv(again)
-        found = pl.scan_csv(again.getvalue(), infer_schema_length=None, try_parse_dates=True).collect_schema()
-        schema.update(zip(dates, found.dtypes(), strict=True))
-    used = {word for name, word in suspects.items() if schema[name] != pl.String}
-    convention = min(used, key=MARKERS.index, default=None)
-    markers = {}
-    for name, dtype in schema.items():
-        if dtype != pl.String:
-            markers[name] = suspects.get(name, convention or MARKERS[0])
-        elif convention is not None:
-            own = suspects.get(name)
-            markers[name] = own if own in used else convention
-    return pl.Schema(schema), markers, None if suspects or dates else frame
-
-
-def _look(frame: pl.DataFrame, wanted: Collection[ColumnRef] | None) -> tuple[list[str], list[str]]:
-    """The columns of text that have markers in them, and those that are wanted whose cells all look like dates.
-
-    In one go: each expression that is run alone costs 0.1 ms, and a look at those dates which nobody wants 0.6.
-    """
-    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    candidates = texts if wanted is None else [name for name in texts if name in wanted]
-    if not candidates:  # what is no text stays what it is, whatever stands in other columns
-        return [], []
-    looks = [exactly(name).is_in(MARKERS).any() for name in texts]
-    looks += [
-        (exactly(name).count() > 0) & exactly(name).str.contains(DATE_LIKE).all() for name in candidates
-    ]
-    found = frame.select(look.alias(str(index)) for index, look in enumerate(looks)).row(0)
-    return list(compress(texts, found)), list(compress(candidates, found[len(texts) :]))
-
-
-def _read(sample: bytes, options: dict[str, Any]) -> pl.DataFrame:
-    if sample.count(b"\n") > SAMPLE_ROWS:  # else a limit would cost time, and change nothing
-        options = options | {"n_rows": SAMPLE_ROWS}
-    scan = partial(pl.scan_csv, sample, **options)
-
-    def read(**more: Any) -> pl.DataFrame:
-        # To collect a plan whose types are not known yet finds them out three times over: 2 ms instead of 1.
-        schema = scan(**more).collect_schema()
-        return scan(schema=schema).collect()
-
-    try:
-        return read(infer_schema_length=None)
-    except pl.exceptions.ComputeError:
-        # polars 2.1 takes any row of digits for an integer, and then cannot read more than 128 bits of it.
-        texts = read(infer_schema=False)
-        huge = {column.name: pl.String for column in texts.iter_columns() if column.str.contains(HUGE).any()}
-        return read(infer_schema_length=None, schema_overrides=huge)
 
 
 # --- other formats -----------------------------------------------------------------------------------
@@ -360,7 +263,10 @@ def _open_ndjson(path: Path, name: str, sniffed: Sniffed) -> Table:
     return Table(
         name=name,
         schema=schema,
-        readings=(lambda: scan(schema=schema), lambda: scan(infer_schema_length=None)),
+        readings=(
+            reading_of(partial(scan, schema=schema)),
+            reading_of(partial(scan, infer_schema_length=None)),
+        ),
         sniffed=sniffed,
         rows=None,
         row_bytes=len(head) / max(1, head.count(b"\n")) / sniffed.expansion,
@@ -378,7 +284,12 @@ def _open_arrow(path: Path, name: str, sniffed: Sniffed) -> Table:
 def _with_metadata(scan: Callable[[], pl.LazyFrame], name: str, sniffed: Sniffed) -> Table:
     rows = scan().select(pl.len()).collect().item()
     return Table(
-        name=name, schema=scan().collect_schema(), readings=(scan,), sniffed=sniffed, rows=rows, row_bytes=0.0
+        name=name,
+        schema=scan().collect_schema(),
+        readings=(reading_of(scan),),
+        sniffed=sniffed,
+        rows=rows,
+        row_bytes=0.0,
     )
 
 
@@ -390,7 +301,7 @@ def _open_whole(path: Path, name: str, sniffed: Sniffed) -> Table:
     return Table(
         name=name,
         schema=frame.schema,
-        readings=(frame.lazy,),
+        readings=(reading_of(frame.lazy),),
         sniffed=sniffed,
         rows=frame.height,
         row_bytes=0.0,

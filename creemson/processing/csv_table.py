@@ -122,6 +122,12 @@ class CsvSource:
         """The columns and their types, as far as they are known."""
         return pl.Schema({name: kind.dtype for name, kind in self.kinds.items()})
 
+    def forms(self) -> dict[str, str]:
+        """How the dates and times of the columns are written, in the signs of strftime."""
+        return {
+            name: kind.form for name, kind in self.kinds.items() if kind.dtype.is_temporal() and kind.form
+        }
+
     def reading(self) -> Reading:
         """How the file is read, as clients are told."""
         dialect = self.dialect

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import orjson
 import polars as pl
 
 from creemson.errors import ProcessingError
@@ -19,7 +20,7 @@ from creemson.processing.issues import Report
 from creemson.processing.plan import Plan, columns_of
 from creemson.processing.profile import cell, profile_of, sayable
 from creemson.processing.progress import Meter, Tick, sink
-from creemson.processing.rendering import render
+from creemson.processing.rendering import FORMS, render
 from creemson.processing.tables import Table, exactly, faults, open_table
 from creemson.wire.messages import Column, ColumnProfile, Issues, Options, Query, Reading, Window
 
@@ -174,7 +175,7 @@ def run(
         else:  # to stream it, and to read back what that made, takes 2 ms of CPU more
             made = plan.apply_to(table.small)
             content = io.BytesIO()  # into a file, polars writes through threads of its own: 0.1 ms more
-            made.write_parquet(content)
+            made.write_parquet(content, metadata=_metadata(table))
             target.write_bytes(content.getbuffer())
             meter.tap(table.small)
             schema, rows = made.schema, made.height
@@ -195,6 +196,11 @@ def run(
         reading=table.reading() if table.reading is not None else None,
         issues=report.issues() if report else None,
     )
+
+
+def _metadata(table: Table) -> dict[str, str]:
+    """What a stored output says of itself beside its columns."""
+    return {FORMS: orjson.dumps(table.forms()).decode()}
 
 
 @contextmanager
@@ -244,7 +250,7 @@ def _stream(query: Query, table: Table, meter: Meter, source: Path, target: Path
                 frame = reading(needed)
                 assert plan is not None
                 frame = plan.apply(frame, meter.tap, counted=table.rows is not None)
-                sink(frame.sink_parquet(target, lazy=True), meter)
+                sink(frame.sink_parquet(target, lazy=True, metadata=_metadata(table)), meter)
                 table.check()
             break
         except (ProcessingError, Reread):

@@ -79,7 +79,7 @@ class Report:
     def issues(self) -> Issues:
         """What was told, so far; ``rejects`` is left to who knows the name under which the file will be served."""
         with self._lock:
-            counts: dict[str, Any] = {**self._counts}
+            counts: dict[str, Any] = {str(fault): number for fault, number in self._counts.items()}
             return Issues(examples=tuple(self._examples), **counts)
 
     def _write(self, *row: Any) -> None:

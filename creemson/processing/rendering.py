@@ -1,6 +1,6 @@
 """Stored outputs in other formats."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from creemson.processing.tables import exactly, faults, open_table
 
 __all__ = ["render"]
 
+FORMS = "creemson.forms"
+"""Under which a stored output says how the file that it was made from writes its dates and times."""
 XLSX_ROWS = 1_048_575
 """Rows that an Excel sheet has below its header."""
 XLSX_COLUMNS = 16_384
@@ -43,7 +45,7 @@ def render(source: Path, target: Path, format: str, tick: Callable[[Tick], None]
             null = '""' if len(table.schema) == 1 else ""
             tapped = frame.map_batches(meter.tap, streamable=True)
             sinks = {
-                "csv": lambda: _csv(tapped).sink_csv(target, lazy=True, null_value=null),
+                "csv": lambda: _csv(tapped, _forms(source)).sink_csv(target, lazy=True, null_value=null),
                 "ndjson": lambda: tapped.sink_ndjson(target, lazy=True),
                 "arrow": lambda: tapped.sink_ipc(target, lazy=True),
                 "parquet": lambda: tapped.sink_parquet(target, lazy=True),
@@ -98,11 +100,23 @@ def _flat(frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.with_columns(nested) if nested else frame
 
 
-def _csv(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Nor has CSV types: times are written as ISO 8601, without idle zeros, and durations in seconds."""
+def _forms(source: Path) -> dict[str, str]:
+    """How dates and times were written where a stored output comes from, by column."""
+    forms: dict[str, str] = orjson.loads(pl.read_parquet_metadata(source).get(FORMS, "{}"))
+    return forms
+
+
+def _csv(frame: pl.LazyFrame, forms: Mapping[str, str]) -> pl.LazyFrame:
+    """Nor has CSV types: times are written as they were in the file that they come from, or as ISO 8601.
+
+    Without idle zeros; and durations in seconds.
+    """
     texts = []
     for name, dtype in frame.collect_schema().items():
-        if isinstance(dtype, pl.Duration):
+        form = forms.get(name, "")
+        if dtype.is_temporal() and form and "z" not in form and ("%Y" in form) == (dtype != pl.Time):
+            texts.append(exactly(name).dt.to_string(form))
+        elif isinstance(dtype, pl.Duration):
             texts.append(exactly(name).dt.total_seconds(fractional=True))
         elif isinstance(dtype, pl.Datetime):
             zone = {None: "", "UTC": "Z"}.get(dtype.time_zone, "%:z")

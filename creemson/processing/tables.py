@@ -53,6 +53,7 @@ class Table:
         small: what the first reading gives, where the file is so small that it is in memory already.
         check: raises ``Reread`` after a reading that is not to be believed.
         window: some rows, by offset and limit; None where a lazy frame gives them as well.
+        forms: how the dates and times of its columns are written, for an output that is to look like its input.
         reading: how it is read, as clients are told.
         report: what had to be mended so far; reading the table adds to it.
     """
@@ -66,6 +67,7 @@ class Table:
     small: pl.DataFrame | None = None
     check: Callable[[], None] = lambda: None
     window: Callable[[int, int], pl.DataFrame] | None = None
+    forms: Callable[[], dict[str, str]] = dict
     reading: Callable[[], Reading] | None = None
     report: Report = attrs.field(factory=Report)
 
@@ -242,6 +244,7 @@ def _open_csv(
         rows=source.rows if whole else None,
         row_bytes=len(source.sample) / max(1, source.rows) / sniffed.expansion,
         small=source.small,
+        forms=source.forms,
         reading=source.reading,
         report=report,
     )

@@ -85,7 +85,7 @@ def kept(path, *condition):
 
 def test_columns(table):
     """Columns have an index, a name and a type in polars' words."""
-    found = columns(table, "t.parquet")
+    found = columns(table, "t.parquet").columns
     assert found[:2] == (Column(index=0, name="n", dtype="Int64"), Column(index=1, name="x", dtype="Float64"))
     assert [column.name for column in found] == TABLE.columns
 
@@ -490,7 +490,7 @@ def test_small_files_are_done_like_large_ones(tmp_path_factory, rows, conditions
     pl.DataFrame(rows, schema={"n": pl.Int64, "t": pl.String, "x": pl.Float64}, orient="row").write_csv(path)
     query = Query(filename="t.csv", where=tuple(conditions) or None, **clauses)
     made = []
-    for seen in (open_table, lambda *asked: attrs.evolve(open_table(*asked), small=None)):
+    for seen in (open_table, lambda *asked, **more: attrs.evolve(open_table(*asked, **more), small=None)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "open_table", seen)
             outcome = run(query, path, path.with_name("out.parquet"), quiet)
@@ -589,24 +589,34 @@ def test_days_that_python_does_not_have(tmp_path):
     assert [profile.min for profile in outcome.profile] == list(outcome.preview[0])
 
 
-def test_a_late_cell_makes_text_of_its_column(tmp_path):
-    """A cell that contradicts the sample at row 20,000 costs a second reading, and nothing of the file is lost."""
+def test_a_late_cell_that_is_none_of_its_column(tmp_path):
+    """A cell at row 20,000 that is no number is a null, told in the outcome; the rest of the file is as it was."""
     path = tmp_path / "t.csv"
-    path.write_text("a,b\n" + "1,2\n" * 20_000 + "none of these,3\n")
-    frame = done(path, selectedColumns=("b", "a"))
-    assert frame["a"].to_list()[-2:] == ["1", "none of these"]
-    assert frame["b"].sum() == 40_003
+    path.write_text("a,b\n" + "1,2\n" * 100_000 + "none of these,3\n")
+    outcome = run(Query(filename="t.csv", selectedColumns=("b", "a")), path, tmp_path / "out.parquet", quiet)
+    frame = pl.read_parquet(tmp_path / "out.parquet")
+    assert frame["a"].to_list()[-2:] == [1, None]
+    assert frame["b"].sum() == 200_003
+    assert outcome.issues.unparsable_cells == 1
+    assert (outcome.issues.examples[0].line, outcome.issues.examples[0].value) == (100_002, "none of these")
 
 
-def test_a_file_that_cannot_be_read_to_its_end(tmp_path):
-    """Where every way of reading fails, the fault names the file."""
+def test_a_late_byte_of_another_encoding(tmp_path):
+    """A byte that is no UTF-8 far down is read as what it most likely is, and told."""
     path = tmp_path / "stored"
-    path.write_bytes(b"a\n" + b"x\n" * 100_000 + b"\xe9\n")
-    with pytest.raises(ProcessingError) as caught:
-        run(Query(filename="my.csv"), path, tmp_path / "out", quiet)
-    assert caught.value.reason == "unreadable_file"
-    assert "'my.csv'" in caught.value.message
-    assert str(tmp_path) not in caught.value.message
+    path.write_bytes(b"a\n" + b"x\n" * 200_000 + b"\xe9\n")
+    outcome = run(Query(filename="my.csv"), path, tmp_path / "out.parquet", quiet)
+    assert pl.read_parquet(tmp_path / "out.parquet")["a"][-1] == "é"
+    assert outcome.issues.repaired_rows == 1
+    assert outcome.issues.examples[0].line == 200_002
+
+
+def test_nothing_temporary_is_left(tmp_path):
+    """The file in which another one was mended goes with the work."""
+    path = tmp_path / "stored"
+    path.write_bytes(b"a,b\n" + b"x,1\n" * 100_000 + b"x\n")
+    run(Query(filename="my.csv"), path, tmp_path / "out.parquet", quiet)
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["out.parquet", "stored"]
 
 
 @pytest.mark.parametrize("disk", ["/dev/full", "/nowhere/out"])
@@ -793,7 +803,16 @@ def test_a_window_of_text(tmp_path):
     path = tmp_path / "late.csv"
     path.write_text("a\n" + "1\n" * 60_000 + "x\n")
     found = window(path, "late.csv", 59_999, 5)
-    assert ([str(row[0]) for row in found.rows], found.total) == (["1", "x"], None)
+    assert (found.rows, found.total) == (((1,), (None,)), None)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 99_999, 100_000, 200_001, 200_002, 10**9])
+def test_a_window_of_what_is_mended(tmp_path, offset):
+    """It is what the whole table has there."""
+    path = tmp_path / "stored"
+    path.write_bytes(b"a;b\n1;x\n\n" + b"2;y\n" * 100_000 + b"3\n" + b"4;z;\n" * 100_000)
+    rows = [(1, "x"), *[(2, "y")] * 100_000, (3, None), *[(4, "z")] * 100_000]
+    assert window(path, "t.csv", offset, 3).rows == tuple(rows[offset : offset + 3])
 
 
 def test_a_window_of_what_is_no_table(tmp_path):

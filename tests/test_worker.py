@@ -98,9 +98,15 @@ def test_a_file_that_is_removed_meanwhile(tmp_path):
 def test_columns_are_told(table):
     """`columns` ends in `done` with index, name and type of each."""
     [done] = carry_out({"op": "columns", "source": str(table), "name": "t.csv"})
+    assert done["value"].pop("reading")["format"] == "csv"
     assert done == {
         "event": "done",
-        "value": [{"index": 0, "name": "a", "dtype": "Int64"}, {"index": 1, "name": "b", "dtype": "String"}],
+        "value": {
+            "columns": [
+                {"index": 0, "name": "a", "dtype": "Int64"},
+                {"index": 1, "name": "b", "dtype": "String"},
+            ],
+        },
     }
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from creemson.processing.naming import exactly
 
-__all__ = ["TEXT", "Kind", "Lost", "choose", "kind_named", "look"]
+__all__ = ["NO_NUMBER", "TEXT", "Kind", "Lost", "choose", "kind_named", "look"]
 
 LOST_SHARE = 0.01
 """Of a column's cells that may be of another type than the column."""
@@ -81,7 +81,7 @@ def _temporal(shape: str) -> list[Kind]:
     """The types of dates and times that a text of this shape may be of."""
     if (time := _TIME_LIKE.fullmatch(shape)) and not time["zone"]:
         form = "%H:%M:%S%.f" if time["seconds"] else "%H:%M"
-        return [Kind("time", pl.Time(), lambda text: text.str.to_time(form, strict=False), form)]
+        return [Kind("time", pl.Time(), lambda text: text.str.to_time(form, strict=False, cache=False), form)]
     found = _DATE_LIKE.fullmatch(shape)
     if found is None:
         return []
@@ -103,13 +103,17 @@ def _dated(form: str, order: str, *, zoned: bool) -> Kind:
     ambiguous = order if order != "ymd" else ""
     if "%H" not in form:
         return Kind(
-            "date", pl.Date(), lambda text: text.str.to_date(form, strict=False), form, order=ambiguous
+            "date",
+            pl.Date(),
+            lambda text: text.str.to_date(form, strict=False, cache=False),
+            form,
+            order=ambiguous,
         )
     dtype = pl.Datetime("us", "UTC" if zoned else None)
     return Kind(
         "datetime",
         dtype,
-        lambda text: text.str.to_datetime(form, strict=False, time_unit="us").cast(dtype),
+        lambda text: text.str.to_datetime(form, strict=False, time_unit="us", cache=False).cast(dtype),
         form,
         order=ambiguous,
     )

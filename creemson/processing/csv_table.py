@@ -8,18 +8,19 @@ into a temporary file that polars reads.
 
 import gzip
 import threading
+import zlib
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import attrs
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing.conversion import TEXT, Kind, kind_named, look, shapes_of
+from creemson.processing.conversion import NO_NUMBER, TEXT, Kind, kind_named, look, shapes_of
 from creemson.processing.dialect import Dialect, detect
 from creemson.processing.formats import Sniffed, bomb, named_tabs
 from creemson.processing.issues import REJECTS_MOST, Report
@@ -109,7 +110,8 @@ class CsvSource:
         self.small: pl.DataFrame | None = None
         self.kinds: dict[str, Kind] = dict.fromkeys(self.dialect.names, TEXT)
         self._nulls: Nulls = options.null_values
-        self._mended = bool(report) or not self.dialect.plain  # wrong at the beginning, wrong further on
+        # What is wrong at the beginning is wrong further on.
+        self._mended = bool(report) or not self.dialect.plain or not self._untouched(head)
         self._made = False
         self._trying = False
         self._watch = _Watch()
@@ -147,6 +149,13 @@ class CsvSource:
             decimal="," if any(kind.form == "," for kind in self.kinds.values()) else ".",
         )
 
+    def _untouched(self, head: bytes) -> bool:
+        """Whether mending leaves the sample as it is, but for returns: empty lines are left out without a word."""
+        start = 0
+        for _ in range(self.dialect.skip_lines + self.dialect.header_lines):
+            start = head.find(b"\n", start) + 1
+        return head[start:].replace(b"\r\n", b"\n").startswith(self.sample.rstrip(b"\n"))
+
     def _learn(self, *, whole: bool, wanted: Collection[ColumnRef] | None) -> None:
         """The types of the columns, by the sample; if that is all there is, the table."""
         names, options = self.dialect.names, self._options
@@ -162,7 +171,7 @@ class CsvSource:
         if self._nulls is None and (found := self._markers(frame)):
             self._nulls = found
             frame = self._texts()
-        shapes = {name: shapes_of(frame.get_column(name)) for name in looked}
+        shapes = self._shapes = {name: shapes_of(frame.get_column(name)) for name in looked}
         free = [name for name in looked if name not in given]
         self.kinds |= look(frame.lazy(), free, shapes, options.decimal)
         self.kinds |= {
@@ -253,7 +262,8 @@ class CsvSource:
         doubtful = [name for name in watch.lost if name not in given]
         if doubtful:
             texts = self._scan().select(map(exactly, doubtful))
-            kinds = look(texts, doubtful, watch.lost, self._options.decimal)
+            shapes = {name: [*self._shapes[name], *watch.lost[name]] for name in doubtful}
+            kinds = look(texts, doubtful, shapes, self._options.decimal)
             changed = {name: kind for name, kind in kinds.items() if kind != self.kinds[name]}
             if changed:
                 self.kinds |= changed
@@ -319,11 +329,17 @@ class CsvSource:
                 yield ("\n".join(cell or "" for cell in lines.to_series()) + "\n").encode()
             return
         with gzip.open(self._path) if compression else self._path.open("rb") as stream:
-            while block := stream.read(BLOCK_BYTES):
+            while block := self._block(stream):
                 read += len(block)
                 if compression and read > most:
                     raise bomb(self._name, self._sniffed)
                 yield block
+
+    def _block(self, stream: IO[bytes]) -> bytes:
+        try:
+            return stream.read(BLOCK_BYTES)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ProcessingError("unreadable_file", f"{self._name!r} is damaged: {error}.") from None
 
     # --- checks --------------------------------------------------------------------------------------
 
@@ -404,11 +420,8 @@ class _Watch:
             column = texts.get_column(name)
             if made.get_column(name).null_count() > column.null_count():
                 found = texts.select(exactly(name).filter(_lost(kind, exactly(name)))).to_series()
-            elif kind.digits:
-                zero = exactly(name).str.starts_with("0") & (exactly(name).str.len_bytes() > 1)
-                found = texts.select(
-                    exactly(name).filter(zero | exactly(name).str.starts_with("+"))
-                ).to_series()
+            elif kind.digits and (column < "1").any():  # a plus, a minus or a zero: one look at most batches
+                found = texts.select(exactly(name).filter(exactly(name).str.contains(NO_NUMBER))).to_series()
             else:
                 continue
             if len(found):

@@ -37,6 +37,7 @@ _TYPED = re.compile(
     r"|\d{1,2}:\d\d(?::\d\d\S*)?"
     r"|(?i:true|false))\s*"
 )
+_DAY = re.compile(r"\d{1,4}([-.])\d{1,2}\1\d{1,4}")
 _YEAR = re.compile(r"\s*(?:19|20)\d\d\s*")
 
 
@@ -362,15 +363,24 @@ def _preamble(records: Sequence[tuple[list[str], int, int]], width: int) -> int:
     def filled(cells: Sequence[str]) -> int:
         return sum(1 for cell in cells if cell.strip())
 
-    def outside(cells: Sequence[str]) -> bool:
-        return len(cells) * 2 <= width or (filled(cells) <= 1 < width - 1) or cells[0].startswith("#")
+    def outside(cells: Sequence[str], *, strictly: bool) -> bool:
+        if len(cells) * 2 <= width or cells[0].startswith("#"):
+            return True
+        return not strictly and filled(cells) <= 1 < width - 1
 
-    first = 0
-    for index, (cells, _, _) in enumerate(records[:PREAMBLE_MOST]):
-        if not outside(cells):
-            return first
-        first = index + 1
-    return 0 if first >= len(records) or first == PREAMBLE_MOST else first
+    def leading(*, strictly: bool) -> int:
+        first = 0
+        for index, (cells, _, _) in enumerate(records[:PREAMBLE_MOST]):
+            if not outside(cells, strictly=strictly):
+                return first
+            first = index + 1
+        return 0
+
+    first = leading(strictly=False)
+    # A row of one name and nothing else is a title, if names come after it.
+    if any(_TYPED.fullmatch(cell) for cell in records[first][0]) if records else False:
+        return leading(strictly=True)
+    return first
 
 
 def _header(rows: Sequence[Sequence[str]], width: int) -> int:
@@ -379,27 +389,52 @@ def _header(rows: Sequence[Sequence[str]], width: int) -> int:
         # A single row is taken for names: a file of one row without names says nothing about itself.
         return 1 if rows and not any(_TYPED.fullmatch(cell) for cell in rows[0] if cell.strip()) else 0
     body = [row for row in rows[1:] if len(row) == width][-60:]
-    typed = []
-    for column in range(width):
-        cells = [row[column] for row in body if row[column].strip()]
-        if cells and sum(1 for cell in cells if _TYPED.fullmatch(cell)) >= 0.8 * len(cells):
-            typed.append(column)
-    first = rows[0]
-    values = [cell for cell in first if cell.strip() and _TYPED.fullmatch(cell)]
-    if values:
-        years = all(_YEAR.fullmatch(cell) for cell in values)
-        # Years are names, where they stand above what are no years and beside what is a name.
-        above = years and not any(
-            _YEAR.fullmatch(row[column])
-            for row in body[:5]
-            for column in range(min(width, len(first)))
-            if first[column] in values
-        )
-        return 1 if above else 0
+    typed = [column for column in range(width) if _class_below(body, column) != "text"]
+    if not _names_first(rows[0], body):
+        return 0
     found = 1
     while found < min(HEADER_MOST, len(rows) - 1) and typed and _is_names(rows[found], typed, width):
         found += 1
     return found
+
+
+def _class_of(cell: str) -> str:
+    """What a cell looks like, roughly."""
+    text = cell.strip()
+    if not text or not _TYPED.fullmatch(text):
+        return "text" if text else ""
+    if _YEAR.fullmatch(text):
+        return "year"
+    return "number" if re.fullmatch(r"[^:/A-Za-z]*", text) and not _DAY.fullmatch(text) else "other"
+
+
+def _class_below(body: Sequence[Sequence[str]], column: int) -> str:
+    """What most cells of a column look like; text, if they differ."""
+    classes = Counter(_class_of(row[column]) for row in body)
+    del classes[""]
+    if not classes:
+        return "text"
+    if classes["year"] and classes["number"]:
+        classes["number"] += classes.pop("year")
+    found, count = classes.most_common(1)[0]
+    return found if count >= 0.8 * classes.total() else "text"
+
+
+def _names_first(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row are names: words above numbers and the like, or days above numbers, and so on.
+
+    Where nothing speaks for values, they are names.
+    """
+    names = values = 0
+    for column, cell in enumerate(first):
+        if not body or column >= len(body[0]):
+            break
+        here, below = _class_of(cell), _class_below(body, column)
+        if here in ("", "text"):
+            names += here == "text" and below != "text"
+        elif here == below or (here == "number" and below == "text"):
+            values += 1
+    return names >= values
 
 
 def _is_names(row: Sequence[str], typed: Sequence[int], width: int) -> bool:

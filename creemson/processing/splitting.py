@@ -47,6 +47,9 @@ def split_record(text: str, delimiter: str, quote: str, width: int) -> Record:
     record = _split(text, delimiter, quote, ())
     if (record.proper or len(record.cells) == width) and not record.open:
         return record
+    found = _split(text, delimiter, quote, (), doubling=False)
+    if len(found.cells) == width and not found.open:
+        return attrs.evolve(found, proper=False)
     literal: set[int] = set()
     found = record
     for _ in range(ATTEMPTS):
@@ -69,8 +72,18 @@ def split_alone(text: str, delimiter: str, quote: str, width: int) -> Record:
     return record
 
 
-def _split(text: str, delimiter: str, quote: str, literal: Collection[int]) -> Record:
-    """Split a record; quotes at the positions ``literal`` are part of their cells."""
+def _split(
+    text: str, delimiter: str, quote: str, literal: Collection[int], *, doubling: bool = True
+) -> Record:
+    """Split a record.
+
+    Args:
+        text: the record.
+        delimiter: between cells.
+        quote: around cells.
+        literal: positions of quotes that are part of their cells.
+        doubling: whether a quote in a quoted cell is doubled; if not, the last of two at its end is what ends it.
+    """
     cells: list[str] = []
     doubtful: list[int] = []
     proper, at, size, step = True, 0, len(text), len(delimiter)
@@ -83,7 +96,7 @@ def _split(text: str, delimiter: str, quote: str, literal: Collection[int]) -> R
                 start = at
         if quote and text.startswith(quote, start) and start not in literal:
             proper &= start == at
-            end, stray, after = _end_of_quoted(text, start + 1, delimiter, quote)
+            end, stray, after = _end_of_quoted(text, start + 1, delimiter, quote, doubling=doubling)
             if end < 0:
                 cells.append(text[start + 1 :].replace(quote * 2, quote))
                 return Record(cells, False, True, [*doubtful, start])
@@ -104,7 +117,9 @@ def _split(text: str, delimiter: str, quote: str, literal: Collection[int]) -> R
         at += step
 
 
-def _end_of_quoted(text: str, start: int, delimiter: str, quote: str) -> tuple[int, bool, int]:
+def _end_of_quoted(
+    text: str, start: int, delimiter: str, quote: str, *, doubling: bool
+) -> tuple[int, bool, int]:
     """Where a quoted cell ends (-1: nowhere), whether a stray quote stands in it, and where the cell is over."""
     stray, at, size = False, start, len(text)
     while True:
@@ -115,6 +130,8 @@ def _end_of_quoted(text: str, start: int, delimiter: str, quote: str) -> tuple[i
         if after == size or text.startswith(delimiter, after):
             return end, stray, after
         if text.startswith(quote, after):
+            if not doubling and (after + 1 == size or text.startswith(delimiter, after + 1)):
+                return after, True, after + 1
             at = after + 1
             continue
         blank = after

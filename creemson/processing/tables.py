@@ -241,7 +241,7 @@ def _open_csv(
         check=source.check,
         window=source.window,
         sniffed=sniffed,
-        rows=source.rows if whole else None,
+        rows=None,
         row_bytes=len(source.sample) / max(1, source.rows) / sniffed.expansion,
         small=source.small,
         forms=source.forms,

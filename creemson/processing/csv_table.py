@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import attrs
 import polars as pl
@@ -22,7 +22,7 @@ from polars.exceptions import PanicException, PolarsError
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.processing.conversion import NO_NUMBER, TEXT, Kind, kind_named, look, shapes_of
 from creemson.processing.dialect import Dialect, detect
-from creemson.processing.formats import Sniffed, bomb, named_tabs
+from creemson.processing.formats import HEAD_BYTES, Sniffed, bomb, named_tabs
 from creemson.processing.issues import REJECTS_MOST, Report
 from creemson.processing.mending import Lines, mend, mended
 from creemson.processing.naming import exactly
@@ -96,22 +96,28 @@ class CsvSource:
     ) -> None:
         self._path, self._name, self._sniffed = path, name, sniffed
         self._options, self._report, self._workspace = options, report, workspace
+        skipped = 0
+        if (options.skip_rows or 0) > head.count(b"\n") // 2 and not whole:
+            skipped = options.skip_rows or 0
+            head = self._after(skipped)
+            options = attrs.evolve(options, skip_rows=0)
         try:
-            self.dialect = detect(head, options, whole=whole, tabs=named_tabs(name))
+            found = detect(head, options, whole=whole, tabs=named_tabs(name))
         except (LookupError, UnicodeError):
             raise _misfit(f"$.options.encoding: {name!r} is not {options.encoding!r} text") from None
-        if not self.dialect.width:
+        if not found.width:
             raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
+        self.dialect = attrs.evolve(found, skip_lines=found.skip_lines + skipped)
         self._head = head
         self._lines = Lines()
-        chunks = list(mend((head,), self.dialect, report, self._lines, final=whole))
+        chunks = list(mend((head,), found, report, self._lines, final=whole))
         self.sample = "".join(chunk.text for chunk in chunks).encode()
         self.rows = sum(chunk.rows for chunk in chunks)
         self.small: pl.DataFrame | None = None
         self.kinds: dict[str, Kind] = dict.fromkeys(self.dialect.names, TEXT)
         self._nulls: Nulls = options.null_values
         # What is wrong at the beginning is wrong further on.
-        self._mended = bool(report) or not self.dialect.plain or not self._untouched(head)
+        self._mended = bool(report) or not found.plain or skipped > 0 or not self._untouched(head)
         self._made = False
         self._trying = False
         self._watch = _Watch()
@@ -335,7 +341,21 @@ class CsvSource:
                     raise bomb(self._name, self._sniffed)
                 yield block
 
-    def _block(self, stream: IO[bytes]) -> bytes:
+    def _after(self, lines: int) -> bytes:
+        """What comes after so many lines: as much as is looked at of the beginning of a file."""
+        found = b""
+        with closing(self._blocks()) as blocks:
+            for block in blocks:
+                if lines and (ends := block.count(b"\n")) < lines:
+                    lines -= ends
+                    continue
+                found += block.split(b"\n", lines)[lines] if lines else block
+                lines = 0
+                if len(found) >= HEAD_BYTES:
+                    break
+        return found[:HEAD_BYTES]
+
+    def _block(self, stream: BinaryIO | gzip.GzipFile) -> bytes:
         try:
             return stream.read(BLOCK_BYTES)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -350,8 +370,26 @@ class CsvSource:
         a tenth of the time in which it reads them.
         """
         dialect = self.dialect
-        delimiters = count_ends(self._path, dialect.delimiter, dialect.quote)
+        delimiters = self._ends(dialect.delimiter, dialect.quote)
         return delimiters - self._before() == (dialect.width - 1 + dialect.trailing) * rows
+
+    def _ends(self, end: str, quote: str) -> int:
+        """How often a sign stands in the file, outside of quotes, if it is taken for the end of a line."""
+        counted = pl.scan_csv(
+            self._path,
+            glob=False,
+            eol_char=end,
+            separator="\x01",
+            has_header=False,
+            quote_char=quote or None,
+            schema={"line": pl.String()},
+        )
+        lines: int = counted.select(pl.len()).collect().item()
+        if self._sniffed.compression:  # then it is taken to end as files do
+            return lines - (end != "\n")
+        with self._path.open("rb") as stream:
+            stream.seek(-1, 2)
+            return lines - (stream.read() != end.encode())
 
     def _before(self) -> int:
         """Delimiters before the first row."""
@@ -365,7 +403,7 @@ class CsvSource:
         if self._mended:
             return self._lines
         first = self.dialect.skip_lines + self.dialect.header_lines
-        if count_ends(self._path, "\n", "") - first == self._watch.rows:
+        if self._ends("\n", "") - first == self._watch.rows:
             return Lines([(0, first)])
         lines = Lines()
         with closing(self._blocks()) as blocks:
@@ -437,23 +475,6 @@ class _Watch:
 def _lost(kind: Kind, text: pl.Expr) -> pl.Expr:
     """Whether a text that says something is none of the kind."""
     return text.is_not_null() & (text.str.strip_chars() != "") & kind.convert(text).is_null()
-
-
-def count_ends(path: Path, end: str, quote: str) -> int:
-    """How often a character stands in a file, outside of quotes."""
-    counted = pl.scan_csv(
-        path,
-        glob=False,
-        eol_char=end,
-        separator="\x01",
-        has_header=False,
-        quote_char=quote or None,
-        schema={"x": pl.String()},
-    )
-    lines: int = counted.select(pl.len()).collect().item()
-    with path.open("rb") as stream:
-        stream.seek(-1, 2)
-        return lines - (stream.read() != end.encode())
 
 
 def lines_of(path: Path, most: int | None = None) -> pl.LazyFrame:

@@ -22,7 +22,8 @@ from creemson.processing.profile import cell, profile_of, sayable
 from creemson.processing.progress import Meter, Tick, sink
 from creemson.processing.rendering import FORMS, render
 from creemson.processing.tables import Table, exactly, faults, open_table
-from creemson.wire.messages import Column, ColumnProfile, Issues, Options, Query, Reading, Window
+from creemson.storage.files import companion
+from creemson.wire.messages import Column, ColumnProfile, Described, Issues, Options, Query, Reading, Window
 
 __all__ = ["Outcome", "Tick", "columns", "render", "run", "window"]
 
@@ -49,17 +50,6 @@ class Outcome:
     issues: Issues | None = None
 
 
-@attrs.frozen
-class Described:
-    """What is known of a file before any work: its columns, how it is read, what had to be mended in its head."""
-
-    columns: tuple[Column, ...]
-    reading: Reading | None = None
-    issues: Issues | None = None
-
-
-MENDED = ".mended"
-"""What a file's name ends with while it is mended."""
 MAX_OFFSET = 2**62
 """More rows than a table can have; polars takes 64 bits with a sign."""
 
@@ -84,9 +74,9 @@ def columns(source: Path, name: str, options: Options | None = None) -> Describe
         for index, (column, dtype) in enumerate(table.schema.items())
     )
     return Described(
-        found,
-        table.reading() if table.reading is not None else None,
-        table.report.issues() if table.report else None,
+        columns=found,
+        reading=table.reading() if table.reading is not None else None,
+        issues=table.report.issues() if table.report else None,
     )
 
 
@@ -159,7 +149,7 @@ def run(
         Exception: whatever ``tick`` raised.
     """
     report = Report(rejects)
-    workspace = Workspace(target.with_name(target.name + MENDED))
+    workspace = Workspace(companion(target, "mended"))
     table = open_table(
         source, query.filename, columns_of(query), options=query.options, report=report, workspace=workspace
     )

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
-from creemson.wire.messages import Column, JobInfo, Query, ResultData, Window
+from creemson.wire.messages import Described, JobInfo, Options, Query, ResultData, Window
 
 __all__ = [
     "Attach",
@@ -45,9 +45,9 @@ class Cancelled:
 
 @attrs.frozen
 class ColumnsRead:
-    """The columns of a file."""
+    """The columns of a file, and how it is read."""
 
-    columns: tuple[Column, ...]
+    described: Described
 
 
 @attrs.frozen
@@ -170,6 +170,7 @@ class ReadColumns:
     request: int
     caller: str
     filename: str
+    options: Options | None = None
 
 
 @attrs.frozen
@@ -182,6 +183,7 @@ class ReadRows:
     filename: str
     offset: int
     limit: int
+    options: Options | None = None
 
 
 @attrs.frozen

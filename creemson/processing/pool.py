@@ -27,7 +27,7 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, ProcessingError, error_for
 from creemson.settings import PREFIX
-from creemson.storage.files import temporary_name
+from creemson.storage.files import remove_with_companions, temporary_name
 
 __all__ = ["Pool", "TransientFault"]
 
@@ -309,7 +309,7 @@ class Pool:
                 return
             await worker.process.wait()
             if part is not None:  # gigabytes may take a while to remove
-                await trio.to_thread.run_sync(lambda: part.unlink(missing_ok=True))
+                await trio.to_thread.run_sync(remove_with_companions, part)
 
     async def _guard_memory(self) -> None:
         while True:

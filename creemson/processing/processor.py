@@ -48,7 +48,16 @@ from creemson.settings import Settings
 from creemson.storage.catalog import Catalog, JobRow
 from creemson.storage.stores import Stores
 from creemson.wire import codec
-from creemson.wire.messages import OUTPUT_FORMATS, Column, JobInfo, JobState, OutputData, ResultData, Window
+from creemson.wire.messages import (
+    OUTPUT_FORMATS,
+    Described,
+    JobInfo,
+    JobState,
+    Options,
+    OutputData,
+    ResultData,
+    Window,
+)
 
 __all__ = ["Processor"]
 
@@ -452,10 +461,13 @@ class Processor:
         # At once: what is no job is not written down, and need not wait while the catalog is slow or locked.
         self._deliver(Told(command.connection, command.request, reply))
 
-    async def _columns(self, command: ReadColumns) -> tuple[Column, ...]:
+    async def _columns(self, command: ReadColumns) -> Described:
         source = self._stores.of(command.caller).find(command.filename)
-        found = await self._quick.call({"op": "columns", "source": str(source), "name": command.filename})
-        return tuple(_trusted(column, Column) for column in found)
+        found = await self._quick.call(
+            {"op": "columns", "source": str(source), "name": command.filename}
+            | _told_options(command.options)
+        )
+        return _trusted(found, Described)
 
     async def _rows(self, command: ReadRows) -> Window:
         source = self._stores.of(command.caller).find(command.filename)
@@ -467,6 +479,7 @@ class Processor:
                 "offset": command.offset,
                 "limit": command.limit,
             }
+            | _told_options(command.options)
         )
         return _trusted(found, Window)
 
@@ -496,6 +509,10 @@ class Processor:
             )
         finally:
             self._renderings.pop(target).set()
+
+
+def _told_options(options: Options | None) -> dict[str, Any]:
+    return {} if options is None else {"options": codec.plain(options)}
 
 
 def _ours() -> ProcessingError:

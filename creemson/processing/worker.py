@@ -43,6 +43,7 @@ import orjson
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.processing import engine
 from creemson.processing.engine import Tick
+from creemson.storage.files import companion, rejects_name
 from creemson.wire import codec
 from creemson.wire.messages import Options, Query
 
@@ -118,9 +119,7 @@ class Worker:
         match command["op"]:
             case "run":
                 query = codec.structure(command["query"], Query)
-                return self._write(
-                    command, lambda part: codec.plain(engine.run(query, source, part, self._tick))
-                )
+                return self._run(command, query, source)
             case "render":
                 return self._write(
                     command, lambda part: engine.render(source, part, command["format"], self._tick)
@@ -132,6 +131,23 @@ class Worker:
                 return codec.plain(engine.window(source, command["name"], offset, limit, _options(command)))
             case op:
                 raise ValueError(op)
+
+    def _run(self, command: Mapping[str, Any], query: Query, source: Path) -> Any:
+        """Run a query; what it rejects appears with its result."""
+        rejects = companion(Path(command["part"]), "rejects")
+        name = Path(rejects_name(command["target"]))
+
+        def run(part: Path) -> Any:
+            outcome = engine.run(query, source, part, self._tick, rejects=rejects)
+            if outcome.issues is not None and rejects.exists():
+                rejects.replace(name)
+                outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=name.name))
+            return codec.plain(outcome)
+
+        try:
+            return self._write(command, run)
+        finally:
+            rejects.unlink(missing_ok=True)
 
     def _write(self, command: Mapping[str, Any], write: Callable[[Path], Any]) -> Any:
         """Let the target appear whole or not at all; it was told what temporary name to use."""

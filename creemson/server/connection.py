@@ -486,10 +486,10 @@ class Connection:
                 return mailbox.CancelJob(connection, request, caller, job)
             case wanted.CancelRequest(request, other):
                 return mailbox.CancelRequest(connection, request, other)
-            case wanted.ReadColumns(request, filename):
-                return mailbox.ReadColumns(connection, request, caller, filename)
-            case wanted.ReadRows(request, filename, offset, limit):
-                return mailbox.ReadRows(connection, request, caller, filename, offset, limit)
+            case wanted.ReadColumns(request, filename, options):
+                return mailbox.ReadColumns(connection, request, caller, filename, options)
+            case wanted.ReadRows(request, filename, offset, limit, options):
+                return mailbox.ReadRows(connection, request, caller, filename, offset, limit, options)
             case wanted.OpenDownload(request, filename, offset):
                 self._sending.expect(request, offset)
                 return mailbox.FindFile(connection, request, caller, filename)
@@ -595,8 +595,8 @@ class Connection:
                 return self._protocol.jobs(request, jobs)
             case mailbox.Cancelled(job):
                 return self._protocol.cancelled(request, job)
-            case mailbox.ColumnsRead(columns):
-                return self._protocol.columns(request, columns)
+            case mailbox.ColumnsRead(described):
+                return self._protocol.columns(request, described)
             case mailbox.RowsRead(window):
                 return self._protocol.rows(request, window)
             case Ended(job, seq, error=error) if error is not None:

@@ -6,7 +6,7 @@ import attrs
 
 from creemson.errors import CloseCode
 from creemson.wire import messages
-from creemson.wire.messages import ServerMessage
+from creemson.wire.messages import Options, ServerMessage
 
 __all__ = [
     "Attach",
@@ -99,6 +99,7 @@ class ReadColumns:
 
     request: int
     filename: str
+    options: Options | None = None
 
 
 @attrs.frozen
@@ -109,6 +110,7 @@ class ReadRows:
     filename: str
     offset: int
     limit: int
+    options: Options | None = None
 
 
 @attrs.frozen

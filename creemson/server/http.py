@@ -237,7 +237,7 @@ class _Handlers:
             lambda connection, number: mailbox.ReadColumns(connection, number, caller_of(request), filename)
         )
         assert isinstance(reply, mailbox.ColumnsRead)
-        return json_response([column.name for column in reply.columns])
+        return json_response([column.name for column in reply.described.columns])
 
     @_answering
     async def process(self, request: Request) -> Response:

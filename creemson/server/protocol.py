@@ -441,10 +441,10 @@ class Protocol:
         match message:
             case messages.ListColumns():
                 check_name(message.filename)
-                return [ReadColumns(number, message.filename)]
+                return [ReadColumns(number, message.filename, message.options)]
             case messages.ReadRows():
                 check_name(message.filename)
-                return [ReadRows(number, message.filename, message.offset, message.limit)]
+                return [ReadRows(number, message.filename, message.offset, message.limit, message.options)]
             case messages.ListFiles():
                 return [ListFiles(number)]
             case messages.Delete():
@@ -576,11 +576,14 @@ class Protocol:
         assert found.id is not None
         return self._answer(request, messages.Cancelled(id=found.id, job=job))
 
-    def columns(self, request: int, columns: tuple[messages.Column, ...]) -> list[Effect]:
+    def columns(self, request: int, described: messages.Described) -> list[Effect]:
         """The columns of a file are known."""
         found = self._requests[request]
         assert found.id is not None
-        return self._answer(request, messages.Columns(id=found.id, columns=columns))
+        answer = messages.Columns(
+            id=found.id, columns=described.columns, reading=described.reading, issues=described.issues
+        )
+        return self._answer(request, answer)
 
     def rows(self, request: int, window: messages.Window) -> list[Effect]:
         """A window of a table is known."""

@@ -138,5 +138,5 @@ class Receiving:
         if request in self._void:  # it was answered by an error in the meantime
             self._void.discard(request)
             return []
-        columns = reply.columns if isinstance(reply, mailbox.ColumnsRead) else ()
+        columns = reply.described.columns if isinstance(reply, mailbox.ColumnsRead) else ()
         return self._protocol.uploaded(request, digest, columns)

@@ -11,6 +11,7 @@ are on disk, or it does not appear at all.
 import difflib
 import errno
 import fcntl
+import glob
 import hashlib
 import itertools
 import os
@@ -27,9 +28,12 @@ from creemson.errors import InvalidFormat, ProcessingError
 __all__ = [
     "Files",
     "check_name",
+    "companion",
     "disk_faults",
     "exists_already",
     "is_temporary",
+    "rejects_name",
+    "remove_with_companions",
     "temporary_name",
     "version_of",
 ]
@@ -95,6 +99,31 @@ def _name_fault(name: str) -> str | None:
 def temporary_name(name: str, attempt: str) -> str:
     """The hidden name under which ``name`` is written, in the same folder, until it is complete."""
     return f".{hashlib.sha256(name.encode()).hexdigest()[:16]}.{attempt}{_TEMPORARY_SUFFIX}"
+
+
+def companion(part: Path, purpose: str) -> Path:
+    """The temporary path of something that is made together with ``part``, and goes with it.
+
+    >>> companion(Path(".0123.1.part"), "mended").name
+    '.0123.1.mended.part'
+    """
+    return part.with_name(f"{part.stem}.{purpose}{_TEMPORARY_SUFFIX}")
+
+
+def remove_with_companions(part: Path) -> None:
+    """Remove a temporary file, and what was made together with it."""
+    part.unlink(missing_ok=True)
+    for path in part.parent.glob(f"{glob.escape(part.stem)}.*{_TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def rejects_name(output: str) -> str:
+    """The name of the file that tells what had to be mended, or was lost, on the way to a stored output.
+
+    >>> rejects_name("flights-0123456789ab.parquet")
+    'flights-0123456789ab.rejects.csv'
+    """
+    return f"{output.rsplit('.', 1)[0]}.rejects.csv"
 
 
 def is_temporary(name: str) -> bool:
@@ -258,6 +287,7 @@ class Files:
         stem = name.rsplit(".", 1)[0]
         for format_ in formats:
             (self.outputs / f"{stem}.{format_}").unlink(missing_ok=True)
+        (self.outputs / rejects_name(name)).unlink(missing_ok=True)
 
     def regular_files(self) -> Iterator[Path]:
         """All files, uploaded ones first."""

@@ -4,10 +4,13 @@
 anything else, whatever the bytes. Every fault is told with its path in the message.
 """
 
+import codecs
 import difflib
 import itertools
+import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_origin
 
 import attrs
@@ -26,6 +29,7 @@ from creemson.wire import messages
 from creemson.wire.messages import (
     CLIENT_TYPES,
     FUNCTIONS,
+    HEADER_ROWS_MOST,
     LIST_OPERATORS,
     MAX_ID_LENGTH,
     OPERATORS,
@@ -38,6 +42,9 @@ from creemson.wire.messages import (
     ColumnRef,
     Condition,
     Distinct,
+    Header,
+    OneOf,
+    Options,
     Pattern,
     ServerMessage,
     SortKey,
@@ -169,6 +176,79 @@ def _aggregate(value: Any, _: Any) -> Aggregate:
     return Aggregate(_column_ref(parts[0], None), _one_of(parts[1], FUNCTIONS, "a function"), name)
 
 
+def _or_null(hook: Hook) -> Hook:
+    return lambda value, kind: None if value is None else hook(value, kind)
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """A hint at the nearest name; an empty text if none is near."""
+    found = difflib.get_close_matches(name[:_MAX_SHOWN], list(names), n=1)  # its time grows with the length
+    return f". Did you mean {found[0]!r}?" if found else ""
+
+
+def _header(value: Any, _: Any) -> messages.Header:
+    if type(value) is bool or (type(value) is int and 0 <= value <= HEADER_ROWS_MOST):
+        return value
+    raise ValueError(
+        f"expected true, false or the number of header rows (at most {HEADER_ROWS_MOST}), got {_show(value)}"
+    )
+
+
+def _options(structure: Hook) -> Hook:
+    """A name that is not known changes nothing, which nobody wants who tells how a file is to be read."""
+    known = [field.name for field in attrs.fields(Options)]
+
+    def hook(value: Any, kind: Any) -> Options:
+        for name in value if type(value) is dict else ():
+            if name not in known:
+                hint = _near(name, known) or f". Known are: {' '.join(known)}"
+                raise ValueError(f"there is no option {_show(name)}{hint}")
+        options: Options = structure(value, kind)
+        signs = {name: getattr(options, name) for name in ("delimiter", "quote", "escape")}
+        for name, sign in signs.items():
+            if sign and set(sign) & {"\n", "\r"}:
+                raise ValueError(f"{name} cannot hold the end of a line, got {_show(sign)}")
+        if options.quote and options.delimiter and options.quote in options.delimiter:
+            raise ValueError(f"quote and delimiter cannot share a sign, got {_show(options.quote)}")
+        if options.encoding is not None and not _is_encoding(options.encoding):
+            raise ValueError(
+                f"there is no encoding {_show(options.encoding)}; take one such as utf-8, windows-1252 or shift_jis"
+            )
+        return options
+
+    return hook
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        return "x".encode(name).decode(name) == "x" and isinstance(codecs.lookup(name).name, str)
+    except (LookupError, ValueError):  # LookupError, too, for what is no encoding of text
+        return False
+
+
+def _mapping_hook(converter: OrjsonConverter, kind: Any) -> Hook:
+    """Structure ``dict[str, item]`` from an object only."""
+    item = kind.__args__[1]
+
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise ValueError(f"expected an object, got {_show(value)}")
+        items, faults = {}, []
+        for name, element in value.items():
+            try:
+                items[name] = converter.structure(element, item)
+            except (ValueError, ClassValidationError) as fault:
+                fault.add_note(AttributeValidationNote(str(kind), name, item))
+                faults.append(fault)
+                if len(faults) == MAX_FAULTS:
+                    break
+        if faults:
+            raise ClassValidationError("in an object", faults, dict)
+        return items
+
+    return hook
+
+
 def _object_only(structure: Hook) -> Hook:
     def hook(value: Any, kind: Any) -> Any:
         if type(value) is dict:
@@ -238,7 +318,15 @@ def _marked_hook(converter: OrjsonConverter, kind: Any) -> Hook:
             raise ValueError(f"expected {mark.words}, got {_show(value)}")
         return result
 
-    hooks: dict[type, Hook] = {Bounds: bounded, Distinct: distinct, Pattern: matching}
+    def one_of(value: Any, _: Any) -> Any:
+        result = converter.structure(value, kind.__origin__)
+        if result not in mark.words:
+            raise ValueError(
+                f"expected one of ({' '.join(mark.words)}), got {_show(value)}{_near(value, mark.words)}"
+            )
+        return result
+
+    hooks: dict[type, Hook] = {Bounds: bounded, Distinct: distinct, Pattern: matching, OneOf: one_of}
     return hooks[type(mark)]
 
 
@@ -248,7 +336,13 @@ def _make_converter() -> OrjsonConverter:
     converter.register_structure_hook(bool, _strict(bool, "true or false"))
     converter.register_structure_hook(int, _strict(int, "an integer"))
     converter.register_structure_hook(float, _number)
-    converter.register_structure_hook_func(lambda kind: kind == ColumnRef, _column_ref)
+    for union, hook in ((ColumnRef, _column_ref), (Header, _header)):
+        converter.register_structure_hook_func(partial(operator.eq, union), hook)
+        converter.register_structure_hook_func(partial(operator.eq, union | None), _or_null(hook))
+    converter.register_structure_hook_factory(
+        lambda kind: _origin(kind) is dict and kind.__args__[1] is not Any,
+        lambda kind: _mapping_hook(converter, kind),
+    )
     converter.register_structure_hook_factory(
         lambda kind: _origin(kind) is tuple and kind.__args__[-1] is Ellipsis,
         lambda kind: _list_hook(converter, kind),
@@ -259,6 +353,9 @@ def _make_converter() -> OrjsonConverter:
     )
     converter.register_structure_hook_factory(
         attrs.has, lambda kind: _object_only(make_dict_structure_fn(kind, converter))
+    )
+    converter.register_structure_hook(
+        Options, _options(_object_only(make_dict_structure_fn(Options, converter)))
     )
     parts: tuple[tuple[type, Hook, Callable[[Any], list[Any]]], ...] = (
         (Condition, _condition, _plain_condition),

@@ -32,12 +32,6 @@ UNARY_OPERATORS = ("is_null", "not_null")
 LIST_OPERATORS = ("in", "not_in")
 FUNCTIONS = ("count", "sum", "mean", "min", "max", "median", "std", "first", "last", "n_unique")
 
-TYPES = (
-    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
-    "boolean", "string", "date", "datetime", "time",
-)  # fmt: skip
-"""Types that a column can be read as, or cast to."""
-
 ColumnRef: TypeAlias = int | str
 """A column: its 0-based index or its name. ``"2"`` is a name."""
 
@@ -63,11 +57,28 @@ class Pattern:
     words: str
 
 
+@attrs.frozen
+class OneOf:
+    """The words that a text may be."""
+
+    words: tuple[str, ...]
+
+
+TYPES = (
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
+    "boolean", "string", "date", "datetime", "time",
+)  # fmt: skip
+"""Types that a column can be read as, or cast to."""
+ColumnType: TypeAlias = Annotated[str, OneOf(TYPES)]
+
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 JobState: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"]
 Id: TypeAlias = Annotated[str, Bounds(1, MAX_ID_LENGTH)]
 Count: TypeAlias = Annotated[int, Bounds(0)]
 Sha256: TypeAlias = Annotated[str, Pattern("[0-9a-fA-F]{64}", "64 hexadecimal digits")]
+Header: TypeAlias = bool | int
+"""Whether there is a row of names, or how many rows of them."""
+HEADER_ROWS_MOST = 100
 Selection: TypeAlias = Annotated[tuple[ColumnRef, ...], Distinct()]
 
 
@@ -119,13 +130,13 @@ class Options:
     quote: Annotated[str, Bounds(0, 1)] | None = None
     escape: Annotated[str, Bounds(0, 1)] | None = None
     encoding: Annotated[str, Bounds(1, 64)] | None = None
-    header: bool | Annotated[int, Bounds(0, 100)] | None = None
+    header: Header | None = None
     skip_rows: Annotated[int, Bounds(0, 1_000_000)] | None = None
     null_values: tuple[str, ...] | None = None
     decimal: Literal[".", ","] | None = None
     widths: tuple[Annotated[int, Bounds(1, 10_000)], ...] | None = None
     sheet: ColumnRef | None = None
-    types: dict[str, str] | None = None
+    types: dict[str, ColumnType] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -623,6 +634,15 @@ class Column:
     index: int
     name: str
     dtype: str
+
+
+@attrs.frozen(kw_only=True)
+class Described:
+    """What is known of a file before any work: ``issues`` are those of the first 64 KiB."""
+
+    columns: tuple[Column, ...]
+    reading: Reading | None = None
+    issues: Issues | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -47,7 +47,8 @@ class Client(blocking.Client):
             progress: is called with each :class:`creemson.client.Progress`; None shows a bar on a terminal and in a
                 notebook, False shows nothing.
             asked: as for :meth:`creemson.client.Client.process`: ``columns``, ``where``, ``group_by``, ``aggregate``,
-                ``sort``, ``limit``, ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
+                ``sort``, ``limit``, ``distinct``, ``cast``, ``rename``, ``options``, ``strict``,
+                ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
 
         Returns:
             The result. Interrupting the wait (Ctrl-C) cancels the work.

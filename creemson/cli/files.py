@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from creemson.cli.options import ask, at_server, print_lines
+from creemson.cli.reading import describe_issues, describe_reading, with_reading
 from creemson.client import Client
 from creemson.display import progress_bar, show_table
 
@@ -84,14 +85,20 @@ def files(url: str, token: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@with_reading
 @at_server
-def columns(name: str, url: str, token: str | None, as_json: bool) -> None:
-    """Show the columns of the server's file NAME."""
-    found = ask(url, token, lambda client: client.columns(name))
+def columns(name: str, options: dict[str, Any] | None, url: str, token: str | None, as_json: bool) -> None:
+    """Show the columns of the server's file NAME, how it is read, and what has to be mended at its beginning."""
+    found = ask(url, token, lambda client: client.describe(name, options=options))
     if as_json:
-        print_lines(found)
+        print_lines(found.columns)
         return
-    show_table(Console(), ["index", "name", "type"], [(str(one.index), one.name, one.dtype) for one in found])
+    rows = [(str(one.index), one.name, one.dtype) for one in found.columns]
+    show_table(Console(), ["index", "name", "type"], rows)
+    if found.reading is not None:
+        click.echo(describe_reading(found.reading))
+    for line in describe_issues(found.issues) if found.issues is not None else ():
+        click.echo(line)
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
@@ -10,15 +11,16 @@ from rich.console import Console
 
 from creemson.cli.arguments import parse, parse_aggregate, parse_columns, parse_condition, parse_sort
 from creemson.cli.options import load_settings, print_lines, run_errand, with_server, with_settings
+from creemson.cli.reading import describe_issues, pairs, with_reading
 from creemson.client import Job, connect
 from creemson.display import progress_bar, show_profile, show_result
 from creemson.embedded import embedded
 from creemson.errors import InvalidFormat
 from creemson.settings import Settings
 from creemson.wire import codec
-from creemson.wire.messages import FUNCTIONS, OPERATORS, OUTPUT_FORMATS, Query, ResultData
+from creemson.wire.messages import FUNCTIONS, OPERATORS, OUTPUT_FORMATS, Issues, Query, ResultData
 
-__all__ = ["check_output", "follow", "process", "show"]
+__all__ = ["check_output", "follow", "process", "show", "show_issues"]
 
 SHOWN_ROWS = 10
 CONDITION_HELP = f"COLUMN OPERATOR VALUE, such as 'delay > 60'. Operators: {' '.join(OPERATORS)}."
@@ -44,11 +46,21 @@ AGGREGATE_HELP = f"Such as delay:mean. Functions: {' '.join(FUNCTIONS)}."
     help=AGGREGATE_HELP,
 )
 @click.option("--sort", "keys", metavar="COLUMN[:desc]", multiple=True, help="The most significant first.")
+@click.option("--distinct", is_flag=True, help="Each row of the output once.")
+@click.option(
+    "--distinct-on", metavar="A,B", help="The first row of those that are the same in these columns."
+)
+@click.option(
+    "--cast", "casts", metavar="COLUMN=TYPE", multiple=True, help="The type that a column is to have."
+)
+@click.option("--rename", "renamed", metavar="OLD=NEW", multiple=True, help="A new name for a column.")
 @click.option("--limit", type=click.IntRange(min=0), help="Rows of the output at the most.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write the result to."
 )
 @click.option("--profile", is_flag=True, help="Describe each column.")
+@with_reading
+@click.option("--strict", is_flag=True, help="Fail if anything has to be mended, or is lost.")
 @click.option("--url", help="Server to use [one of its own, for this job].")
 @with_server
 @with_settings
@@ -59,9 +71,15 @@ def process(
     group_by: str | None,
     aggregates: Sequence[str],
     keys: Sequence[str],
+    distinct: bool,
+    distinct_on: str | None,
+    casts: Sequence[str],
+    renamed: Sequence[str],
     limit: int | None,
     output: Path | None,
     profile: bool,
+    options: dict[str, Any] | None,
+    strict: bool,
     url: str | None,
     token: str | None,
     as_json: bool,
@@ -81,7 +99,12 @@ def process(
         "group_by": parse(group_by, "--group-by", parse_columns),
         "aggregate": [parse(text, "--aggregate", parse_aggregate) for text in aggregates] or None,
         "sort": [parse(text, "--sort", parse_sort) for text in keys] or None,
+        "distinct": parse(distinct_on, "--distinct-on", parse_columns) or distinct or None,
+        "cast": pairs(casts, "--cast") or None,
+        "rename": pairs(renamed, "--rename") or None,
         "limit": limit,
+        "options": options,
+        "strict": strict or None,
         "preview": SHOWN_ROWS,
         "profile": profile,
     }
@@ -135,6 +158,13 @@ def check_output(output: Path | None) -> None:
         raise click.BadParameter(f"There is no folder {str(output.parent)!r}.", param_hint="--output")
 
 
+def show_issues(issues: Issues | None) -> None:
+    """Say on standard error what was mended in a file, or lost."""
+    if issues is not None:
+        for line in describe_issues(issues):
+            click.echo(line, err=True)
+
+
 async def follow(job: Job, output: Path | None) -> ResultData:
     """Show how a job goes on; write its result to ``output``, where there is one."""
     with progress_bar("Reading") as update:
@@ -160,3 +190,4 @@ def show(result: ResultData, output: Path | None, *, as_json: bool) -> None:
     console.print(size if output is None else f"{size}, written to {output}", highlight=False, markup=False)
     if data.profile is not None:
         show_profile(console, data.profile)
+    show_issues(data.issues)

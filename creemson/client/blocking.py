@@ -182,7 +182,8 @@ class Client:
             source: the path of a file here, or the name of one on the server.
             progress: is called with each :class:`Progress`, in this thread.
             asked: as for :meth:`creemson.client.Client.process`: ``columns``, ``where``, ``group_by``, ``aggregate``,
-                ``sort``, ``limit``, ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
+                ``sort``, ``limit``, ``distinct``, ``cast``, ``rename``, ``options``, ``strict``,
+                ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
 
         Returns:
             The result. Interrupting the wait (Ctrl-C) cancels the work.
@@ -218,6 +219,10 @@ class Client:
         """See :meth:`creemson.client.Client.columns`."""
         return self._ask(lambda client: client.columns(filename))
 
+    def describe(self, filename: str, *, options: Any = None) -> messages.Columns:
+        """See :meth:`creemson.client.Client.describe`."""
+        return self._ask(lambda client: client.describe(filename, options=options))
+
     def files(self) -> tuple[messages.FileInfo, ...]:
         """See :meth:`creemson.client.Client.files`."""
         return self._ask(lambda client: client.files())
@@ -226,9 +231,9 @@ class Client:
         """See :meth:`creemson.client.Client.delete`."""
         self._ask(lambda client: client.delete(filename))
 
-    def rows(self, filename: str, *, offset: int = 0, limit: int = 100) -> messages.Rows:
+    def rows(self, filename: str, *, offset: int = 0, limit: int = 100, options: Any = None) -> messages.Rows:
         """See :meth:`creemson.client.Client.rows`."""
-        return self._ask(lambda client: client.rows(filename, offset=offset, limit=limit))
+        return self._ask(lambda client: client.rows(filename, offset=offset, limit=limit, options=options))
 
     def upload(
         self, path: Path | str, *, name: str | None = None, overwrite: bool = False
@@ -328,6 +333,16 @@ class Result:
     def filename(self) -> str:
         """The name of the output on the server, Parquet."""
         return self._made.filename
+
+    @property
+    def reading(self) -> messages.Reading | None:
+        """How the file was read."""
+        return self._made.reading
+
+    @property
+    def issues(self) -> messages.Issues | None:
+        """What had to be mended in the file, or could not be read."""
+        return self._made.issues
 
     @property
     def preview(self) -> tuple[tuple[object, ...], ...] | None:

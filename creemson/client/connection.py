@@ -21,7 +21,7 @@ from typing import Any, Literal
 import attrs
 import trio
 
-from creemson.client.jobs import Job, Source, path_of, query_of
+from creemson.client.jobs import Job, Source, options_of, path_of, query_of
 from creemson.client.session import ConnectionState, Options, Session, Token
 from creemson.client.transfers import Transfers, ignore
 from creemson.wire import messages
@@ -145,6 +145,11 @@ class Client:
         aggregate: Any = None,
         sort: Any = None,
         limit: int | None = None,
+        distinct: Any = None,
+        cast: Any = None,
+        rename: Any = None,
+        options: Any = None,
+        strict: bool = False,
         preview: int | None = None,
         profile: bool = False,
         timeout: float | None = None,
@@ -164,6 +169,11 @@ class Client:
             aggregate: of each group, such as ``[("delay", "mean", "average")]``.
             sort: keys such as ``[("delay", "desc")]``, the most significant first.
             limit: rows of the output at the most.
+            distinct: True for each row of the output once; or the columns by which rows are the same.
+            cast: types that columns are to have, such as ``{"zip": "string"}``.
+            rename: new names for columns of the output, such as ``{"dep_delay": "delay"}``.
+            options: how to read the file, where that is not to be found out, such as ``{"delimiter": ";"}``.
+            strict: whether a file of which anything has to be mended is an error.
             preview: rows to have within the result.
             profile: whether the result describes each column.
             timeout: seconds that the work may take.
@@ -185,6 +195,11 @@ class Client:
             aggregate=aggregate,
             sort=sort,
             limit=limit,
+            distinct=distinct or None,
+            cast=cast,
+            rename=rename,
+            options=options,
+            strict=strict or None,
             preview=preview,
             profile=profile or None,
         )
@@ -270,8 +285,23 @@ class Client:
         Raises:
             CreemsonError: with the server's reason.
         """
-        request = messages.ListColumns(id=self.session.new_id(), filename=filename)
-        return (await self.session.ask(request, messages.Columns)).columns
+        return (await self.describe(filename)).columns
+
+    async def describe(self, filename: str, *, options: Any = None) -> messages.Columns:
+        """The columns of a file of the server's, how it is read, and what has to be mended at its beginning.
+
+        Args:
+            filename: an output or an uploaded file.
+            options: as for :meth:`process`.
+
+        Raises:
+            InvalidFormat: the options make no sense.
+            CreemsonError: with the server's reason.
+        """
+        request = messages.ListColumns(
+            id=self.session.new_id(), filename=filename, options=options_of(options)
+        )
+        return await self.session.ask(request, messages.Columns)
 
     async def files(self) -> tuple[messages.FileInfo, ...]:
         """The files that have been uploaded.
@@ -290,18 +320,27 @@ class Client:
         request = messages.Delete(id=self.session.new_id(), filename=filename)
         await self.session.ask(request, messages.Deleted, done_if="file_not_found")
 
-    async def rows(self, filename: str, *, offset: int = 0, limit: int = 100) -> messages.Rows:
+    async def rows(
+        self, filename: str, *, offset: int = 0, limit: int = 100, options: Any = None
+    ) -> messages.Rows:
         """Some rows of a file of the server's.
 
         Args:
             filename: an output or an uploaded file.
             offset: rows before the first one.
             limit: rows at the most; the server gives 1,000 at once.
+            options: as for :meth:`process`.
 
         Raises:
             CreemsonError: with the server's reason.
         """
-        request = messages.ReadRows(id=self.session.new_id(), filename=filename, offset=offset, limit=limit)
+        request = messages.ReadRows(
+            id=self.session.new_id(),
+            filename=filename,
+            offset=offset,
+            limit=limit,
+            options=options_of(options),
+        )
         return await self.session.ask(request, messages.Rows)
 
     async def upload(

@@ -14,7 +14,7 @@ from creemson.client.link import Link, raised
 from creemson.client.result import Result
 from creemson.errors import ConnectionLost, CreemsonError, ProcessingError
 from creemson.wire import codec, messages
-from creemson.wire.messages import Query, ResultData
+from creemson.wire.messages import Options, Query, ResultData
 
 if TYPE_CHECKING:
     from creemson.client.connection import Client
@@ -252,12 +252,28 @@ def query_of(filename: str, **fields: Any) -> Query:
     return codec.structure(asked, Query)
 
 
+def options_of(options: Any) -> Options | None:
+    """The options for what Python says.
+
+    Args:
+        options: a mapping, :class:`~creemson.wire.messages.Options`, or None.
+
+    Raises:
+        InvalidFormat: it makes no sense.
+    """
+    if options is None or isinstance(options, Options):
+        return options
+    return codec.structure(_plain(options), Options)
+
+
 def _plain(value: Any) -> Any:
     """The value as JSON says it."""
     if isinstance(value, str | bytes):
         return value
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if isinstance(value, Options):
+        return codec.plain(value)
     if isinstance(value, Mapping):
         return {key: _plain(member) for key, member in value.items()}
     if hasattr(value, "__iter__"):

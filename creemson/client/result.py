@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from creemson.errors import ProcessingError
-from creemson.wire.messages import OUTPUT_FORMATS, ColumnProfile, OutputData, ResultData
+from creemson.wire.messages import OUTPUT_FORMATS, ColumnProfile, Issues, OutputData, Reading, ResultData
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +51,16 @@ class Result:
     def filename(self) -> str:
         """The name of the output on the server, Parquet."""
         return self.output.filename
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the file was read."""
+        return self.output.reading
+
+    @property
+    def issues(self) -> Issues | None:
+        """What had to be mended in the file, or could not be read."""
+        return self.output.issues
 
     @property
     def preview(self) -> tuple[tuple[object, ...], ...] | None:

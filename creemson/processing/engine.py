@@ -154,7 +154,9 @@ def run(
         source, query.filename, columns_of(query), options=query.options, report=report, workspace=workspace
     )
     plan = Plan(query, table.schema)  # whether it fits, before anything is read
-    meter = Meter(table, tick, after="sorting" if query.sort or query.group_by else "writing")
+    meter = Meter(
+        table, tick, after="sorting" if query.sort or query.group_by or query.distinct else "writing"
+    )
     workspace.tick = meter.mending
     output = partial(pl.scan_parquet, target, glob=False)
     with report, _removed(workspace.path), faults(query.filename, source):
@@ -163,9 +165,9 @@ def run(
             schema = output().collect_schema()
             rows = output().select(pl.len()).collect().item()
         else:  # to stream it, and to read back what that made, takes 2 ms of CPU more
-            made = plan.apply_to(table.small)
+            made = plan.apply_to(table.small, report)
             content = io.BytesIO()  # into a file, polars writes through threads of its own: 0.1 ms more
-            made.write_parquet(content, metadata=_metadata(table))
+            made.write_parquet(content, metadata=_metadata(table, query))
             target.write_bytes(content.getbuffer())
             meter.tap(table.small)
             schema, rows = made.schema, made.height
@@ -188,9 +190,11 @@ def run(
     )
 
 
-def _metadata(table: Table) -> dict[str, str]:
+def _metadata(table: Table, query: Query) -> dict[str, str]:
     """What a stored output says of itself beside its columns."""
-    return {FORMS: orjson.dumps(table.forms()).decode()}
+    renamed = query.rename or {}
+    forms = {renamed.get(name, name): form for name, form in table.forms().items()}
+    return {FORMS: orjson.dumps(forms).decode()}
 
 
 @contextmanager
@@ -239,8 +243,8 @@ def _stream(query: Query, table: Table, meter: Meter, source: Path, target: Path
             with faults(query.filename, source), meter.running():
                 frame = reading(needed)
                 assert plan is not None
-                frame = plan.apply(frame, meter.tap, counted=table.rows is not None)
-                sink(frame.sink_parquet(target, lazy=True, metadata=_metadata(table)), meter)
+                frame = plan.apply(frame, meter.tap, counted=table.rows is not None, report=table.report)
+                sink(frame.sink_parquet(target, lazy=True, metadata=_metadata(table, query)), meter)
                 table.check()
             break
         except (ProcessingError, Reread):

@@ -4,12 +4,15 @@ import datetime
 import difflib
 import zoneinfo
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing.tables import exactly
+from creemson.processing.casts import cast_batch, casting
+from creemson.processing.issues import Report
+from creemson.processing.naming import exactly
 from creemson.wire.messages import Aggregate, ColumnRef, Condition, Query
 
 __all__ = ["Plan", "columns_of"]
@@ -28,6 +31,8 @@ def columns_of(query: Query) -> set[ColumnRef] | None:
         *(condition.column for condition in query.where or ()),
         *(aggregate.column for aggregate in query.aggregate or ()),
         *(key.column for key in query.sort or ()),
+        *(query.distinct if isinstance(query.distinct, tuple) else ()),
+        *(query.cast or ()),
     }
 
 
@@ -35,9 +40,14 @@ class Plan:
     """A query that fits the columns of a file, or the error that says where it does not."""
 
     def __init__(self, query: Query, schema: pl.Schema) -> None:
-        self._schema = schema
+        self._schema = pl.Schema(schema)
         self._names = list(schema)
         self._query = query
+        self._casts = {
+            self._resolve(name): casting(schema[self._resolve(name)], type_, f"$.cast.{name}")
+            for name, type_ in (query.cast or {}).items()
+        }
+        self._schema |= {name: cast.dtype for name, cast in self._casts.items()}
         self._where = [
             self._condition(condition, f"$.where[{index}]")
             for index, condition in enumerate(query.where or ())
@@ -53,13 +63,18 @@ class Plan:
             _check_distinct(self._made, "the grouped output")
         self._selected = self._select()
         self._keys = [self._sort_column(key.column) for key in query.sort or ()]
+        self._distinct = self._distinct_columns()
+        self._renamed = self._new_names()
         self.needed = self._needed()
 
-    def apply_to(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The plan, on a frame in memory."""
-        if not (self._grouping or self._where or self._keys or self._query.limit is not None):
+    def apply_to(self, frame: pl.DataFrame, report: Report | None = None) -> pl.DataFrame:
+        """The plan, on a frame in memory; ``report`` is told what was lost."""
+        if not (
+            self._grouping or self._where or self._keys or self._query.limit is not None or self._distinct
+            or self._casts or self._renamed
+        ):  # fmt: skip
             return frame[self._selected]  # 0.1 ms less than an engine takes to do nothing
-        return self.apply(frame.lazy()).collect(engine="streaming")
+        return self.apply(frame.lazy(), report=report).collect(engine="streaming")
 
     def apply(
         self,
@@ -67,6 +82,7 @@ class Plan:
         tap: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
         *,
         counted: bool = False,
+        report: Report | None = None,
     ) -> pl.LazyFrame:
         """The plan, on a frame that has the needed columns.
 
@@ -75,9 +91,18 @@ class Plan:
             tap: is shown every batch that is read.
             counted: the file knows its rows. Then filters may be moved below the tap, into the scan, which
                 skips what they exclude; in a CSV every row has to be read anyway, and is to be counted.
+            report: is told what was lost on the way to other types.
         """
         if tap is not None:
             frame = frame.map_batches(tap, streamable=True, predicate_pushdown=counted, slice_pushdown=True)
+        if self._casts:
+            casts = {name: cast for name, cast in self._casts.items() if name in frame.collect_schema()}
+            frame = frame.map_batches(
+                partial(cast_batch, casts, report),
+                streamable=True,
+                predicate_pushdown=False,
+                schema=frame.collect_schema() | {name: cast.dtype for name, cast in casts.items()},
+            )
         if self._where:
             frame = frame.filter(self._where)
         if self._groups:
@@ -85,12 +110,17 @@ class Plan:
             frame = frame.group_by(map(exactly, self._groups), maintain_order=True).agg(expressions)
         elif self._aggregates:
             frame = frame.select(expression.alias(name) for name, expression in self._aggregates)
+        if self._distinct:
+            frame = frame.unique(subset=self._distinct, keep="first", maintain_order=True)
         if self._keys:
             made = frame.collect_schema() if self._grouping else self._schema
             descending = [key.descending for key in self._query.sort or ()]
             keys = [_number_or_null(exactly(key), made[key]) for key in self._keys]
             frame = frame.sort(keys, descending=descending, nulls_last=True, maintain_order=True)
-        frame = frame.select(map(exactly, self._selected))
+        frame = frame.select(
+            exactly(name).alias(new) if (new := self._renamed.get(name)) else exactly(name)
+            for name in self._selected
+        )
         limit = self._query.limit
         # polars counts rows in 32 bits.
         return frame if limit is None or limit >= 2**32 else frame.head(limit)
@@ -101,7 +131,7 @@ class Plan:
         used.update(self._resolve(aggregate.column) for aggregate in self._query.aggregate or ())
         used.update(self._groups)
         if not self._grouping:
-            used.update(self._selected, self._keys)
+            used.update(self._selected, self._keys, self._distinct)
         return [name for name in self._names if name in used] or self._names[:1]
 
     def _resolve(self, ref: ColumnRef) -> str:
@@ -142,6 +172,22 @@ class Plan:
             f"The column {ref!r} is not in the grouped output, which has: {', '.join(self._made)}.",
             details=[f"$.selectedColumns: {ref!r} is neither grouped by nor an aggregate"],
         )
+
+    def _distinct_columns(self) -> list[str]:
+        """The columns by which rows are equal; none if that does not matter."""
+        by = self._query.distinct
+        if by is None or by is False:
+            return []
+        return self._selected if by is True else [self._sort_column(ref) for ref in by]
+
+    def _new_names(self) -> dict[str, str]:
+        """Names that columns of the output get, by their old ones."""
+        renamed = self._query.rename or {}
+        for name in renamed:
+            if name not in self._selected:
+                raise _not_found(name, self._selected, "the output")
+        _check_distinct([renamed.get(name, name) for name in self._selected], "the renamed output")
+        return renamed
 
     def _sort_column(self, ref: ColumnRef) -> str:
         if not self._grouping:

@@ -23,6 +23,7 @@ from creemson.wire.messages import (
     Classic,
     Condition,
     Distinct,
+    OneOf,
     Pattern,
     SortKey,
 )
@@ -162,6 +163,8 @@ def _marked(mark: object, schema: Schema) -> Schema:
             }
         case Distinct():
             return {"minItems": 1, "uniqueItems": True}
+        case OneOf(words):
+            return {"enum": list(words)}
         case Pattern(regex, words):
             return {"pattern": f"^{regex}$", "description": words}
     raise TypeError(mark)

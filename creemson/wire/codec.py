@@ -42,6 +42,7 @@ from creemson.wire.messages import (
     ColumnRef,
     Condition,
     Distinct,
+    DistinctBy,
     Header,
     OneOf,
     Options,
@@ -174,6 +175,19 @@ def _aggregate(value: Any, _: Any) -> Aggregate:
     if name is not None and (type(name) is not str or not name):
         raise ValueError(f"expected a name for the new column, got {_show(name)}")
     return Aggregate(_column_ref(parts[0], None), _one_of(parts[1], FUNCTIONS, "a function"), name)
+
+
+def _distinct_by(value: Any, _: Any) -> messages.DistinctBy | None:
+    if value is False:
+        return None
+    if value is True:
+        return True
+    if type(value) in (list, tuple) and value:
+        for index, ref in enumerate(value):
+            if not (type(ref) is str or (type(ref) is int and ref >= 0)):
+                raise ValueError(f"expected an index or a name at [{index}], got {_show(ref)}")
+        return tuple(value)
+    raise ValueError(f"expected true, false or a list of columns, got {_show(value)}")
 
 
 def _or_null(hook: Hook) -> Hook:
@@ -336,7 +350,7 @@ def _make_converter() -> OrjsonConverter:
     converter.register_structure_hook(bool, _strict(bool, "true or false"))
     converter.register_structure_hook(int, _strict(int, "an integer"))
     converter.register_structure_hook(float, _number)
-    for union, hook in ((ColumnRef, _column_ref), (Header, _header)):
+    for union, hook in ((ColumnRef, _column_ref), (Header, _header), (DistinctBy, _distinct_by)):
         converter.register_structure_hook_func(partial(operator.eq, union), hook)
         converter.register_structure_hook_func(partial(operator.eq, union | None), _or_null(hook))
     converter.register_structure_hook_factory(

@@ -17,6 +17,8 @@ SUBPROTOCOL = "creemson.v1"
 
 MAX_ID_LENGTH = 128
 """Characters of an ``id``."""
+NAME_MOST = 1000
+"""Characters of a new name of a column."""
 MAX_ROWS = 1000
 """Rows in one answer: a ``rows`` window or a ``preview``."""
 
@@ -76,6 +78,8 @@ JobState: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled"
 Id: TypeAlias = Annotated[str, Bounds(1, MAX_ID_LENGTH)]
 Count: TypeAlias = Annotated[int, Bounds(0)]
 Sha256: TypeAlias = Annotated[str, Pattern("[0-9a-fA-F]{64}", "64 hexadecimal digits")]
+DistinctBy: TypeAlias = bool | tuple[int | str, ...]
+"""Whether equal rows stay once, or the columns by which rows are equal."""
 Header: TypeAlias = bool | int
 """Whether there is a row of names, or how many rows of them."""
 HEADER_ROWS_MOST = 100
@@ -141,18 +145,22 @@ class Options:
 
 @attrs.frozen(kw_only=True)
 class Query:
-    """What is to be done with a file, whoever asks and however; the order of work is that of the fields.
+    """What is to be done with a file, whoever asks and however; the order of work is that of the attributes.
 
     Attributes:
         filename: an uploaded file or an output.
         options: how to read it, where that is not to be found out.
         strict: whether anything that would have to be mended, or would be lost, is an error.
         selectedColumns: columns of the output, in this order; None means all.
+        cast: types that columns are to have, by the names of the file; all else sees them like that.
         where: conditions that must all hold.
         group_by: columns that come first in the output of a grouping.
         aggregate: what is computed of each group.
+        distinct: whether rows that are equal in the output stay once only; or the columns in which they are equal,
+            of each of which the first row stays.
         sort: keys, the most significant first.
         limit: rows of the output at the most.
+        rename: new names of columns of the output; all other attributes use the old ones.
         preview: rows to send within the result.
         profile: whether the result describes each column.
     """
@@ -161,11 +169,14 @@ class Query:
     options: Options | None = None
     strict: bool = False
     selectedColumns: Selection | None = None
+    cast: dict[str, ColumnType] | None = None
     where: tuple[Condition, ...] | None = None
     group_by: tuple[ColumnRef, ...] | None = None
     aggregate: tuple[Aggregate, ...] | None = None
+    distinct: DistinctBy | None = None
     sort: tuple[SortKey, ...] | None = None
     limit: Count | None = None
+    rename: dict[str, Annotated[str, Bounds(1, NAME_MOST)]] | None = None
     preview: Annotated[int, Bounds(0, MAX_ROWS)] | None = None
     profile: bool = False
 

@@ -132,6 +132,8 @@ def _watched(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
     finally:
         ended.set()
         watcher.join()
+    if raised:  # while the last step was under way
+        raise raised[0]
 
 
 def _profiles(group: pl.LazyFrame, step: Callable[[], None]) -> tuple[list[ColumnProfile], int]:

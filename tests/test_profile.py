@@ -257,6 +257,7 @@ def test_what_has_names(kind, data):
     assert (found.min, found.max) == (min(present), max(present))
     ranked = sorted(collections.Counter(present).items(), key=lambda pair: (-pair[1], pair[0]))
     assert list(found.top) == ranked[:TOP]
+    assert found.distinct == len(ranked)
 
 
 @pytest.mark.parametrize("kind", LONG)

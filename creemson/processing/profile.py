@@ -164,14 +164,15 @@ def _profile(column: pl.Series, step: Callable[[], None]) -> ColumnProfile:
         return ColumnProfile(**figures)
     values = column.drop_nulls() if figures["nulls"] else column
     if not isinstance(dtype, pl.List):
-        figures["distinct"] = values.approx_n_unique()
+        figures["distinct"] = min(len(values), values.approx_n_unique())  # the estimate may be above
     values = _describable(values)
     if values.is_empty():
         return ColumnProfile(**figures)
     step()
     if values.dtype in (pl.String, pl.Boolean):
         figures["min"], figures["max"] = cell(values.min()), cell(values.max())
-        return ColumnProfile(**figures, top=_top(values))
+        figures["distinct"], top = _top(values)
+        return ColumnProfile(**figures, top=top)
     if values.dtype.is_numeric():
         figures["mean"], figures["std"] = _finite(values.mean()), _finite(values.std())
     ordered = values.sort()  # 6 million in 20 to 90 ms; to find three quantiles without takes longer
@@ -199,10 +200,10 @@ def _describable(values: pl.Series) -> pl.Series:
     return values
 
 
-def _top(values: pl.Series) -> tuple[tuple[Any, int], ...]:
-    """The most frequent values; of those that are equally frequent, the least."""
+def _top(values: pl.Series) -> tuple[int, tuple[tuple[Any, int], ...]]:
+    """How many distinct values there are, and the most frequent; of those that are equally frequent, the least."""
     counts = values.value_counts(sort=True, name="times")
-    found, times = counts["values"], counts["times"]
+    found, times, distinct = counts["values"], counts["times"], len(counts)
     if len(times) > TOP:  # to sort them all would take longer than to count them
         rarest = times[TOP - 1]
         tied = pl.Series([rarest], dtype=times.dtype)
@@ -210,7 +211,8 @@ def _top(values: pl.Series) -> tuple[tuple[Any, int], ...]:
         found = found[:first].append(found[first:end].bottom_k(TOP - first))
         times = times[:TOP]
     pairs = zip(found, times, strict=True)
-    return tuple((cell(value), count) for value, count in sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+    ranked = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+    return distinct, tuple((cell(value), count) for value, count in ranked)
 
 
 def _finite(value: Any) -> float | None:

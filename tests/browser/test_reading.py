@@ -138,8 +138,7 @@ def test_how_a_file_is_read_is_said(here, told):
     told.columns = told.output = {"reading": None, "issues": None}
     use(here, "reading.csv")
     assert here.is_hidden("#query-reading")
-    here.fill("#limit", "1")
-    run(here)
+    run_some(here, 1)
     assert here.is_hidden("#result-reading")
     assert here.is_hidden("#result-issues")
 
@@ -178,8 +177,7 @@ def test_what_was_mended_is_said(here, told, server, tmp_path):
         here.click("#result-issues >> text=Download all of them")
     assert download.value.path().read_text() == "line,why\n7,3 cells\n"
     told.output = {"issues": {"padded_rows": 0, "examples": []}}
-    here.fill("#limit", "2")
-    run(here)
+    run_some(here, 2)
     assert here.is_hidden("#result-issues")
 
 
@@ -318,6 +316,13 @@ def test_an_option_that_cannot_be(here, told, server):
     assert here.is_hidden("#options-error")
 
 
+def run_some(page, limit):
+    """A run that is another one than before."""
+    page.evaluate("document.querySelector('#refine').open = true")
+    page.fill("#limit", str(limit))
+    run(page)
+
+
 def sales(server):
     n = 200
     pl.DataFrame(
@@ -334,6 +339,7 @@ def sales(server):
 
 def cards(page):
     """The words of each card."""
+    page.wait_for_selector("#profile-columns > li")
     return {
         card.locator("h3").inner_text().split("\n")[0]: card.inner_text()
         for card in page.locator("#profile-columns > li").all()
@@ -366,8 +372,7 @@ def test_columns_at_a_glance(here, server):
     title = here.locator("#profile-columns > li").first.locator("svg > title").text_content()
     assert "Median: 50" in title
     assert here.locator("main img").count() == 0
-    here.fill("#limit", "5")
-    run(here)
+    run_some(here, 5)
     assert "Greatest\n2" in cards(here)["price"]  # it stays open, and is of the newer result
 
 

@@ -22,7 +22,9 @@ def ordered(name, dtype, low, middle, high, counts, **figures):
     return column(name, dtype, min=low, max=high, quantiles=quantiles, histogram=histogram, **figures)
 
 
-MASS = ordered("mass", "Float64", 2.5, 4.25, 1234567.8, range(20), nulls=10, mean=100.125, std=3.14159265, distinct=94)
+MASS = ordered(
+    "mass", "Float64", 2.5, 4.25, 1234567.8, range(20), nulls=10, mean=100.125, std=3.14159265, distinct=94
+)
 SPECIES = column(
     "species",
     "String",

@@ -129,7 +129,9 @@ def test_how_a_file_is_read_is_said(here, told):
     told.columns = {"reading": {"format": "xlsx", "header": 0, "sheet": "B", "sheets": ["A", "B"]}}
     use(here, "reading.csv")
     assert here.inner_text("#query-reading") == "Read as Excel · sheet B (one of 2) · no header"
-    told.columns = {"reading": {"format": "csv", "delimiter": "\t", "quote": "", "compression": "gzip", "header": 1}}
+    told.columns = {
+        "reading": {"format": "csv", "delimiter": "\t", "quote": "", "compression": "gzip", "header": 1}
+    }
     use(here, "reading.csv")
     assert (
         here.inner_text("#query-reading")
@@ -153,7 +155,7 @@ def test_what_was_mended_is_said(here, told, server, tmp_path):
     counts = [
         "1 row had too few cells; the missing ones are empty.",
         "2,000 rows had too many cells; those beyond the last column are left out.",
-        "2 cells did not fit the type of the column, and left empty.",
+        "2 cells did not fit the type of the column: left empty.",
     ]
     assert here.locator("#query-issues li").all_inner_texts() == counts
     assert here.is_hidden("#query-issues table")
@@ -241,7 +243,11 @@ def test_options_fit_the_format(here, told):
     open_options(here)
     assert here.is_hidden("#option-delimiter")
     assert here.is_visible("#option-header")
-    assert here.locator("#option-sheet option").all_inner_texts() == ["as found: First", "First", "Second <b>"]
+    assert here.locator("#option-sheet option").all_inner_texts() == [
+        "as found: First",
+        "First",
+        "Second <b>",
+    ]
     here.select_option("#option-sheet", "Second <b>")
     settled(here)
     assert told.last("columns")["options"] == {"sheet": "Second <b>"}
@@ -357,7 +363,14 @@ def test_columns_at_a_glance(here, server):
     here.click("#profile summary")
     found = cards(here)
     assert list(found) == ["price", "city", "nothing", "odd", "tags", "day"]
-    for words in ("0 % empty", "Least\n0", "Median\n50", "Middle half\n25 to 74.5", "Greatest\n99.5", "Mean\n49.75"):
+    for words in (
+        "0 % empty",
+        "Least\n0",
+        "Median\n50",
+        "Middle half\n25 to 74.5",
+        "Greatest\n99.5",
+        "Mean\n49.75",
+    ):
         assert words in found["price"]
     assert "25 % empty" in found["city"]
     assert f"{EVIL}\n50 · 25 %" in found["city"]
@@ -380,7 +393,10 @@ def test_columns_at_a_glance(here, server):
 def test_it_fits_a_phone(here, told, server, scheme):
     """At 360 pixels, with all panels open, nothing has to be scrolled sideways."""
     long = "a_column_with_a_rather_long_name" * 3
-    told.columns = {"reading": {**READING, "encoding": long}, "issues": {**ISSUES, "examples": ISSUES["examples"] * 5}}
+    told.columns = {
+        "reading": {**READING, "encoding": long},
+        "issues": {**ISSUES, "examples": ISSUES["examples"] * 5},
+    }
     example = {"line": 10**9, "column": long, "value": long * 2, "why": "no date"}
     told.output = {"reading": READING, "issues": {**ISSUES, "examples": [example, *ISSUES["examples"]]}}
     sales(server)

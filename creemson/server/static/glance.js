@@ -52,11 +52,10 @@ function shape(facts, rows) {
 
 /** The most frequent values, a bar for each. */
 function frequent({ top }, rows) {
-  const most = top[0][1];
   const lines = top.slice(0, TOP).map(([value, count]) => {
     const text = value === "" ? "(empty text)" : String(value);
     const words = `${whole(count)} · ${share(count, rows)}`;
-    return make("li", {}, bar(count, most), make("span", { title: text }, text), make("small", {}, words));
+    return make("li", {}, bar(count, rows), make("span", { title: text }, text), make("small", {}, words));
   });
   return make("ol", { className: "plain", ariaLabel: "Most frequent values" }, ...lines);
 }

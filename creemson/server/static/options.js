@@ -43,7 +43,7 @@ export class ReadingOptions {
     const found = { delimiter: delimiter && signName(delimiter), encoding, header, skip_rows: skipped, null_values: nulls?.join(", ") };
     for (const [name, value] of Object.entries(found)) field(name).placeholder = value ?? "";
     field("quote").options[0].textContent = asFound(quote === undefined || quote === null ? null : signName(quote));
-    field("decimal").options[0].textContent = asFound(decimal);
+    field("decimal").options[0].textContent = asFound({ ".": "point", ",": "comma" }[decimal]);
     this.#offerSheets(reading);
     byId("options").hidden = Boolean(reading) && !Object.keys(FIELDS).some(fits);
   }

@@ -9,8 +9,8 @@ const MENDED = {
   padded_rows: ["row", "had too few cells; the missing ones are empty"],
   cut_rows: ["row", "had too many cells; those beyond the last column are left out"],
   repaired_rows: ["row", "had stray quotes, other delimiters or broken characters"],
-  unparsable_rows: ["row", "could not be read, and left out"],
-  unparsable_cells: ["cell", "did not fit the type of the column, and left empty"],
+  unparsable_rows: ["row", "could not be read: left out"],
+  unparsable_cells: ["cell", "did not fit the type of the column: left empty"],
 };
 
 /** @param {string} sign
@@ -57,7 +57,7 @@ export function showIssues(place, issues, { title, open, link = null }) {
   place.append(make("h3", {}, title), make("ul", {}, ...words.map((text) => make("li", {}, text))));
   const examples = issues.examples ?? [];
   if (examples.length) {
-    const summary = make("summary", {}, examples.length === 1 ? "An example" : `The first ${whole(examples.length)}`);
+    const summary = make("summary", {}, examples.length === 1 ? "An example" : `The first ${whole(examples.length)} examples`);
     place.append(make("details", { open }, summary, exampleTable(examples)));
   }
   if (issues.rejects && link) place.append(make("p", { className: "tools" }, link(issues.rejects, "Download all of them")));
@@ -83,8 +83,7 @@ function exampleTable(examples) {
     ),
   );
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
-  const region = make("div", { className: "examples", tabIndex: 0, role: "region", ariaLabel: "Examples" }, table);
-  return region;
+  return make("div", { className: "examples", tabIndex: 0, role: "region", ariaLabel: "Examples" }, table);
 }
 
 const given = (value) => value !== null && value !== undefined;

@@ -164,7 +164,8 @@ def _profile(column: pl.Series, step: Callable[[], None]) -> ColumnProfile:
         return ColumnProfile(**figures)
     values = column.drop_nulls() if figures["nulls"] else column
     if not isinstance(dtype, pl.List):
-        figures["distinct"] = min(len(values), values.approx_n_unique())  # the estimate may be above
+        estimate: Any = values.approx_n_unique()
+        figures["distinct"] = min(len(values), estimate)
     values = _describable(values)
     if values.is_empty():
         return ColumnProfile(**figures)

@@ -106,7 +106,9 @@ def test_text_has_its_most_frequent_values():
     assert (found.mean, found.quantiles, found.histogram) == (None, None, None)
 
 
-@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["z", "a"])])
+@pytest.mark.parametrize(
+    "dtype", [pl.Categorical, pl.Enum(["z", "a"]), pl.Categorical(pl.Categories("mine"))]
+)
 def test_categories_are_text(dtype):
     """Categories are described as the text they show."""
     found = profile(["z", "a", "z"], dtype)
@@ -322,6 +324,33 @@ def test_huge_floats_overflow_nothing():
     assert found.std is None
     json.dumps([found.mean, *found.histogram.edges], allow_nan=False)
     assert sum(found.histogram.counts) == 3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series("c", [2**62, -(2**62), 1000]).cast(pl.Duration("ms")),
+        pl.Series("c", [2**62, -(2**62), 1000]).cast(pl.Duration("ns")),
+        pl.Series("c", [2**63 - 1, -(2**63)]).cast(pl.Datetime("ns")),
+        pl.Series("c", [2**63 - 1, 2**63 - 3, None]).cast(pl.Datetime("ns")),
+        pl.Series("c", [2**62, 0]).cast(pl.Datetime("us")),
+        pl.Series("c", [datetime.date.min, datetime.date.max]),
+        pl.Series("c", [2**128 - 1, 0, None], dtype=pl.UInt128),
+        pl.Series("c", [-(2**127), 2**127 - 1], dtype=pl.Int128),
+        pl.Series("c", [1, 60_000, None]).cast(pl.Float16),
+        pl.Series("c", [decimal.Decimal("9" * 28)], dtype=pl.Decimal(38, 10)),
+        pl.Series("c", [object()], dtype=pl.Object),
+    ],
+    ids=lambda series: str(series.dtype),
+)
+def test_the_ends_of_every_type(values):
+    """The largest and smallest values have a description that JSON can say; what Python's calendar lacks is left out."""
+    for some in (values, values.clear()):
+        found = profile(some)
+        assert found.nulls == some.null_count()
+        json.dumps([found.min, found.max, found.mean, found.std, found.quantiles], allow_nan=False)
+        if found.histogram:
+            json.dumps(found.histogram.edges, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", ["*", "^a.*$", "", "a b"])

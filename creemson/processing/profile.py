@@ -65,7 +65,7 @@ def cell(value: Any) -> Any:
 
 
 def sayable(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """A column without the days that Python's calendar does not have: before the year 1, after 9999.
+    """A column without what Python's calendar does not have: days before the year 1 and after 9999, longer durations.
 
     Args:
         column: whatever it holds.
@@ -80,6 +80,8 @@ def sayable(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         # A day off either end, for what a time zone adds or takes.
         years = column.dt.replace_time_zone(None).dt.year() if dtype.time_zone else column.dt.year()
         return pl.when(years.is_between(2, 9998)).then(column)
+    if isinstance(dtype, pl.Duration) and dtype.time_unit == "ms":
+        return pl.when(column.dt.total_days().abs() < datetime.timedelta.max.days).then(column)
     return column
 
 
@@ -160,7 +162,8 @@ def _profile(column: pl.Series, step: Callable[[], None]) -> ColumnProfile:
         "quantiles": None,
         "distinct": None,
     }
-    if dtype == pl.Null or isinstance(dtype, pl.Struct | pl.Array | pl.Object):
+    several = dtype.is_nested() and not isinstance(dtype, pl.List)
+    if several or dtype == pl.Null or isinstance(dtype, pl.Object | pl.BaseExtension):
         return ColumnProfile(**figures)
     values = column.drop_nulls() if figures["nulls"] else column
     if not isinstance(dtype, pl.List):
@@ -192,7 +195,7 @@ def _describable(values: pl.Series) -> pl.Series:
         return values if finite.all() else values.filter(finite)
     if dtype.is_temporal():
         return values.to_frame().select(sayable(pl.col("values"), dtype)).to_series().drop_nulls()
-    if dtype in (pl.Categorical, pl.Enum):
+    if isinstance(dtype, pl.Categorical | pl.Enum):
         return values.cast(pl.String)
     if isinstance(dtype, pl.List):
         return values.list.len()
@@ -233,5 +236,5 @@ def _histogram(ordered: pl.Series) -> Histogram:
     counts = tuple(int(after - before) for before, after in itertools.pairwise(below))
     if dtype.is_numeric():
         return Histogram(edges=tuple(map(cell, edges)), counts=counts)
-    physical = pl.Series(edges).round().cast(ordered.to_physical().dtype)
-    return Histogram(edges=tuple(map(cell, physical.cast(dtype))), counts=counts)
+    whole = pl.Series(inner, dtype=pl.Float64).round().cast(ordered.to_physical().dtype, strict=False)
+    return Histogram(edges=tuple(map(cell, [ordered[0], *whole.cast(dtype), ordered[-1]])), counts=counts)

@@ -27,7 +27,9 @@ PADDING = 3
 """Characters between two columns."""
 WIDE = 100
 """Characters of a terminal that has room for more."""
-NAME_WIDTH = 36
+NAME_WIDTH, NAME_LEAST = 36, 8
+VALUES_WIDTH = 24
+"""Characters of the figures that a name leaves."""
 GAP = 2
 TITLES = ("column", "type", "empty", "picture")
 BINS_WIDE, BINS_NARROW = 20, 10
@@ -176,8 +178,9 @@ def show_profile(console: Console, profile: Sequence[ColumnProfile], rows: int) 
         name, dtype = _text(console, column.column), column.dtype.partition("(")[0]
         lines.append((name, dtype, empty, _picture(column, BINS_WIDE if wide else BINS_NARROW, plain)))
     taken = [max([len(title), *(cell_len(line[at]) for line in lines)]) for at, title in enumerate(TITLES)]
-    taken[0] = min(taken[0], cap)
-    room = console.width - sum(taken) - len(taken) * GAP
+    left = console.width - sum(taken[1:]) - len(taken) * GAP  # for the name and the values
+    taken[0] = min(taken[0], cap, max(left - VALUES_WIDTH, NAME_LEAST))
+    room = left - taken[0]
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for title, width in zip(TITLES, taken, strict=True):
         overflow: OverflowMethod = "crop" if plain else "ellipsis"

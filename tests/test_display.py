@@ -94,6 +94,13 @@ def test_a_wide_terminal_has_more(locale):
     assert line_of("nothing", width=140) == "nothing Null 100 % █████"
 
 
+def test_a_narrow_terminal_cuts_names_first(locale):
+    """Figures are what was asked for."""
+    lines = printed(show_profile, PROFILE, 200, width=60)
+    assert "2.5 to 1234568" in lines[1]
+    assert lines[-2].split()[:3] == ["日本語", "…", "Boolean"]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

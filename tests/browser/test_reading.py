@@ -114,9 +114,6 @@ def settled(page):
 
 def test_how_a_file_is_read_is_said(here, told):
     """In words, beside the columns and beside the result; where nobody says so, there is no line."""
-    use(here, "reading.csv")
-    if here.is_visible("#query-reading"):  # the server may tell by itself
-        assert here.inner_text("#query-reading").startswith("Read as CSV")
     told.columns = told.output = {"reading": READING}
     use(here, "reading.csv")
     words = (
@@ -145,7 +142,7 @@ def test_how_a_file_is_read_is_said(here, told):
     assert here.is_hidden("#result-issues")
 
 
-def test_what_was_mended_is_said(here, told, server, tmp_path):
+def test_what_was_mended_is_said(here, told, server):
     """Counts in words, the first examples as text and nothing else, and a file of them all to download."""
     here.on("dialog", lambda dialog: pytest.fail(dialog.message))
     (server.data_dir / "uploads" / ISSUES["rejects"]).write_text("line,why\n7,3 cells\n")
@@ -292,7 +289,6 @@ def test_only_the_last_answer_counts(here, told):
     here.fill("#option-skip_rows", "2")
     here.press("#option-skip_rows", "Enter")
     assert here.is_disabled("#run")
-    until(here, "true")
     while len(told.waiting) < 2:
         here.wait_for_timeout(10)
     for send in reversed(told.waiting):
@@ -302,7 +298,7 @@ def test_only_the_last_answer_counts(here, told):
     assert here.inner_text("#columns label span") == '{"skip_rows": 2}'
 
 
-def test_an_option_that_cannot_be(here, told, server):
+def test_an_option_that_cannot_be(here, told):
     """What the server says of it stands beside the options; a number out of its bounds is not sent."""
     use(here, "reading.csv")
     open_options(here)

@@ -13,10 +13,12 @@ from creemson.wire.messages import (
     LIST_OPERATORS,
     OPERATORS,
     SERVER_TYPES,
+    TYPES,
     UNARY_OPERATORS,
     Aggregate,
     Bounds,
     Condition,
+    Options,
     SortKey,
 )
 
@@ -48,12 +50,31 @@ def conditions(draw: st.DrawFn) -> Condition:
     return Condition(draw(column_refs), operator, value)
 
 
+_signs = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\"'\\")
+options = st.builds(
+    Options,
+    delimiter=st.none() | st.text(_signs, min_size=1, max_size=16),
+    quote=st.sampled_from([None, "", '"', "'"]),
+    escape=st.sampled_from([None, "", "\\"]),
+    encoding=st.sampled_from([None, "utf-8", "windows-1252", "Shift_JIS", "utf-16-le"]),
+    header=st.none() | st.booleans() | st.integers(0, 100),
+    skip_rows=st.none() | st.integers(0, 1_000_000),
+    null_values=st.none() | st.lists(names, max_size=3).map(tuple),
+    decimal=st.sampled_from([None, ".", ","]),
+    widths=st.none() | st.lists(st.integers(1, 10_000), max_size=3).map(tuple),
+    sheet=st.none() | column_refs,
+    types=st.none() | st.dictionaries(names, st.sampled_from(TYPES), max_size=3),
+)
+distinct_by = st.just(value=True) | st.lists(column_refs, min_size=1, max_size=3).map(tuple)
+
 sort_keys = st.builds(SortKey, column_refs, st.booleans())
 aggregates = st.builds(Aggregate, column_refs, st.sampled_from(FUNCTIONS), st.none() | names)
 _PARTS: dict[Any, st.SearchStrategy[Any]] = {
     Condition: conditions(),
     SortKey: sort_keys,
     Aggregate: aggregates,
+    Options: options,
+    messages.DistinctBy | None: st.none() | distinct_by,
 }
 _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
@@ -90,6 +111,8 @@ def _of(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def _marked(kind: Any, mark: Any) -> st.SearchStrategy[Any]:
+    if isinstance(mark, messages.OneOf):
+        return st.sampled_from(mark.words)
     if isinstance(mark, messages.Pattern):
         return st.from_regex(mark.regex, fullmatch=True)
     if not isinstance(mark, Bounds):
@@ -122,6 +145,10 @@ _field_names = st.sampled_from(
         "where",
         "sort",
         "limit",
+        "options",
+        "distinct",
+        "rename",
+        "cast",
         "messages",
         "size",
         "job",

@@ -31,6 +31,7 @@ from creemson.settings import Server as ServerSettings
 from creemson.storage.catalog import Catalog
 from creemson.storage.store import Store
 from creemson.storage.stores import Stores
+from creemson.wire import messages
 from tests.servers import frame
 from tests.test_protocol import COLUMNS, DATA, FIGURES
 
@@ -210,7 +211,9 @@ async def test_errors_columns_and_cancels_are_told(world, autojump_clock):
     await peer.say({"type": "cancel", "id": "c", "job": "j"})
     assert isinstance(await world.processor.next(), mailbox.CancelJob)
     await peer.say({"type": "columns", "id": "d", "filename": "a.csv"})
-    world.processor.reply(await world.processor.next(), mailbox.ColumnsRead(COLUMNS))
+    world.processor.reply(
+        await world.processor.next(), mailbox.ColumnsRead(messages.Described(columns=COLUMNS))
+    )
     assert (await peer.hear())["columns"] == [{"index": 0, "name": "a", "dtype": "Int64"}]
 
 
@@ -567,7 +570,7 @@ async def test_an_upload_in_memory(world):
     command = await world.processor.next()
     assert command == mailbox.ReadColumns("c0", command.request, "ann", "a.csv")
     assert world.files.find("a.csv").read_bytes() == b"a\n1\n2\n"
-    world.processor.reply(command, mailbox.ColumnsRead(COLUMNS))
+    world.processor.reply(command, mailbox.ColumnsRead(messages.Described(columns=COLUMNS)))
     assert (await peer.hear())["type"] == "uploaded"
 
 
@@ -773,7 +776,7 @@ async def test_more_bytes_than_announced_take_the_file_back(world):
     error = await peer.hear()
     assert (error["reason"], error["id"]) == ("size_mismatch", "u")
     assert list(world.files.uploads.iterdir()) == []
-    world.processor.reply(command, mailbox.ColumnsRead(COLUMNS))
+    world.processor.reply(command, mailbox.ColumnsRead(messages.Described(columns=COLUMNS)))
     await peer.say({"type": "ping", "id": "p"})
     assert (await peer.hear())["type"] == "pong"
 

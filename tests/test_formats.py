@@ -5,8 +5,6 @@ import io
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from creemson.errors import ProcessingError
 from creemson.processing.formats import HEAD_BYTES, sniff

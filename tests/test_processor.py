@@ -228,15 +228,16 @@ async def test_a_file_that_is_not_there(world, autojump_clock):
 async def test_columns_are_read_by_the_quick_worker(world, autojump_clock):
     """Faults are told with their reason; a dead worker is tried once more by whoever asks."""
     world.quick.todo = [
-        [{"index": 0, "name": "a", "dtype": "Int64"}],
+        {"columns": [{"index": 0, "name": "a", "dtype": "Int64"}], "reading": {"format": "csv"}},
         ProcessingError("unreadable_file", "No."),
         TransientFault(ProcessingError("internal", "Disk.")),
-        [{"not": "a column"}],
+        {"columns": [{"not": "a column"}]},
     ]
     for _ in range(4):
         world.send.send_nowait(ReadColumns("c", 1, "ann", "a.csv"))
     replies = [await world.hear() for _ in range(4)]
     assert isinstance(replies[0], ColumnsRead)
+    assert replies[0].described.reading.format == "csv"
     assert [reply.error.reason for reply in replies[1:]] == ["unreadable_file", "internal", "internal"]
 
 

@@ -1,17 +1,21 @@
 """What a profile says of a column, and cells as JSON can say them."""
 
 import base64
+import collections
 import datetime
 import decimal
 import json
 import math
 import statistics
+import threading
+import zoneinfo
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from creemson.processing import profile as module
 from creemson.processing.profile import BINS, TOP, cell, profile_of
 
 
@@ -102,7 +106,9 @@ def test_text_has_its_most_frequent_values():
     assert (found.mean, found.quantiles, found.histogram) == (None, None, None)
 
 
-@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["z", "a"])])
+@pytest.mark.parametrize(
+    "dtype", [pl.Categorical, pl.Enum(["z", "a"]), pl.Categorical(pl.Categories("mine"))]
+)
 def test_categories_are_text(dtype):
     """Categories are described as the text they show."""
     found = profile(["z", "a", "z"], dtype)
@@ -148,17 +154,168 @@ def test_decimals_and_large_integers():
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
-        ([[1], None], pl.List(pl.Int64)),
+        ([[b"a"], None], pl.Array(pl.Binary, 1)),
         ([{"a": 1}, None], None),
-        ([b"x", None], pl.Binary),
         ([None, None], pl.Null),
     ],
 )
 def test_what_has_parts_has_only_its_nulls(values, dtype):
-    """Of lists, structs and bytes only the nulls are counted."""
+    """Of structs, of lists that are equally long, and of nothing at all only the nulls are counted."""
     found = profile(values, dtype)
     assert found.nulls == values.count(None)
     assert (found.min, found.distinct, found.histogram, found.top) == (None, None, None, None)
+
+
+# --- every type against Python ---------------------------------------------------------------------------
+
+ZONE = zoneinfo.ZoneInfo("Europe/Oslo")
+MOMENTS = st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1))
+ORDERED = {
+    "Int8": (pl.Int8, st.integers(-128, 127)),
+    "UInt64": (pl.UInt64, st.integers(0, 2**64 - 1)),
+    "Int128": (pl.Int128, st.integers(-(2**100), 2**100)),
+    "Float32": (pl.Float32, st.floats(width=32)),
+    "Float64": (pl.Float64, st.floats() | st.sampled_from([math.nan, math.inf, -math.inf, 0.1, 0.25])),
+    "Decimal": (pl.Decimal(20, 3), st.decimals(-(10**9), 10**9, places=3)),
+    "Date": (pl.Date, st.dates()),
+    "Datetime": (pl.Datetime("us"), MOMENTS),
+    "Datetime with a zone": (
+        pl.Datetime("us", "Europe/Oslo"),
+        st.datetimes(
+            datetime.datetime(1990, 1, 1),
+            datetime.datetime(2030, 1, 1),
+            timezones=st.just(datetime.UTC),
+        ).map(lambda moment: moment.astimezone(ZONE)),
+    ),
+    "Time": (pl.Time, st.times()),
+    "Duration": (pl.Duration("us"), st.timedeltas(datetime.timedelta(-999), datetime.timedelta(999))),
+}
+NAMED = {
+    "String": (pl.String, st.text(st.characters(codec="utf-8"), max_size=3)),
+    "few texts": (pl.String, st.sampled_from("abcdefghijklmn")),
+    "Boolean": (pl.Boolean, st.booleans()),
+    "Categorical": (pl.Categorical, st.sampled_from(["z", "a", "é", ""])),
+    "Enum": (pl.Enum(["z", "a"]), st.sampled_from(["z", "a"])),
+}
+LONG = {
+    "Binary": (pl.Binary, st.binary(max_size=9)),
+    "List": (pl.List(pl.Int64), st.lists(st.integers(0, 9), max_size=9)),
+}
+
+
+def some(values):
+    return st.lists(st.none() | values, max_size=40)
+
+
+def same(found, expected):
+    """Whether a figure is that value, or next to it as floats go."""
+    if isinstance(expected, float):
+        return found == pytest.approx(expected, rel=1e-6)
+    return found == cell(expected)
+
+
+def check_order(found, present):
+    """Bounds and quantiles are those of the sorted values; the bins hold each value once."""
+    present = sorted(present)
+    if not present:
+        assert (found.min, found.max, found.quantiles, found.histogram) == (None, None, None, None)
+        return
+    assert same(found.min, present[0])
+    assert same(found.max, present[-1])
+    for share, value in found.quantiles.items():
+        assert same(value, present[round(float(share) * (len(present) - 1))])
+    assert sum(found.histogram.counts) == len(present)
+    assert len(found.histogram.edges) == len(found.histogram.counts) + 1
+
+
+@pytest.mark.parametrize("kind", ORDERED)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_has_an_order(kind, data):
+    """Numbers, dates and times of every type are described as Python sorts them; what is no number is left out."""
+    dtype, strategy = ORDERED[kind]
+    values = data.draw(some(strategy))
+    found = profile(values, dtype)
+    assert found.nulls == values.count(None)
+    assert found.top is None
+    check_order(
+        found, [v for v in values if v is not None and not (dtype.is_float() and not math.isfinite(v))]
+    )
+
+
+@pytest.mark.parametrize("kind", NAMED)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_has_names(kind, data):
+    """Text, categories and truth values are counted; the most frequent come first, equals in their own order."""
+    dtype, strategy = NAMED[kind]
+    values = data.draw(some(strategy))
+    found = profile(values, dtype)
+    present = [value for value in values if value is not None]
+    assert (found.nulls, found.histogram, found.quantiles) == (values.count(None), None, None)
+    if not present:
+        assert (found.min, found.max, found.top) == (None, None, None)
+        return
+    assert (found.min, found.max) == (min(present), max(present))
+    ranked = sorted(collections.Counter(present).items(), key=lambda pair: (-pair[1], pair[0]))
+    assert list(found.top) == ranked[:TOP]
+    assert found.distinct == len(ranked)
+
+
+@pytest.mark.parametrize("kind", LONG)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_has_a_length(kind, data):
+    """Of bytes and of lists, the figures are of their lengths."""
+    dtype, strategy = LONG[kind]
+    values = data.draw(some(strategy))
+    found = profile(values, dtype)
+    assert (found.nulls, found.dtype) == (values.count(None), str(dtype))
+    lengths = [len(value) for value in values if value is not None]
+    check_order(found, lengths)
+    assert found.mean == (pytest.approx(statistics.fmean(lengths)) if lengths else None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=60))
+def test_each_bin_holds_what_is_between_its_edges(values):
+    """From the lower edge up to below the upper one; the last bin holds the greatest value, too."""
+    found = profile(values, pl.Int64).histogram
+    edges = [*found.edges[:-1], math.inf]
+    for index, count in enumerate(found.counts):
+        assert count == sum(edges[index] <= value < edges[index + 1] for value in values)
+
+
+@pytest.mark.parametrize("cells", [1, 7, 10_000])
+def test_many_columns(monkeypatch, cells):
+    """However many columns are read together, each is described as if it were alone, in their order."""
+    monkeypatch.setattr(module, "GROUP_CELLS", cells)
+    columns = {f"c{index}": [index, None, index + 1] for index in range(20)}
+    columns |= {f"t{index}": ["x" * index, "y", None] for index in range(5)}
+    frame = pl.DataFrame(columns)
+    alone = [profile(frame[name]) for name in columns]
+    assert list(profile_of(frame.lazy(), check=lambda: None)) == alone
+
+
+def test_a_large_column_is_read_alone(monkeypatch):
+    """What is read together has a bound in cells and one in bytes."""
+    reads = []
+    collect = pl.LazyFrame.collect
+
+    def counting(self, *args, **kwargs):
+        frame = collect(self, *args, **kwargs)
+        reads.append(frame.width)
+        return frame
+
+    frame = pl.DataFrame({f"c{index}": range(100) for index in range(9)}).lazy()
+    monkeypatch.setattr(pl.LazyFrame, "collect", counting)
+    monkeypatch.setattr(module, "GROUP_CELLS", 400)
+    profile_of(frame, check=lambda: None)
+    assert reads == [1, 4, 4]
+    reads.clear()
+    monkeypatch.setattr(module, "GROUP_BYTES", 1000)
+    profile_of(frame, check=lambda: None)
+    assert reads == [1] * 9
 
 
 def test_huge_floats_overflow_nothing():
@@ -167,6 +324,33 @@ def test_huge_floats_overflow_nothing():
     assert found.std is None
     json.dumps([found.mean, *found.histogram.edges], allow_nan=False)
     assert sum(found.histogram.counts) == 3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series("c", [2**62, -(2**62), 1000]).cast(pl.Duration("ms")),
+        pl.Series("c", [2**62, -(2**62), 1000]).cast(pl.Duration("ns")),
+        pl.Series("c", [2**63 - 1, -(2**63)]).cast(pl.Datetime("ns")),
+        pl.Series("c", [2**63 - 1, 2**63 - 3, None]).cast(pl.Datetime("ns")),
+        pl.Series("c", [2**62, 0]).cast(pl.Datetime("us")),
+        pl.Series("c", [datetime.date.min, datetime.date.max]),
+        pl.Series("c", [2**128 - 1, 0, None], dtype=pl.UInt128),
+        pl.Series("c", [-(2**127), 2**127 - 1], dtype=pl.Int128),
+        pl.Series("c", [1, 60_000, None]).cast(pl.Float16),
+        pl.Series("c", [decimal.Decimal("9" * 28)], dtype=pl.Decimal(38, 10)),
+        pl.Series("c", [object()], dtype=pl.Object),
+    ],
+    ids=lambda series: str(series.dtype),
+)
+def test_the_ends_of_every_type(values):
+    """The largest and smallest values have a description that JSON can say; what Python's calendar lacks is left out."""
+    for some in (values, values.clear()):
+        found = profile(some)
+        assert found.nulls == some.null_count()
+        json.dumps([found.min, found.max, found.mean, found.std, found.quantiles], allow_nan=False)
+        if found.histogram:
+            json.dumps(found.histogram.edges, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", ["*", "^a.*$", "", "a b"])
@@ -189,3 +373,19 @@ def test_check_is_called_between_columns():
     with pytest.raises(KeyError):
         profile_of(pl.LazyFrame({"a": [1], "b": [2], "c": [3]}), check=check)
     assert len(calls) == 2
+
+
+def test_check_is_called_while_a_column_takes_long(monkeypatch):
+    """From another thread; what it raises there ends the profile as soon as polars is back."""
+    monkeypatch.setattr(module, "INTERVAL", 0.001)
+    looked = threading.Event()
+
+    def check():
+        if threading.current_thread() is not threading.main_thread():
+            looked.set()
+            raise KeyError
+
+    monkeypatch.setattr(module, "_describable", lambda values: looked.wait(30) and values)
+    with pytest.raises(KeyError):
+        profile_of(pl.LazyFrame({"a": range(9), "b": range(9)}), check=check)
+    assert looked.is_set()

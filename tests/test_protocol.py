@@ -190,7 +190,9 @@ def test_an_unsafe_name_is_refused_wherever_it_stands(peer, message, name):
 def test_columns(peer):
     """What the processor finds is answered."""
     assert peer.say({"type": "columns", "id": "a", "filename": "f"}) == [p.ReadColumns(1, "f")]
-    assert sent(peer.protocol.columns(1, COLUMNS)) == [messages.Columns(id="a", columns=COLUMNS)]
+    assert sent(peer.protocol.columns(1, messages.Described(columns=COLUMNS))) == [
+        messages.Columns(id="a", columns=COLUMNS)
+    ]
 
 
 def test_cancel_by_job_and_by_request(peer):

@@ -183,7 +183,7 @@ def test_cancel_stops_the_command_that_runs(monkeypatch, table, tmp_path):
     events = []
     worker = Worker(events.extend)
 
-    def run(query, source, part, tick):
+    def run(query, source, part, tick, *, rejects):
         part.write_bytes(b"half")
         tick(Tick("reading", 1, 2, 1, 0.5))
         worker.receive(lines({"op": "cancel"}))

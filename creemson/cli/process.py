@@ -189,5 +189,5 @@ def show(result: ResultData, output: Path | None, *, as_json: bool) -> None:
     size = f"{data.rows:,} rows × {len(data.columns)} columns, processed in {data.elapsed_s:.2f} s"
     console.print(size if output is None else f"{size}, written to {output}", highlight=False, markup=False)
     if data.profile is not None:
-        show_profile(console, data.profile)
+        show_profile(console, data.profile, data.rows)
     show_issues(data.issues)

@@ -448,12 +448,15 @@ class ColumnProfile:
         column: its name.
         dtype: its type, in polars' words.
         nulls: rows without a value.
-        min, max: of the values; dates and times as ISO 8601 text.
+        min, max: of the values; dates and times as ISO 8601 text. Of lists and bytes, these and the figures below are
+            of their lengths.
         mean, std: the sample standard deviation.
-        quantiles: by probability, ``{"0.25": …, "0.5": …, "0.75": …}``.
-        distinct: an estimate of the number of distinct values (HyperLogLog).
-        histogram: of numbers, dates and times.
-        top: the most frequent values with their counts, of text and booleans.
+        quantiles: by probability, ``{"0.25": …, "0.5": …, "0.75": …}``; values that are there.
+        distinct: the number of distinct values, of text and booleans exactly, else an estimate (HyperLogLog); None of
+            lists and structs.
+        histogram: of numbers, dates and times. NaN, the infinities and days that ISO 8601 cannot say are neither nulls
+            nor in any figure: the rows that its counts leave.
+        top: the most frequent values with their counts, of text, categories and booleans; equals in their own order.
     """
 
     column: str

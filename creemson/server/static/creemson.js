@@ -767,6 +767,20 @@ export class Client extends EventTarget {
     return (await this.#ask({ type: "columns", filename })).columns;
   }
 
+  /** The columns of a file, how it is read, and what had to be mended in its first 64 KiB.
+   *  @param {string} filename
+   *  @param {object|null} [options] how to read it, where that is not to be found out
+   *  @returns {Promise<{columns: {index: number, name: string, dtype: string}[], reading: object|null,
+   *   issues: object|null}>} */
+  async describe(filename, options = null) {
+    const { columns, reading = null, issues = null } = await this.#ask({
+      type: "columns",
+      filename,
+      ...(options && { options }),
+    });
+    return { columns, reading, issues };
+  }
+
   /** @returns {Promise<{filename: string, size: number, modified: number, sha256?: string}[]>} bytes; seconds */
   async files() {
     return (await this.#ask({ type: "files" })).files;
@@ -805,7 +819,7 @@ export class Client extends EventTarget {
   /**
    * Have a file processed.
    *
-   * @param {object} query the fields of a `process` message: filename, selectedColumns, where, sort, …
+   * @param {object} query the fields of a `process` message: filename, options, selectedColumns, where, sort, …
    * @param {object} [callbacks] onAccepted(job, position), once more if the server has forgotten the job and it is
    *   asked for again; onProgress(message) with bytes_read, fraction (0–1), rows_per_s, eta_s (seconds) …;
    *   onLog(message) with level and message

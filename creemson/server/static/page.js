@@ -22,24 +22,22 @@ const runs = new Runs(client, {
   begun: () => result.hide(),
   done: (output) => result.show(output),
 });
-const form = new QueryForm((query) => runs.start(query));
+const form = new QueryForm((query) => runs.start(query), (filename, options) => client.describe(filename, options));
 const files = new FileList(client, { use, removed: (filename) => form.hide(filename) });
 let wanted = null; // the file that was chosen last
 
-new Uploads(client, ({ filename, columns }) => {
+new Uploads(client, ({ filename }) => {
   files.refresh();
   // Somebody who fills in the form for one file is not interrupted by another; it waits in the list.
-  if (form.isBusy && form.filename !== filename) return;
-  if (columns.length) form.show(filename, columns);
-  else use(filename); // asking for the columns tells why there are none
+  if (!form.isBusy || form.filename === filename) use(filename);
 });
 
 async function use(filename) {
   wanted = filename;
   try {
-    const columns = await client.columns(filename);
+    const found = await client.describe(filename);
     if (wanted !== filename) return;
-    form.show(filename, columns);
+    form.show(filename, found);
     showError(byId("files-error"), null);
   } catch (error) {
     showError(byId("files-error"), error);

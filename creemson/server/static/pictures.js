@@ -16,7 +16,7 @@ export function picture(profile, rows) {
   const bars = profile.histogram ? binned(profile.histogram) : (profile.top ?? []);
   const most = Math.max(0, ...bars.map(([, count]) => count));
   if (!most) return null;
-  const image = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img" });
+  const image = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, preserveAspectRatio: "none", role: "img" });
   image.append(draw("title", {}, describe(profile, rows)));
   const step = Math.min(WIDEST, WIDTH / bars.length);
   bars.forEach(([name, count], index) => {
@@ -36,16 +36,39 @@ export const emptiness = ({ nulls }, rows) => `${share(nulls, rows)} empty`;
 
 const binned = ({ edges, counts }) => counts.map((count, index) => [`${plain(edges[index])} to ${plain(edges[index + 1])}`, count]);
 
-const plain = (value) => (typeof value === "number" ? String(Number(value.toPrecision(6))) : value);
+/** @param {any} value of a column
+ *  @returns {string} in few digits; a day without its midnight */
+export const plain = (value) =>
+  typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value).replace(/^(\d{4}-\d\d-\d\d)T/, "$1 ").replace(/ 00:00:00$/, "");
+
+/** @param {object} profile
+ *  @param {number} rows
+ *  @returns {[string, string][]} the figures by their names, those that there are */
+export function figures(profile, rows) {
+  const { dtype, nulls, distinct, min, max, mean, std, quantiles, histogram, top } = profile;
+  const described = top ? rows - nulls : (histogram?.counts ?? []).reduce((sum, count) => sum + count, 0);
+  const measured = /^(List|Binary)/.test(dtype) ? " length" : "";
+  const unit = dtype.startsWith("Duration") ? " s" : "";
+  const found = [];
+  if (given(min)) found.push([`Least${measured}`, `${plain(min)}${unit}`]);
+  if (quantiles) {
+    found.push([`Median${measured}`, `${plain(quantiles["0.5"])}${unit}`]);
+    found.push(["Middle half", `${plain(quantiles["0.25"])}${unit} to ${plain(quantiles["0.75"])}${unit}`]);
+  }
+  if (given(max)) found.push([`Greatest${measured}`, `${plain(max)}${unit}`]);
+  if (given(mean)) found.push([`Mean${measured}`, plain(mean)]);
+  if (given(std)) found.push(["Deviation", plain(std)]);
+  if (given(distinct) && distinct) found.push(["Distinct", top ? whole(distinct) : `about ${whole(distinct)}`]);
+  if (given(distinct) && described < rows - nulls) {
+    found.push([/^Float/.test(dtype) ? "Not finite" : "Out of range", whole(rows - nulls - described)]);
+  }
+  return found;
+}
 
 /** The figures in words, for those who point at the picture or cannot see it. */
 function describe(profile, rows) {
-  const { distinct, min, max, mean, top } = profile;
-  const lines = [emptiness(profile, rows)];
-  if (given(distinct)) lines.push(`about ${whole(distinct)} distinct values`);
-  if (given(min)) lines.push(`from ${min} to ${max}`);
-  if (given(mean)) lines.push(`mean ${plain(mean)}`);
-  for (const [value, count] of (top ?? []).slice(0, 5)) lines.push(`${value}: ${whole(count)}`);
+  const lines = [emptiness(profile, rows), ...figures(profile, rows).map(([name, text]) => `${name}: ${text}`)];
+  for (const [value, count] of (profile.top ?? []).slice(0, 5)) lines.push(`${value}: ${whole(count)}`);
   return lines.join("\n");
 }
 

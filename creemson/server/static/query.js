@@ -2,10 +2,12 @@
 
 import { byId, focusUnlessBusy, make, showError } from "./dom.js";
 import { shortType, whole } from "./format.js";
+import { ReadingOptions } from "./options.js";
+import { readingWords, showIssues } from "./reading.js";
 import { Condition, SortKey } from "./refine.js";
 
 const SHOWN = 300; // check boxes at once; of 5,000 columns nobody reads more, and a search finds the others
-const PROFILED = 300; // columns: figures of each take the server milliseconds, however few the rows are
+const PROFILED = 1000; // columns; the description of one takes half a kilobyte on the wire
 
 /** The form; one file at a time. */
 export class QueryForm {
@@ -14,11 +16,17 @@ export class QueryForm {
   #selected = new Set();
   #conditions = [];
   #keys = [];
+  #options = new ReadingOptions(() => this.#readAgain());
+  #describe;
   #touched = false;
+  #asked = 0; // times that it was asked how to read a file; only the last answer counts
 
-  /** @param {function(object): void} onRun is given a query for `client.process` */
-  constructor(onRun) {
+  /** @param {function(object): void} onRun is given a query for `client.process`
+   *  @param {function(string, object|null): Promise<object>} describe tells columns, reading and issues of a file that
+   *   is read with these options */
+  constructor(onRun, describe) {
     const form = byId("query-form");
+    this.#describe = describe;
     byId("columns-search").addEventListener("input", () => this.#showColumns());
     byId("columns-search").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
     byId("columns-all").onclick = () => this.#select(this.#found(), true);
@@ -27,7 +35,7 @@ export class QueryForm {
     byId("add-key").onclick = () => this.#add(SortKey, this.#keys, "key");
     form.addEventListener("input", () => (this.#touched = true));
     // The browser cannot point at a fault that is folded away.
-    form.addEventListener("invalid", () => (byId("refine").open = true), true);
+    form.addEventListener("invalid", ({ target }) => (target.closest("details").open = true), true);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit(onRun);
@@ -46,21 +54,16 @@ export class QueryForm {
 
   /** Show the columns of a file, all of them ticked.
    *  @param {string} filename
-   *  @param {{index: number, name: string, dtype: string}[]} columns */
-  show(filename, columns) {
+   *  @param {{columns: {index: number, name: string, dtype: string}[], reading: object|null, issues: object|null}} found */
+  show(filename, found) {
     this.#filename = filename;
-    this.#columns = columns;
-    this.#selected = new Set(columns.map(({ index }) => index));
-    this.#conditions = [];
-    this.#keys = [];
+    this.#asked += 1;
     this.#touched = false;
     byId("query-name").textContent = filename;
-    byId("columns-search").value = "";
-    byId("conditions").replaceChildren();
-    byId("keys").replaceChildren();
-    byId("limit").value = "";
-    showError(byId("query-error"), null);
-    this.#showColumns();
+    byId("run").disabled = false;
+    this.#options.reset(found.reading);
+    this.#begin(found.columns);
+    this.#tellReading(found);
     byId("query").hidden = false;
     focusUnlessBusy(byId("query-title"), byId("files-section"));
   }
@@ -68,6 +71,48 @@ export class QueryForm {
   /** Put the form away if it is about this file. */
   hide(filename) {
     if (filename === this.#filename) byId("query").hidden = true;
+  }
+
+  // --- how the file is read ------------------------------------------------------------------------------
+
+  /** Options have changed: the columns may be others. */
+  async #readAgain() {
+    this.#asked += 1;
+    const asked = this.#asked;
+    byId("run").disabled = true; // it would run with the columns of before
+    try {
+      const found = await this.#describe(this.#filename, this.#options.read());
+      if (asked !== this.#asked) return;
+      this.#options.describe(found.reading);
+      const names = (columns) => JSON.stringify(columns.map(({ name, dtype }) => [name, dtype]));
+      if (names(found.columns) !== names(this.#columns)) this.#begin(found.columns);
+      this.#tellReading(found);
+      showError(byId("options-error"), null);
+    } catch (error) {
+      if (asked === this.#asked) showError(byId("options-error"), error);
+    }
+    if (asked === this.#asked) byId("run").disabled = false;
+  }
+
+  /** Begin with these columns, all of them ticked. */
+  #begin(columns) {
+    this.#columns = columns;
+    this.#selected = new Set(columns.map(({ index }) => index));
+    this.#conditions = [];
+    this.#keys = [];
+    byId("columns-search").value = "";
+    byId("conditions").replaceChildren();
+    byId("keys").replaceChildren();
+    byId("limit").value = "";
+    for (const name of ["query-error", "options-error"]) showError(byId(name), null);
+    this.#showColumns();
+  }
+
+  #tellReading({ reading, issues }) {
+    const words = readingWords(reading);
+    byId("query-reading").hidden = !words;
+    byId("query-reading").textContent = words && `Read as ${words}`;
+    showIssues(byId("query-issues"), issues, { title: "Mended in the first 64 KiB", open: false });
   }
 
   // --- columns -------------------------------------------------------------------------------------------
@@ -148,6 +193,9 @@ export class QueryForm {
     if (!this.#selected.size) throw new Error("Tick at least one column.");
     const query = { filename: this.#filename, profile: this.#selected.size <= PROFILED };
     query.selectedColumns = this.#columns.map(({ index }) => index).filter((index) => this.#selected.has(index));
+    const options = this.#options.read();
+    if (options) query.options = options;
+    if (this.#options.strict) query.strict = true;
     if (this.#conditions.length) query.where = this.#conditions.map((condition) => condition.read());
     if (this.#keys.length) query.sort = this.#keys.map((key) => key.read());
     if (byId("limit").value !== "") query.limit = Number(byId("limit").value);

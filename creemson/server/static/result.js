@@ -2,7 +2,9 @@
 
 import { button, byId, focusUnlessBusy, make, showError } from "./dom.js";
 import { counted, whole } from "./format.js";
+import { Glance } from "./glance.js";
 import { emptiness, picture } from "./pictures.js";
+import { readingWords, showIssues } from "./reading.js";
 import { givenToken } from "./signin.js";
 import { ResultTable } from "./table.js";
 
@@ -12,6 +14,7 @@ const SHEET = { rows: 1_048_575, columns: 16_384 }; // what Excel can hold, belo
 export class Result {
   #client;
   #table = null;
+  #glance = new Glance();
 
   /** @param {import("./creemson.js").Client} client */
   constructor(client) {
@@ -34,7 +37,16 @@ export class Result {
       `${counted(output.rows, "row")} × ${counted(output.columns.length, "column")}`,
       output.cached ? "answered from store" : `processed in ${output.elapsed_s.toFixed(2)} s`,
     ].join(" · ");
+    const words = readingWords(output.reading);
+    byId("result-reading").hidden = !words;
+    byId("result-reading").textContent = words && `Read as ${words}`;
     byId("downloads").replaceChildren("Download", ...this.#downloads(output));
+    showIssues(byId("result-issues"), output.issues, {
+      title: "Mended in the file",
+      open: true,
+      link: (name, text) => this.#link(name, text),
+    });
+    this.#glance.show(output);
     this.#tell(null);
     this.#table = new ResultTable(byId("table"), {
       columns: columnsOf(output),
@@ -59,10 +71,15 @@ export class Result {
         const most = `Excel holds ${whole(SHEET.rows)} rows and ${whole(SHEET.columns)} columns at most`;
         return make("span", { className: "hint" }, most);
       }
-      // A link cannot say who asks, and a token in an address would end up in logs.
-      if (givenToken()) return button(format, ({ target }) => this.#fetch(name, target));
-      return make("a", { href: `download/${encodeURIComponent(name)}`, download: name }, format);
+      return this.#link(name, format);
     });
+  }
+
+  /** What downloads a file. */
+  #link(name, text) {
+    // A link cannot say who asks, and a token in an address would end up in logs.
+    if (givenToken()) return button(text, ({ target }) => this.#fetch(name, target));
+    return make("a", { href: `download/${encodeURIComponent(name)}`, download: name }, text);
   }
 
   /** Download over the connection, which has proved who we are. */

@@ -145,7 +145,7 @@ CAUSED.__cause__ = ComputeError("parquet: underlying IO error: No space left on 
 def test_every_failure_becomes_an_event(monkeypatch, tmp_path, table, error, reason, transient, logged):
     """Whatever goes wrong ends the command and not the worker; what is ours or the disk's has a traceback."""
 
-    def fail(query, source, part, tick):
+    def fail(query, source, part, tick, **_more):
         part.write_bytes(b"half")
         raise error
 

@@ -18,7 +18,8 @@ from creemson.server.protocol import ConnectionState, Protocol
 from creemson.server.transport import Closed, ServerSocket, TooLarge
 from creemson.settings import Limits, Timeouts
 from creemson.storage.files import check_name
-from creemson.wire import codec, messages
+from creemson.wire import codec
+from creemson.wire.messages import Described
 from tests.fuzz.verdict import Frames, responses
 from tests.servers import upgrade_request
 from tests.test_protocol import COLUMNS, DATA
@@ -76,7 +77,7 @@ def _done(protocol, effect, *, fails):
         case wanted.ListJobs(request):
             return protocol.jobs(request, ())
         case wanted.ReadColumns(request):
-            return protocol.columns(request, messages.Described(columns=COLUMNS))
+            return protocol.columns(request, Described(columns=COLUMNS))
         case wanted.DeleteFile(request) if not fails:
             return protocol.deleted(request)
         case wanted.OpenDownload(request) if not fails:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from creemson.errors import ProcessingError
+from creemson.processing.json_text import kind_of
 
 __all__ = ["HEAD_BYTES", "SMALL_BYTES", "Format", "Sniffed", "bomb", "separator_of", "sniff"]
 
@@ -24,7 +25,7 @@ EXPANSION_MOST, EXPANSION_FREE = 200, 1 << 30
 50-fold; gzip can do 1,000-fold and zstd 30,000-fold, with nothing but repetitions."""
 SNIFFED_LINES = 50
 
-Format: TypeAlias = Literal["csv", "ndjson", "parquet", "arrow", "arrow_stream", "xlsx"]
+Format: TypeAlias = Literal["csv", "fixed", "ndjson", "json", "parquet", "arrow", "arrow_stream", "xlsx"]
 Compression: TypeAlias = Literal["gzip", "zstd"]
 
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
@@ -142,13 +143,10 @@ def _of_text(head: bytes, name: str) -> Format:
         )
     _check_utf8(head, name)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"{") and (_names_ndjson(name) or b'"' in text.partition(b"\n")[0]):
-        return "ndjson"
-    if text.startswith(b"[") and _names_ndjson(name):
-        raise ProcessingError(
-            "unsupported_format", f"{name!r} is one JSON array. Write each of its objects on a line (NDJSON)."
-        )
-    return "csv"
+    named: Literal["lines", "json"] | None = None
+    if _names_ndjson(name):
+        named = "json" if _bare(name).endswith(".json") else "lines"
+    return kind_of(text.decode(errors="ignore"), cut=len(head) >= HEAD_BYTES, named=named) or "csv"
 
 
 def _names_ndjson(name: str) -> bool:

@@ -1,7 +1,6 @@
 """Files as lazy tables: everything between a path and a polars plan that reads it."""
 
 import errno
-import glob
 import io
 import os
 import re
@@ -13,15 +12,16 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-import attrs
 import polars as pl
 import polars.selectors as cs
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.processing.formats import HEAD_BYTES, Sniffed, bomb, separator_of, sniff
-from creemson.processing.issues import Report
-from creemson.wire.messages import ColumnRef, Options, Reading
+from creemson.processing.json_array import open_json_array
+from creemson.processing.json_lines import open_json_lines
+from creemson.processing.table import Table
+from creemson.wire.messages import ColumnRef, Options
 
 __all__ = ["Table", "exactly", "faults", "open_table"]
 
@@ -44,33 +44,6 @@ _SYSTEM_FAULT = re.compile(r"^(?!could not parse).*\(os error (\d+)\)")
 """How polars tells of a full disk and the like; it does not set ``errno``."""
 _NOWHERE = frozenset({errno.EINVAL, errno.EOVERFLOW})
 """What the system says when a file's own metadata sends a reader to before its beginning."""
-
-
-@attrs.frozen
-class Table:
-    """A file that can be read.
-
-    Attributes:
-        name: what to call it in messages.
-        schema: its columns and their types.
-        readings: ways to read it, the fastest first; each further one is for where the one before fails.
-        sniffed: what it is.
-        rows: how many it has, where its own metadata says so.
-        row_bytes: bytes of the file for each row, as far as the sample shows; 0 where ``rows`` is known.
-        small: what the first reading gives, where the file is so small that it is in memory already.
-        reading: how it is read, as clients are told.
-        report: what had to be mended so far; reading the table adds to it.
-    """
-
-    name: str
-    schema: pl.Schema
-    readings: tuple[Callable[[], pl.LazyFrame], ...]
-    sniffed: Sniffed
-    rows: int | None
-    row_bytes: float
-    small: pl.DataFrame | None = None
-    reading: Reading | None = None
-    report: Report = attrs.field(factory=Report)
 
 
 @contextmanager
@@ -151,7 +124,8 @@ def open_table(
     sniffed = sniff(path, name)
     ways: dict[str, Callable[[Path, str, Sniffed], Table]] = {
         "csv": partial(_open_csv, wanted=wanted),
-        "ndjson": _open_ndjson,
+        "ndjson": partial(open_json_lines, options=options),
+        "json": partial(open_json_array, options=options),
         "parquet": _open_parquet,
         "arrow": _open_arrow,
         "arrow_stream": _open_whole,
@@ -351,20 +325,6 @@ def _read(sample: bytes, options: dict[str, Any]) -> pl.DataFrame:
 
 
 # --- other formats -----------------------------------------------------------------------------------
-
-
-def _open_ndjson(path: Path, name: str, sniffed: Sniffed) -> Table:
-    scan = partial(pl.scan_ndjson, glob.escape(str(path)))  # unlike its sisters it has no glob=False
-    schema = scan(infer_schema_length=SAMPLE_ROWS).collect_schema()
-    head = sniffed.head or _first_lines(path)
-    return Table(
-        name=name,
-        schema=schema,
-        readings=(lambda: scan(schema=schema), lambda: scan(infer_schema_length=None)),
-        sniffed=sniffed,
-        rows=None,
-        row_bytes=len(head) / max(1, head.count(b"\n")) / sniffed.expansion,
-    )
 
 
 def _open_parquet(path: Path, name: str, sniffed: Sniffed) -> Table:

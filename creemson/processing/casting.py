@@ -10,7 +10,7 @@ from creemson.errors import InvalidFormat
 from creemson.processing.issues import Report
 from creemson.wire.messages import TYPES, Options
 
-__all__ = ["DTYPES", "cast", "cast_frame", "check_types", "dtypes_of"]
+__all__ = ["DTYPES", "LINE", "cast", "cast_frame", "check_types", "dtypes_of"]
 
 DTYPES: Mapping[str, pl.DataType] = MappingProxyType(
     {
@@ -70,25 +70,29 @@ def dtypes_of(types: Mapping[str, str] | None) -> dict[str, pl.DataType]:
     return {column: DTYPES[wanted] for column, wanted in (types or {}).items()}
 
 
-def cast(frame: pl.LazyFrame, options: Options | None, report: Report, *, first: int = 1) -> pl.LazyFrame:
+def cast(
+    frame: pl.LazyFrame, options: Options | None, report: Report, *, line: str | None = None
+) -> pl.LazyFrame:
     """A frame whose columns have the types that were asked for, batch by batch.
 
     Args:
         frame: as it was read.
         options: ``null_values``, which are taken out first, and ``types``, checked by :func:`check_types`.
         report: is told of each cell that does not fit; null stands for it.
-        first: the line of the file in which the first row stands.
+        line: a column that has the lines of the file, which is taken out; None for the numbers of the rows.
 
     Returns:
         The frame; nothing has been read yet.
     """
     if options is None or not (options.types or options.null_values):
-        return frame
+        return frame if line is None else frame.drop(line)
     wanted = dtypes_of(options.types)
-    schema = frame.collect_schema()
+    line = line or LINE
+    frame = frame if line in frame.collect_schema() else frame.with_row_index(line, 1)
+    schema = frame.drop(line).collect_schema()
     made = pl.Schema({column: wanted.get(column, dtype) for column, dtype in schema.items()})
-    return frame.with_row_index(LINE, first).map_batches(
-        lambda batch: cast_frame(batch.drop(LINE), batch.get_column(LINE), options, report),
+    return frame.map_batches(
+        lambda batch: cast_frame(batch.drop(line), batch.get_column(line), options, report),
         schema=made,
         streamable=True,
         predicate_pushdown=False,

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from creemson.errors import ProcessingError
+from creemson.processing.alignment import is_aligned
 from creemson.processing.json_text import kind_of
 
 __all__ = ["HEAD_BYTES", "SMALL_BYTES", "Format", "Sniffed", "bomb", "separator_of", "sniff"]
@@ -146,7 +147,10 @@ def _of_text(head: bytes, name: str) -> Format:
     named: Literal["lines", "json"] | None = None
     if _names_ndjson(name):
         named = "json" if _bare(name).endswith(".json") else "lines"
-    return kind_of(text.decode(errors="ignore"), cut=len(head) >= HEAD_BYTES, named=named) or "csv"
+    words, cut = text.decode(errors="ignore"), len(head) >= HEAD_BYTES
+    if kind := kind_of(words, cut=cut, named=named):
+        return kind
+    return "fixed" if is_aligned(head.decode(errors="ignore").removeprefix("\ufeff"), cut=cut) else "csv"
 
 
 def _names_ndjson(name: str) -> bool:

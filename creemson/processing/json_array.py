@@ -75,7 +75,7 @@ class _Source:
             ) from None
         if first is None:
             return
-        rest = chain([first], found)
+        rest: Iterator[Elements] = chain([first], found)
         if first.whole and first.texts[0].startswith(b"["):
             rest = _named(rest, report)
         for values in rest:

@@ -83,9 +83,9 @@ def _chunks(path: Path, name: str, sniffed: Sniffed, report: Report) -> Iterator
         if number == 1:
             data = data.removeprefix(BOM)
         if data:
-            chunk = Chunk(data, range(number, number + data.count(b"\n")))
-            number = chunk.numbers.stop
-            yield chunk
+            numbers = range(number, number + data.count(b"\n"))
+            number = numbers.stop
+            yield Chunk(data, numbers)
         rest = [block[end:]]
         held = len(rest[0])
     if last := b"".join(rest):

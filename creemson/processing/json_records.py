@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
@@ -62,7 +62,7 @@ Chunks: TypeAlias = Callable[[], Iterator[Chunk]]
 """Begins to read a file."""
 
 
-class Misfit(ProcessingError):
+class Misfit(ProcessingError):  # noqa: N818 - no error to anybody but the engine, which then reads in another way
     """Something does not fit the types, and is to be looked for in the whole file."""
 
 
@@ -296,6 +296,13 @@ def _fits(value: Any, dtype: pl.DataType) -> bool:
     return True
 
 
+def _widened(dtype: pl.DataType, value: Any) -> pl.DataType | None:
+    """A type of number for integers and a number that does not fit them; None if it is something else."""
+    if not dtype.is_integer() or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return pl.Int128() if isinstance(value, int) and _fits(value, pl.Int128()) else pl.Float64()
+
+
 # --- the whole file ----------------------------------------------------------------------------------
 
 
@@ -345,32 +352,33 @@ class Objects:
             try:
                 frame = pl.read_ndjson(rows.data, schema=schema)
             except FAULTS:
-                for line, row in zip(rows.lines, rows.values, strict=True):
-                    _blank(row, self.options.null_values)
-                    for column, seen in row.items():
-                        dtype = schema[column]
-                        cells[column] += seen is not None
-                        if _fits(seen, dtype) or _fits(value := loads(line)[column], dtype):
-                            continue
-                        if (
-                            dtype.is_integer()
-                            and isinstance(value, (int, float))
-                            and not isinstance(value, bool)
-                        ):
-                            large = isinstance(value, int) and _fits(value, pl.Int128())
-                            if not large or wider.get(column) != pl.Float64():
-                                wider[column] = pl.Int128() if large else pl.Float64()
-                        else:
-                            odd[column] += 1
+                for row in rows.values:
+                    cells.update(column for column, value in row.items() if value is not None)
+                for column, value in self._misfits(rows, schema):
+                    if dtype := _widened(schema[column], value):
+                        wider[column] = pl.Float64() if pl.Float64 in {dtype, wider.get(column)} else dtype
+                    else:
+                        odd[column] += 1
             else:
-                for column in frame.iter_columns():
-                    cells[column.name] += column.count()
+                cells.update({found.name: found.count() for found in frame.iter_columns()})
         for column in schema:
             if odd[column] > ODD_MOST * cells[column]:
                 schema[column] = pl.String()
             elif column in wider:
                 schema[column] = wider[column]
         return pl.Schema(schema)
+
+    def _misfits(self, rows: Rows, schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, Any]]:
+        """Columns with values that are not of their types."""
+        words = self.options.null_values or ()
+        for line, row in zip(rows.lines, rows.values, strict=True):
+            for column, value in row.items():
+                dtype = schema[column]
+                if _fits(value, dtype) or (isinstance(value, str) and value in words):
+                    continue
+                exact = loads(line)[column]
+                if not _fits(exact, dtype):
+                    yield column, exact
 
     def _late_columns(self, rows: Rows, new: set[str]) -> dict[str, pl.DataType]:
         if len(self.schema) + len(new) > COLUMNS_MOST:
@@ -392,7 +400,7 @@ class Objects:
     def _batches(
         self,
         schema: pl.Schema,
-        lenient: bool,  # noqa: FBT001
+        lenient: bool,
         columns: list[str] | None,
         predicate: pl.Expr | None,
         n_rows: int | None,

@@ -132,7 +132,7 @@ def _spans_lines(text: str, first: str) -> bool:
     except RecursionError:
         return True
     except json.JSONDecodeError as error:
-        # What is cut by the end of the text is valid up to there; in NDJSON, the fault is in the first line or after it.
+        # What the end of the text cuts is valid up to there; in NDJSON the fault is in the first line, or right after.
         second = text[len(first) :].lstrip()
         return error.pos > len(first) and _decoded(second.partition("\n")[0]) is None
     return end > len(first)

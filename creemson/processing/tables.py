@@ -4,7 +4,6 @@ import errno
 import io
 import os
 import re
-import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,16 +11,22 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import attrs
 import polars as pl
 import polars.selectors as cs
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, ProcessingError
-from creemson.processing.formats import HEAD_BYTES, Sniffed, bomb, separator_of, sniff
+from creemson.processing.casting import cast, check_types
+from creemson.processing.fixed_width import open_fixed_width
+from creemson.processing.formats import HEAD_BYTES, Sniffed, separator_of, sniff
+from creemson.processing.issues import Report
 from creemson.processing.json_array import open_json_array
 from creemson.processing.json_lines import open_json_lines
+from creemson.processing.options import check_options
+from creemson.processing.sheets import open_workbook
 from creemson.processing.table import Table
-from creemson.wire.messages import ColumnRef, Options
+from creemson.wire.messages import ColumnRef, Options, Reading
 
 __all__ = ["Table", "exactly", "faults", "open_table"]
 
@@ -125,12 +130,18 @@ def open_table(
     ways: dict[str, Callable[[Path, str, Sniffed], Table]] = {
         "csv": partial(_open_csv, wanted=wanted),
         "ndjson": partial(open_json_lines, options=options),
+        "fixed": partial(open_fixed_width, options=options),
         "json": partial(open_json_array, options=options),
-        "parquet": _open_parquet,
-        "arrow": _open_arrow,
-        "arrow_stream": _open_whole,
-        "xlsx": _open_whole,
+        "parquet": partial(_open_parquet, options=options),
+        "arrow": partial(_open_arrow, options=options),
+        "arrow_stream": partial(_open_stream, options=options),
+        "xlsx": partial(open_workbook, options=options),
     }
+    if options is not None and options.widths and sniffed.format == "csv":
+        sniffed = attrs.evolve(sniffed, format="fixed")
+    elif options is not None and options.delimiter and sniffed.format == "fixed":
+        sniffed = attrs.evolve(sniffed, format="csv")
+    check_options(name, sniffed.format, options)
     with faults(name, path):
         table = ways[sniffed.format](path, name, sniffed)
     _check_width(name, len(table.schema))
@@ -327,42 +338,34 @@ def _read(sample: bytes, options: dict[str, Any]) -> pl.DataFrame:
 # --- other formats -----------------------------------------------------------------------------------
 
 
-def _open_parquet(path: Path, name: str, sniffed: Sniffed) -> Table:
-    return _with_metadata(partial(pl.scan_parquet, path, glob=False), name, sniffed)
+def _open_parquet(path: Path, name: str, sniffed: Sniffed, options: Options | None) -> Table:
+    return _with_metadata(partial(pl.scan_parquet, path, glob=False), name, sniffed, options)
 
 
-def _open_arrow(path: Path, name: str, sniffed: Sniffed) -> Table:
-    return _with_metadata(partial(pl.scan_ipc, path, glob=False), name, sniffed)
+def _open_arrow(path: Path, name: str, sniffed: Sniffed, options: Options | None) -> Table:
+    return _with_metadata(partial(pl.scan_ipc, path, glob=False), name, sniffed, options)
 
 
-def _with_metadata(scan: Callable[[], pl.LazyFrame], name: str, sniffed: Sniffed) -> Table:
+def _with_metadata(
+    scan: Callable[[], pl.LazyFrame], name: str, sniffed: Sniffed, options: Options | None
+) -> Table:
     rows = scan().select(pl.len()).collect().item()
-    return Table(
-        name=name, schema=scan().collect_schema(), readings=(scan,), sniffed=sniffed, rows=rows, row_bytes=0.0
-    )
-
-
-def _open_whole(path: Path, name: str, sniffed: Sniffed) -> Table:
-    """A format that can only be read as a whole."""
-    if sniffed.format == "xlsx":
-        _check_archive(path, name, sniffed)
-    frame = pl.read_excel(path) if sniffed.format == "xlsx" else pl.read_ipc_stream(path)
+    schema = scan().collect_schema()
+    options, report = options or Options(), Report()
+    check_types(name, schema, options.types)
     return Table(
         name=name,
-        schema=frame.schema,
-        readings=(frame.lazy,),
+        schema=cast(scan(), options, report).collect_schema(),
+        readings=(lambda: cast(scan(), options, report),),
         sniffed=sniffed,
-        rows=frame.height,
+        rows=rows,
         row_bytes=0.0,
+        reading=Reading(format=sniffed.format.removesuffix("_stream"), null_values=options.null_values),
+        report=report,
     )
 
 
-def _check_archive(path: Path, name: str, sniffed: Sniffed) -> None:
-    """By what it says of itself; one that lies about it meets the limit of the worker's memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return  # who reads it finds better words
-    if size > sniffed.most:
-        raise bomb(name, sniffed)
+def _open_stream(path: Path, name: str, sniffed: Sniffed, options: Options | None) -> Table:
+    """A format that can only be read as a whole."""
+    frame = pl.read_ipc_stream(path)
+    return _with_metadata(frame.lazy, name, sniffed, options)

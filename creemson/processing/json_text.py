@@ -20,7 +20,7 @@ for _ in range(6):  # deeper values are looked at bracket by bracket
     _NESTED = rb"[{\[](?:[^\"{}\[\]]++|" + _STRING + rb"|" + _NESTED + rb")*+[}\]]"
 # What is no value swallows the rest, so that the values that are found follow one another.
 _VALUES = re.compile(rb"([\s,]*+)(" + _NESTED + rb")(?=\s*+[,\]{\[])|.+", re.DOTALL)
-_TOKEN = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_TOKEN = re.compile(_STRING + rb'|[{}\[\]"]', re.DOTALL)
 _SPACE = re.compile(rb"[\s,]*+")
 _SCALAR = re.compile(_STRING + rb"|[^,\]\[{}\"\s]++", re.DOTALL)
 _KEY = re.compile(rb"[\s,]*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
@@ -113,8 +113,13 @@ def _decoded(line: str) -> object:
 def _has_table(line: str) -> bool:
     value = _decoded(line)
     return isinstance(value, dict) and any(
-        isinstance(inner, list) and inner and isinstance(inner[0], dict) for inner in value.values()
+        isinstance(inner, list) and inner and (isinstance(inner[0], dict) or _is_header(inner[0]))
+        for inner in value.values()
     )
+
+
+def _is_header(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(cell, str) for cell in value)
 
 
 def _opens_table(text: str) -> bool:
@@ -274,6 +279,8 @@ def _end_of(text: bytes, begin: int) -> int | None:
     depth = 0
     for token in _TOKEN.finditer(text, begin):
         bracket = token[0]
+        if bracket == b'"':  # a string that does not end
+            return None
         if bracket in {b"{", b"["}:
             depth += 1
         elif bracket in {b"}", b"]"}:

@@ -58,12 +58,16 @@ def test_objects_that_follow_one_another(tmp_path, small):
 def test_polars_writes_what_is_read(tmp_path):
     """JSON of polars comes back as it was."""
     stream = io.BytesIO()
-    frame = pl.DataFrame({"n": [1, None], "s": ["a", None], "l": [[1, 2], None], "o": [{"k": 1}, {"k": None}]})
+    frame = pl.DataFrame(
+        {"n": [1, None], "s": ["a", None], "l": [[1, 2], None], "o": [{"k": 1}, {"k": None}]}
+    )
     frame.write_json(stream)
     assert loaded(tmp_path, stream.getvalue(), "x.json")[0].equals(frame)
 
 
-@pytest.mark.parametrize("data", ["[]", " [ ] ", "[1, 2]", '["a"]', '[["a", "b"]]', "[{}]", "[", "[[]]", "[[1], 2]"])
+@pytest.mark.parametrize(
+    "data", ["[]", " [ ] ", "[1, 2]", '["a"]', '[["a", "b"]]', "[{}]", "[", "[[]]", "[[1], 2]"]
+)
 def test_no_table(tmp_path, data):
     """An array without objects or rows is refused in words."""
     with pytest.raises(ProcessingError, match="no table in it") as caught:
@@ -148,7 +152,11 @@ def test_round_trips(tmp_path_factory, rows, indent, piece, wrapped):
     """Random tables come back cell by cell, however the text is cut into pieces."""
     data = json.dumps({"n": 1, "data": rows} if wrapped else rows, indent=indent).encode()
     pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
-    found = [json.loads(text) for run in elements(iter([b"".join(pieces[:40]), *pieces[40:]])) for text in run.texts]
+    found = [
+        json.loads(text)
+        for run in elements(iter([b"".join(pieces[:40]), *pieces[40:]]))
+        for text in run.texts
+    ]
     assert found == rows
     path = tmp_path_factory.mktemp("x") / "x.json"
     path.write_bytes(data)
@@ -159,7 +167,7 @@ def test_round_trips(tmp_path_factory, rows, indent, piece, wrapped):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.text("[]{}\",:\\ \n1a", max_size=60), st.booleans())
+@given(st.text('[]{}",:\\ \n1a', max_size=60), st.booleans())
 def test_noise_is_read_or_refused(tmp_path_factory, text, begun):
     """Any brackets and quotes end in a table or in an error in words."""
     path = tmp_path_factory.mktemp("x") / "x.json"

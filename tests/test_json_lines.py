@@ -74,7 +74,9 @@ def test_a_bad_line_is_left_out_and_told(tmp_path, monkeypatch, line, why, early
     if not early:
         monkeypatch.setattr(json_records, "SAMPLE_ROWS", 1)
         monkeypatch.setattr(unpacking, "BLOCK_BYTES", 16)
-    early_data = b'{"a":0,"b":"w"}\n' * 5000 + GOOD  # beyond the head, where bytes that are no UTF-8 are refused
+    early_data = (
+        b'{"a":0,"b":"w"}\n' * 5000 + GOOD
+    )  # beyond the head, where bytes that are no UTF-8 are refused
     frame, issues = loaded(tmp_path, early_data + line + b"\n" + GOOD)
     assert frame.equals(pl.DataFrame({"a": [0] * 5000 + [1, 2] * 2, "b": ["w"] * 5000 + ["x", "y"] * 2}))
     assert issues.unparsable_rows == 1
@@ -88,7 +90,9 @@ def test_a_bad_line_is_left_out_and_told(tmp_path, monkeypatch, line, why, early
 def test_bad_lines_in_any_packing(tmp_path, pack):
     """Packed files are read like others."""
     data = GOOD + b"nope\n\n" + GOOD + b"[]\n"
-    packed = {"": lambda: data, ".gz": lambda: gzip.compress(data), ".zst": lambda: zstd(data, tmp_path)}[pack]()
+    packed = {"": lambda: data, ".gz": lambda: gzip.compress(data), ".zst": lambda: zstd(data, tmp_path)}[
+        pack
+    ]()
     frame, issues = loaded(tmp_path, packed, "x.ndjson" + pack)
     assert frame["a"].to_list() == [1, 2, 1, 2]
     assert [example.line for example in issues.examples] == [3, 7]
@@ -254,10 +258,13 @@ def test_words_for_missing_values(tmp_path):
 
 def test_only_what_is_asked_for_is_read(tmp_path):
     """Columns, rows and conditions reach the file, and come out as of any other frame."""
-    path, table = opened(tmp_path, "{\"nope\n" + "".join('{"a":%d,"b":"x%d"}\n' % (n, n) for n in range(100)))
+    path, table = opened(tmp_path, '{"nope\n' + "".join('{"a":%d,"b":"x%d"}\n' % (n, n) for n in range(100)))
     frame = table.readings[0]()
     assert frame.select("b").slice(10, 2).collect(engine="streaming")["b"].to_list() == ["x10", "x11"]
-    assert frame.filter(pl.col("a") > 97).select("b").collect(engine="streaming")["b"].to_list() == ["x98", "x99"]
+    assert frame.filter(pl.col("a") > 97).select("b").collect(engine="streaming")["b"].to_list() == [
+        "x98",
+        "x99",
+    ]
     assert frame.select(pl.len()).collect(engine="streaming").item() == 100
 
 
@@ -266,7 +273,10 @@ def test_options_that_make_no_sense(tmp_path):
     with pytest.raises(InvalidFormat) as caught:
         opened(tmp_path, GOOD, delimiter=";", sheet=1)
     assert caught.value.reason == "invalid_message"
-    assert [detail.partition(":")[0] for detail in caught.value.details] == ["$.options.delimiter", "$.options.sheet"]
+    assert [detail.partition(":")[0] for detail in caught.value.details] == [
+        "$.options.delimiter",
+        "$.options.sheet",
+    ]
 
 
 values = (
@@ -285,7 +295,9 @@ kinds = st.sampled_from(
         st.lists(st.integers(-100, 100), max_size=3),
     ]
 )
-names = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=1, max_size=4, unique=True)
+names = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=1, max_size=4, unique=True
+)
 noise = st.sampled_from([b"", b"nope", b"[1]", b"{", b"3", b'"\\', b" "])
 
 
@@ -317,7 +329,10 @@ def test_round_trips(tmp_path_factory, rows, bad, random):
     for found, row in zip(read_back, order, strict=True):
         for name, value in row.items():
             same = found[name] == value
-            assert same or (value is None and found[name] is None) or frame.schema[name] == pl.String, (found, row)
+            assert same or (value is None and found[name] is None) or frame.schema[name] == pl.String, (
+                found,
+                row,
+            )
     assert issues.unparsable_rows == sum(bool(line.strip()) for line in bad)
 
 
@@ -354,6 +369,8 @@ def test_what_polars_refuses_for_other_reasons(tmp_path, monkeypatch):
 def test_polars_writes_what_is_read(tmp_path):
     """NDJSON of polars comes back as it was."""
     stream = io.BytesIO()
-    frame = pl.DataFrame({"n": [1, None], "s": ["a", None], "l": [[1, 2], None], "o": [{"k": 1}, {"k": None}]})
+    frame = pl.DataFrame(
+        {"n": [1, None], "s": ["a", None], "l": [[1, 2], None], "o": [{"k": 1}, {"k": None}]}
+    )
     frame.write_ndjson(stream)
     assert loaded(tmp_path, stream.getvalue())[0].equals(frame.with_columns(pl.col("l")))

@@ -67,6 +67,8 @@ def kind_of(
     'json'
     >>> kind_of("[a],b", cut=False, named=None)
     """
+    if named == "lines" and not text.startswith("{") and not _begins_an_array(text) and "\n{" in text:
+        return "ndjson"  # its first line is a bad one
     if text.startswith("["):
         return "json" if named is not None or _begins_an_array(text) else None
     if not text.startswith("{"):

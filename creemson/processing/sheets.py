@@ -293,15 +293,13 @@ def _title_rows(rows: list[tuple[str | None, ...]]) -> int:
 
 def _header_rows(rows: list[tuple[str | None, ...]], skipped: int, marks: _Marks, left: int) -> int:
     """One, or as many as merged cells in it span, and the row below those that span columns."""
-    end = skipped
-    while end < len(rows) and end - skipped < HEADERS_MOST:
-        spans = [block for block in marks.merged if block[0] <= end <= block[2] and block[0] >= skipped]
-        wide = [block for block in spans if block[3] > block[1] and block[3] >= left]
-        tall = max((block[2] for block in spans), default=end)
-        end = max(end, tall) + 1
-        if not wide:
-            break
-    return max(1, end - skipped)
+    row = last = skipped
+    while row <= last and row < len(rows) and row - skipped < HEADERS_MOST:
+        for top, first, bottom, end in marks.merged:
+            if skipped <= top <= row <= bottom and end >= left:
+                last = max(last, bottom + 1 if end > first else bottom)
+        row += 1
+    return max(1, row - skipped)
 
 
 # --- its cells ---------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def small(monkeypatch):
 
 def test_a_few_late_values_of_another_type_are_null(tmp_path, small):
     """Less than one in a hundred: null stands for them, and they are told with their lines."""
-    lines = ['{"a":%d}' % n for n in range(500)]
+    lines = [f'{{"a":{n}}}' for n in range(500)]
     lines[300] = '{"a":"many"}'
     lines[400] = '{"a":{"b":[1]}}'
     frame, issues = loaded(tmp_path, "\n".join(lines))
@@ -138,7 +138,7 @@ def test_a_few_late_values_of_another_type_are_null(tmp_path, small):
 
 def test_many_late_values_of_another_type_make_text(tmp_path, small):
     """More than one in a hundred: the column is text, and nothing is lost."""
-    lines = ['{"a":%d}' % n for n in range(50)] + ['{"a":"many"}', '{"a":[1,true]}']
+    lines = [f'{{"a":{n}}}' for n in range(50)] + ['{"a":"many"}', '{"a":[1,true]}']
     frame, issues = loaded(tmp_path, "\n".join(lines))
     assert frame["a"].to_list()[-3:] == ["49", "many", "[1, true]"]
     assert issues.unparsable_cells == 0
@@ -258,7 +258,7 @@ def test_words_for_missing_values(tmp_path):
 
 def test_only_what_is_asked_for_is_read(tmp_path):
     """Columns, rows and conditions reach the file, and come out as of any other frame."""
-    path, table = opened(tmp_path, '{"nope\n' + "".join('{"a":%d,"b":"x%d"}\n' % (n, n) for n in range(100)))
+    _, table = opened(tmp_path, '{"nope\n' + "".join(f'{{"a":{n},"b":"x{n}"}}\n' for n in range(100)))
     frame = table.readings[0]()
     assert frame.select("b").slice(10, 2).collect(engine="streaming")["b"].to_list() == ["x10", "x11"]
     assert frame.filter(pl.col("a") > 97).select("b").collect(engine="streaming")["b"].to_list() == [
@@ -360,7 +360,7 @@ def test_what_polars_refuses_for_other_reasons(tmp_path, monkeypatch):
     monkeypatch.setattr(json_records.pl, "read_ndjson", picky)
     lines = ['{"a":"x"}'] * 20
     lines[7] = '{"a":"poison"}'
-    path, table = opened(tmp_path, "\n".join(lines))
+    _, table = opened(tmp_path, "\n".join(lines))
     frame = table.readings[-1]().collect()
     assert frame.height == 19
     assert table.report.issues().examples == (Issue(line=8, column=None, value='{"a":"poison"}', why="no"),)

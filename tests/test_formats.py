@@ -48,7 +48,8 @@ def fault(tmp_path, data, name):
         (NDJSON, "x.jsonl", "ndjson"),
         (NDJSON, "x.csv", "ndjson"),
         (b"{a},{b}\n1,2\n", "x.csv", "csv"),
-        (b"\n{\n}", "x.json", "ndjson"),
+        (b"\n{\n}", "x.json", "json"),
+        (b"{}", "x.json", "ndjson"),
         (written(FRAME.write_parquet), "x.csv", "parquet"),
         (written(FRAME.write_ipc), "x.csv", "arrow"),
         (written(FRAME.write_ipc_stream), "x.csv", "arrow_stream"),
@@ -144,9 +145,9 @@ def test_web_pages_are_no_tables(tmp_path, data):
     assert fault(tmp_path, data, "x.csv").reason == "unsupported_format"
 
 
-def test_a_json_array_is_no_ndjson(tmp_path):
-    """One JSON array is refused with what to do, and a CSV that begins with a bracket is none."""
-    assert "on a line" in fault(tmp_path, b'[{"a": 1}]', "x.json").message
+def test_a_json_array_is_told_from_csv(tmp_path):
+    """One JSON array is JSON, whatever it is called, and a CSV that begins with a bracket is none."""
+    assert sniffed(tmp_path, b'[{"a": 1}]', "x.csv").format == "json"
     assert sniffed(tmp_path, b"[a],b\n1,2\n", "x.csv").format == "csv"
 
 

@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 import attrs
 
 from creemson.errors import ProcessingError
+from creemson.processing.alignment import is_aligned
+from creemson.processing.json_text import kind_of
 
 __all__ = ["HEAD_BYTES", "SMALL_BYTES", "Format", "Sniffed", "bomb", "named_tabs", "sniff"]
 
@@ -23,7 +25,7 @@ EXPANSION_MOST, EXPANSION_FREE = 200, 1 << 30
 _CONTROLS = bytes({*range(9), *range(14, 32)} - {0x01, 0x1A, 0x1B, 0x1E, 0x1F, 0x00} | {0})
 """Signs that no text has, but for NUL and those that separate cells or end files."""
 
-Format: TypeAlias = Literal["csv", "ndjson", "parquet", "arrow", "arrow_stream", "xlsx"]
+Format: TypeAlias = Literal["csv", "fixed", "ndjson", "json", "parquet", "arrow", "arrow_stream", "xlsx"]
 Compression: TypeAlias = Literal["gzip", "zstd"]
 
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
@@ -138,13 +140,13 @@ def _of_text(head: bytes, name: str) -> Format:
             "unsupported_format", f"{name!r} holds binary data, not a table that can be read."
         )
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"{") and (_names_ndjson(name) or b'"' in text.partition(b"\n")[0]):
-        return "ndjson"
-    if text.startswith(b"[") and _names_ndjson(name):
-        raise ProcessingError(
-            "unsupported_format", f"{name!r} is one JSON array. Write each of its objects on a line (NDJSON)."
-        )
-    return "csv"
+    named: Literal["lines", "json"] | None = None
+    if _names_ndjson(name):
+        named = "json" if _bare(name).endswith(".json") else "lines"
+    words, cut = text.decode(errors="ignore"), len(head) >= HEAD_BYTES
+    if kind := kind_of(words, cut=cut, named=named):
+        return kind
+    return "fixed" if is_aligned(head.decode(errors="ignore").removeprefix("\ufeff"), cut=cut) else "csv"
 
 
 def _names_ndjson(name: str) -> bool:

@@ -1,30 +1,33 @@
 """Files as lazy tables: everything between a path and a polars plan that reads it."""
 
 import errno
-import glob
 import os
 import re
-import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import attrs
 import polars as pl
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, ProcessingError
+from creemson.processing.casting import cast, check_types
 from creemson.processing.csv_table import ATTEMPTS, CsvSource, Reread, Workspace, lines_of
-from creemson.processing.formats import Sniffed, bomb, sniff
+from creemson.processing.fixed_width import open_fixed_width
+from creemson.processing.formats import Sniffed, sniff
 from creemson.processing.issues import Report
+from creemson.processing.json_array import open_json_array
+from creemson.processing.json_lines import open_json_lines
 from creemson.processing.naming import exactly
+from creemson.processing.options import check_options
+from creemson.processing.sheets import open_workbook
+from creemson.processing.table import Table, reading_of
 from creemson.wire.messages import ColumnRef, Options, Reading
 
 __all__ = ["Table", "exactly", "faults", "open_table", "reading_of"]
 
-SAMPLE_ROWS = 10_000
 COLUMNS_MOST = 100_000
 """Of a table. polars takes some 8 kB for each while it reads, and a client is sent the names of all."""
 DEPTH_MOST = 100
@@ -33,43 +36,6 @@ _SYSTEM_FAULT = re.compile(r"^(?!could not parse).*\(os error (\d+)\)")
 """How polars tells of a full disk and the like; it does not set ``errno``."""
 _NOWHERE = frozenset({errno.EINVAL, errno.EOVERFLOW})
 """What the system says when a file's own metadata sends a reader to before its beginning."""
-
-
-Needed: TypeAlias = Callable[[pl.Schema], Sequence[str]]
-
-
-@attrs.frozen
-class Table:
-    """A file that can be read.
-
-    Attributes:
-        name: what to call it in messages.
-        schema: its columns and their types.
-        readings: ways to read it, the fastest first; each further one is for where the one before fails. They are
-            given what tells which columns are needed, of those that there are.
-        sniffed: what it is.
-        rows: how many it has, where its own metadata says so.
-        row_bytes: bytes of the file for each row, as far as the sample shows; 0 where ``rows`` is known.
-        small: what the first reading gives, where the file is so small that it is in memory already.
-        check: raises ``Reread`` after a reading that is not to be believed.
-        window: some rows, by offset and limit; None where a lazy frame gives them as well.
-        forms: how the dates and times of its columns are written, for an output that is to look like its input.
-        reading: how it is read, as clients are told.
-        report: what had to be mended so far; reading the table adds to it.
-    """
-
-    name: str
-    schema: pl.Schema
-    readings: tuple[Callable[[Needed], pl.LazyFrame], ...]
-    sniffed: Sniffed
-    rows: int | None
-    row_bytes: float
-    small: pl.DataFrame | None = None
-    check: Callable[[], None] = lambda: None
-    window: Callable[[int, int], pl.DataFrame] | None = None
-    forms: Callable[[], dict[str, str]] = dict
-    reading: Callable[[], Reading] | None = None
-    report: Report = attrs.field(factory=Report)
 
 
 @contextmanager
@@ -142,37 +108,36 @@ def open_table(
         ProcessingError: ``unreadable_file`` or ``unsupported_format``.
         OSError: the file cannot be read.
     """
+    options = Options() if options is None else options
+    report = Report() if report is None else report
     sniffed = sniff(path, name)
     ways: dict[str, Callable[[Path, str, Sniffed], Table]] = {
         "csv": partial(
             _open_csv,
             wanted=wanted,
-            options=Options() if options is None else options,
-            report=Report() if report is None else report,
+            options=options,
+            report=report,
             workspace=workspace,
         ),
-        "ndjson": _open_ndjson,
-        "parquet": _open_parquet,
-        "arrow": _open_arrow,
-        "arrow_stream": _open_whole,
-        "xlsx": _open_whole,
+        "ndjson": partial(open_json_lines, options=options, report=report),
+        "fixed": partial(open_fixed_width, options=options, report=report),
+        "json": partial(open_json_array, options=options, report=report),
+        "parquet": partial(_open_parquet, options=options, report=report),
+        "arrow": partial(_open_arrow, options=options, report=report),
+        "arrow_stream": partial(_open_stream, options=options, report=report),
+        "xlsx": partial(open_workbook, options=options, report=report),
     }
+    if options.widths and sniffed.format == "csv":
+        sniffed = attrs.evolve(sniffed, format="fixed")
+    elif options.delimiter and sniffed.format == "fixed":
+        sniffed = attrs.evolve(sniffed, format="csv")
+    check_options(name, sniffed.format, options)
     with faults(name, path):
         table = ways[sniffed.format](path, name, sniffed)
     _check_width(name, len(table.schema))
     for column, dtype in table.schema.items():
         _check_depth(name, column, dtype)
     return table
-
-
-def reading_of(scan: Callable[[], pl.LazyFrame]) -> Callable[[Needed], pl.LazyFrame]:
-    """A reading, of a lazy frame of all columns."""
-
-    def read(needed: Needed) -> pl.LazyFrame:
-        frame = scan()
-        return frame.select(map(exactly, needed(frame.collect_schema())))
-
-    return read
 
 
 def _check_width(name: str, columns: int) -> None:
@@ -259,64 +224,35 @@ def _first_lines(path: Path) -> bytes:
 # --- other formats -----------------------------------------------------------------------------------
 
 
-def _open_ndjson(path: Path, name: str, sniffed: Sniffed) -> Table:
-    scan = partial(pl.scan_ndjson, glob.escape(str(path)))  # unlike its sisters it has no glob=False
-    schema = scan(infer_schema_length=SAMPLE_ROWS).collect_schema()
-    head = sniffed.head or _first_lines(path)
-    return Table(
-        name=name,
-        schema=schema,
-        readings=(
-            reading_of(partial(scan, schema=schema)),
-            reading_of(partial(scan, infer_schema_length=None)),
-        ),
-        sniffed=sniffed,
-        rows=None,
-        row_bytes=len(head) / max(1, head.count(b"\n")) / sniffed.expansion,
-    )
+def _open_parquet(path: Path, name: str, sniffed: Sniffed, options: Options, report: Report) -> Table:
+    return _with_metadata(partial(pl.scan_parquet, path, glob=False), name, sniffed, options, report)
 
 
-def _open_parquet(path: Path, name: str, sniffed: Sniffed) -> Table:
-    return _with_metadata(partial(pl.scan_parquet, path, glob=False), name, sniffed)
+def _open_arrow(path: Path, name: str, sniffed: Sniffed, options: Options, report: Report) -> Table:
+    return _with_metadata(partial(pl.scan_ipc, path, glob=False), name, sniffed, options, report)
 
 
-def _open_arrow(path: Path, name: str, sniffed: Sniffed) -> Table:
-    return _with_metadata(partial(pl.scan_ipc, path, glob=False), name, sniffed)
-
-
-def _with_metadata(scan: Callable[[], pl.LazyFrame], name: str, sniffed: Sniffed) -> Table:
+def _with_metadata(
+    scan: Callable[[], pl.LazyFrame], name: str, sniffed: Sniffed, options: Options, report: Report
+) -> Table:
     rows = scan().select(pl.len()).collect().item()
+    schema = scan().collect_schema()
+    check_types(name, schema, options.types)
     return Table(
         name=name,
-        schema=scan().collect_schema(),
-        readings=(reading_of(scan),),
+        schema=cast(scan(), options, report).collect_schema(),
+        readings=(reading_of(lambda: cast(scan(), options, report)),),
         sniffed=sniffed,
         rows=rows,
         row_bytes=0.0,
+        reading=partial(
+            Reading, format=sniffed.format.removesuffix("_stream"), null_values=options.null_values
+        ),
+        report=report,
     )
 
 
-def _open_whole(path: Path, name: str, sniffed: Sniffed) -> Table:
+def _open_stream(path: Path, name: str, sniffed: Sniffed, options: Options, report: Report) -> Table:
     """A format that can only be read as a whole."""
-    if sniffed.format == "xlsx":
-        _check_archive(path, name, sniffed)
-    frame = pl.read_excel(path) if sniffed.format == "xlsx" else pl.read_ipc_stream(path)
-    return Table(
-        name=name,
-        schema=frame.schema,
-        readings=(reading_of(frame.lazy),),
-        sniffed=sniffed,
-        rows=frame.height,
-        row_bytes=0.0,
-    )
-
-
-def _check_archive(path: Path, name: str, sniffed: Sniffed) -> None:
-    """By what it says of itself; one that lies about it meets the limit of the worker's memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return  # who reads it finds better words
-    if size > sniffed.most:
-        raise bomb(name, sniffed)
+    frame = pl.read_ipc_stream(path)
+    return _with_metadata(frame.lazy, name, sniffed, options, report)

@@ -1,0 +1,159 @@
+"""Columns as the types that somebody asked for; cells that do not fit become null, and are told."""
+
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+
+import polars as pl
+import polars.selectors as cs
+
+from creemson.errors import InvalidFormat
+from creemson.processing.issues import Report
+from creemson.wire.messages import TYPES, Options
+
+__all__ = ["DTYPES", "LINE", "cast", "cast_frame", "check_types", "dtypes_of"]
+
+DTYPES: Mapping[str, pl.DataType] = MappingProxyType(
+    {
+        "int8": pl.Int8(),
+        "int16": pl.Int16(),
+        "int32": pl.Int32(),
+        "int64": pl.Int64(),
+        "uint8": pl.UInt8(),
+        "uint16": pl.UInt16(),
+        "uint32": pl.UInt32(),
+        "uint64": pl.UInt64(),
+        "float32": pl.Float32(),
+        "float64": pl.Float64(),
+        "boolean": pl.Boolean(),
+        "string": pl.String(),
+        "date": pl.Date(),
+        "datetime": pl.Datetime("us"),
+        "time": pl.Time(),
+    }
+)
+"""What the names of :data:`~creemson.wire.messages.TYPES` are in polars."""
+assert tuple(DTYPES) == TYPES
+LINE = "\x00line"
+"""A column beside the file's own, for a moment."""
+TRUTHS = MappingProxyType({"true": True, "false": False, "1": True, "0": False})
+
+
+def check_types(name: str, columns: Collection[str], types: Mapping[str, str] | None) -> None:
+    """Whether the types that somebody asked for are types, of columns that are there.
+
+    Args:
+        name: what to call the file.
+        columns: its columns.
+        types: by column.
+
+    Raises:
+        InvalidFormat: ``invalid_message`` or ``invalid_columns``.
+    """
+    for column, wanted in (types or {}).items():
+        if wanted not in DTYPES:
+            raise InvalidFormat(
+                "invalid_message",
+                f"There is no type {wanted[:40]!r} to read a column as.",
+                details=[f"$.options.types: {wanted[:40]!r} is none of {', '.join(TYPES)}"],
+            )
+        if column not in columns:
+            some = ", ".join(map(repr, list(columns)[:10]))
+            raise InvalidFormat(
+                "invalid_columns",
+                f"{name!r} has no column {column[:80]!r} to read as {wanted}.",
+                details=[f"$.options.types: {column[:80]!r} is none of {some}"],
+            )
+
+
+def dtypes_of(types: Mapping[str, str] | None) -> dict[str, pl.DataType]:
+    """The types as polars has them."""
+    return {column: DTYPES[wanted] for column, wanted in (types or {}).items()}
+
+
+def cast(
+    frame: pl.LazyFrame, options: Options | None, report: Report, *, line: str | None = None
+) -> pl.LazyFrame:
+    """A frame whose columns have the types that were asked for, batch by batch.
+
+    Args:
+        frame: as it was read.
+        options: ``null_values``, which are taken out first, and ``types``, checked by :func:`check_types`.
+        report: is told of each cell that does not fit; null stands for it.
+        line: a column that has the lines of the file, which is taken out; None for the numbers of the rows.
+
+    Returns:
+        The frame; nothing has been read yet.
+    """
+    if options is None or not (options.types or options.null_values):
+        return frame if line is None else frame.drop(line)
+    wanted = dtypes_of(options.types)
+    line = line or LINE
+    frame = frame if line in frame.collect_schema() else frame.with_row_index(line, 1)
+    schema = frame.drop(line).collect_schema()
+    made = pl.Schema({column: wanted.get(column, dtype) for column, dtype in schema.items()})
+    return frame.map_batches(
+        lambda batch: cast_frame(batch.drop(line), batch.get_column(line), options, report),
+        schema=made,
+        streamable=True,
+        predicate_pushdown=False,
+        projection_pushdown=False,
+        slice_pushdown=False,
+    )
+
+
+def cast_frame(
+    frame: pl.DataFrame, lines: Sequence[int] | pl.Series, options: Options, report: Report
+) -> pl.DataFrame:
+    """The same for rows in memory.
+
+    Args:
+        frame: the rows.
+        lines: the line of the file for each row.
+        options: as above.
+        report: as above.
+
+    Returns:
+        The frame with other types.
+    """
+    if options.null_values:
+        texts = cs.string()
+        frame = frame.with_columns(pl.when(~texts.is_in(list(options.null_values))).then(texts))
+    for column, wanted in (options.types or {}).items():
+        if column not in frame.columns:  # not asked for
+            continue
+        before = frame.get_column(column)
+        after = _converted(before, DTYPES[wanted])
+        lost = after.is_null() & before.is_not_null()
+        if lost.any():
+            numbers = pl.Series(lines).filter(lost)
+            for line, value in zip(numbers, before.filter(lost), strict=True):
+                why = f"not of the type {wanted}"
+                report.add("unparsable_cells", line=line, column=column, value=str(value), why=why)
+        frame = frame.with_columns(after)
+    return frame
+
+
+def _converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """As polars casts; but text may be a date, a time or a truth value, and whole numbers are no fractions."""
+    if column.dtype == pl.String:
+        text = column.str.strip_chars()
+        if dtype == pl.Boolean:
+            return text.str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
+        if dtype == pl.Datetime:
+            return text.str.to_datetime(strict=False, time_unit="us") if text.count() else text.cast(dtype)
+        if dtype == pl.Date:
+            return text.str.to_date(strict=False)
+        if dtype == pl.Time:
+            return text.str.to_time(strict=False)
+        return text.cast(dtype, strict=False)
+    if isinstance(column.dtype, (pl.List, pl.Struct, pl.Array)):
+        return pl.Series(
+            column.name, [None if value is None else str(value) for value in column], pl.String
+        ).cast(dtype, strict=False)
+    if column.dtype.is_float() and dtype.is_integer():
+        whole = column.cast(dtype, strict=False)
+        return whole.set(column.is_not_null() & (whole.cast(pl.Float64) != column), None)
+    try:
+        return column.cast(dtype, strict=False)
+    except pl.exceptions.InvalidOperationError:  # there is no way from a date to a truth value
+        return pl.Series(column.name, [None] * len(column), dtype)

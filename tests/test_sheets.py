@@ -1,0 +1,276 @@
+"""Workbooks as people have them: which sheet, titles above the table, merged headers, errors, types."""
+
+import datetime
+import io
+
+import polars as pl
+import pytest
+import xlsxwriter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creemson.errors import InvalidFormat, ProcessingError
+from creemson.processing.tables import faults, open_table
+from creemson.wire.messages import Options
+
+
+class Book:
+    """A workbook that is being written."""
+
+    def __init__(self, path):
+        self.path = path
+        self.book = xlsxwriter.Workbook(str(path), {"nan_inf_to_errors": True})
+        self.day = self.book.add_format({"num_format": "yyyy-mm-dd"})
+        self.stamp = self.book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        self.clock = self.book.add_format({"num_format": "hh:mm:ss"})
+
+    def sheet(self, name, rows, top=0, left=0):
+        sheet = self.book.add_worksheet(name)
+        for y, row in enumerate(rows, top):
+            for x, cell in enumerate(row, left):
+                if isinstance(cell, datetime.datetime):
+                    sheet.write_datetime(y, x, cell, self.stamp)
+                elif isinstance(cell, datetime.date):
+                    sheet.write_datetime(y, x, cell, self.day)
+                elif isinstance(cell, datetime.time):
+                    sheet.write_datetime(y, x, cell, self.clock)
+                elif isinstance(cell, str) and cell.startswith("#"):
+                    sheet.write_formula(y, x, "=1/0", None, cell)
+                elif isinstance(cell, str):
+                    sheet.write_string(y, x, cell)
+                elif cell is not None:
+                    sheet.write(y, x, cell)
+        return sheet
+
+
+@pytest.fixture
+def book(tmp_path):
+    return Book(tmp_path / "x.xlsx")
+
+
+def opened(book, **options):
+    book.book.close()
+    return open_table(book.path, "x.xlsx", options=Options(**options) if options else None)
+
+
+def frame_of(table):
+    return table.readings[0](list).collect(engine="streaming")
+
+
+ROWS = [["a", "b"], [1, "x"], [2, "y"]]
+FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+
+
+def test_the_first_sheet_with_a_table(book):
+    """Neither an empty one nor a hidden one; the names of all are told."""
+    book.sheet("empty", [])
+    book.sheet("hidden", [["secret"], [1]]).hide()
+    book.sheet("data", ROWS)
+    book.sheet("more", [["c"], [3]])
+    table = opened(book)
+    assert frame_of(table).equals(FRAME)
+    assert table.reading().sheet == "data"
+    assert table.reading().sheets == ("empty", "hidden", "data", "more")
+    assert (table.reading().header, table.reading().skip_rows) == (1, 0)
+
+
+@pytest.mark.parametrize("sheet", ["more", 1])
+def test_a_sheet_that_is_asked_for(book, sheet):
+    """By its name or its number, hidden or not."""
+    book.sheet("data", ROWS)
+    book.sheet("more", [["c"], [3]]).hide()
+    table = opened(book, sheet=sheet)
+    assert frame_of(table).to_dict(as_series=False) == {"c": [3]}
+    assert table.reading().sheet == "more"
+
+
+@pytest.mark.parametrize(
+    ("sheet", "words"),
+    [("Tada", "Did you mean 'Data'"), (2, "number 2"), (-1, "number -1"), ("Empty", "nothing in")],
+)
+def test_a_sheet_that_is_not_there(book, sheet, words):
+    """The sheets that are there are named, and the one that is most like it."""
+    book.sheet("Data", ROWS)
+    book.sheet("Empty", [])
+    with pytest.raises(ProcessingError, match=words) as caught:
+        opened(book, sheet=sheet)
+    assert caught.value.reason == "unreadable_file"
+
+
+def test_a_workbook_without_a_table(book):
+    """It is refused in words."""
+    book.sheet("one", [])
+    with pytest.raises(ProcessingError, match="no sheet of it has a table"):
+        opened(book)
+
+
+@pytest.mark.parametrize("above", [[], [["Sales of 2024"]], [["Sales"], [], ["in EUR", None], []], [[], []]])
+@pytest.mark.parametrize("left", [0, 2])
+def test_titles_above_the_table(book, above, left):
+    """Titles and empty rows are skipped, wherever the table stands, and that is told."""
+    rows = [["a", "b", "c", "d"], *([n, f"x{n}", n / 4, None if n else "z"] for n in range(5))]
+    book.sheet("data", [*above, *rows], left=left)
+    table = opened(book)
+    assert frame_of(table).rows() == [tuple(row) for row in rows[1:]]
+    assert frame_of(table).columns == rows[0]
+    assert table.reading().skip_rows == len(above)
+
+
+def test_several_header_rows(book):
+    """Merged cells name all the columns below them, and the rows are joined."""
+    sheet = book.sheet("data", [["Title"], []])
+    sheet.merge_range(2, 0, 3, 0, "city")
+    sheet.merge_range(2, 1, 2, 2, "2024")
+    sheet.merge_range(2, 3, 2, 4, "2025")
+    for column, name in enumerate(["Q1", "Q2", "Q1", "Q2"], 1):
+        sheet.write(3, column, name)
+    for row in range(4, 8):
+        sheet.write_row(row, 0, ["Rome", row, row, row, row])
+    table = opened(book)
+    assert frame_of(table).columns == ["city", "2024 Q1", "2024 Q2", "2025 Q1", "2025 Q2"]
+    assert frame_of(table).height == 4
+    assert (table.reading().header, table.reading().skip_rows) == (2, 2)
+
+
+def test_header_and_rows_to_skip(book):
+    """What is asked for is done; columns without a name are called by their number."""
+    book.sheet("data", [["x", "y"], ["a", "b"], [1, 2]])
+    path = book.path
+    assert frame_of(opened(book, skip_rows=1)).to_dict(as_series=False) == {"a": [1], "b": [2]}
+    two = open_table(path, "x.xlsx", options=Options(header=2, skip_rows=0))
+    assert frame_of(two).to_dict(as_series=False) == {"x a": [1], "y b": [2]}
+    none = open_table(path, "x.xlsx", options=Options(header=False))
+    assert frame_of(none).rows() == [("x", "y"), ("a", "b"), ("1", "2")]
+    assert none.reading().header == 0
+
+
+def test_types(book):
+    """Whole numbers, dates, times and texts are what they look like; mixed cells are text and none is lost."""
+    day, stamp = datetime.date(2024, 2, 29), datetime.datetime(2024, 2, 29, 12, 30)
+    names = [
+        "whole",
+        "part",
+        "large",
+        "day",
+        "stamp",
+        "clock",
+        "yes",
+        "code",
+        "mixed",
+        "late",
+        "none",
+        "none too",
+    ]
+    first = [1, 1, 1e20, day, stamp, datetime.time(1, 2, 3), True, "007", 1, None, None, None]
+    second = [2, 2.5, 1, day, day, datetime.time(0, 0), False, "12", "x", 5, None, None]
+    book.sheet("data", [names, first, second])
+    frame = frame_of(opened(book))
+    assert [str(dtype) for dtype in frame.dtypes] == [
+        "Int64", "Float64", "Float64", "Date", "Datetime(time_unit='ms', time_zone=None)", "Time", "Boolean", "String",
+        "String", "Int64", "String", "String",
+    ]  # fmt: skip
+    assert frame["code"].to_list() == ["007", "12"]
+    assert frame["mixed"].to_list() == ["1", "x"]
+    assert frame["day"].to_list() == [day, day]
+
+
+def test_errors_are_null_and_told(book):
+    """With their row and column, as they are called in the sheet."""
+    book.sheet(
+        "data", [["Title"], ["a", "b", "c"], [1, "#N/A", "x"], ["#DIV/0!", 2, "y"], [3, 4, "#REF!"]], left=1
+    )
+    table = opened(book)
+    assert frame_of(table).rows() == [(1, None, "x"), (None, 2, "y"), (3, 4, None)]
+    issues = table.report.issues()
+    assert issues.unparsable_cells == 3
+    assert [(e.line, e.column, e.value) for e in issues.examples] == [
+        (3, "b", "#N/A"), (4, "a", "#DIV/0!"), (5, "c", "#REF!"),
+    ]  # fmt: skip
+
+
+def test_empty_rows_and_columns_at_the_end(book):
+    """They are dropped, though somebody has given them a format; those in the middle stay."""
+    sheet = book.sheet("data", [["a", None, "c"], [1, None, 2], [], [3, None, 4], [" ", None, None]])
+    sheet.write_blank(20, 9, None, book.day)
+    frame = frame_of(opened(book))
+    assert frame.columns == ["a", "__UNNAMED__1", "c"]
+    assert frame.height >= 3
+
+
+def test_types_and_words_that_were_asked_for(book):
+    """Cast after reading; cells that do not fit are null and told with their row."""
+    book.sheet("data", [["a", "b"], ["1", "n/a"], ["x", "y"]])
+    table = opened(book, types={"a": "int64"}, null_values=("n/a",))
+    assert frame_of(table).to_dict(as_series=False) == {"a": [1, None], "b": [None, "y"]}
+    assert [(e.line, e.column, e.value) for e in table.report.issues().examples] == [(3, "a", "x")]
+
+
+def test_options_that_make_no_sense(book):
+    """A workbook has no delimiter."""
+    book.sheet("data", ROWS)
+    with pytest.raises(InvalidFormat, match="Excel workbook, which has no delimiter"):
+        opened(book, delimiter=";")
+
+
+def test_a_header_alone(book):
+    """A table without rows."""
+    book.sheet("data", [["a", "b"]])
+    frame = frame_of(opened(book))
+    assert (frame.columns, frame.height) == (["a", "b"], 0)
+
+
+def test_polars_writes_what_is_read(tmp_path):
+    """A workbook of polars comes back."""
+    frame = pl.DataFrame(
+        {"n": [1, None], "s": ["a", None], "d": [None, datetime.date(2024, 1, 1)], "y": [True, None]}
+    )
+    stream = io.BytesIO()
+    frame.write_excel(stream)
+    path = tmp_path / "x.xlsx"
+    path.write_bytes(stream.getvalue())
+    assert frame_of(open_table(path, "x.xlsx")).equals(frame)
+
+
+cells = st.text("abc xyz é&<", min_size=1, max_size=6).filter(lambda text: text.strip() == text)
+kinds = st.sampled_from(
+    [
+        st.integers(-(2**40), 2**40),
+        st.floats(-1e9, 1e9).map(lambda number: float(f"{number:.9g}")),
+        st.booleans(),
+        cells,
+        st.dates(datetime.date(1950, 1, 1), datetime.date(2100, 1, 1)),
+    ]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_round_trips(tmp_path_factory, data):
+    """Random tables come back cell by cell, below a title or not."""
+    columns = data.draw(st.lists(kinds, min_size=3, max_size=5))
+    names = data.draw(
+        st.lists(
+            cells.map(lambda text: "n" + text), min_size=len(columns), max_size=len(columns), unique=True
+        )
+    )
+    rows = [[data.draw(kind) for kind in columns] for _ in range(data.draw(st.integers(2, 6)))]
+    title = data.draw(st.sampled_from([[], [["Title"], []]]))
+    book = Book(tmp_path_factory.mktemp("x") / "x.xlsx")
+    book.sheet("data", [*title, names, *rows])
+    table = opened(book)
+    frame = frame_of(table)
+    assert frame.columns == names
+    assert [list(row) for row in frame.rows()] == rows
+    assert not table.report
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.95])
+def test_a_workbook_that_was_cut_off(book, keep):
+    """It is refused in words."""
+    book.sheet("data", ROWS * 100)
+    book.book.close()
+    data = book.path.read_bytes()
+    book.path.write_bytes(data[: int(len(data) * keep)])
+    with pytest.raises(ProcessingError) as caught, faults("x.xlsx", book.path):
+        open_table(book.path, "x.xlsx")
+    assert caught.value.reason == "unreadable_file"

@@ -121,7 +121,7 @@ CASES = {
     "gb18030": texts(CHINESE, "gb18030"),
     "iso_8859_2": texts(POLISH, "iso-8859-2"),
     "emoji_and_right_to_left": texts(["🌲 fir", "שלום", "سلام"], "utf-8", "имя"),
-    "nul_in_a_cell": Case(HEAD + "1,A\0sh,2.5\n2,Birch,3.5\n", rows=[(1, "A\0sh", 2.5), ROWS[1]]),
+    "nul_in_a_cell": Case(HEAD + "1,A\0sh,2.5\n2,Birch,3.5\n", rows=ROWS[:2], issues={"repaired_rows": 1}),
     "leading_zeros": column("00123", "01234", "99999"),
     "ambiguous_days": column("01/02/2024", "03/04/2024", "05/06/2024"),
     "yes_and_no": column("yes", "no", "yes"),

@@ -1,0 +1,179 @@
+"""A corpus of the CSV files that people really have: what each must be read as, cell by cell.
+
+Where two answers are defensible, the one is wanted that loses nothing.
+"""
+
+import attrs
+import polars as pl
+import pytest
+
+from creemson.errors import ProcessingError
+from creemson.processing.engine import run
+from creemson.wire.messages import Query
+
+AB = ("id", "name", "size")
+ROWS = [(1, "Ash", 2.5), (2, "Birch", 3.5), (3, "Cedar", 4.5)]
+HEAD = "id,name,size\n"
+BODY = "1,Ash,2.5\n2,Birch,3.5\n3,Cedar,4.5\n"
+GERMAN = "Nr;Straße;Stück\n" + "".join(
+    f"{n};{street};{n}\n"
+    for n, street in enumerate(["Größenweg", "Jägerstraße", "Mühlgäßchen", "Über den Höfen"], 1)
+)
+GERMAN_ROWS = [
+    (n, street, n)
+    for n, street in enumerate(["Größenweg", "Jägerstraße", "Mühlgäßchen", "Über den Höfen"], 1)
+]
+RUSSIAN = ["Москва и область", "Санкт-Петербург", "Нижний Новгород", "Великий Устюг", "Ростов на Дону"]
+JAPANESE = ["東京都千代田区", "大阪府大阪市", "北海道札幌市", "これはカタカナです", "ひらがなのなまえ"]
+CHINESE = ["北京市朝阳区", "上海市浦东新区", "广东省广州市", "这是中文的名字", "我们的国家很大"]
+POLISH = ["Łódź i okolice", "Żółta gęś", "Święty źrebak", "Gdańsk i Gdynia", "Dąb, więc brzęk"]
+
+
+@attrs.frozen
+class Case:
+    """A file, and what it is: names, rows, and those fields of the reading and those counts that must hold."""
+
+    content: str | bytes
+    columns: tuple = AB
+    rows: list = attrs.field(factory=lambda: ROWS)
+    reading: dict = attrs.field(factory=dict)
+    issues: dict = attrs.field(factory=dict)
+
+
+def texts(words, encoding, word="name"):
+    lines = "".join(f"{n};{text}\n" for n, text in enumerate(words, 1))
+    return Case((f"id;{word}\n" + lines).encode(encoding), ("id", word), list(enumerate(words, 1)))
+
+
+def column(*cells, values=None, **more):
+    """One column of interest beside one that counts."""
+    lines = "".join(f"{n};{cell}\n" for n, cell in enumerate(cells, 1))
+    wanted = list(enumerate(cells if values is None else values, 1))
+    return Case("n;value\n" + lines, ("n", "value"), wanted, **more)
+
+
+CASES = {
+    "plain": Case(HEAD + BODY, reading={"delimiter": ",", "header": 1}),
+    "preamble": Case("Trees of the park\nmeasured in May\n" + HEAD + BODY, reading={"skip_rows": 2}),
+    "preamble_delimited": Case("Trees,,\n,,\n" + HEAD + BODY, reading={"skip_rows": 2}),
+    "preamble_empty_line": Case("Trees of the park\n\n" + HEAD + BODY, reading={"skip_rows": 2}),
+    "comments": Case("# made by hand\n# in May\n" + HEAD + BODY, reading={"skip_rows": 2}),
+    "excel_sep": Case(
+        "sep=;\n" + (HEAD + BODY).replace(",", ";"), reading={"delimiter": ";", "skip_rows": 1}
+    ),
+    "no_trailing_newline": Case((HEAD + BODY).rstrip()),
+    "double_trailing_newline": Case(HEAD + BODY + "\n"),
+    "empty_lines": Case(HEAD + BODY.replace("\n", "\n\n")),
+    "crlf": Case((HEAD + BODY).replace("\n", "\r\n"), reading={"line_end": "\r\n"}),
+    "cr": Case((HEAD + BODY).replace("\n", "\r"), reading={"line_end": "\r"}),
+    "mixed_line_ends": Case("id,name,size\r\n1,Ash,2.5\n2,Birch,3.5\r\n3,Cedar,4.5\n"),
+    "header_only": Case(HEAD, rows=[]),
+    "one_row": Case(HEAD + "1,Ash,2.5\n", rows=ROWS[:1]),
+    "one_column": Case("n\n1\n2\n3\n", ("n",), [(1,), (2,), (3,)]),
+    "semicolon": Case((HEAD + BODY).replace(",", ";"), reading={"delimiter": ";"}),
+    "tab": Case((HEAD + BODY).replace(",", "\t"), reading={"delimiter": "\t"}),
+    "pipe": Case((HEAD + BODY).replace(",", "|"), reading={"delimiter": "|"}),
+    "tilde": Case((HEAD + BODY).replace(",", "~"), reading={"delimiter": "~"}),
+    "space": Case((HEAD + BODY).replace(",", " "), reading={"delimiter": " "}),
+    "comma_space": Case((HEAD + BODY).replace(",", ", ")),
+    "two_pipes": Case((HEAD + BODY).replace(",", "||"), reading={"delimiter": "||"}),
+    "two_colons": Case((HEAD + BODY).replace(",", "::"), reading={"delimiter": "::"}),
+    "single_quotes": Case(
+        "id,name\n1,'Ash, old'\n2,'Birch, new'\n3,'O''Hara, old'\n",
+        ("id", "name"),
+        [(1, "Ash, old"), (2, "Birch, new"), (3, "O'Hara, old")],
+        {"quote": "'"},
+    ),
+    "doubled_quotes": Case(
+        'id,name\n1,"the ""old"" ash"\n2,"a, b"\n', ("id", "name"), [(1, 'the "old" ash'), (2, "a, b")]
+    ),
+    "escaped_quotes": Case(
+        'id,name\n1,"the \\"old\\" ash, big"\n2,"a, b"\n',
+        ("id", "name"),
+        [(1, 'the "old" ash, big'), (2, "a, b")],
+        {"escape": "\\"},
+    ),
+    "quoted_newlines": Case(
+        'id,name\n1,"two\nlines"\n2,one\n', ("id", "name"), [(1, "two\nlines"), (2, "one")]
+    ),
+    "missing_cells": Case(
+        HEAD + "1,Ash,2.5\n2,Birch\n3,Cedar,4.5\n",
+        rows=[ROWS[0], (2, "Birch", None), ROWS[2]],
+        issues={"padded_rows": 1},
+    ),
+    "extra_cells": Case(HEAD + "1,Ash,2.5\n2,Birch,3.5,9\n3,Cedar,4.5\n", issues={"cut_rows": 1}),
+    "unescaped_quotes": Case(
+        'id,name,size\n1,"the "old" ash",2.5\n2,"Birch",3.5\n3,"Cedar",4.5\n',
+        rows=[(1, 'the "old" ash', 2.5), *ROWS[1:]],
+        issues={"repaired_rows": 1},
+    ),
+    "wrong_delimiter": Case(HEAD + "1,Ash,2.5\n2;Birch;3.5\n3,Cedar,4.5\n", issues={"repaired_rows": 1}),
+    "no_header": Case("1,Ash,2.5\n2,Birch,3.5\n3,Cedar,4.5\n", None, reading={"header": 0}),
+    "utf8_bom": Case((HEAD + BODY).encode("utf-8-sig")),
+    "utf16_le_bom": Case(b"\xff\xfe" + (HEAD + BODY).encode("utf-16-le")),
+    "utf16_be_bom": Case(b"\xfe\xff" + (HEAD + BODY).encode("utf-16-be")),
+    "utf16_le": Case((HEAD + BODY).encode("utf-16-le")),
+    "utf16_be": Case((HEAD + BODY).encode("utf-16-be")),
+    "windows_1252": Case(GERMAN.encode("cp1252"), ("Nr", "Straße", "Stück"), GERMAN_ROWS),
+    "cp1251": texts(RUSSIAN, "cp1251"),
+    "koi8_r": texts(RUSSIAN, "koi8-r"),
+    "shift_jis": texts(JAPANESE, "shift-jis"),
+    "gb18030": texts(CHINESE, "gb18030"),
+    "iso_8859_2": texts(POLISH, "iso-8859-2"),
+    "emoji_and_right_to_left": texts(["🌲 fir", "שלום", "سلام"], "utf-8", "имя"),
+    "nul_in_a_cell": Case(HEAD + "1,A\0sh,2.5\n2,Birch,3.5\n", rows=ROWS[:2], issues={"repaired_rows": 1}),
+    "leading_zeros": column("00123", "01234", "99999"),
+    "ambiguous_days": column("01/02/2024", "03/04/2024", "05/06/2024"),
+    "yes_and_no": column("yes", "no", "yes"),
+    "truth": column("true", "false", "true", values=[True, False, True]),
+    "zero_and_one": column("0", "1", "1", values=[0, 1, 1]),
+    "decimal_comma": column("1,5", "2,25", "3,75", values=[1.5, 2.25, 3.75], reading={"decimal": ","}),
+    "percent": column("5%", "10%", "15%"),
+    "exponents": column("1e3", "2.5e-2", "-1E2", values=[1000.0, 0.025, -100.0]),
+    "missing_words": column("1", "NA", "3", values=[1, None, 3]),
+    "namibia": column("NA", "DE", "FR"),
+    "long_cell": column("x" * 100_000, "y", "z"),
+}
+
+
+def load(case, tmp_path, **query):
+    """The table of a case, and what was told of it."""
+    source, target = tmp_path / "case.csv", tmp_path / "out.parquet"
+    source.write_bytes(case.content if isinstance(case.content, bytes) else case.content.encode())
+    outcome = run(Query(filename="case.csv", **query), source, target, lambda tick: None)
+    return pl.read_parquet(target), outcome
+
+
+def differences(frame, case):
+    """Where a table is not what the case says, in words."""
+    if case.columns is not None and tuple(frame.columns) != case.columns:
+        yield f"columns: {tuple(frame.columns)} instead of {case.columns}"
+    if frame.height != len(case.rows):
+        yield f"{frame.height} rows instead of {len(case.rows)}"
+    for number, (got, wanted) in enumerate(zip(frame.rows(), case.rows, strict=False), 1):
+        if [(type(cell), cell) for cell in got] != [(type(cell), cell) for cell in wanted]:
+            yield f"row {number}: {str(got)[:200]} instead of {str(wanted)[:200]}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_read_without_being_told(name, tmp_path):
+    """Every cell is what a person would read there, and what was mended is told."""
+    case = CASES[name]
+    frame, outcome = load(case, tmp_path)
+    assert list(differences(frame, case)) == []
+    assert {field: getattr(outcome.reading, field) for field in case.reading} == case.reading
+    assert {count: getattr(outcome.issues, count) for count in case.issues} == case.issues
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_strict_loses_nothing(name, tmp_path):
+    """A strict reading gives the same table, or an error that says what would have to be mended."""
+    case = CASES[name]
+    if not any(case.issues.values()):
+        frame, _ = load(case, tmp_path, strict=True)
+        assert list(differences(frame, case)) == []
+        return
+    with pytest.raises(ProcessingError) as caught:
+        load(case, tmp_path, strict=True)
+    assert caught.value.reason == "unreadable_file"
+    assert caught.value.details

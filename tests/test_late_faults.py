@@ -1,0 +1,38 @@
+"""A fault far behind what a reader looks at first costs its own row only, and is told with its line."""
+
+import polars as pl
+import pytest
+
+from creemson.processing.engine import run
+from creemson.wire.messages import Query
+
+ROWS = 150_000
+FAULTS = {
+    "ragged_short": (b"%d,name\n", "padded_rows"),
+    "ragged_long": (b"%d,name,1,9\n", "cut_rows"),
+    "bad_cell": (b"%d,name,what\n", "unparsable_cells"),
+    "bad_byte": (b"%d,na\xffme,1\n", "repaired_rows"),
+    "nul": (b"%d,na\0me,1\n", "repaired_rows"),
+    "stray_quote": (b'%d,"na"me,1\n', "repaired_rows"),
+}
+
+
+@pytest.mark.parametrize("breaks", [0, 3], ids=["plain", "quoted_newlines"])
+@pytest.mark.parametrize("at", [10_000, 140_000])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_late_fault(tmp_path, fault, at, breaks):
+    """Counts and line are right, and no other row is lost or changed."""
+    content, count = FAULTS[fault]
+    lines = [b"n,name,size\n", *(b"%d,name %d,%d\n" % (n, n, n % 7) for n in range(1, ROWS + 1))]
+    for n in range(1, breaks + 1):
+        lines[n] = b'%d,"name\n%d",%d\n' % (n, n, n % 7)
+    lines[at] = content % at
+    source, target = tmp_path / "t.csv", tmp_path / "out.parquet"
+    source.write_bytes(b"".join(lines))
+    outcome = run(Query(filename="t.csv"), source, target, lambda tick: None)
+    rows = pl.read_parquet(target).rows()
+    wanted = [(n, f"name\n{n}" if n <= breaks else f"name {n}", n % 7) for n in range(1, ROWS + 1)]
+    assert len(rows) == ROWS
+    assert [number for number, (a, b) in enumerate(zip(rows, wanted, strict=True), 1) if a != b] == [at]
+    assert getattr(outcome.issues, count) == 1
+    assert [issue.line for issue in outcome.issues.examples] == [at + 1 + breaks]

@@ -114,7 +114,9 @@ def detect(head: bytes, options: Options, *, whole: bool, tabs: bool = False) ->
     if nul:
         text = text.replace("\x00", "")
     line_end = _line_end(text)
-    text = text.replace("\r\n", "\n").replace("\r", "\n") if line_end != "\n" else text
+    text = text.replace("\r\n", "\n")
+    if line_end == "\r":
+        text = text.replace("\r", "\n")
     lines = text.split("\n")
     if not whole and len(lines) > 1:
         lines.pop()  # the last one is cut
@@ -161,7 +163,7 @@ def _line_end(text: str) -> str:
     pairs, feeds, returns = text.count("\r\n"), text.count("\n"), text.count("\r")
     if returns - pairs > feeds:
         return "\r"
-    return "\r\n" if pairs * 2 > feeds else "\n"
+    return "\r\n" if pairs and pairs * 2 >= feeds else "\n"
 
 
 # --- delimiter, quote, escape ------------------------------------------------------------------------

@@ -17,6 +17,7 @@ _BOMS = (
 _FOREIGN_WORD = re.compile(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*")
 _WORDS_MOST = 400
 """Words with other letters than English ones that are looked at: more changes no verdict, and costs time."""
+_MULTIBYTE = re.compile(r"(?i)(big5|gb|euc|cp9[345]|hz|iso2022|shift|johab)")
 _FALLBACK = "windows-1252"
 
 
@@ -55,19 +56,30 @@ def _wide(head: bytes) -> str | None:
 
 
 def _by_statistics(head: bytes) -> str:
-    """Of the words alone that are not English: numbers and separators only blur the picture."""
+    """Of what is not English: numbers and separators only blur the picture."""
+    lines = b"\n".join(dict.fromkeys(line for line in head.splitlines() if not line.isascii()))
+    found = _guess(lines, head)
+    if found is not None and _MULTIBYTE.match(found):
+        return found
+    # In encodings of one byte a character, words are words; in the others, letters may be half of a character.
     words = list(dict.fromkeys(_FOREIGN_WORD.findall(head)))[:_WORDS_MOST]
-    for sample in (b" ".join(words), head):
-        found = chardet.detect(sample)["encoding"]
-        if found is None or found.lower().startswith(("utf", "ascii")):
-            continue
-        try:
-            codecs.getincrementaldecoder(found)().decode(head)
-        except (LookupError, UnicodeDecodeError):
-            continue
-        return codecs.lookup(found).name
+    found = _guess(b" ".join(words), head) or found
+    if found is not None and not _MULTIBYTE.match(found):
+        return found
     try:
         head.decode(_FALLBACK)
     except UnicodeDecodeError:
         return "latin-1"  # which has a character for every byte
     return _FALLBACK
+
+
+def _guess(sample: bytes, head: bytes) -> str | None:
+    """The most likely encoding of a sample, if it can be that of all."""
+    found = chardet.detect(sample)["encoding"]
+    if found is None or found.lower().startswith(("utf", "ascii")):
+        return None
+    try:
+        codecs.getincrementaldecoder(found)().decode(head)
+    except (LookupError, UnicodeDecodeError):
+        return None
+    return codecs.lookup(found).name

@@ -212,6 +212,15 @@ def test_options_that_make_no_sense(book):
         opened(book, delimiter=";")
 
 
+def test_names_are_no_patterns(book):
+    """What polars takes for a pattern is a name here."""
+    rows = [["^a$", "*", "^.*$"], [1, datetime.date(2024, 1, 1), 2.5], [2, datetime.date(2024, 1, 2), 3]]
+    book.sheet("data", rows)
+    frame = frame_of(opened(book, types={"*": "string"}))
+    assert frame.columns == rows[0]
+    assert frame.rows() == [(1, "2024-01-01", 2.5), (2, "2024-01-02", 3)]
+
+
 def test_a_header_alone(book):
     """A table without rows."""
     book.sheet("data", [["a", "b"]])

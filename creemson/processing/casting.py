@@ -1,5 +1,6 @@
 """Columns as the types that somebody asked for; cells that do not fit become null, and are told."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -35,6 +36,15 @@ DTYPES: Mapping[str, pl.DataType] = MappingProxyType(
 assert tuple(DTYPES) == TYPES
 LINE = "\x00line"
 """A column beside the file's own, for a moment."""
+DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")
+STAMPS = tuple(
+    f"{day}{between}{time}"
+    for day in DAYS
+    for between in ("T", " ")
+    for time in ("%H:%M:%S%.f", "%H:%M:%S%.fZ", "%H:%M")
+)
+TIMES = ("%H:%M:%S%.f", "%H:%M")
+"""How dates and times are written; with days and months in the order of the US nobody could tell them apart."""
 TRUTHS = MappingProxyType({"true": True, "false": False, "1": True, "0": False})
 
 
@@ -121,7 +131,7 @@ def cast_frame(
     for column, wanted in (options.types or {}).items():
         if column not in frame.columns:  # not asked for
             continue
-        before = frame.get_column(column)
+        before = frame.get_column(column).alias("")  # for polars, a series called ^…$ is any column
         after = _converted(before, DTYPES[wanted])
         lost = after.is_null() & before.is_not_null()
         if lost.any():
@@ -129,8 +139,16 @@ def cast_frame(
             for line, value in zip(numbers, before.filter(lost), strict=True):
                 why = f"not of the type {wanted}"
                 report.add("unparsable_cells", line=line, column=column, value=str(value), why=why)
-        frame = frame.with_columns(after)
+        frame = frame.with_columns(after.alias(column))
     return frame
+
+
+def _moments(text: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Dates and times in the ways in which they are mostly written; the first that fits a cell counts."""
+    formats = TIMES if dtype == pl.Time else (*DAYS, *STAMPS)
+    kind = pl.Time() if dtype == pl.Time else pl.Datetime("us")
+    found = [pl.first().str.strptime(kind, form, strict=False) for form in formats]
+    return text.to_frame().select(pl.coalesce(found).cast(dtype).alias(text.name)).to_series()
 
 
 def _converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -139,20 +157,17 @@ def _converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
         text = column.str.strip_chars()
         if dtype == pl.Boolean:
             return text.str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
-        if dtype == pl.Datetime:
-            return text.str.to_datetime(strict=False, time_unit="us") if text.count() else text.cast(dtype)
-        if dtype == pl.Date:
-            return text.str.to_date(strict=False)
-        if dtype == pl.Time:
-            return text.str.to_time(strict=False)
+        if dtype.is_temporal():
+            return _moments(text, dtype)
         return text.cast(dtype, strict=False)
     if isinstance(column.dtype, (pl.List, pl.Struct, pl.Array)):
-        return pl.Series(
-            column.name, [None if value is None else str(value) for value in column], pl.String
-        ).cast(dtype, strict=False)
+        texts = [None if value is None else json.dumps(value, default=str) for value in column.to_list()]
+        return _converted(pl.Series(column.name, texts, pl.String), dtype)
     if column.dtype.is_float() and dtype.is_integer():
         whole = column.cast(dtype, strict=False)
         return whole.set(column.is_not_null() & (whole.cast(pl.Float64) != column), None)
+    if column.dtype == pl.Null:
+        return pl.Series(column.name, [None] * len(column), dtype)
     try:
         return column.cast(dtype, strict=False)
     except pl.exceptions.InvalidOperationError:  # there is no way from a date to a truth value

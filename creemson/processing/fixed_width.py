@@ -199,7 +199,7 @@ def _types(sample: pl.DataFrame, options: Options) -> dict[str, pl.DataType]:
     """Types that all cells of the sample have; numbers with zeros before them are text."""
     found: dict[str, pl.DataType] = {}
     for column in sample.iter_columns():
-        cells = column.drop_nulls()
+        cells = column.alias("").drop_nulls()
         cells = cells.filter(~cells.is_in(list(options.null_values or ())))
         fitting = (dtype for pattern, dtype in _TYPES if len(cells) and cells.str.contains(pattern).all())
         dtype = next(fitting, None)

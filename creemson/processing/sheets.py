@@ -332,10 +332,10 @@ def _body(workbook: fastexcel.ExcelReader, sheet: str, head: _Cells, shape: _Sha
     while empty and empty[0]:
         empty.pop(0)
         names.pop(0)
-    body = body.select(pl.col(names)) if names else pl.DataFrame()
+    body = body[names] if names else pl.DataFrame()
     if not names:
         return body
-    last = body.select(~pl.all_horizontal(pl.all().is_null())).to_series().arg_true()
+    last = body.select((~pl.all_horizontal(pl.all().is_null())).alias("filled")).to_series().arg_true()
     return body.head(last[-1] + 1 if len(last) else 0)
 
 
@@ -356,7 +356,9 @@ def _distinct(names: list[str | None]) -> list[str]:
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     """Whole numbers, dates and times where all cells of a column are such."""
-    return frame.with_columns([_narrowed(column) for column in frame.iter_columns()])
+    return frame.with_columns(
+        [_narrowed(column.alias("")).alias(column.name) for column in frame.iter_columns()]
+    )
 
 
 def _narrowed(column: pl.Series) -> pl.Series:

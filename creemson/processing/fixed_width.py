@@ -85,7 +85,7 @@ def open_fixed_width(
     return Table(
         name=name,
         schema=typed().collect_schema(),
-        readings=(reading_of(typed), reading_of(text)),
+        readings=(reading_of(typed), reading_of(text, again=report)),
         sniffed=sniffed,
         rows=None,
         row_bytes=size / max(1, len(lines)) / sniffed.expansion,

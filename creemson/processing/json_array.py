@@ -57,7 +57,7 @@ def open_json_array(
     return Table(
         name=name,
         schema=objects.cast_schema,
-        readings=(reading_of(objects.lines_left_out), reading_of(objects.cells_left_out)),
+        readings=(reading_of(objects.lines_left_out), reading_of(objects.cells_left_out, again=report)),
         sniffed=sniffed,
         rows=None,
         row_bytes=len(sample) / max(1, sample.count(b"\n")) / sniffed.expansion,

@@ -61,8 +61,10 @@ def open_json_lines(
     return Table(
         name=name,
         schema=objects.cast_schema,
-        readings=tuple(
-            map(reading_of, (*((fast,) if simple else ()), objects.lines_left_out, objects.cells_left_out))
+        readings=(
+            *((reading_of(fast),) if simple else ()),
+            reading_of(objects.lines_left_out, again=report),
+            reading_of(objects.cells_left_out, again=report),
         ),
         sniffed=sniffed,
         rows=None,

@@ -50,10 +50,19 @@ class Table:
     report: Report = attrs.field(factory=Report)
 
 
-def reading_of(scan: Callable[[], pl.LazyFrame]) -> Callable[[Needed], pl.LazyFrame]:
-    """A reading, of a lazy frame of all columns."""
+def reading_of(
+    scan: Callable[[], pl.LazyFrame], *, again: Report | None = None
+) -> Callable[[Needed], pl.LazyFrame]:
+    """A reading, of a lazy frame of all columns.
+
+    Args:
+        scan: gives the frame.
+        again: what an earlier reading has reported, which is forgotten.
+    """
 
     def read(needed: Needed) -> pl.LazyFrame:
+        if again is not None:
+            again.clear()
         frame = scan()
         return frame.select(map(exactly, needed(frame.collect_schema())))
 

@@ -24,8 +24,8 @@ MAX_ROWS = 1000
 
 OUTPUT_FORMATS = ("parquet", "csv", "xlsx", "ndjson", "arrow")
 """Extensions in which an output can be downloaded; the first is what is stored."""
-INPUT_FORMATS = ("csv", "tsv", "parquet", "ndjson", "arrow", "xlsx")
-"""Formats that can be read; CSV and TSV also inside gzip or zstd."""
+INPUT_FORMATS = ("csv", "tsv", "txt", "parquet", "ndjson", "json", "arrow", "xlsx")
+"""Formats that can be read; those of text also inside gzip or zstd."""
 
 OPERATORS = (
     "==", "!=", "<", "<=", ">", ">=", "in", "not_in", "is_null", "not_null", "contains", "starts_with",

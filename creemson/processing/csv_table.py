@@ -177,12 +177,13 @@ class CsvSource:
             frame = self._texts()
         shapes = self._shapes = {name: shapes_of(frame.get_column(name)) for name in looked}
         free = [name for name in looked if name not in given]
-        self.kinds |= look(frame.lazy(), free, shapes, options.decimal)
+        self.kinds |= look(frame, free, shapes, options.decimal)
         self.kinds |= {
             name: kind_named(dtype, shapes.get(name, ()), options.decimal) for name, dtype in given.items()
         }
         if whole:
-            self.small = self._convert(list(names), frame)
+            self.small = frame.select(self.kinds[name].convert(exactly(name)).alias(name) for name in names)
+            self._watch.see_all(frame, self.small, self.kinds)
             self._tell_lost(frame.lazy().with_row_index(_free_name(ROW, names)), self._lines)
 
     def _texts(self) -> pl.DataFrame:
@@ -194,6 +195,8 @@ class CsvSource:
         names = self.dialect.names
         found = frame.select(exactly(name).is_in(MARKERS).any() for name in names).row(0)
         suspects = [name for name, marked in zip(names, found, strict=True) if marked]
+        if not suspects:
+            return {}
         words = {
             name: min(set(frame.get_column(name).unique()).intersection(MARKERS), key=MARKERS.index)
             for name in suspects
@@ -202,7 +205,7 @@ class CsvSource:
             pl.when(exactly(name) != words[name]).then(exactly(name)).alias(name) for name in suspects
         )
         shapes = {name: shapes_of(rest.get_column(name)) for name in suspects}
-        kinds = look(rest.lazy(), suspects, shapes, self._options.decimal)
+        kinds = look(rest, suspects, shapes, self._options.decimal)
         used = {words[name] for name in suspects if kinds[name] is not TEXT}
         convention = min(used, key=MARKERS.index, default=None)
         if convention is None:
@@ -436,6 +439,15 @@ class _Watch:
         self.rows = 0
         self.surplus = 0
         self.lost: dict[str, list[str]] = {}
+
+    def see_all(self, texts: pl.DataFrame, made: pl.DataFrame, kinds: Mapping[str, Kind]) -> None:
+        """Look for lost cells in a table of which all cells have been looked at before their kinds were chosen."""
+        for name in made.columns:
+            column = texts.get_column(name)
+            if kinds[name] is not TEXT and made.get_column(name).null_count() > column.null_count():
+                found = texts.select(exactly(name).filter(_lost(kinds[name], exactly(name)))).to_series()
+                if len(found):
+                    self.lost[name] = found.head(LOST_SHAPES).to_list()
 
     def see(self, texts: pl.DataFrame, made: pl.DataFrame, kinds: Mapping[str, Kind], surplus: str) -> None:
         """Count a batch; keep some of the cells of those columns that do not fit their type."""

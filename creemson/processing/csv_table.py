@@ -193,8 +193,8 @@ class CsvSource:
     def _markers(self, frame: pl.DataFrame) -> dict[str, str]:
         """The word for a missing value in each column."""
         names = self.dialect.names
-        found = frame.select(exactly(name).is_in(MARKERS).any() for name in names).row(0)
-        suspects = [name for name, marked in zip(names, found, strict=True) if marked]
+        found = frame.select(pl.all().is_in(MARKERS).any()).row(0)
+        suspects = [name for name, marked in zip(names, found, strict=False) if marked]
         if not suspects:
             return {}
         words = {

@@ -184,7 +184,8 @@ class CsvSource:
         if whole:
             self.small = frame.select(self.kinds[name].convert(exactly(name)).alias(name) for name in names)
             self._watch.see_all(frame, self.small, self.kinds)
-            self._tell_lost(frame.lazy().with_row_index(_free_name(ROW, names)), self._lines)
+            if self._watch.lost:
+                self._tell_lost(frame.lazy().with_row_index(_free_name(ROW, names)), self._lines)
 
     def _texts(self) -> pl.DataFrame:
         """The sample, as it stands there."""

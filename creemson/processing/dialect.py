@@ -21,6 +21,8 @@ __all__ = ["Dialect", "detect"]
 DELIMITERS = (",", ";", "\t", "|")
 RARE_DELIMITERS = ("||", "::", ", ", "; ", "~", "^", "\x1f", "\x01", ":", " ")
 """What is tried only where none of the others splits the lines."""
+WORDY = (":", " ")
+"""Of these, those that stand in texts and times."""
 QUOTES = ('"', "'")
 LOOK_RECORDS = 100
 """Of which the delimiter and the header are found out."""
@@ -116,7 +118,7 @@ def detect(head: bytes, options: Options, *, whole: bool, tabs: bool = False) ->
     nul = "\x00" in text
     if nul:
         text = text.replace("\x00", "")
-    line_end = _line_end(text)
+    line_end = _line_end(text, '"' if options.quote is None else options.quote, escaped=options.escape != "")
     text = text.replace("\r\n", "\n")
     if line_end == "\r":
         text = text.replace("\r", "\n")
@@ -162,7 +164,12 @@ def detect(head: bytes, options: Options, *, whole: bool, tabs: bool = False) ->
     )
 
 
-def _line_end(text: str) -> str:
+def _line_end(text: str, quote: str, *, escaped: bool) -> str:
+    """What ends most lines; within quotes, other ends may stand."""
+    if escaped and quote and "\\" + quote in text:
+        text = text.replace("\\\\", "").replace("\\" + quote, "")
+    if quote and text.count(quote) % 2 == 0:
+        text = "".join(text.split(quote)[::2])
     pairs, feeds, returns = text.count("\r\n"), text.count("\n"), text.count("\r")
     if returns - pairs > feeds:
         return "\r"
@@ -214,17 +221,16 @@ def _quote(lines: Sequence[str], delimiter: str, quotes: Sequence[str]) -> str:
     """The quote around the most cells; the double one if there are none."""
 
     def cells(quote: str) -> int:
-        edge = re.escape(delimiter)
-        around = re.compile(
-            rf"(?:^|{edge})\s*{re.escape(quote)}(?:[^{re.escape(quote)}]|{re.escape(quote) * 2})*"
-            rf"{re.escape(quote)}\s*(?=$|{edge})"
-        )
-        return sum(len(around.findall(line)) for line in lines if quote in line)
+        sign, edge = re.escape(quote), re.escape(delimiter)
+        inner = rf"(?:{sign}{sign}|\\{sign}|[^{sign}])*+"
+        around = re.compile(rf"(?:^|{edge})\s*{sign}{inner}{sign}\s*(?=$|{edge})", re.MULTILINE)
+        return len(around.findall(text))
 
     if len(quotes) == 1:
         return quotes[0]
     if not any("'" in line for line in lines):
         return '"'
+    text = "\n".join(lines)
     double, single = cells('"'), cells("'")
     return "'" if single > double else '"'
 
@@ -244,7 +250,7 @@ def _score(lines: Sequence[str], delimiter: str, quote: str, *, preferred: bool)
         return 0.0, preferred, 1
     share = alike / len(records)
     if len(records[0]) == 1:  # a preamble; or a text that holds the delimiter now and then
-        share *= 0.9 if delimiter in DELIMITERS else 0.3
+        share *= 0.3 if delimiter in WORDY else 0.9
     cells = [cell for record in records[1:30] if len(record) == width for cell in record]
     typed = sum(1 for cell in cells if not cell or _TYPED.fullmatch(cell)) / max(1, len(cells))
     return round(share * (0.85 + 0.15 * typed), 3), preferred, width
@@ -342,7 +348,7 @@ def unescape(text: str, quote: str, escape: str) -> str:
     """
     if not escape or escape not in text:
         return text
-    return text.replace(escape * 2, "\ue000").replace(escape + quote, quote * 2).replace("\ue000", escape)
+    return text.replace(escape * 2, "\ufdd1").replace(escape + quote, quote * 2).replace("\ufdd1", escape)
 
 
 def _width(records: Sequence[tuple[list[str], int, int]]) -> tuple[int, bool]:

@@ -21,6 +21,8 @@ __all__ = ["Dialect", "detect"]
 DELIMITERS = (",", ";", "\t", "|")
 RARE_DELIMITERS = ("||", "::", ", ", "; ", "~", "^", "\x1f", "\x01", ":", " ")
 """What is tried only where none of the others splits the lines."""
+EVEN = 0.9
+"""Of a delimiter's score, above which no rarer one is tried."""
 WORDY = (":", " ")
 """Of these, those that stand in texts and times."""
 QUOTES = ('"', "'")
@@ -118,7 +120,7 @@ def detect(head: bytes, options: Options, *, whole: bool, tabs: bool = False) ->
     nul = "\x00" in text
     if nul:
         text = text.replace("\x00", "")
-    line_end = _line_end(text, '"' if options.quote is None else options.quote, escaped=options.escape != "")
+    line_end = _line_end(text, options)
     text = text.replace("\r\n", "\n")
     if line_end == "\r":
         text = text.replace("\r", "\n")
@@ -164,16 +166,29 @@ def detect(head: bytes, options: Options, *, whole: bool, tabs: bool = False) ->
     )
 
 
-def _line_end(text: str, quote: str, *, escaped: bool) -> str:
+def _line_end(text: str, options: Options) -> str:
     """What ends most lines; within quotes, other ends may stand."""
-    if escaped and quote and "\\" + quote in text:
+    quotes = QUOTES if options.quote is None else (options.quote,)
+    ends = "\n"
+    for quote in quotes:
+        outside = _outside(text, quote, escaped=options.escape != "")
+        pairs, feeds, returns = outside.count("\r\n"), outside.count("\n"), outside.count("\r")
+        if returns - pairs > feeds:
+            ends = "\r"
+        else:
+            ends = "\r\n" if pairs and pairs * 2 >= feeds else "\n"
+        if feeds == 0 or returns == pairs:  # there is one way only
+            break
+    return ends
+
+
+def _outside(text: str, quote: str, *, escaped: bool) -> str:
+    """What stands outside of quotes, if they come in pairs."""
+    if not quote:
+        return text
+    if escaped and "\\" + quote in text:
         text = text.replace("\\\\", "").replace("\\" + quote, "")
-    if quote and text.count(quote) % 2 == 0:
-        text = "".join(text.split(quote)[::2])
-    pairs, feeds, returns = text.count("\r\n"), text.count("\n"), text.count("\r")
-    if returns - pairs > feeds:
-        return "\r"
-    return "\r\n" if pairs and pairs * 2 >= feeds else "\n"
+    return "".join(text.split(quote)[::2]) if text.count(quote) % 2 == 0 else text
 
 
 # --- delimiter, quote, escape ------------------------------------------------------------------------
@@ -194,7 +209,7 @@ def _delimiter(lines: Sequence[str], options: Options, told: str | None, *, tabs
             if any(delimiter in line for line in some[:20]):
                 quote = _quote(some, delimiter, quotes)
                 scores[delimiter, quote] = _score(some, delimiter, quote, preferred=delimiter == order[0])
-        if scores and max(scores.values())[0] > 0.6:
+        if scores and max(scores.values())[0] > EVEN:
             break
     else:
         if not scores or max(scores.values())[0] < 0.3:  # one column
@@ -249,6 +264,8 @@ def _score(lines: Sequence[str], delimiter: str, quote: str, *, preferred: bool)
     if width == 1:
         return 0.0, preferred, 1
     share = alike / len(records)
+    if delimiter in WORDY:
+        share *= 0.8
     if len(records[0]) == 1:  # a preamble; or a text that holds the delimiter now and then
         share *= 0.3 if delimiter in WORDY else 0.9
     cells = [cell for record in records[1:30] if len(record) == width for cell in record]
@@ -289,10 +306,10 @@ def records_of(
         record = split_record(line, delimiter, quote, -1)
         if record.open:
             for more in range(1, min(JOINED_LINES, count - at)):
-                joined = "\n".join(lines[at : at + more + 1])
+                joined = unescape("\n".join(lines[at : at + more + 1]), quote, escape)
                 if joined.count(quote) % 2:
                     continue
-                longer = split_record(unescape(joined, quote, escape), delimiter, quote, -1)
+                longer = split_record(joined, delimiter, quote, -1)
                 if longer.proper:
                     record, used = longer, more + 1
                 break

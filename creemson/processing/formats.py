@@ -3,6 +3,7 @@
 No polars here: this looks at bytes.
 """
 
+import codecs
 import zlib
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -146,7 +147,16 @@ def _of_text(head: bytes, name: str) -> Format:
     words, cut = text.decode(errors="ignore"), len(head) >= HEAD_BYTES
     if kind := kind_of(words, cut=cut, named=named):
         return kind
-    return "fixed" if is_aligned(head.decode(errors="ignore").removeprefix("\ufeff"), cut=cut) else "csv"
+    return "fixed" if _aligned(head, cut=cut) else "csv"
+
+
+def _aligned(head: bytes, *, cut: bool) -> bool:
+    """Whether a text is certainly in columns of fixed width; of those in other encodings, none is read."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=not cut)
+    except UnicodeDecodeError:
+        return False
+    return "\r" not in text.replace("\r\n", "\n") and is_aligned(text, cut=cut)
 
 
 def _names_ndjson(name: str) -> bool:

@@ -212,7 +212,11 @@ def assert_holds(part, whole):
     """That all of the one is in the other."""
     if isinstance(part, dict):
         for key, value in part.items():
-            assert_holds(value, whole[key])
+            assert_holds(value, whole.get(key))
+    elif isinstance(part, list):
+        assert len(part) == len(whole)
+        for one, other in zip(part, whole, strict=True):
+            assert_holds(one, other)
     else:
         assert part == whole
 

@@ -145,6 +145,58 @@ def test_columns(server):
     assert json.loads(lines[2]) == {"index": 2, "name": "bill_length_mm", "dtype": "Float64"}
 
 
+def test_a_messy_file(server, tmp_path):
+    """How it was read and what was mended is told; options overrule, --strict fails with where."""
+    messy = tmp_path / "messy.csv"
+    messy.write_text("# made by hand\nid;x\n1;2,5\n2\n3;4,5\n3;4,5\n")
+    url = ["--url", server.url]
+    done = run("process", messy, *url, "--json")
+    output = json.loads(done.stdout)["output_data"]
+    assert (output["rows"], output["dtypes"]) == (4, ["Int64", "Float64"])
+    shown = run("process", messy, *url)
+    assert "1 row padded" in shown.stderr
+    assert "line 4: '2': it has 1 of 2 cells" in shown.stderr
+    assert ".rejects.csv" in shown.stderr
+    told = run("columns", "messy.csv", *url).stdout
+    assert "delimiter ';', one header row, 1 lines skipped, decimal comma" in told
+    strict = run("process", messy, *url, "--strict")
+    assert strict.exit_code == 1
+    assert "line 4" in strict.stderr
+    asked = run(
+        "process", messy, *url, "--json", "--delimiter", ";", "--quote", "none", "--header", "no", "--skip-rows", 2,
+        "--type", "column_1=string", "--decimal", ",", "--null-value", "3", "--distinct", "--rename", "column_2=y",
+    )  # fmt: skip
+    output = json.loads(asked.stdout)["output_data"]
+    assert (output["rows"], output["columns"], output["dtypes"]) == (
+        3,
+        ["column_1", "y"],
+        ["String", "Float64"],
+    )
+    cast = json.loads(
+        run("process", messy, *url, "--json", "--cast", "id=float64", "--distinct-on", "id").stdout
+    )
+    assert cast["output_data"]["dtypes"][0] == "Float64"
+    assert cast["output_data"]["rows"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--header", "maybe"], "expected yes, no or the number of header rows"),
+        (["--widths", "5,x"], "expected numbers of characters"),
+        (["--type", "a"], "expected NAME=VALUE"),
+        (["--type", "a=integer"], "expected one of"),
+        (["--rename", "=b"], "expected NAME=VALUE"),
+        (["--encoding", "klingon"], "there is no encoding"),
+    ],
+)
+def test_options_that_make_no_sense(arguments, hint):
+    """They are told before anything is read."""
+    done = run("process", SAMPLE, *arguments)
+    assert done.exit_code == 2
+    assert hint in done.stderr
+
+
 def test_jobs_are_listed_followed_and_cancelled(server, tmp_path):
     """By their names; the result of one that has ended is shown again, or written to a file."""
     url = ["--url", server.url]

@@ -92,6 +92,8 @@ def columns(name: str, options: dict[str, Any] | None, url: str, token: str | No
     found = ask(url, token, lambda client: client.describe(name, options=options))
     if as_json:
         print_lines(found.columns)
+        if found.reading is not None:
+            print_lines([{"reading": found.reading, "issues": found.issues}])
         return
     rows = [(str(one.index), one.name, one.dtype) for one in found.columns]
     show_table(Console(), ["index", "name", "type"], rows)

@@ -25,7 +25,9 @@ _OPTIONS = (
     click.option(
         "--widths", metavar="5,10,3", help="Characters of each column, where nothing is between them."
     ),
-    click.option("--sheet", help="Of a workbook: its name, or its index from 0."),
+    click.option(
+        "--sheet", help="Of a workbook: its index from 0, or its name; one of digits as '\"2024\"'."
+    ),
     click.option("--type", "types", metavar="COLUMN=TYPE", multiple=True, help=f"One of: {' '.join(TYPES)}."),
 )
 
@@ -59,7 +61,7 @@ def with_reading(command: Callable[..., Any]) -> Callable[..., Any]:
             "null_values": list(null_values) or None,
             "decimal": decimal,
             "widths": _widths(widths),
-            "sheet": int(sheet) if sheet is not None and sheet.isdecimal() else sheet,
+            "sheet": _sheet(sheet),
             "types": pairs(types, "--type") or None,
         }
         options = {name: value for name, value in asked.items() if value is not None}
@@ -86,6 +88,13 @@ def _header(text: str | None) -> bool | int | None:
     )
 
 
+def _sheet(text: str | None) -> int | str | None:
+    """An index; or a name, which may be put in quotes if it consists of digits."""
+    if text is None or not text.isdecimal():
+        return text if text is None else text.removeprefix('"').removesuffix('"')
+    return int(text)
+
+
 def _widths(text: str | None) -> list[int] | None:
     if text is None:
         return None
@@ -101,14 +110,14 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     """Arguments of the form ``NAME=VALUE``.
 
     >>> pairs(["a=b=c"], "--type")
-    {'a': 'b=c'}
+    {'a=b': 'c'}
 
     Raises:
         click.BadParameter: one is not.
     """
     found = {}
     for text in texts:
-        name, equals, value = text.partition("=")
+        name, equals, value = text.rpartition("=")
         if not (name and equals and value):
             raise click.BadParameter(f"{text!r}: expected NAME=VALUE", param_hint=option)
         found[name] = value

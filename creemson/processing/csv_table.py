@@ -35,10 +35,14 @@ numbers, dates or truth values. A file that does so in one column does so in all
 text included (R writes "NA" everywhere); in a file that does not, "NA" in a column of text is Namibia."""
 Nulls: TypeAlias = Sequence[str] | Mapping[str, str] | None
 """Words for a missing value: of all columns, or one of each."""
+CACHED_BYTES = 1 << 18
+"""Of a buffer that stays in a processor's cache."""
 ATTEMPTS = 4
 """Readings of a file: as it is; mended; and again with other types."""
 LOST_SHAPES = 100
 """Cells of a column that are not of its type, by which it is decided what it may be instead."""
+CONVERTED = "\0"
+"""Before the name of a column that has been converted, beside the one that it was made of; no name has NUL in it."""
 SURPLUS, ROW = "surplus", "row"
 """Names of columns of ours: the cell beyond the last column; the number of the row."""
 
@@ -177,13 +181,15 @@ class CsvSource:
             frame = self._texts()
         shapes = self._shapes = {name: shapes_of(frame.get_column(name)) for name in looked}
         free = [name for name in looked if name not in given]
-        self.kinds |= look(frame.lazy(), free, shapes, options.decimal)
+        self.kinds |= look(frame, free, shapes, options.decimal)
         self.kinds |= {
             name: kind_named(dtype, shapes.get(name, ()), options.decimal) for name, dtype in given.items()
         }
         if whole:
-            self.small = self._convert(list(names), frame)
-            self._tell_lost(frame.lazy().with_row_index(_free_name(ROW, names)), self._lines)
+            self.small = frame.select(self.kinds[name].convert(exactly(name)).alias(name) for name in names)
+            self._watch.see_all(frame, self.small, self.kinds)
+            if self._watch.lost:
+                self._tell_lost(frame.lazy().with_row_index(_free_name(ROW, names)), self._lines)
 
     def _texts(self) -> pl.DataFrame:
         """The sample, as it stands there."""
@@ -192,8 +198,10 @@ class CsvSource:
     def _markers(self, frame: pl.DataFrame) -> dict[str, str]:
         """The word for a missing value in each column."""
         names = self.dialect.names
-        found = frame.select(exactly(name).is_in(MARKERS).any() for name in names).row(0)
-        suspects = [name for name, marked in zip(names, found, strict=True) if marked]
+        found = frame.select(pl.all().is_in(MARKERS).any()).row(0)
+        suspects = [name for name, marked in zip(names, found, strict=False) if marked]
+        if not suspects:
+            return {}
         words = {
             name: min(set(frame.get_column(name).unique()).intersection(MARKERS), key=MARKERS.index)
             for name in suspects
@@ -202,7 +210,7 @@ class CsvSource:
             pl.when(exactly(name) != words[name]).then(exactly(name)).alias(name) for name in suspects
         )
         shapes = {name: shapes_of(rest.get_column(name)) for name in suspects}
-        kinds = look(rest.lazy(), suspects, shapes, self._options.decimal)
+        kinds = look(rest, suspects, shapes, self._options.decimal)
         used = {words[name] for name in suspects if kinds[name] is not TEXT}
         convention = min(used, key=MARKERS.index, default=None)
         if convention is None:
@@ -242,9 +250,18 @@ class CsvSource:
         self._watch = _Watch()
         names = list(needed(self.schema))
         surplus = _free_name(SURPLUS, self.dialect.names)
-        frame = self._scan().select(*map(exactly, names), surplus)
+        # The engine converts, and a tap compares: to convert in the tap costs half as much again.
+        frame = self._scan().select(
+            *map(exactly, names),
+            surplus,
+            *(
+                self.kinds[name].convert(exactly(name)).alias(f"{CONVERTED}{name}")
+                for name in names
+                if self.kinds[name] is not TEXT
+            ),
+        )
         return frame.map_batches(
-            partial(self._convert, names),
+            partial(self._seen, names),
             streamable=True,
             predicate_pushdown=False,
             projection_pushdown=False,
@@ -308,6 +325,19 @@ class CsvSource:
         assert self._workspace is not None
         return pl.scan_csv(self._workspace.path, **self._format(mended(self.dialect)), **more)
 
+    def _seen(self, names: Sequence[str], batch: pl.DataFrame) -> pl.DataFrame:
+        """The converted columns of a batch, which is shown to the watch. Called by polars, from any thread."""
+        made = pl.DataFrame(
+            [
+                batch.get_column(name)
+                if self.kinds[name] is TEXT
+                else batch.get_column(f"{CONVERTED}{name}").alias(name)
+                for name in names
+            ]
+        )
+        self._watch.see(batch, made, self.kinds, _free_name(SURPLUS, self.dialect.names))
+        return made
+
     def _convert(self, names: Sequence[str], batch: pl.DataFrame) -> pl.DataFrame:
         """Texts to what they mean, and what they do not mean to the watch. Called by polars, from any thread."""
         made = batch.select(self.kinds[name].convert(exactly(name)).alias(name) for name in names)
@@ -359,8 +389,12 @@ class CsvSource:
         """Whether NUL bytes stand in the file, which polars takes for characters; 15 GB/s."""
         if self._sniffed.compression:
             return False
-        with closing(self._blocks()) as pieces:
-            return any(b"\0" in block for block in pieces)
+        buffer = bytearray(CACHED_BYTES)
+        with self._path.open("rb", buffering=0) as stream:
+            while size := stream.readinto(buffer):
+                if buffer.find(0, 0, size) >= 0:
+                    return True
+        return False
 
     def _ends(self, end: str, quote: str) -> int:
         """How often a sign stands in the file, outside of quotes, if it is taken for the end of a line."""
@@ -436,6 +470,15 @@ class _Watch:
         self.rows = 0
         self.surplus = 0
         self.lost: dict[str, list[str]] = {}
+
+    def see_all(self, texts: pl.DataFrame, made: pl.DataFrame, kinds: Mapping[str, Kind]) -> None:
+        """Look for lost cells in a table of which all cells have been looked at before their kinds were chosen."""
+        for name in made.columns:
+            column = texts.get_column(name)
+            if kinds[name] is not TEXT and made.get_column(name).null_count() > column.null_count():
+                found = texts.select(exactly(name).filter(_lost(kinds[name], exactly(name)))).to_series()
+                if len(found):
+                    self.lost[name] = found.head(LOST_SHAPES).to_list()
 
     def see(self, texts: pl.DataFrame, made: pl.DataFrame, kinds: Mapping[str, Kind], surplus: str) -> None:
         """Count a batch; keep some of the cells of those columns that do not fit their type."""

@@ -24,6 +24,8 @@ RARE_DELIMITERS = ("||", "::", ", ", "; ", "~", "^", "\x1f", "\x01", ":", " ")
 QUOTES = ('"', "'")
 LOOK_RECORDS = 100
 """Of which the delimiter and the header are found out."""
+LOOK_CLASSES = 30
+"""Rows of which it is looked what their cells look like."""
 HEADER_MOST = 5
 """Rows of names."""
 PREAMBLE_MOST = 50
@@ -37,6 +39,7 @@ _TYPED = re.compile(
     r"|\d{1,2}:\d\d(?::\d\d\S*)?"
     r"|(?i:true|false))\s*"
 )
+_NO_DATE = re.compile(r"[^:/A-Za-z]*")
 _DAY = re.compile(r"\d{1,4}([-.])\d{1,2}\1\d{1,4}")
 _YEAR = re.compile(r"\s*(?:19|20)\d\d\s*")
 
@@ -390,9 +393,10 @@ def _header(rows: Sequence[Sequence[str]], width: int) -> int:
     if len(rows) < 2:
         # A single row is taken for names: a file of one row without names says nothing about itself.
         return 1 if rows and not any(_TYPED.fullmatch(cell) for cell in rows[0] if cell.strip()) else 0
-    body = [row for row in rows[1:] if len(row) == width][-60:]
-    typed = [column for column in range(width) if _class_below(body, column) != "text"]
-    if not _names_first(rows[0], body):
+    body = [row for row in rows[1:] if len(row) == width][-LOOK_CLASSES:]
+    below = [_class_below(body, column) for column in range(width if body else 0)]
+    typed = [column for column, found in enumerate(below) if found != "text"]
+    if not _names_first(rows[0], below):
         return 0
     found = 1
     while found < min(HEADER_MOST, len(rows) - 1) and typed and _is_names(rows[found], typed, width):
@@ -407,7 +411,7 @@ def _class_of(cell: str) -> str:
         return "text" if text else ""
     if _YEAR.fullmatch(text):
         return "year"
-    return "number" if re.fullmatch(r"[^:/A-Za-z]*", text) and not _DAY.fullmatch(text) else "other"
+    return "number" if _NO_DATE.fullmatch(text) and not _DAY.fullmatch(text) else "other"
 
 
 def _class_below(body: Sequence[Sequence[str]], column: int) -> str:
@@ -422,19 +426,17 @@ def _class_below(body: Sequence[Sequence[str]], column: int) -> str:
     return found if count >= 0.8 * classes.total() else "text"
 
 
-def _names_first(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
+def _names_first(first: Sequence[str], below: Sequence[str]) -> bool:
     """Whether the first row are names: words above numbers and the like, or days above numbers, and so on.
 
     Where nothing speaks for values, they are names.
     """
     names = values = 0
-    for column, cell in enumerate(first):
-        if not body or column >= len(body[0]):
-            break
-        here, below = _class_of(cell), _class_below(body, column)
+    for cell, found in zip(first, below, strict=False):
+        here = _class_of(cell)
         if here in ("", "text"):
-            names += here == "text" and below != "text"
-        elif here == below or (here == "number" and below == "text"):
+            names += here == "text" and found != "text"
+        elif here == found or (here == "number" and found == "text"):
             values += 1
     return names >= values
 

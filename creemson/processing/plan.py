@@ -3,6 +3,7 @@
 import datetime
 import difflib
 import zoneinfo
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -353,6 +354,6 @@ def _not_found(name: str, names: Sequence[str], where: str) -> ProcessingError:
 
 
 def _check_distinct(names: Sequence[str], where: str) -> None:
-    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
         raise InvalidFormat("invalid_columns", f"The column {twice!r} stands twice in {where}.")

@@ -140,12 +140,14 @@ class Worker:
         def run(part: Path) -> Any:
             outcome = engine.run(query, source, part, self._tick, rejects=rejects)
             if outcome.issues is not None and rejects.exists():
-                rejects.replace(name)
                 outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=name.name))
             return codec.plain(outcome)
 
         try:
-            return self._write(command, run)
+            value = self._write(command, run)
+            if rejects.exists():
+                rejects.replace(name)
+            return value
         finally:
             rejects.unlink(missing_ok=True)
 

@@ -32,6 +32,7 @@ __all__ = [
     "disk_faults",
     "exists_already",
     "is_temporary",
+    "owner_name",
     "rejects_name",
     "remove_with_companions",
     "temporary_name",
@@ -47,6 +48,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL)
 """Device names of Windows, also with an extension: files travel on to other machines."""
+_REJECTS_SUFFIX = ".rejects.csv"
 _TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -104,8 +106,8 @@ def temporary_name(name: str, attempt: str) -> str:
 def companion(part: Path, purpose: str) -> Path:
     """The temporary path of something that is made together with ``part``, and goes with it.
 
-    >>> companion(Path(".0123.1.part"), "mended").name
-    '.0123.1.mended.part'
+    >>> companion(Path(".0123.1.tmp"), "mended").name
+    '.0123.1.mended.tmp'
     """
     return part.with_name(f"{part.stem}.{purpose}{_TEMPORARY_SUFFIX}")
 
@@ -123,7 +125,20 @@ def rejects_name(output: str) -> str:
     >>> rejects_name("flights-0123456789ab.parquet")
     'flights-0123456789ab.rejects.csv'
     """
-    return f"{output.rsplit('.', 1)[0]}.rejects.csv"
+    return f"{output.rsplit('.', 1)[0]}{_REJECTS_SUFFIX}"
+
+
+def owner_name(name: str, stored: str) -> str:
+    """The name of the file that another one goes with: its output for a file of rejects, else itself.
+
+    Args:
+        name: of the file.
+        stored: the extension of outputs.
+
+    >>> owner_name("flights-0123456789ab.rejects.csv", "parquet")
+    'flights-0123456789ab.parquet'
+    """
+    return f"{name.removesuffix(_REJECTS_SUFFIX)}.{stored}" if name.endswith(_REJECTS_SUFFIX) else name
 
 
 def is_temporary(name: str) -> bool:

@@ -19,11 +19,13 @@ from creemson.storage.files import (
     disk_faults,
     exists_already,
     is_temporary,
+    owner_name,
+    rejects_name,
     temporary_name,
     version_of,
 )
 from creemson.storage.parts import Part
-from creemson.wire.messages import FileInfo
+from creemson.wire.messages import OUTPUT_FORMATS, FileInfo
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -123,6 +125,8 @@ class Store:
                 return
             path = self.files.find(name)
         path.unlink(missing_ok=True)
+        if path.parent == self.files.outputs:
+            path.with_name(rejects_name(path.name)).unlink(missing_ok=True)
         self._forget_files([self.files.within(path)])
 
     def take_back(self, name: str, sha256: str) -> None:
@@ -427,7 +431,11 @@ class Store:
                 except FileNotFoundError:  # deleted in this moment
                     continue
                 # Not the time of modification: a file that was copied into the folder may be years old.
-                if max(status.st_ctime, uses.get(name, 0.0)) < now - keep and path.is_file():
+                owner = self.files.within(path.with_name(owner_name(path.name, OUTPUT_FORMATS[0])))
+                if (
+                    max(status.st_ctime, uses.get(name, 0.0), uses.get(owner, 0.0)) < now - keep
+                    and path.is_file()
+                ):
                     path.unlink(missing_ok=True)
                     removed.append(name)
                 else:

@@ -222,8 +222,9 @@ def _options(structure: Hook) -> Hook:
         for name, sign in signs.items():
             if sign and set(sign) & {"\n", "\r"}:
                 raise ValueError(f"{name} cannot hold the end of a line, got {_show(sign)}")
-        if options.quote and options.delimiter and options.quote in options.delimiter:
-            raise ValueError(f"quote and delimiter cannot share a sign, got {_show(options.quote)}")
+        for name in ("quote", "escape"):
+            if (sign := signs[name]) and options.delimiter and sign in options.delimiter:
+                raise ValueError(f"{name} and delimiter cannot share a sign, got {_show(sign)}")
         if options.encoding is not None and not _is_encoding(options.encoding):
             raise ValueError(
                 f"there is no encoding {_show(options.encoding)}; take one such as utf-8, windows-1252 or shift_jis"

@@ -209,9 +209,9 @@ def _removed(path: Path) -> Iterator[None]:
 def _unclean(name: str, issues: Issues) -> ProcessingError:
     """The error for a file with issues, where none are allowed."""
     details = [
-        f"line {issue.line}"
-        + (f", column {issue.column!r}" if issue.column is not None else "")
-        + f": {issue.value!r}: {issue.why}"
+        ("" if issue.line is None else f"line {issue.line}" + (": " if issue.column is None else ", "))
+        + (f"column {issue.column!r}: " if issue.column is not None else "")
+        + f"{issue.value!r}: {issue.why}"
         for issue in issues.examples
     ]
     counts = {field.name: getattr(issues, field.name) for field in attrs.fields(Issues)}

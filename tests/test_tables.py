@@ -571,3 +571,39 @@ def test_a_large_random_table_is_read_back(tmp_path):
         csv.writer(stream).writerows([("n", "text", "x"), *rows])
     frame = load(path, "x.csv")
     assert [(str(n), text or "", f"{x:.6f}") for n, text, x in frame.iter_rows()] == rows
+
+
+# --- types that are asked for ------------------------------------------------------------------------
+
+
+def test_days_that_are_asked_for(tmp_path):
+    """The order of day and month is the one that fits the most cells; the day is first where both fit."""
+    told = Options(types={"d": "date"})
+    path = tmp_path / "x.csv"
+    path.write_text("n,d\n1,12/31/2024\n2,03/04/2024\n")
+    assert opened(path, "x.csv", options=told).small["d"].to_list() == [
+        datetime.date(2024, 12, 31),
+        datetime.date(2024, 3, 4),
+    ]
+    path.write_text("n,d\n1,01/02/2024\n2,03/04/2024\n")
+    assert opened(path, "x.csv", options=told).small["d"][0] == datetime.date(2024, 2, 1)
+
+
+def test_points_between_thousands(tmp_path):
+    """Where one column has a decimal comma, 1.000 in another is no fraction; nothing says that it is a number."""
+    path = tmp_path / "x.csv"
+    path.write_text("a;b;c\n0,5;1.000;1.5\n1,25;2.500;2.25\n")
+    table = opened(path, "x.csv").small
+    assert table.to_dict(as_series=False) == {"a": [0.5, 1.25], "b": ["1.000", "2.500"], "c": [1.5, 2.25]}
+    assert opened(path, "x.csv", wanted=["b"]).small["b"].to_list() == ["1.000", "2.500"]
+
+
+def test_text_that_is_asked_for_has_no_missing_words(tmp_path):
+    """What is to be text is kept as it stands, whatever other columns say of NA."""
+    path = tmp_path / "x.csv"
+    path.write_text("code,n\nNA,1\nDE,NA\n")
+    assert opened(path, "x.csv").small["code"].to_list() == [None, "DE"]
+    assert opened(path, "x.csv", options=Options(types={"code": "string"})).small["code"].to_list() == [
+        "NA",
+        "DE",
+    ]

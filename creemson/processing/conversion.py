@@ -13,7 +13,7 @@ import polars as pl
 
 from creemson.processing.naming import exactly
 
-__all__ = ["NO_NUMBER", "TEXT", "Kind", "choose", "kind_named", "look", "shapes_of"]
+__all__ = ["NO_NUMBER", "TEXT", "Kind", "choose", "kind_named", "look", "shapes_of", "thousands"]
 
 LOST_SHARE = 0.01
 """Of a column's cells that may be of another type than the column."""
@@ -72,6 +72,7 @@ _INTEGER_LIKE = re.compile(r"-?\d+")
 _FLOAT_LIKE = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf)")
 _COMMA_LIKE = re.compile(r"-?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+")
 _COMMA_CERTAIN = re.compile(r"-?(?:\d{1,3}(?:\.\d{3})+,\d+|\d{4,},\d+|\d+,(?:\d{1,2}|\d{4,})|0,\d+)")
+_THOUSANDS = re.compile(r"-?\d{1,3}(?:\.\d{3})+")
 _DATE_LIKE = re.compile(
     r"(?P<year>\d{4})(?P<dash>[-/.])\d{1,2}(?P=dash)\d{1,2}(?:(?P<gap>[T ])(?P<time>.+))?"
     r"|\d{1,2}(?P<dash2>[-/.])\d{1,2}(?P=dash2)\d{4}(?:(?P<gap2>[T ])(?P<time2>.+))?"
@@ -243,13 +244,14 @@ _DTYPES: dict[str, pl.DataType] = {
 }  # fmt: skip
 
 
-def kind_named(name: str, shapes: Iterable[str], decimal: str | None) -> Kind:
+def kind_named(name: str, shapes: Iterable[str], decimal: str | None, cells: pl.Series | None = None) -> Kind:
     """The kind for a type that was asked for.
 
     Args:
         name: one of :data:`creemson.wire.messages.TYPES`.
         shapes: some of the cells, which tell how dates and fractions are written.
         decimal: the sign before fractions, where it is known.
+        cells: of a sample, by which the order of day and month is decided; the day is first where both fit.
     """
     if name == "string":
         return TEXT
@@ -263,11 +265,22 @@ def kind_named(name: str, shapes: Iterable[str], decimal: str | None) -> Kind:
                 Kind(name, dtype, lambda text: _decimal_comma(text).cast(dtype, strict=False), form=",")
             )
         return _stripped(_cast(name, dtype))
-    for kind in candidates.values():
-        if kind.name == name:
-            return _stripped(kind)
+    fitting = [_stripped(kind) for kind in candidates.values() if kind.name == name]
+    if len(fitting) > 1 and cells is not None:
+        frame = pl.DataFrame({"cells": cells})
+        counts = frame.select(
+            kind.convert(pl.col("cells")).count().alias(str(number)) for number, kind in enumerate(fitting)
+        ).row(0)
+        return fitting[counts.index(max(counts))]
+    if fitting:
+        return fitting[0]
     iso = {"date": "2000-01-01", "datetime": "2000-01-01T00:00:00", "time": "00:00:00"}[name]
     return _stripped(_temporal(iso)[0])
+
+
+def thousands(shapes: Iterable[str]) -> bool:
+    """Whether all of some fractions may be whole numbers, with points between thousands."""
+    return all(_THOUSANDS.fullmatch(shape.strip()) for shape in shapes)
 
 
 def shapes_of(column: pl.Series) -> Sequence[str]:

@@ -18,7 +18,7 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing.conversion import NO_NUMBER, TEXT, Kind, kind_named, look, shapes_of
+from creemson.processing.conversion import NO_NUMBER, TEXT, Kind, kind_named, look, shapes_of, thousands
 from creemson.processing.dialect import Dialect, detect
 from creemson.processing.formats import HEAD_BYTES, Sniffed, named_tabs
 from creemson.processing.issues import REJECTS_MOST, Report
@@ -182,8 +182,14 @@ class CsvSource:
         shapes = self._shapes = {name: shapes_of(frame.get_column(name)) for name in looked}
         free = [name for name in looked if name not in given]
         self.kinds |= look(frame, free, shapes, options.decimal)
+        if any(
+            kind.form == "," for kind in self.kinds.values()
+        ):  # then 1.000 in another column is a thousand
+            points = [name for name in free if self.kinds[name].name == "float64" and thousands(shapes[name])]
+            self.kinds |= dict.fromkeys(points, TEXT)
         self.kinds |= {
-            name: kind_named(dtype, shapes.get(name, ()), options.decimal) for name, dtype in given.items()
+            name: kind_named(dtype, shapes_of(cells := frame.get_column(name)), options.decimal, cells)
+            for name, dtype in given.items()
         }
         if whole:
             self.small = frame.select(self.kinds[name].convert(exactly(name)).alias(name) for name in names)
@@ -191,15 +197,24 @@ class CsvSource:
             if self._watch.lost:
                 self._tell_lost(frame.lazy().with_row_index(_free_name(ROW, names)), self._lines)
 
+    def _decimal_commas(self, frame: pl.DataFrame, others: Sequence[str]) -> bool:
+        """Whether a column has decimal commas, be it one whose type nobody needs; then 1.000 may be a thousand."""
+        shapes = {name: shapes_of(frame.get_column(name)) for name in others}
+        kinds = [*self.kinds.values(), *look(frame, others, shapes, self._options.decimal).values()]
+        return any(kind.form == "," for kind in kinds)
+
     def _texts(self) -> pl.DataFrame:
         """The sample, as it stands there."""
         return pl.scan_csv(self.sample, **self._format(mended(self.dialect))).collect()
 
     def _markers(self, frame: pl.DataFrame) -> dict[str, str]:
         """The word for a missing value in each column."""
-        names = self.dialect.names
-        found = frame.select(pl.all().is_in(MARKERS).any()).row(0)
-        suspects = [name for name, marked in zip(names, found, strict=False) if marked]
+        given = self._options.types or {}
+        names = [
+            name for name in self.dialect.names if given.get(name) != "string"
+        ]  # whose cells are to be kept
+        found = frame.select(pl.all().is_in(MARKERS).any()).row(0, named=True)
+        suspects = [name for name in names if found[name]]
         if not suspects:
             return {}
         words = {

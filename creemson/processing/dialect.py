@@ -173,7 +173,7 @@ def _line_end(text: str, options: Options) -> str:
     for quote in quotes:
         outside = _outside(text, quote, escaped=options.escape != "")
         pairs, feeds, returns = outside.count("\r\n"), outside.count("\n"), outside.count("\r")
-        if returns - pairs > feeds:
+        if returns - pairs > feeds:  # noqa: SIM108 - the second is a choice of its own
             ends = "\r"
         else:
             ends = "\r\n" if pairs and pairs * 2 >= feeds else "\n"

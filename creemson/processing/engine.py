@@ -216,7 +216,7 @@ def _unclean(name: str, issues: Issues) -> ProcessingError:
     ]
     counts = {field.name: getattr(issues, field.name) for field in attrs.fields(Issues)}
     told = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}"
+        f"{count:,} {name.replace('_', ' ').removesuffix('s' if count == 1 else '')}"
         for name, count in counts.items()
         if isinstance(count, int) and count
     )

@@ -182,10 +182,8 @@ class CsvSource:
         shapes = self._shapes = {name: shapes_of(frame.get_column(name)) for name in looked}
         free = [name for name in looked if name not in given]
         self.kinds |= look(frame, free, shapes, options.decimal)
-        if any(
-            kind.form == "," for kind in self.kinds.values()
-        ):  # then 1.000 in another column is a thousand
-            points = [name for name in free if self.kinds[name].name == "float64" and thousands(shapes[name])]
+        points = [name for name in free if self.kinds[name].name == "float64" and thousands(shapes[name])]
+        if points and self._decimal_commas(frame, [name for name in names if name not in looked]):
             self.kinds |= dict.fromkeys(points, TEXT)
         self.kinds |= {
             name: kind_named(dtype, shapes_of(cells := frame.get_column(name)), options.decimal, cells)

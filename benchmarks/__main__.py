@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import big_job, idle, meanwhile, pings, recovery, scaling, small_jobs, transfers
+from benchmarks import big_job, idle, meanwhile, pings, reading, recovery, scaling, small_jobs, transfers
 from benchmarks.figures import Goal, Report, Series
 from benchmarks.machine import about
 from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS
 
 GOALS = (
     Goal(series=(big_job.BIG, CREEMSON, big_job.SECONDS), factor=1.05, system=big_job.BARE),
+    Goal(series=(reading.READING, CREEMSON, reading.SECONDS), factor=1 / 0.8, system=reading.TOLD),
     Goal(series=(small_jobs.COLD, CREEMSON, small_jobs.RATE), factor=1, system=FASTAPI_POLARS, at_least=True),
     Goal(
         series=(small_jobs.REPEATED, CREEMSON, small_jobs.RATE),
@@ -92,6 +93,7 @@ def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path
         "small-jobs": partial(small_jobs.measure, runs=runs, quick=quick, seed=seed),
         "transfers": partial(transfers.measure, runs=runs, quick=quick),
         "big-job": partial(big_job.measure, runs=runs, quick=quick),
+        "reading": partial(reading.measure, runs=runs, quick=quick),
         "latency": partial(meanwhile.latency, runs=most(3), quick=quick),
         "cancel": partial(meanwhile.cancelling, runs=runs, quick=quick),
         "recovery": partial(recovery.measure, runs=runs),

@@ -350,7 +350,7 @@ def rescued(text: str, delimiter: str, quote: str, width: int) -> list[str] | No
         if len(cells) == width:
             return cells
     for other in (*DELIMITERS, " "):
-        if other != delimiter and width > 2 and text.count(other) >= width - 1:
+        if other != delimiter and 2 < width <= text.count(other) + 1 < 4 * width:
             record = split_record(text, other, quote, width)
             if len(record.cells) == width and not record.open:
                 return record.cells

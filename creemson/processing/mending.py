@@ -13,7 +13,7 @@ import attrs
 
 from creemson.processing.dialect import JOINED_LINES, Dialect, rescued, unescape
 from creemson.processing.issues import Fault, Report
-from creemson.processing.splitting import split_alone, split_record
+from creemson.processing.splitting import split_alone
 
 __all__ = ["Chunk", "Lines", "mend", "mended"]
 
@@ -190,6 +190,7 @@ class _Mender:
         made: list[str] = []
         at, size = 0, len(text)
         again = self._find_header(text, 0)
+        last_lines = 0 if last else _last_lines(text)
         while at < size and not self._over:
             # What is as it should be, is taken as a whole.
             run = self._proper.match(text, at, again)
@@ -206,8 +207,8 @@ class _Mender:
                     self._take(made, over[0], 1, lines=over[0].count("\n"))
                     at = over.end()
                     continue
-                if not last and self._may_go_on(text, at):
-                    return "".join(made), text[at:]
+                if not last and at >= last_lines and text.count(self._dialect.quote, at) % 2:
+                    return "".join(made), text[at:]  # its last lines may not have been read yet
             line = text[at:end]
             at = end + 1
             if line.strip() or (line and self._dialect.delimiter.isspace()):
@@ -222,13 +223,6 @@ class _Mender:
                 return found
             start = found + 1
         return len(text)
-
-    def _may_go_on(self, text: str, at: int) -> bool:
-        """Whether the record at ``at`` may be one whose last lines have not been read yet."""
-        rest = text[at:] if len(text) - at < JOINED_CHARACTERS else ""
-        if not rest or rest.count("\n") > JOINED_LINES:
-            return False
-        return split_record(rest[:-1], self._dialect.delimiter, self._dialect.quote, -1).open
 
     def _take(self, made: list[str], text: str, rows: int, lines: int | None = None) -> None:
         """Rows in which nothing is wrong."""
@@ -295,7 +289,7 @@ class _Mender:
             return
         names = dialect.names
         shared = min(len(cells), width)
-        if dialect.header and shared > 1 and tuple(cells[:shared]) == names[:shared]:
+        if dialect.header and shared > 2 and tuple(cells[:shared]) == names[:shared]:
             self._over = True
             self._tell(
                 "unparsable_rows",
@@ -329,6 +323,16 @@ class _Mender:
         line = line.replace("\x00", "").replace(MARK, "")
         self._tell("repaired_rows", line, "; ".join(why))
         return line
+
+
+def _last_lines(text: str) -> int:
+    """Where the last lines begin that a quoted cell may span."""
+    start = len(text)
+    for _ in range(JOINED_LINES):
+        start = text.rfind("\n", 0, start)
+        if start < 0:
+            return max(0, len(text) - JOINED_CHARACTERS)
+    return max(start + 1, len(text) - JOINED_CHARACTERS)
 
 
 def _patterns(dialect: Dialect, width: int) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:

@@ -11,7 +11,7 @@ import attrs
 
 __all__ = ["Record", "split_alone", "split_record"]
 
-ATTEMPTS = 40
+ATTEMPTS = 8
 """Readings of one record that are tried."""
 
 

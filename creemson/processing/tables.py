@@ -187,7 +187,10 @@ def _open_csv(
     elif head.count(b"\n") < 2:  # nothing of zstd, or lines longer than the head
         head = _first_lines(path)
     # Before anything else looks: polars takes a second or two and a gigabyte for a million columns.
-    _check_width(name, max(head.partition(b"\n")[0].count(sign) for sign in (b",", b";", b"\t", b"|")) + 1)
+    _check_width(
+        name,
+        max(re.split(rb"[\r\n]", head, maxsplit=1)[0].count(sign) for sign in (b",", b";", b"\t", b"|")) + 1,
+    )
     source = CsvSource(
         path,
         name,

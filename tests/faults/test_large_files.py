@@ -1,0 +1,31 @@
+"""Files larger than the memory that a worker has."""
+
+import pytest
+
+from tests.servers import serving
+
+BLOCK = "".join(f"{n},{n % 97},some text of row {n},{n / 4}\n" for n in range(30_000)).encode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("last", [b"77,x7,bad,1.5\n", b"77,7\n"], ids=["a_bad_cell", "a_short_row"])
+def test_a_large_file_with_a_fault_near_its_end(tmp_path, last):
+    """A gigabyte of CSV goes through a worker that may have less than that; the fault is told with its line."""
+    data = tmp_path / "data"
+    blocks = 1_000_000_000 // len(BLOCK)
+    with serving(data, "--set", "processing.worker_memory_bytes=900_000_000") as server:
+        with (data / "uploads" / "large.csv").open("wb") as stream:
+            stream.write(b"id,n,text,share\n")
+            for _ in range(blocks):
+                stream.write(BLOCK)
+            stream.write(last + BLOCK)
+        with server.connect() as client:
+            client.send({"type": "process", "id": "a", "filename": "large.csv", "selectedColumns": [1, 3]})
+            while (answer := client.receive(timeout=300))["type"] not in ("result", "error"):
+                pass
+        assert answer["type"] == "result", answer
+        output = answer["data"]["output_data"]
+        assert output["rows"] == (blocks + 1) * 30_000 + 1
+        assert output["dtypes"] == ["Int64", "Float64"]
+        assert [issue["line"] for issue in output["issues"]["examples"]] == [blocks * 30_000 + 2]
+        assert server.log.read_text().count("worker ended") == 0

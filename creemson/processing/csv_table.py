@@ -261,6 +261,8 @@ class CsvSource:
             self._mended = True
         self._trying = True
         self._watch = _Watch()
+        if not self._mended:
+            self._count = _Count(self._count_signs)
         names = list(needed(self.schema))
         surplus = _free_name(SURPLUS, self.dialect.names)
         # The engine converts, and a tap compares: to convert in the tap costs half as much again.
@@ -289,9 +291,16 @@ class CsvSource:
         """
         self._trying = False
         watch = self._watch
-        if not self._mended and (watch.surplus or not self._even(watch.rows) or self._holds_nul()):
-            self._mended = True
-            raise Reread
+        if not self._mended:
+            # polars fills short rows without a word, and takes NUL for a character.
+            delimiters, nul = self._count.result()
+            if (
+                watch.surplus
+                or nul
+                or delimiters != (self.dialect.width - 1 + self.dialect.trailing) * watch.rows
+            ):
+                self._mended = True
+                raise Reread
         given = self._options.types or {}
         doubtful = [name for name in watch.lost if name not in given]
         if doubtful:
@@ -388,15 +397,13 @@ class CsvSource:
 
     # --- checks --------------------------------------------------------------------------------------
 
-    def _even(self, rows: int) -> bool:
-        """Whether there are as many delimiters as so many full rows have.
+    def _count_signs(self) -> tuple[int, bool]:
+        """The delimiters behind the header, outside of quotes; and whether there are NUL bytes.
 
-        polars fills short rows without a word. It counts the ends of lines outside of quotes, whatever ends a line, in
-        a tenth of the time in which it reads them.
+        polars counts the ends of lines outside of quotes, whatever ends a line, in a tenth of the time in which it
+        reads them.
         """
-        dialect = self.dialect
-        delimiters = self._ends(dialect.delimiter, dialect.quote)
-        return delimiters - self._before() == (dialect.width - 1 + dialect.trailing) * rows
+        return self._ends(self.dialect.delimiter, self.dialect.quote) - self._before(), self._holds_nul()
 
     def _holds_nul(self) -> bool:
         """Whether NUL bytes stand in the file, which polars takes for characters; 15 GB/s."""
@@ -473,6 +480,27 @@ class CsvSource:
                     self._report.add(
                         "unparsable_cells", line=lines.of(number), column=name, value=value, why=why
                     )
+
+
+class _Count(threading.Thread):
+    """Counts beside the pass, which leaves a part of the processors idle: a twentieth of its time."""
+
+    def __init__(self, count: Callable[[], tuple[int, bool]]) -> None:
+        super().__init__(daemon=True)
+        self._what = count
+        self._found: tuple[int, bool] | None = None
+        self.start()
+
+    def run(self) -> None:
+        with suppress(
+            PolarsError, PanicException, OSError
+        ):  # then the pass fails as well, or the file is mended
+            self._found = self._what()
+
+    def result(self) -> tuple[int, bool]:
+        """What was counted; what cannot be true, where that failed."""
+        self.join()
+        return self._found or (-1, False)
 
 
 class _Watch:

@@ -3,6 +3,8 @@
 Where two answers are defensible, the one is wanted that loses nothing.
 """
 
+from datetime import UTC, date, datetime, time
+
 import attrs
 import polars as pl
 import pytest
@@ -35,7 +37,7 @@ class Case:
 
     content: str | bytes
     columns: tuple = AB
-    rows: list = attrs.field(factory=lambda: ROWS)
+    rows: list | None = attrs.field(factory=lambda: ROWS)  # None: only the counts matter
     reading: dict = attrs.field(factory=dict)
     issues: dict = attrs.field(factory=dict)
 
@@ -122,6 +124,108 @@ CASES = {
     "iso_8859_2": texts(POLISH, "iso-8859-2"),
     "emoji_and_right_to_left": texts(["🌲 fir", "שלום", "سلام"], "utf-8", "имя"),
     "nul_in_a_cell": Case(HEAD + "1,A\0sh,2.5\n2,Birch,3.5\n", rows=ROWS[:2], issues={"repaired_rows": 1}),
+    "footnote": Case(
+        HEAD + BODY + "Source: the gardener\n",
+        rows=None,
+        issues={"padded_rows": 1},
+    ),
+    "two_header_rows": Case(
+        "tree,tree,size\nnumber,name,in m\n" + BODY,
+        ("tree number", "tree name", "size in m"),
+        reading={"header": 2},
+    ),
+    "three_header_rows": Case(
+        HEAD * 3 + BODY, tuple(" ".join([name] * 3) for name in AB), reading={"header": 3}
+    ),
+    "another_table_with_more_columns": Case(
+        HEAD + BODY + "id,name,size,age\n1,Oak,3.5,9\n", issues={"unparsable_rows": 1}
+    ),
+    "another_table_with_fewer_columns": Case(
+        "id,name,size,age\n1,Ash,2.5,7\n2,Oak,3.5,8\n3,Fir,4.5,9\nid,name,size\n1,Elm,1.5\n",
+        ("id", "name", "size", "age"),
+        [(1, "Ash", 2.5, 7), (2, "Oak", 3.5, 8), (3, "Fir", 4.5, 9)],
+        issues={"unparsable_rows": 1},
+    ),
+    "the_same_header_again": Case(HEAD + BODY + HEAD + BODY, rows=ROWS + ROWS, issues={"unparsable_rows": 1}),
+    "a_missing_delimiter": Case(
+        HEAD + "1,Ash,2.5\n2Birch,3.5\n3,Cedar,4.5\n" + BODY * 40,
+        rows=None,
+        issues={"padded_rows": 1},
+    ),
+    "an_extra_delimiter": Case(
+        HEAD + "1,Ash,2.5\n2,,Birch,3.5\n3,Cedar,4.5\n" + BODY * 50,
+        rows=None,
+        issues={"cut_rows": 1, "unparsable_cells": 1},
+    ),
+    "a_missing_delimiter_in_the_header": Case(
+        "idname,size\n" + BODY,
+        ("idname", "size", "column_3"),
+        [(1, "Ash", 2.5), (2, "Birch", 3.5), (3, "Cedar", 4.5)],
+    ),
+    "an_extra_delimiter_in_the_header": Case("id,,name,size\n" + BODY),
+    "a_quote_before_a_cell": Case(
+        HEAD + '1,"Ash,2.5\n' + BODY[10:], rows=[(1, '"Ash', 2.5), *ROWS[1:]], issues={"repaired_rows": 1}
+    ),
+    "a_quote_in_a_cell": Case(
+        HEAD + '1,A"sh,2.5\n' + BODY[10:], rows=[(1, 'A"sh', 2.5), *ROWS[1:]], issues={"repaired_rows": 1}
+    ),
+    "a_quote_after_a_cell": Case(
+        HEAD + '1,Ash",2.5\n' + BODY[10:], rows=[(1, 'Ash"', 2.5), *ROWS[1:]], issues={"repaired_rows": 1}
+    ),
+    "a_quote_before_a_quoted_cell": Case(
+        HEAD + '1,""Ash, big",2.5\n2,"Birch, old",3.5\n3,Cedar,4.5\n',
+        rows=[(1, '"Ash, big', 2.5), (2, "Birch, old", 3.5), ROWS[2]],
+        issues={"repaired_rows": 1},
+    ),
+    "a_quote_before_the_first_cell": Case(
+        HEAD + "1,Ash,2.5\n" + '"2,Birch,3.5\n3,Cedar,4.5\n',
+        ("id", "name", "size"),
+        [("1", "Ash", 2.5), ('"2', "Birch", 3.5), ("3", "Cedar", 4.5)],
+        issues={"repaired_rows": 1},
+    ),
+    "a_quote_before_the_header": Case('"' + HEAD + BODY, ('"id', "name", "size")),
+    "no_escape": Case(
+        HEAD + '1,"Ash 48"","2.5"\n2,"Birch","3.5"\n3,"Cedar","4.5"\n',
+        rows=[(1, 'Ash 48"', 2.5), *ROWS[1:]],
+        issues={"repaired_rows": 1},
+    ),
+    "the_same_name_twice": Case("id,id,size\n" + BODY, ("id", "id_duplicated_0", "size")),
+    "a_column_without_a_name": Case("id,,size\n" + BODY, ("id", "column_2", "size")),
+    "blanks_around_cells": Case(
+        "id , name , size \n 1 , Ash , 2.5 \n 2 , Birch , 3.5 \n",
+        AB,
+        [(1, "Ash ", 2.5), (2, "Birch ", 3.5)],
+    ),
+    "delimiters_at_the_ends": Case(HEAD + BODY.replace("\n", ",\n")),
+    "days_first": column("13.05.2024", "01.06.2024", values=[date(2024, 5, 13), date(2024, 6, 1)]),
+    "months_first": column("05/13/2024", "06/01/2024", values=[date(2024, 5, 13), date(2024, 6, 1)]),
+    "iso_days": column("2024-05-13", "2024-06-01", values=[date(2024, 5, 13), date(2024, 6, 1)]),
+    "moments": column(
+        "2024-05-13 10:30",
+        "2024-06-01 23:59",
+        values=[datetime(2024, 5, 13, 10, 30), datetime(2024, 6, 1, 23, 59)],
+    ),
+    "moments_with_a_zone": column(
+        "2024-05-13T10:30:00+02:00",
+        "2024-06-01T00:00:00Z",
+        values=[datetime(2024, 5, 13, 8, 30, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)],
+    ),
+    "times": column("10:30", "23:59", values=[time(10, 30), time(23, 59)]),
+    "days_in_two_ways": column("2024-05-13", "13.05.2024", "x"),
+    "days_that_do_not_exist": column("2024-02-30", "2024-02-31"),
+    "short_years": column("13.05.24", "01.06.24"),
+    "thousands": column("1,234,567", "2,345,678"),
+    "thousands_and_decimal_comma": column("1.234,50", "12,25", values=[1234.5, 12.25]),
+    "amounts": column("$1.50", "$22.75"),
+    "plus_signs": column("+4915112345", "+4915154321"),
+    "negative": column("-5", "5", values=[-5, 5]),
+    "huge": column("9" * 20, "1", values=[10**20 - 1, 1]),
+    "too_huge": column("9" * 40, "1"),
+    "one_bad_cell_of_many": column(
+        *["1"] * 150, "x7", values=[1] * 150 + [None], issues={"unparsable_cells": 1}
+    ),
+    "one_bad_cell_of_few": column("1", "x7", "3"),
+    "dashes_for_missing": column("1.5", "-", "3.5", values=[1.5, None, 3.5]),
     "leading_zeros": column("00123", "01234", "99999"),
     "ambiguous_days": column("01/02/2024", "03/04/2024", "05/06/2024"),
     "yes_and_no": column("yes", "no", "yes"),
@@ -148,6 +252,8 @@ def differences(frame, case):
     """Where a table is not what the case says, in words."""
     if case.columns is not None and tuple(frame.columns) != case.columns:
         yield f"columns: {tuple(frame.columns)} instead of {case.columns}"
+    if case.rows is None:
+        return
     if frame.height != len(case.rows):
         yield f"{frame.height} rows instead of {len(case.rows)}"
     for number, (got, wanted) in enumerate(zip(frame.rows(), case.rows, strict=False), 1):

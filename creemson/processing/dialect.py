@@ -330,7 +330,7 @@ def _rescue_head(
         if len(cells) == width:
             continue
         line = unescape("\n".join(lines[start : start + used]), quote, escape)
-        mended = rescued(line, delimiter, quote, width)
+        mended = rescued(line, delimiter, quote, width, names=True)
         # A title of so many words is no header, if names come after it.
         below = records[index + 1][0] if index + 1 < len(records) else []
         if mended and (quote in line or any(_TYPED.fullmatch(cell) for cell in below)):
@@ -343,7 +343,7 @@ def _mode(records: Sequence[tuple[list[str], int, int]]) -> tuple[int, int]:
     return max(counts.items(), key=lambda item: (item[1], item[0]))
 
 
-def rescued(text: str, delimiter: str, quote: str, width: int) -> list[str] | None:
+def rescued(text: str, delimiter: str, quote: str, width: int, *, names: bool = False) -> list[str] | None:
     """The cells of a record that has stray quotes, or another delimiter than all others; None if that is not it."""
     if quote and quote in text:
         cells = split_record(text, delimiter, quote, width).cells
@@ -352,7 +352,13 @@ def rescued(text: str, delimiter: str, quote: str, width: int) -> list[str] | No
     for other in (*DELIMITERS, " "):
         if other != delimiter and 2 < width <= text.count(other) + 1 < 4 * width:
             record = split_record(text, other, quote, width)
-            if len(record.cells) == width and not record.open:
+            # A sentence of so many words is no row: of a row, a third are numbers and the like.
+            values = sum(1 for cell in record.cells if _TYPED.fullmatch(cell))
+            if (
+                len(record.cells) == width
+                and not record.open
+                and (other != " " or names or values * 3 >= width)
+            ):
                 return record.cells
     return None
 
@@ -446,7 +452,8 @@ def _class_below(body: Sequence[Sequence[str]], column: int) -> str:
     if classes["year"] and classes["number"]:
         classes["number"] += classes.pop("year")
     found, count = classes.most_common(1)[0]
-    return found if count >= 0.8 * classes.total() else "text"
+    # Where there are few rows, further rows of names are a large part of them.
+    return found if count >= (0.8 if len(body) > 10 else 0.6) * classes.total() else "text"
 
 
 def _names_first(first: Sequence[str], below: Sequence[str]) -> bool:

@@ -395,8 +395,12 @@ class CsvSource:
         a tenth of the time in which it reads them.
         """
         dialect = self.dialect
-        delimiters = self._ends(dialect.delimiter, dialect.quote)
-        return delimiters - self._before() == (dialect.width - 1 + dialect.trailing) * rows
+        delimiters = self._ends(dialect.delimiter, dialect.quote) - self._before()
+        full = dialect.width - 1 + dialect.trailing
+        if delimiters == full * rows:
+            return True
+        counted: int = self._scan().select(pl.len()).collect().item()  # a limit may have ended the reading
+        return counted > rows and delimiters == full * counted
 
     def _holds_nul(self) -> bool:
         """Whether NUL bytes stand in the file, which polars takes for characters; 15 GB/s."""

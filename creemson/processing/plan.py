@@ -63,7 +63,9 @@ class Plan:
         self._grouping = bool(self._groups or self._aggregates)
         self._made = [*self._groups, *(made for _, made, _ in self._aggregates)]
         if self._grouping:
-            _check_distinct(self._made, "the grouped output")
+            _check_distinct(
+                self._made, "the grouped output", "$.aggregate" if self._aggregates else "$.group_by"
+            )
         self._selected = self._select()
         self._keys = [
             self._row_column(key.column, f"$.sort[{index}][0]") for index, key in enumerate(query.sort or ())
@@ -188,7 +190,7 @@ class Plan:
                 )
                 for ref in refs
             ]
-        _check_distinct(names, "selectedColumns")
+        _check_distinct(names, "selectedColumns", "$.selectedColumns")
         return names
 
     def _made_column(self, ref: ColumnRef) -> str:
@@ -216,7 +218,8 @@ class Plan:
         for name in renamed:
             if name not in selected:
                 raise _not_found(name, self._selected, "the output", f"$.rename.{name}")
-        _check_distinct([renamed.get(name, name) for name in self._selected], "the renamed output")
+        names = [renamed.get(name, name) for name in self._selected]
+        _check_distinct(names, "the renamed output", "$.rename")
         return renamed
 
     def _row_column(self, ref: ColumnRef, path: str) -> str:
@@ -311,7 +314,12 @@ def _among(column: pl.Expr, dtype: pl.DataType, values: list[Any]) -> pl.Expr:
         series = series.filter(series.cast(exact.dtype) == exact)
     else:
         series = pl.Series(values, dtype=dtype)
-    return column.is_in(series.implode())
+    among = column.is_in(series.implode())
+    if series.is_empty() or dtype == pl.Boolean:
+        return among
+    # A scan skips what its statistics exclude; it looks at bounds for that, and not into lists.
+    least, most = (pl.lit(bound, dtype=series.dtype) for bound in (series.min(), series.max()))
+    return (column >= least) & (column <= most) & among
 
 
 def _literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
@@ -392,7 +400,8 @@ def _no_column(message: str, path: str) -> ProcessingError:
     return ProcessingError("column_not_found", message, details=[f"{path[:100]}: {message}"])
 
 
-def _check_distinct(names: Sequence[str], where: str) -> None:
+def _check_distinct(names: Sequence[str], where: str, path: str) -> None:
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise InvalidFormat("invalid_columns", f"The column {twice!r} stands twice in {where}.")
+        message = f"The column {twice!r} stands twice in {where}."
+        raise InvalidFormat("invalid_columns", message, details=[f"{path}: {message}"])

@@ -2,6 +2,8 @@
 
 import datetime
 import math
+import random
+import shutil
 
 import duckdb
 import polars as pl
@@ -85,15 +87,19 @@ def ordered(rows):
 
 def compare(folder, rows, sql, *, form, in_order, **request):
     """Run both, and compare: with the order of the rows, where it is determined."""
-    source, target = folder / f"t.{form}", folder / "out.parquet"
     frame = pl.DataFrame(rows, schema={name: dtype for name, (dtype, _) in COLUMNS.items()}, orient="row")
+    return compare_frame(folder, frame, sql, form=form, in_order=in_order, **request)
+
+
+def compare_frame(folder, frame, sql, *, form, in_order, **request):
+    source, target = folder / f"t.{form}", folder / "out.parquet"
     if form == "csv":
         frame.write_csv(source, datetime_format="%Y-%m-%dT%H:%M:%S%.6f")
         # Of what has no cells, or few, a CSV does not say what it is.
         types = {"n": "int64", "big": "int64", "x": "float64", "t": "string", "yes": "boolean", "day": "date"}
         request["options"] = {"types": types | {"at": "datetime"}, "header": 1, "delimiter": ","}
     else:
-        frame.write_parquet(source)
+        frame.write_parquet(source, row_group_size=10_000)
     outcome = run(query_of(source.name, **request), source, target, lambda _: None)
     ours = pl.read_parquet(target).rows()
     frame.with_row_index("row").write_parquet(folder / "numbered.parquet")
@@ -104,7 +110,8 @@ def compare(folder, rows, sql, *, form, in_order, **request):
     if not in_order:
         ours, theirs = ordered(ours), ordered(theirs)
     for our_row, their_row in zip(ours, theirs, strict=True):
-        assert all(map(alike, our_row, their_row)), (sql, ours, theirs)
+        assert all(map(alike, our_row, their_row)), (sql, our_row, their_row)
+    return outcome.issues
 
 
 def where(drawn):
@@ -114,87 +121,170 @@ def where(drawn):
 FORMS = st.sampled_from(["parquet", "csv"])
 
 
-@settings(deadline=None, max_examples=120)
-@given(ROWS, st.lists(conditions(), max_size=3), st.data(), FORMS, st.none() | st.integers(0, 10))
-def test_rows(tmp_path_factory, rows, drawn, data, form, limit):
-    """Filters, sorts, limits, distinct rows and new names, in this order; null is last, and equal to nothing."""
-    names = data.draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=1, unique=True))
-    keys = data.draw(
+@st.composite
+def requests_of_rows(draw):
+    """A request without groups, and what it is in SQL."""
+    conditions_ = draw(st.lists(conditions(), max_size=3))
+    limit = draw(st.none() | st.integers(0, 10))
+    names = draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=1, unique=True))
+    keys = draw(
         st.lists(
             st.tuples(st.sampled_from(list(COLUMNS)), st.sampled_from(["asc", "desc"])),
             max_size=2, unique_by=lambda key: key[0],
         )
     )  # fmt: skip
-    distinct = data.draw(st.sampled_from([None, True, "by"]))
-    by = (
-        names
-        if distinct is True
-        else data.draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=1, unique=True))
+    by = draw(
+        st.none() | st.just(value=True) | st.lists(st.sampled_from(list(COLUMNS)), min_size=1, unique=True)
     )
-    renamed = {name: f"new {name}" for name in data.draw(st.sets(st.sampled_from(names)))}
-    inner = f"SELECT *, row_number() OVER (ORDER BY row) AS place FROM table {where(drawn)}".replace(
-        "FROM table", 'FROM "table"'
-    )
-    if distinct:
-        partition = ", ".join(f'"{name}"' for name in by)
+    renamed = {name: f"new {name}" for name in draw(st.sets(st.sampled_from(names)))}
+    inner = f'SELECT * FROM "table" {where(conditions_)}'
+    if by:
+        partition = ", ".join(f'"{name}"' for name in (names if by is True else by))
         inner = (
             f"SELECT * FROM ({inner}) QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY row) = 1"
         )
     order = ", ".join([*(f'"{name}" {direction} NULLS LAST' for name, direction in keys), "row"])
     columns = ", ".join(f'"{name}" AS "{renamed.get(name, name)}"' for name in names)
-    sql = f"SELECT {columns} FROM ({inner}) ORDER BY {order}" + (
-        f" LIMIT {limit}" if limit is not None else ""
-    )
-    compare(
-        tmp_path_factory.mktemp("rows"), rows, sql, form=form, in_order=True,
-        selectedColumns=names, where=[condition for condition, _ in drawn] or None,
-        sort=keys or None, limit=limit, distinct=by if distinct == "by" else distinct, rename=renamed or None,
-    )  # fmt: skip
+    sql = f"SELECT {columns} FROM ({inner}) ORDER BY {order}" + ("" if limit is None else f" LIMIT {limit}")
+    request = {
+        "selectedColumns": names, "where": [condition for condition, _ in conditions_] or None, "sort": keys or None,
+        "limit": limit, "distinct": by, "rename": renamed or None,
+    }  # fmt: skip
+    return request, sql, True
 
 
-@settings(deadline=None, max_examples=120)
-@given(ROWS, st.lists(conditions(), max_size=2), st.data(), FORMS)
-def test_groups(tmp_path_factory, rows, drawn, data, form):
-    """Groups and their aggregates; rows without a value in what they are grouped by are a group."""
-    groups = data.draw(st.lists(st.sampled_from(list(COLUMNS)), max_size=2, unique=True))
+@st.composite
+def requests_of_groups(draw):
+    """A request with groups or aggregates, and what it is in SQL."""
+    conditions_ = draw(st.lists(conditions(), max_size=2))
+    groups = draw(st.lists(st.sampled_from(list(COLUMNS)), max_size=2, unique=True))
     asked, columns = [], [f'"{name}"' for name in groups]
-    for number in range(data.draw(st.integers(1, 3))):
-        function = data.draw(st.sampled_from(list(FUNCTIONS)))
+    for number in range(draw(st.integers(1, 3))):
+        function = draw(st.sampled_from(list(FUNCTIONS)))
         numeric = function in ("sum", "mean", "median", "std")
-        column = data.draw(st.sampled_from(NUMBERS if numeric else tuple(COLUMNS)))
+        column = draw(st.sampled_from(NUMBERS if numeric else tuple(COLUMNS)))
         asked.append([column, function, f"made {number}"])
         columns.append(FUNCTIONS[function].format(f'"{column}"') + f' AS "made {number}"')
     by = f"GROUP BY {', '.join(columns[: len(groups)])} ORDER BY min(row)" if groups else ""
-    sql = f'SELECT {", ".join(columns)} FROM "table" {where(drawn)} {by}'
-    compare(
-        tmp_path_factory.mktemp("groups"), rows, sql, form=form, in_order=bool(groups),
-        where=[condition for condition, _ in drawn] or None, group_by=groups or None, aggregate=asked,
-    )  # fmt: skip
+    sql = f'SELECT {", ".join(columns)} FROM "table" {where(conditions_)} {by}'
+    request = {
+        "where": [condition for condition, _ in conditions_] or None, "group_by": groups or None, "aggregate": asked,
+    }  # fmt: skip
+    return request, sql, bool(groups)
 
 
+@settings(deadline=None, max_examples=120)
+@given(ROWS, requests_of_rows(), FORMS)
+def test_rows(tmp_path_factory, rows, drawn, form):
+    """Filters, distinct rows, sorts, limits and new names, in this order; null is last, and equal to nothing."""
+    request, sql, in_order = drawn
+    compare(tmp_path_factory.mktemp("rows"), rows, sql, form=form, in_order=in_order, **request)
+
+
+@settings(deadline=None, max_examples=120)
+@given(ROWS, requests_of_groups(), FORMS)
+def test_groups(tmp_path_factory, rows, drawn, form):
+    """Groups and their aggregates; rows without a value in what they are grouped by are a group."""
+    request, sql, in_order = drawn
+    compare(tmp_path_factory.mktemp("groups"), rows, sql, form=form, in_order=in_order, **request)
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Rows enough for many batches, whose order must not get lost."""
+    dice, rows = random.Random(1), 60_000
+    day, moment = datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1)
+    cells = {
+        "n": lambda: dice.randint(-3, 3),
+        "big": lambda: dice.randint(-(2**40), 2**40),
+        "x": lambda: dice.randint(-8, 8) / 4,
+        "t": lambda: dice.choice(["a", "b", "ab", "Ä", "a%b", "_", "名", "12", "2020-01-02"]),
+        "yes": lambda: dice.random() < 0.5,
+        "day": lambda: day + datetime.timedelta(days=dice.randint(0, 8)),
+        "at": lambda: moment + datetime.timedelta(minutes=dice.randint(0, 2880)),
+    }
+    return pl.DataFrame(
+        {
+            name: [cell() if dice.random() < 0.9 else None for _ in range(rows)]
+            for name, cell in cells.items()
+        },
+        schema={name: dtype for name, (dtype, _) in COLUMNS.items()},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("requests", [requests_of_rows(), requests_of_groups()], ids=["rows", "groups"])
+def test_many_rows(tmp_path_factory, many, requests):
+    """What comes in many batches, and is worked on by many threads, comes out the same."""
+
+    @settings(deadline=None, max_examples=100, database=None)
+    @given(requests, FORMS)
+    def agree(drawn, form):
+        request, sql, in_order = drawn
+        folder = tmp_path_factory.mktemp("many")
+        compare_frame(folder, many, sql, form=form, in_order=in_order, **request)
+        shutil.rmtree(folder)
+
+    agree()
+
+
+WHOLE = "CASE WHEN {0} = floor({0}) THEN TRY_CAST({0} AS {1}) END"
+ISO = """CASE WHEN microsecond("at") % 1000000 = 0 THEN strftime("at", '%Y-%m-%dT%H:%M:%S')
+    WHEN microsecond("at") % 1000 = 0 THEN strftime("at", '%Y-%m-%dT%H:%M:%S.%g')
+    ELSE strftime("at", '%Y-%m-%dT%H:%M:%S.%f') END"""
 CASTS = [
     ("n", "string", "n::VARCHAR"),
     ("n", "float64", "n::DOUBLE"),
     ("n", "int8", "TRY_CAST(n AS TINYINT)"),
+    ("n", "uint16", "TRY_CAST(n AS USMALLINT)"),
+    ("n", "boolean", "CASE WHEN n IN (0, 1) THEN n = 1 END"),
     ("big", "int16", "TRY_CAST(big AS SMALLINT)"),
-    ("x", "int64", "CASE WHEN x = floor(x) THEN x::BIGINT END"),
+    ("big", "uint32", "TRY_CAST(big AS UINTEGER)"),
+    ("x", "int64", WHOLE.format("x", "BIGINT")),
+    ("x", "uint8", WHOLE.format("x", "UTINYINT")),
+    ("x", "float32", "x::FLOAT"),
     ("t", "int64", "TRY_CAST(t AS BIGINT)"),
     ("t", "float64", "TRY_CAST(t AS DOUBLE)"),
     ("t", "date", "TRY_CAST(t AS DATE)"),
+    ("t", "datetime", "TRY_CAST(t AS TIMESTAMP)"),
     ("yes", "int64", "yes::BIGINT"),
     ("yes", "string", "yes::VARCHAR"),
     ("at", "date", '"at"::DATE'),
+    ("at", "time", '"at"::TIME'),
+    ("at", "string", ISO),
     ("day", "datetime", "day::TIMESTAMP"),
     ("day", "string", "day::VARCHAR"),
 ]
 
 
 @pytest.mark.parametrize(("column", "dtype", "sql"), CASTS)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=15)
 @given(rows=ROWS)
 def test_casts(tmp_path_factory, column, dtype, sql, rows):
-    """Other types, and nulls for what is none of them; each is counted."""
+    """Other types, and nulls for what is none of them; each of those is counted."""
+    folder = tmp_path_factory.mktemp("casts")
+    issues = compare(
+        folder, rows, f'SELECT {sql} FROM "table" ORDER BY row', form="parquet", in_order=True,
+        selectedColumns=[column], cast={column: dtype},
+    )  # fmt: skip
+    place = list(COLUMNS).index(column)
+    lost = sum(
+        row[place] is not None and made is None
+        for row, made in zip(rows, pl.read_parquet(folder / "out.parquet")[column], strict=True)
+    )
+    assert (0 if issues is None else issues.unparsable_cells) == lost
+
+
+@settings(deadline=None, max_examples=40)
+@given(ROWS, st.integers(-4, 4), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), FORMS)
+def test_what_comes_after_a_cast(tmp_path_factory, rows, number, operator, form):
+    """Conditions, groups and sorts see the new type."""
+    sign = "=" if operator == "==" else operator
+    sql = f"""
+        SELECT n, count(x) AS made FROM (SELECT x, TRY_CAST(t AS BIGINT) AS t, n::VARCHAR AS n, row FROM "table")
+        WHERE coalesce(t {sign} {number + 10}, false) GROUP BY n ORDER BY n NULLS LAST
+    """
     compare(
-        tmp_path_factory.mktemp("casts"), rows, f'SELECT {sql} FROM "table" ORDER BY row', form="parquet",
-        in_order=True, selectedColumns=[column], cast={column: dtype},
+        tmp_path_factory.mktemp("after"), rows, sql, form=form, in_order=True, cast={"t": "int64", "n": "string"},
+        where=[["t", operator, number + 10]], group_by=["n"], aggregate=[["x", "count", "made"]], sort=[["n", "asc"]],
     )  # fmt: skip

@@ -11,7 +11,7 @@ from creemson.errors import InvalidFormat
 from creemson.processing.issues import Report
 from creemson.wire.messages import TYPES, Options
 
-__all__ = ["DTYPES", "LINE", "cast", "cast_frame", "check_types", "dtypes_of"]
+__all__ = ["DTYPES", "LINE", "cast", "cast_frame", "check_types", "converted", "dtypes_of"]
 
 DTYPES: Mapping[str, pl.DataType] = MappingProxyType(
     {
@@ -132,7 +132,7 @@ def cast_frame(
         if column not in frame.columns:  # not asked for
             continue
         before = frame.get_column(column).alias("")  # for polars, a series called ^…$ is any column
-        after = _converted(before, DTYPES[wanted])
+        after = converted(before, DTYPES[wanted])
         lost = after.is_null() & before.is_not_null()
         if lost.any():
             numbers = pl.Series(lines).filter(lost)
@@ -145,30 +145,57 @@ def cast_frame(
 
 def _moments(text: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Dates and times in the ways in which they are mostly written; the first that fits a cell counts."""
-    formats = TIMES if dtype == pl.Time else (*DAYS, *STAMPS)
     kind = pl.Time() if dtype == pl.Time else pl.Datetime("us")
-    found = [pl.first().str.strptime(kind, form, strict=False) for form in formats]
-    return text.to_frame().select(pl.coalesce(found).cast(dtype).alias(text.name)).to_series()
+    made = pl.Series(text.name, [None], kind).new_from_index(0, len(text))
+    forms = {pl.Time: TIMES, pl.Datetime: (*STAMPS, *DAYS)}.get(dtype.base_type(), (*DAYS, *STAMPS))
+    for form in forms:
+        places = (made.is_null() & text.is_not_null()).arg_true()
+        if places.is_empty():
+            break
+        made.scatter(places, text.gather(places).str.strptime(kind, form, strict=False))
+    return made.cast(dtype)
 
 
-def _converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """As polars casts; but text may be a date, a time or a truth value, and whole numbers are no fractions."""
+def converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """A column as another type: as polars casts, but nothing is made of what is none of that type.
+
+    Text may be a number, date, time or truth value, with blanks around it; of numbers, only 1 and 0 are truth
+    values, a fraction is no whole number, and what is too large for its type is not infinite.
+
+    Args:
+        column: whatever it holds.
+        dtype: of :data:`DTYPES`, or a time zone with it.
+
+    Returns:
+        The column, with null where a value is none of the type.
+    """
     if column.dtype == pl.String:
-        text = column.str.strip_chars()
+        text = column.str.strip_chars() if dtype != pl.String else column
         if dtype == pl.Boolean:
             return text.str.to_lowercase().replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
         if dtype.is_temporal():
             return _moments(text, dtype)
-        return text.cast(dtype, strict=False)
-    if isinstance(column.dtype, (pl.List, pl.Struct, pl.Array)):
+        return _finite(text.cast(dtype, strict=False), text)
+    if column.dtype.is_nested():
         texts = [None if value is None else json.dumps(value, default=str) for value in column.to_list()]
-        return _converted(pl.Series(column.name, texts, pl.String), dtype)
-    if column.dtype.is_float() and dtype.is_integer():
-        whole = column.cast(dtype, strict=False)
-        return whole.set(column.is_not_null() & (whole.cast(pl.Float64) != column), None)
+        return converted(pl.Series(column.name, texts, pl.String), dtype)
     if column.dtype == pl.Null:
         return pl.Series(column.name, [None] * len(column), dtype)
+    if column.dtype.is_numeric() and dtype == pl.Boolean:
+        yes, no = column == 1, column == 0
+        return yes.set(~(yes | no), None)
+    if (column.dtype.is_float() or column.dtype.is_decimal()) and dtype.is_integer():
+        return column.set(column.is_not_null() & (column != column.floor()), None).cast(dtype, strict=False)
     try:
-        return column.cast(dtype, strict=False)
+        return _finite(column.cast(dtype, strict=False), column)
     except pl.exceptions.InvalidOperationError:  # there is no way from a date to a truth value
         return pl.Series(column.name, [None] * len(column), dtype)
+
+
+def _finite(made: pl.Series, column: pl.Series) -> pl.Series:
+    """Without the infinite numbers that were made of numbers, or texts, that were only too large."""
+    if not made.dtype.is_float() or not (infinite := made.is_infinite()).any():
+        return made
+    text = column.dtype == pl.String
+    meant = column.str.to_lowercase().str.contains("inf", literal=True) if text else column.is_infinite()
+    return made.set(infinite & ~meant, None)

@@ -6,20 +6,19 @@ import attrs
 import polars as pl
 
 from creemson.errors import InvalidFormat
-from creemson.processing.conversion import kind_named
+from creemson.processing.casting import DTYPES, converted
 from creemson.processing.issues import Report
-from creemson.processing.naming import exactly
+from creemson.processing.profile import sayable
+from creemson.wire.messages import TYPES
 
 __all__ = ["Cast", "cast_batch", "casting"]
 
-_COMMON = ("string", "boolean", "int64", "float64", "date", "datetime", "time")
-_DTYPES: dict[str, pl.DataType] = {
-    "string": pl.String(), "boolean": pl.Boolean(), "date": pl.Date(), "datetime": pl.Datetime("us"),
-    "time": pl.Time(),
-    "int8": pl.Int8(), "int16": pl.Int16(), "int32": pl.Int32(), "int64": pl.Int64(),
-    "uint8": pl.UInt8(), "uint16": pl.UInt16(), "uint32": pl.UInt32(), "uint64": pl.UInt64(),
-    "float32": pl.Float32(), "float64": pl.Float64(),
-}  # fmt: skip
+_WORDS = {
+    "boolean": "true, false, 1 or 0",
+    "date": "a date such as 2024-12-31",
+    "datetime": "a date and time such as 2024-12-31T23:59:00",
+    "time": "a time such as 23:59:00",
+}
 
 
 @attrs.frozen
@@ -36,18 +35,30 @@ class Cast:
     dtype: pl.DataType
     source: pl.DataType
 
-    def __call__(self, column: pl.Expr) -> pl.Expr:
+    def __call__(self, column: pl.Series) -> pl.Series:
         """The column as that type; null where a value is none of it."""
-        name, dtype, source = self.name, self.dtype, self.source
-        if source == pl.String:
-            return kind_named(name, (), None).convert(column).cast(dtype, strict=False)
-        if name == "string":
-            return column.dt.to_string("iso") if source.is_temporal() else column.cast(pl.String)
-        if dtype == pl.Boolean and source.is_numeric():
-            return pl.when(column == 1).then(statement=True).when(column == 0).then(statement=False)
-        if dtype.is_integer() and (source.is_float() or source.is_decimal()):
-            return pl.when(column == column.floor()).then(column).cast(dtype, strict=False)
-        return column.cast(dtype, strict=False)
+        if self.source.is_temporal():
+            return column.to_frame().select(self._of_moments(pl.first())).to_series()
+        if isinstance(self.source, (pl.Categorical, pl.Enum)):  # as the text that it shows, not by its codes
+            column = column.cast(pl.String)
+        return converted(column, self.dtype)
+
+    def _of_moments(self, column: pl.Expr) -> pl.Expr:
+        """What is made of dates and times: in their own time zone, and ISO 8601 as text."""
+        source, dtype = self.source, self.dtype
+        if not isinstance(source, pl.Datetime):
+            if dtype != pl.String:
+                return column.cast(dtype, strict=False)
+            form = "%H:%M:%S%.f" if source == pl.Time else "iso"
+            return sayable(column, source).dt.to_string(form)
+        if dtype == pl.String:
+            zone = "" if source.time_zone is None else "%:z"
+            return sayable(column, source).dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")
+        if dtype == pl.Date:
+            return sayable(column, source).dt.date() if source.time_zone else column.dt.date()
+        if dtype == pl.Time:
+            return sayable(column, source).dt.time()
+        return column
 
 
 def casting(source: pl.DataType, name: str, path: str) -> Cast:
@@ -61,13 +72,10 @@ def casting(source: pl.DataType, name: str, path: str) -> Cast:
     Raises:
         InvalidFormat: ``invalid_message``: none of the one makes sense as the other.
     """
-    if source in (pl.Categorical, pl.Enum):
-        source = pl.String()
     dtype = _dtype(name, source)
     if not _fits(source, dtype):
-        kinds = {other: _dtype(other, source) for other in _COMMON}
-        others = [other for other, kind in kinds.items() if kind != source and _fits(source, kind)]
-        hint = f" It can be made {', '.join(others)}." if others else ""
+        others = [other for other in TYPES if _fits(source, _dtype(other, source))]
+        hint = f" It can be made {' '.join(others)}." if others else " It cannot be made anything else."
         detail = f"{path}: what is {source} cannot be made {name}.{hint}"
         raise InvalidFormat(
             "invalid_message", f"The request does not fit the file: {detail}", details=[detail]
@@ -76,17 +84,18 @@ def casting(source: pl.DataType, name: str, path: str) -> Cast:
 
 
 def _dtype(name: str, source: pl.DataType) -> pl.DataType:
-    if name == "datetime" and isinstance(source, pl.Datetime):
+    if name == "datetime" and isinstance(source, pl.Datetime):  # with its time zone and precision
         return source
-    return _DTYPES[name]
+    return DTYPES[name]
 
 
 def _fits(source: pl.DataType, dtype: pl.DataType) -> bool:
     """Whether values of the one make sense as the other."""
-    if source.is_nested() or source == pl.Binary:
+    if source in (pl.Binary, pl.Object):
         return False
     return (
-        pl.String in (source, dtype)
+        source in (pl.String, pl.Categorical, pl.Enum, pl.Null)
+        or pl.String in (source, dtype)
         or source == dtype
         or (source.is_numeric() and (dtype.is_numeric() or dtype == pl.Boolean))
         or (source == pl.Boolean and dtype.is_numeric())
@@ -103,18 +112,15 @@ def cast_batch(casts: Mapping[str, Cast], report: Report | None, batch: pl.DataF
         report: is told of each value that is none of the wanted type.
         batch: the rows.
     """
-    made = batch.with_columns(cast(_plain(name, cast)).alias(name) for name, cast in casts.items())
+    made = []
     for name, cast in casts.items():
-        if report is None or made.get_column(name).null_count() == batch.get_column(name).null_count():
-            continue
-        lost = batch.get_column(name).filter(
-            made.get_column(name).is_null() & batch.get_column(name).is_not_null()
-        )
-        for value in lost.cast(pl.String).to_list():
-            report.add("unparsable_cells", line=None, column=name, value=value, why=f"it is no {cast.name}")
-    return made
-
-
-def _plain(name: str, cast: Cast) -> pl.Expr:
-    column = exactly(name)
-    return column.cast(pl.String) if cast.source == pl.String else column
+        before = batch.get_column(name).alias("")  # for polars, a series called ^…$ is any column
+        after = cast(before)
+        if report is not None and after.null_count() > before.null_count():
+            why = f"not {_WORDS.get(cast.name, f'of the type {cast.name}')}"
+            lost = before.filter(after.is_null() & before.is_not_null())
+            texts = lost.to_frame().select(sayable(pl.first(), cast.source).cast(pl.String)).to_series()
+            for value in texts.to_list():
+                report.add("unparsable_cells", line=None, column=name, value=value, why=why)
+        made.append(after.alias(name))
+    return batch.with_columns(made)

@@ -294,11 +294,7 @@ class CsvSource:
         if not self._mended:
             # polars fills short rows without a word, and takes NUL for a character.
             delimiters, nul = self._count.result()
-            if (
-                watch.surplus
-                or nul
-                or delimiters != (self.dialect.width - 1 + self.dialect.trailing) * watch.rows
-            ):
+            if watch.surplus or nul or not self._even(delimiters, watch.rows):
                 self._mended = True
                 raise Reread
         given = self._options.types or {}
@@ -396,6 +392,14 @@ class CsvSource:
         return found[:HEAD_BYTES]
 
     # --- checks --------------------------------------------------------------------------------------
+
+    def _even(self, delimiters: int, rows: int) -> bool:
+        """Whether there are as many delimiters as so many full rows have."""
+        full = self.dialect.width - 1 + self.dialect.trailing
+        if delimiters == full * rows:
+            return True
+        counted: int = self._scan().select(pl.len()).collect().item()  # a limit may have ended the reading
+        return counted > rows and delimiters == full * counted
 
     def _count_signs(self) -> tuple[int, bool]:
         """The delimiters behind the header, outside of quotes; and whether there are NUL bytes.

@@ -1,6 +1,7 @@
 """What is done with a table: one streaming pass of polars from the file to the stored output.
 
-The order of work is that of the protocol: where, group_by, sort, limit. Runs in a worker process.
+The order of work is that of the protocol: cast, where, group_by, distinct, sort, limit, rename.
+Runs in a worker process.
 """
 
 import io
@@ -167,7 +168,7 @@ def run(
         else:  # to stream it, and to read back what that made, takes 2 ms of CPU more
             made = plan.apply_to(table.small, report)
             content = io.BytesIO()  # into a file, polars writes through threads of its own: 0.1 ms more
-            made.write_parquet(content, metadata=_metadata(table, query))
+            made.write_parquet(content, metadata=_metadata(table, plan))
             target.write_bytes(content.getbuffer())
             meter.tap(table.small)
             schema, rows = made.schema, made.height
@@ -190,10 +191,10 @@ def run(
     )
 
 
-def _metadata(table: Table, query: Query) -> dict[str, str]:
+def _metadata(table: Table, plan: Plan) -> dict[str, str]:
     """What a stored output says of itself beside its columns."""
-    renamed = query.rename or {}
-    forms = {renamed.get(name, name): form for name, form in table.forms().items()}
+    found = table.forms()
+    forms = {name: found[old] for name, old in plan.kept.items() if old in found}
     return {FORMS: orjson.dumps(forms).decode()}
 
 
@@ -244,7 +245,7 @@ def _stream(query: Query, table: Table, meter: Meter, source: Path, target: Path
                 frame = reading(needed)
                 assert plan is not None
                 frame = plan.apply(frame, meter.tap, counted=table.rows is not None, report=table.report)
-                sink(frame.sink_parquet(target, lazy=True, metadata=_metadata(table, query)), meter)
+                sink(frame.sink_parquet(target, lazy=True, metadata=_metadata(table, plan)), meter)
                 table.check()
             break
         except (ProcessingError, Reread):

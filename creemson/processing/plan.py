@@ -45,28 +45,35 @@ class Plan:
         self._names = list(schema)
         self._query = query
         self._casts = {
-            self._resolve(name): casting(schema[self._resolve(name)], type_, f"$.cast.{name}")
-            for name, type_ in (query.cast or {}).items()
+            self._resolve(name, f"$.cast.{name}"): casting(self._schema[name], wanted, f"$.cast.{name}")
+            for name, wanted in (query.cast or {}).items()
         }
         self._schema |= {name: cast.dtype for name, cast in self._casts.items()}
         self._where = [
             self._condition(condition, f"$.where[{index}]")
             for index, condition in enumerate(query.where or ())
         ]
-        self._groups = [self._resolve(ref) for ref in query.group_by or ()]
+        self._groups = [
+            self._resolve(ref, f"$.group_by[{index}]") for index, ref in enumerate(query.group_by or ())
+        ]
         self._aggregates = [
             self._aggregate(aggregate, f"$.aggregate[{index}]")
             for index, aggregate in enumerate(query.aggregate or ())
         ]
         self._grouping = bool(self._groups or self._aggregates)
-        self._made = [*self._groups, *(name for name, _ in self._aggregates)]
+        self._made = [*self._groups, *(made for _, made, _ in self._aggregates)]
         if self._grouping:
-            _check_distinct(self._made, "the grouped output")
+            _check_distinct(
+                self._made, "the grouped output", "$.aggregate" if self._aggregates else "$.group_by"
+            )
         self._selected = self._select()
-        self._keys = [self._sort_column(key.column) for key in query.sort or ()]
+        self._keys = [
+            self._row_column(key.column, f"$.sort[{index}][0]") for index, key in enumerate(query.sort or ())
+        ]
         self._distinct = self._distinct_columns()
         self._renamed = self._new_names()
         self.needed = self._needed()
+        self.kept = self._kept()
 
     def apply_to(self, frame: pl.DataFrame, report: Report | None = None) -> pl.DataFrame:
         """The plan, on a frame in memory; ``report`` is told what was lost."""
@@ -97,20 +104,14 @@ class Plan:
         if tap is not None:
             frame = frame.map_batches(tap, streamable=True, predicate_pushdown=counted, slice_pushdown=True)
         if self._casts:
-            casts = {name: cast for name, cast in self._casts.items() if name in frame.collect_schema()}
-            frame = frame.map_batches(
-                partial(cast_batch, casts, report),
-                streamable=True,
-                predicate_pushdown=False,
-                schema=frame.collect_schema() | {name: cast.dtype for name, cast in casts.items()},
-            )
-        if self._where:
-            frame = frame.filter(self._where)
+            frame = self._cast(frame, report)
+        elif self._where:
+            frame = frame.filter(condition for _, condition in self._where)
         if self._groups:
-            expressions = [expression.alias(name) for name, expression in self._aggregates]
+            expressions = [expression.alias(made) for _, made, expression in self._aggregates]
             frame = frame.group_by(map(exactly, self._groups), maintain_order=True).agg(expressions)
         elif self._aggregates:
-            frame = frame.select(expression.alias(name) for name, expression in self._aggregates)
+            frame = frame.select(expression.alias(made) for _, made, expression in self._aggregates)
         if self._distinct:
             frame = frame.unique(subset=self._distinct, keep="first", maintain_order=True)
         if self._keys:
@@ -122,39 +123,66 @@ class Plan:
             exactly(name).alias(new) if (new := self._renamed.get(name)) else exactly(name)
             for name in self._selected
         )
+        return self._limited(frame)
+
+    def _cast(self, frame: pl.LazyFrame, report: Report | None) -> pl.LazyFrame:
+        """Casts and conditions. What can be done before the casts is, so that a scan can skip what is not wanted."""
+        before = [condition for name, condition in self._where if name not in self._casts]
+        after = [condition for name, condition in self._where if name in self._casts]
+        if before:
+            frame = frame.filter(before)
+        if not (after or self._grouping or self._distinct or self._keys):
+            frame = self._limited(frame)  # else as many cells would be cast, and told, as pass by in time
+        schema = frame.collect_schema()
+        casts = {name: cast for name, cast in self._casts.items() if name in schema}
+        frame = frame.map_batches(
+            partial(cast_batch, casts, report),
+            streamable=True,
+            predicate_pushdown=False,
+            projection_pushdown=False,
+            schema=schema | {name: cast.dtype for name, cast in casts.items()},
+        )
+        return frame.filter(after) if after else frame
+
+    def _limited(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         limit = self._query.limit
         # polars counts rows in 32 bits.
         return frame if limit is None or limit >= 2**32 else frame.head(limit)
 
+    def _kept(self) -> dict[str, str]:
+        """Columns of the output that hold one of the file as it is, which has the name that they are given here."""
+        same = set(self._groups if self._grouping else self._names) - set(self._casts)
+        return {self._renamed.get(name, name): name for name in self._selected if name in same}
+
     def _needed(self) -> list[str]:
         """Columns of the file that have to be read, in its order; at least one, to count rows by."""
-        used = {self._resolve(condition.column) for condition in self._query.where or ()}
-        used.update(self._resolve(aggregate.column) for aggregate in self._query.aggregate or ())
+        used = {name for name, _ in self._where}
+        used.update(name for name, _, _ in self._aggregates)
         used.update(self._groups)
         if not self._grouping:
             used.update(self._selected, self._keys, self._distinct)
         return [name for name in self._names if name in used] or self._names[:1]
 
-    def _resolve(self, ref: ColumnRef) -> str:
-        """The name of a column of the file."""
+    def _resolve(self, ref: ColumnRef, path: str) -> str:
+        """The name of a column of the file; ``path`` is where the request has it."""
         if isinstance(ref, int):
             if ref < len(self._names):
                 return self._names[ref]
-            raise ProcessingError(
-                "column_not_found",
+            raise _no_column(
                 f"There is no column {ref} in {self._query.filename!r}: it has {len(self._names)} columns, "
                 f"0 to {len(self._names) - 1}. The last one is {self._names[-1]!r}.",
+                path,
             )
         if ref in self._schema:
             return ref
-        raise _not_found(ref, self._names, repr(self._query.filename))
+        raise _not_found(ref, self._names, repr(self._query.filename), path)
 
     def _select(self) -> list[str]:
         refs = self._query.selectedColumns
         if refs is None:
             return self._made if self._grouping else self._names
         if not self._grouping:
-            names = [self._resolve(ref) for ref in refs]
+            names = [self._resolve(ref, f"$.selectedColumns[{index}]") for index, ref in enumerate(refs)]
         else:
             names = [
                 self._made_column(
@@ -162,7 +190,7 @@ class Plan:
                 )
                 for ref in refs
             ]
-        _check_distinct(names, "selectedColumns")
+        _check_distinct(names, "selectedColumns", "$.selectedColumns")
         return names
 
     def _made_column(self, ref: ColumnRef) -> str:
@@ -179,27 +207,36 @@ class Plan:
         by = self._query.distinct
         if by is None or by is False:
             return []
-        return self._selected if by is True else [self._sort_column(ref) for ref in by]
+        if by is True:
+            return self._selected
+        return [self._row_column(ref, f"$.distinct[{index}]") for index, ref in enumerate(by)]
 
     def _new_names(self) -> dict[str, str]:
         """Names that columns of the output get, by their old ones."""
         renamed = self._query.rename or {}
+        selected = set(self._selected)
         for name in renamed:
-            if name not in self._selected:
-                raise _not_found(name, self._selected, "the output")
-        _check_distinct([renamed.get(name, name) for name in self._selected], "the renamed output")
+            if name not in selected:
+                raise _not_found(name, self._selected, "the output", f"$.rename.{name}")
+        names = [renamed.get(name, name) for name in self._selected]
+        _check_distinct(names, "the renamed output", "$.rename")
         return renamed
 
-    def _sort_column(self, ref: ColumnRef) -> str:
+    def _row_column(self, ref: ColumnRef, path: str) -> str:
+        """The name of a column of the rows that are sorted, or made distinct: of the file, or of the groups."""
         if not self._grouping:
-            return self._resolve(ref)
-        name = self._resolve(ref) if isinstance(ref, int) else ref
+            return self._resolve(ref, path)
+        name = self._resolve(ref, path) if isinstance(ref, int) else ref
         if name in self._made:
             return name
-        raise _not_found(name, self._made, "the grouped output")
+        raise _not_found(name, self._made, "the grouped output", path)
 
-    def _condition(self, condition: Condition, path: str) -> pl.Expr:
-        name = self._resolve(condition.column)
+    def _condition(self, condition: Condition, path: str) -> tuple[str, pl.Expr]:
+        """The column of a condition, and what has to be true of it."""
+        name = self._resolve(condition.column, f"{path}[0]")
+        return name, self._test(condition, name, path)
+
+    def _test(self, condition: Condition, name: str, path: str) -> pl.Expr:
         column, dtype, value = exactly(name), self._schema[name], condition.value
         operator = condition.operator
         if operator == "is_null":
@@ -236,8 +273,9 @@ class Plan:
         }
         return compare[operator]()
 
-    def _aggregate(self, aggregate: Aggregate, path: str) -> tuple[str, pl.Expr]:
-        name = self._resolve(aggregate.column)
+    def _aggregate(self, aggregate: Aggregate, path: str) -> tuple[str, str, pl.Expr]:
+        """The column of an aggregate, the name of what is made of it, and how."""
+        name = self._resolve(aggregate.column, f"{path}[0]")
         column, dtype, function = exactly(name), self._schema[name], aggregate.function
         if function in ("sum", "mean", "median", "std") and not (dtype.is_numeric() or dtype == pl.Boolean):
             raise _misfit(f"{path}: {function} needs numbers, and {name!r} is {dtype}")
@@ -254,7 +292,7 @@ class Plan:
             "n_unique": column.n_unique,
         }
         made = f"{name}_{function}" if aggregate.name is None else aggregate.name
-        return made, functions[function]()
+        return name, made, functions[function]()
 
 
 def _number_or_null(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -276,7 +314,12 @@ def _among(column: pl.Expr, dtype: pl.DataType, values: list[Any]) -> pl.Expr:
         series = series.filter(series.cast(exact.dtype) == exact)
     else:
         series = pl.Series(values, dtype=dtype)
-    return column.is_in(series.implode())
+    among = column.is_in(series.implode())
+    if series.is_empty() or dtype == pl.Boolean:
+        return among
+    # A scan skips what its statistics exclude; it looks at bounds for that, and not into lists.
+    least, most = (pl.lit(bound, dtype=series.dtype) for bound in (series.min(), series.max()))
+    return (column >= least) & (column <= most) & among
 
 
 def _literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
@@ -347,13 +390,18 @@ def _misfit(detail: str) -> InvalidFormat:
     return InvalidFormat("invalid_message", f"The request does not fit the file: {detail}", details=[detail])
 
 
-def _not_found(name: str, names: Sequence[str], where: str) -> ProcessingError:
+def _not_found(name: str, names: Sequence[str], where: str, path: str) -> ProcessingError:
     near = difflib.get_close_matches(name[:80], names[:1000], n=1, cutoff=0.4)
     hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(names[:20])}."
-    return ProcessingError("column_not_found", f"There is no column {name[:80]!r} in {where}. {hint}")
+    return _no_column(f"There is no column {name[:80]!r} in {where}. {hint}", path)
 
 
-def _check_distinct(names: Sequence[str], where: str) -> None:
+def _no_column(message: str, path: str) -> ProcessingError:
+    return ProcessingError("column_not_found", message, details=[f"{path[:100]}: {message}"])
+
+
+def _check_distinct(names: Sequence[str], where: str, path: str) -> None:
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise InvalidFormat("invalid_columns", f"The column {twice!r} stands twice in {where}.")
+        message = f"The column {twice!r} stands twice in {where}."
+        raise InvalidFormat("invalid_columns", message, details=[f"{path}: {message}"])

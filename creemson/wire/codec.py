@@ -334,12 +334,10 @@ def _marked_hook(converter: OrjsonConverter, kind: Any) -> Hook:
         return result
 
     def one_of(value: Any, _: Any) -> Any:
-        result = converter.structure(value, kind.__origin__)
-        if result not in mark.words:
-            raise ValueError(
-                f"expected one of ({' '.join(mark.words)}), got {_show(value)}{_near(value, mark.words)}"
-            )
-        return result
+        if type(value) is str and value in mark.words:
+            return value
+        near = _near(value, mark.words) if type(value) is str else ""
+        raise ValueError(f"expected one of ({' '.join(mark.words)}), got {_show(value)}{near}")
 
     hooks: dict[type, Hook] = {Bounds: bounded, Distinct: distinct, Pattern: matching, OneOf: one_of}
     return hooks[type(mark)]
@@ -434,7 +432,7 @@ def structure(value: Any, kind: type[T]) -> T:
     raise InvalidFormat(
         "invalid_columns" if columns_only else "invalid_message",
         f"The message is not a valid {getattr(kind, 'type', 'request')}: {'; '.join(details[:3])}"
-        + (f"; and {len(details) - 3} more." if len(details) > 3 else "."),
+        + (f"; and {len(details) - 3} more." if len(details) > 3 else "." * (not details[-1].endswith("?"))),
         details=details,
     )
 

@@ -103,7 +103,9 @@ def test_a_rendering_meets_a_full_disk(server):
         assert leftovers(server) == []
         wait_until(lambda: room(server) > before - 2**20)  # a file system may give it back a moment later
         assert [path.suffix for path in (server.data_dir / "outputs").iterdir()] == [".parquet"]
-        head = client.run(filename="zeros.parquet", limit=3)["data"]["output_data"]
+        answer = client.run(filename="zeros.parquet", limit=3)
+        assert answer["type"] == "result", answer
+        head = answer["data"]["output_data"]
         assert client.download(head["final_filename_csv"])[1].split() == [b"zero", b"0", b"0", b"0"]
 
 

@@ -56,6 +56,12 @@ def column(*cells, values=None, **more):
 
 CASES = {
     "plain": Case(HEAD + BODY, reading={"delimiter": ",", "header": 1}),
+    "names_like_patterns": Case(
+        "^a$,^.*$,*\n" + "1,,\n" * 60 + "2,n/a,\nx,3,\n" + "4,5,\n" * 60,
+        ("^a$", "^.*$", "*"),
+        [(1, None, None)] * 60 + [(2, None, None), (None, 3, None)] + [(4, 5, None)] * 60,
+        issues={"unparsable_cells": 1},
+    ),
     "preamble": Case("Trees of the park\nmeasured in May\n" + HEAD + BODY, reading={"skip_rows": 2}),
     "preamble_delimited": Case("Trees,,\n,,\n" + HEAD + BODY, reading={"skip_rows": 2}),
     "preamble_empty_line": Case("Trees of the park\n\n" + HEAD + BODY, reading={"skip_rows": 2}),

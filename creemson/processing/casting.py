@@ -9,6 +9,7 @@ import polars.selectors as cs
 
 from creemson.errors import InvalidFormat
 from creemson.processing.issues import Report
+from creemson.processing.naming import unnamed
 from creemson.wire.messages import TYPES, Options
 
 __all__ = ["DTYPES", "LINE", "cast", "cast_frame", "check_types", "converted", "dtypes_of"]
@@ -131,7 +132,7 @@ def cast_frame(
     for column, wanted in (options.types or {}).items():
         if column not in frame.columns:  # not asked for
             continue
-        before = frame.get_column(column).alias("")  # for polars, a series called ^…$ is any column
+        before = unnamed(frame.get_column(column))
         after = converted(before, DTYPES[wanted])
         lost = after.is_null() & before.is_not_null()
         if lost.any():

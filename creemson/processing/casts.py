@@ -8,6 +8,7 @@ import polars as pl
 from creemson.errors import InvalidFormat
 from creemson.processing.casting import DTYPES, converted
 from creemson.processing.issues import Report
+from creemson.processing.naming import unnamed
 from creemson.processing.profile import sayable
 from creemson.wire.messages import TYPES
 
@@ -114,7 +115,7 @@ def cast_batch(casts: Mapping[str, Cast], report: Report | None, batch: pl.DataF
     """
     made = []
     for name, cast in casts.items():
-        before = batch.get_column(name).alias("")  # for polars, a series called ^…$ is any column
+        before = unnamed(batch.get_column(name))
         after = cast(before)
         if report is not None and after.null_count() > before.null_count():
             why = f"not {_WORDS.get(cast.name, f'of the type {cast.name}')}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import attrs
 import polars as pl
 
-from creemson.processing.naming import exactly
+from creemson.processing.naming import exactly, unnamed
 
 __all__ = ["NO_NUMBER", "TEXT", "Kind", "choose", "kind_named", "look", "shapes_of", "thousands"]
 
@@ -285,6 +285,7 @@ def thousands(shapes: Iterable[str]) -> bool:
 
 def shapes_of(column: pl.Series) -> Sequence[str]:
     """Some cells of a column: the first ones and, since they may say the least, some from everywhere."""
+    column = unnamed(column)
     cells = column.head(SHAPES // 2).to_list()
     if len(column) > len(cells) or None in cells:
         # A series does little by itself that is not done by a plan, at 0.1 ms each.

@@ -23,7 +23,7 @@ from creemson.processing.dialect import Dialect, detect
 from creemson.processing.formats import HEAD_BYTES, Sniffed, named_tabs
 from creemson.processing.issues import REJECTS_MOST, Report
 from creemson.processing.mending import Lines, mend, mended
-from creemson.processing.naming import exactly
+from creemson.processing.naming import exactly, unnamed
 from creemson.processing.unpacking import blocks
 from creemson.wire.messages import ColumnRef, Options, Reading
 
@@ -216,7 +216,7 @@ class CsvSource:
         if not suspects:
             return {}
         words = {
-            name: min(set(frame.get_column(name).unique()).intersection(MARKERS), key=MARKERS.index)
+            name: min(set(unnamed(frame.get_column(name)).unique()).intersection(MARKERS), key=MARKERS.index)
             for name in suspects
         }
         rest = frame.select(

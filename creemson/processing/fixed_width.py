@@ -12,6 +12,7 @@ from creemson.processing.alignment import find_alignment, has_names
 from creemson.processing.casting import LINE, cast, check_types
 from creemson.processing.formats import Sniffed
 from creemson.processing.issues import Report
+from creemson.processing.naming import unnamed
 from creemson.processing.table import Table, reading_of
 from creemson.wire.messages import Options, Reading
 
@@ -199,7 +200,7 @@ def _types(sample: pl.DataFrame, options: Options) -> dict[str, pl.DataType]:
     """Types that all cells of the sample have; numbers with zeros before them are text."""
     found: dict[str, pl.DataType] = {}
     for column in sample.iter_columns():
-        cells = column.alias("").drop_nulls()
+        cells = unnamed(column).drop_nulls()
         cells = cells.filter(~cells.is_in(list(options.null_values or ())))
         fitting = (dtype for pattern, dtype in _TYPES if len(cells) and cells.str.contains(pattern).all())
         dtype = next(fitting, None)

@@ -113,7 +113,9 @@ class Plan:
         elif self._aggregates:
             frame = frame.select(expression.alias(made) for _, made, expression in self._aggregates)
         if self._distinct:
-            frame = frame.unique(subset=self._distinct, keep="first", maintain_order=True)
+            frame = frame.unique(
+                subset=[exactly(name) for name in self._distinct], keep="first", maintain_order=True
+            )
         if self._keys:
             made = frame.collect_schema() if self._grouping else self._schema
             descending = [key.descending for key in self._query.sort or ()]

@@ -20,6 +20,7 @@ from creemson.errors import ProcessingError
 from creemson.processing.casting import cast_frame, check_types
 from creemson.processing.formats import Sniffed, bomb
 from creemson.processing.issues import Report
+from creemson.processing.naming import unnamed
 from creemson.processing.table import Table, reading_of
 from creemson.wire.messages import Options, Reading
 
@@ -357,7 +358,7 @@ def _distinct(names: list[str | None]) -> list[str]:
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     """Whole numbers, dates and times where all cells of a column are such."""
     return frame.with_columns(
-        [_narrowed(column.alias("")).alias(column.name) for column in frame.iter_columns()]
+        [_narrowed(unnamed(column)).alias(column.name) for column in frame.iter_columns()]
     )
 
 

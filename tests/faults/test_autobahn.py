@@ -34,7 +34,7 @@ def autobahn(*arguments):
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300).stdout)
 
 
-@pytest.fixture(scope="module", params=["fast", "plain"])
+@pytest.fixture(scope="module", params=["fast", pytest.param("plain", marks=pytest.mark.slow)])
 def echo(request, tmp_path_factory):
     """The URL of a server that sends everything back, over either transport."""
     log = tmp_path_factory.mktemp("echo") / "echo.log"

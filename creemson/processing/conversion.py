@@ -6,19 +6,19 @@ meant in more than one way stays text: days and months that cannot be told apart
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 import polars as pl
 
 from creemson.processing.naming import exactly, unnamed
 
-__all__ = ["NO_NUMBER", "TEXT", "Kind", "choose", "kind_named", "look", "shapes_of", "thousands"]
+__all__ = ["NO_NUMBER", "TEXT", "Kind", "choose", "grouped", "kind_named", "look", "shapes_of", "thousands"]
 
 LOST_SHARE = 0.01
 """Of a column's cells that may be of another type than the column."""
-GROUP = 500
-"""Columns that are looked at together: the time of a plan grows faster than its expressions."""
+GROUP = 100
+"""Columns that are looked at together."""
 SHAPES = 40
 """Cells by whose looks it is decided what a column may be."""
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
@@ -169,6 +169,17 @@ def look(
     columns = [name for name in names if kinds[name] and found[name] is TEXT]
     if not columns:
         return found
+    parts = [(columns, frame)] if isinstance(frame, pl.LazyFrame) else grouped(frame, columns)
+    for group, part in parts:
+        found |= _fitting(part, group, kinds)
+    return found
+
+
+def _fitting(
+    frame: pl.LazyFrame | pl.DataFrame, columns: Sequence[str], kinds: Mapping[str, Mapping[str, Kind]]
+) -> dict[str, Kind]:
+    """The kinds that fit the most cells of each column, at one look."""
+    found: dict[str, Kind] = {}
     wanted: list[pl.Expr] = []
     for number, name in enumerate(columns):
         text = exactly(name)
@@ -191,19 +202,32 @@ def look(
     return found
 
 
+def grouped(frame: pl.DataFrame, names: Sequence[str]) -> Iterator[tuple[Sequence[str], pl.DataFrame]]:
+    """Some columns at a time: the time of a plan grows faster than its columns, and so does its memory.
+
+    Args:
+        frame: the table.
+        names: of the columns that are wanted.
+
+    Returns:
+        The next of the names, and a table of them.
+    """
+    for start in range(0, len(names), GROUP):
+        group = names[start : start + GROUP]
+        yield group, pl.DataFrame([frame.get_column(name) for name in group])
+
+
 def _sure(frame: pl.DataFrame, kinds: Mapping[str, Mapping[str, Kind]]) -> dict[str, Kind]:
     """The columns whose cells are all of the narrowest kind, as they stand: most columns, at one look."""
     sure: dict[str, Kind] = {}
     first = {name: next(iter(some.values())) for name, some in kinds.items() if some}
-    columns = list(first)
-    for start in range(0, len(columns), GROUP):
-        group = columns[start : start + GROUP]
+    for group, part in grouped(frame, list(first)):
         looks = []
         for name in group:
             kind, text = first[name], exactly(name)
             fits = kind.convert(text).null_count() == text.null_count()
             looks.append(fits & ~text.str.contains(NO_NUMBER).any() if kind.digits else fits)
-        row = frame.select(look.alias(str(number)) for number, look in enumerate(looks)).row(0)
+        row = part.select(look.alias(str(number)) for number, look in enumerate(looks)).row(0)
         sure |= {name: first[name] for name, fits in zip(group, row, strict=True) if fits}
     return {name: kind for name, kind in sure.items() if not kind.order}
 

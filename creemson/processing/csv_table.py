@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +19,16 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing.conversion import NO_NUMBER, TEXT, Kind, kind_named, look, shapes_of, thousands
+from creemson.processing.conversion import (
+    NO_NUMBER,
+    TEXT,
+    Kind,
+    grouped,
+    kind_named,
+    look,
+    shapes_of,
+    thousands,
+)
 from creemson.processing.dialect import Dialect, detect
 from creemson.processing.formats import HEAD_BYTES, Sniffed, named_tabs
 from creemson.processing.issues import REJECTS_MOST, Report
@@ -211,8 +221,10 @@ class CsvSource:
         names = [
             name for name in self.dialect.names if given.get(name) != "string"
         ]  # whose cells are to be kept
-        found = frame.select(pl.all().is_in(MARKERS).any()).row(0, named=True)
-        suspects = [name for name in names if found[name]]
+        suspects: list[str] = []
+        for group, part in grouped(frame, names):
+            found = part.select(pl.all().is_in(MARKERS).any()).row(0)
+            suspects += compress(group, found)
         if not suspects:
             return {}
         words = {

@@ -61,6 +61,20 @@ def test_a_sample_has_no_last_record():
     assert issues.padded_rows == 0
 
 
+def test_a_stray_quote_does_not_take_the_rest_of_a_sample():
+    """Rows as they should be, one after the other, are no part of a cell, whatever its end."""
+    rows = "".join(f'{number},"x, y",z\n' for number in range(9))
+    text, count, issues, _ = mend_all([f'a,b,c\n"1,2,3\n{rows}4,"5'.encode()], final=False)
+    assert (text, count, issues.repaired_rows) == (f'"""1",2,3\n{rows}', 10, 1)
+
+
+def test_a_long_cell_at_the_end_of_a_sample():
+    """It goes on behind it, and is not torn."""
+    text, rows, issues, _ = mend_all([b'a,b,c\n1,2,3\n4,"5\n6\n7,8\n9,10,11\n12'], final=False)
+    assert (text, rows) == ("1,2,3\n", 1)
+    assert not issues.examples
+
+
 @pytest.mark.parametrize("delimiter", ["||", "::", ", "])
 def test_delimiters_of_several_signs(delimiter):
     """They become one sign outside of quotes, and stay what they are within."""

@@ -19,6 +19,8 @@ __all__ = ["Chunk", "Lines", "mend", "mended"]
 
 JOINED_CHARACTERS = 8 << 20
 """That a quoted cell over several lines may have; a quote that would open a longer one is a stray one."""
+SURE_LINES = 3
+"""Rows as they should be, one after the other, that are no part of a cell."""
 SAFE_DELIMITER = "\x1f"
 """The unit separator of ASCII, for files whose own delimiter has more than one character."""
 MARK = "\ufdd0"
@@ -163,6 +165,16 @@ class _Mender:
                 yield Chunk(made, self._rows - rows, read)
             if self._over:
                 return
+        # What is left of a sample may be a cell of many lines, or all there is behind a stray quote.
+        if kept and self._proper_lines(kept[kept.index("\n") + 1 :]) >= SURE_LINES:
+            rows = self._rows
+            made, _ = self._chunk(kept, last=True)
+            yield Chunk(made, self._rows - rows, read)
+
+    def _proper_lines(self, text: str) -> int:
+        """How many of the first lines are as they should be."""
+        run = self._proper.match(text)
+        return 0 if run is None else run[0].count("\n")
 
     def _decoded(self, blocks: Iterable[bytes], *, final: bool) -> Iterator[tuple[str, int, bool]]:
         """Text, with line feeds between lines and without what is no text; the bytes it took; whether it ends."""

@@ -10,6 +10,8 @@ __all__ = ["Alignment", "find_alignment", "has_names", "is_aligned"]
 SEPARATORS = ",;\t|"
 LINES_LEAST = 4
 """That have to be aligned to be taken for columns; two lines of prose may well have two blanks in the same places."""
+LINES_FIRST = 20
+"""That rule most files out."""
 LINES_MOST = 1000
 _RULE = re.compile(r"[-=_+~]{2,}([ ]+[-=_+~]{2,})*\s*")
 _NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*%?")
@@ -52,6 +54,8 @@ def find_alignment(lines: Sequence[str]) -> Alignment | None:
     >>> find_alignment(["name  n  m", "ab    1  2", "cde  22  3", "f     7  4"])
     Alignment(widths=(5, 4, 1), rule=None)
     """
+    if len(lines) > LINES_FIRST and _one_block(lines[:LINES_FIRST]):
+        return None
     kept = [line.rstrip() for line in lines[:LINES_MOST]]
     some = [line for line in kept if line]
     if len(some) < LINES_LEAST or any("\t" in line for line in some) or _divided(some):
@@ -62,15 +66,19 @@ def find_alignment(lines: Sequence[str]) -> Alignment | None:
     if width > 100_000 or max(map(len, some)) == 0:
         return None
     starts = (
-        [match.start() for match in re.finditer(r"\S+", kept[rule])]
-        if rule is not None
-        else _starts(body, width)
+        [match.start() for match in re.finditer(r"\S+", kept[rule])] if rule is not None else _starts(body)
     )
     if len(starts) < (2 if rule is not None else 3) or not _clean(body, starts):
         return None
     starts[0] = 0
     ends = [*starts[1:], max(width, starts[-1] + 1)]
     return Alignment(tuple(end - start for start, end in zip(starts, ends, strict=True)), rule)
+
+
+def _one_block(lines: Sequence[str]) -> bool:
+    """Whether no column of blanks runs through the first lines: then none does through all of them."""
+    some = [line.rstrip() for line in lines if line and not line.isspace()]
+    return not any(_RULE.fullmatch(line) for line in some) and len(_spans(some)) < 2
 
 
 def _divided(lines: Sequence[str]) -> bool:
@@ -82,17 +90,19 @@ def _divided(lines: Sequence[str]) -> bool:
     return False
 
 
-def _starts(body: Sequence[str], width: int) -> list[int]:
-    """Where columns begin: behind blanks that run through all lines. Each has a name, and something below it."""
-    filled = [False] * width
-    for line in body:
+def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
+    """What lies between the blanks that run through all lines."""
+    filled = [False] * max(map(len, lines), default=0)
+    for line in lines:
         for match in re.finditer(r"\S+", line):
             filled[match.start() : match.end()] = [True] * (match.end() - match.start())
-    spans = [
-        (match.start(), match.end()) for match in re.finditer("x+", "".join(" x"[cell] for cell in filled))
-    ]
+    return [match.span() for match in re.finditer("x+", "".join(" x"[cell] for cell in filled))]
+
+
+def _starts(body: Sequence[str]) -> list[int]:
+    """Where columns begin: behind blanks that run through all lines. Each has a name, and something below it."""
     starts: list[int] = []
-    for start, end in spans:
+    for start, end in _spans(body):
         named = bool(body[0][start:end].strip())
         if not starts or (named and any(line[start:end].strip() for line in body[1:])):
             starts.append(start)

@@ -13,7 +13,18 @@ import polars as pl
 
 from creemson.processing.naming import exactly, unnamed
 
-__all__ = ["NO_NUMBER", "TEXT", "Kind", "choose", "grouped", "kind_named", "look", "shapes_of", "thousands"]
+__all__ = [
+    "NO_NUMBER",
+    "TEXT",
+    "Kind",
+    "choose",
+    "grouped",
+    "kind_named",
+    "look",
+    "shapes_in",
+    "shapes_of",
+    "thousands",
+]
 
 LOST_SHARE = 0.01
 """Of a column's cells that may be of another type than the column."""
@@ -305,6 +316,21 @@ def kind_named(name: str, shapes: Iterable[str], decimal: str | None, cells: pl.
 def thousands(shapes: Iterable[str]) -> bool:
     """Whether all of some fractions may be whole numbers, with points between thousands."""
     return all(_THOUSANDS.fullmatch(shape.strip()) for shape in shapes)
+
+
+def shapes_in(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Some cells of each of some columns, as :func:`shapes_of` gives them; for most columns, at one look."""
+    found: dict[str, Sequence[str]] = {}
+    for group, part in grouped(frame, names):
+        places = [
+            *range(min(SHAPES // 2, part.height)),
+            *range(0, part.height, max(1, 2 * part.height // SHAPES)),
+        ]
+        some = part[places]
+        for name in group:
+            cells = some.get_column(name).to_list()
+            found[name] = shapes_of(part.get_column(name)) if None in cells else list(dict.fromkeys(cells))
+    return found
 
 
 def shapes_of(column: pl.Series) -> Sequence[str]:

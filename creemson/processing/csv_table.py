@@ -26,6 +26,7 @@ from creemson.processing.conversion import (
     grouped,
     kind_named,
     look,
+    shapes_in,
     shapes_of,
     thousands,
 )
@@ -189,7 +190,7 @@ class CsvSource:
         if self._nulls is None and (found := self._markers(frame)):
             self._nulls = found
             frame = self._texts()
-        shapes = self._shapes = {name: shapes_of(frame.get_column(name)) for name in looked}
+        shapes = self._shapes = shapes_in(frame, looked)
         free = [name for name in looked if name not in given]
         self.kinds |= look(frame, free, shapes, options.decimal)
         points = [name for name in free if self.kinds[name].name == "float64" and thousands(shapes[name])]
@@ -207,7 +208,7 @@ class CsvSource:
 
     def _decimal_commas(self, frame: pl.DataFrame, others: Sequence[str]) -> bool:
         """Whether a column has decimal commas, be it one whose type nobody needs; then 1.000 may be a thousand."""
-        shapes = {name: shapes_of(frame.get_column(name)) for name in others}
+        shapes = shapes_in(frame, others)
         kinds = [*self.kinds.values(), *look(frame, others, shapes, self._options.decimal).values()]
         return any(kind.form == "," for kind in kinds)
 
@@ -234,7 +235,7 @@ class CsvSource:
         rest = frame.select(
             pl.when(exactly(name) != words[name]).then(exactly(name)).alias(name) for name in suspects
         )
-        shapes = {name: shapes_of(rest.get_column(name)) for name in suspects}
+        shapes = shapes_in(rest, suspects)
         kinds = look(rest, suspects, shapes, self._options.decimal)
         used = {words[name] for name in suspects if kinds[name] is not TEXT}
         convention = min(used, key=MARKERS.index, default=None)

@@ -5,7 +5,8 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -72,17 +73,28 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(workloads)}")
     report = Report(about(seed=arguments.seed, quick=arguments.quick))
     print(json.dumps(report.about, indent=2))
-    with tempfile.TemporaryDirectory(prefix="creemson-bench-") as temporary:
-        folder = arguments.work or Path(temporary)
+    try:
         for name in arguments.workloads or workloads:
             began = time.monotonic()
-            own = folder / name
-            own.mkdir(parents=True)
-            figures = workloads[name](own)
+            with _folder(arguments.work, name) as own:
+                figures = workloads[name](own)
             report.series += figures
             print(f"\n[{name}: {time.monotonic() - began:.0f} s]")
             print("\n".join(Report(report.about, figures).lines(GOALS)))
-    _write(report, arguments.out)
+    finally:
+        if report.series:
+            _write(report, arguments.out)
+
+
+@contextmanager
+def _folder(work: Path | None, name: str) -> Iterator[Path]:
+    """Of one workload, removed after it unless it is asked for: the tables are of gigabytes."""
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="creemson-bench-") as temporary:
+            yield Path(temporary)
+    else:
+        (work / name).mkdir(parents=True)
+        yield work / name
 
 
 def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path], list[Series]]]:

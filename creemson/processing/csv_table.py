@@ -133,6 +133,7 @@ class CsvSource:
         self._mended = bool(report) or not found.plain or skipped > 0 or not self._untouched(head)
         self._made = False
         self._trying = False
+        self._count: _Count | None = None
         self._watch = _Watch()
         self._learn(whole=whole, wanted=wanted)
 
@@ -183,7 +184,7 @@ class CsvSource:
             if name not in names:
                 raise _misfit(f"$.options.types: there is no column {name!r} in {self._name!r}")
         looked = list(names)
-        if wanted is not None and whole:
+        if wanted is not None:
             asked = {names[ref] if isinstance(ref, int) and ref < len(names) else ref for ref in wanted}
             looked = [name for name in names if name in asked]
         frame = self._texts()
@@ -271,6 +272,8 @@ class CsvSource:
         if self._trying:  # the last one has failed
             if self._mended:
                 raise ProcessingError("unreadable_file", f"{self._name!r} cannot be read as a CSV.")
+            if self._count is not None:
+                self._count.join()  # it would go on reading a file that its owner may change when this has ended
             self._mended = True
         self._trying = True
         self._watch = _Watch()
@@ -306,6 +309,7 @@ class CsvSource:
         watch = self._watch
         if not self._mended:
             # polars fills short rows without a word, and takes NUL for a character.
+            assert self._count is not None
             delimiters, nul = self._count.result()
             if watch.surplus or nul or not self._even(delimiters, watch.rows):
                 self._mended = True

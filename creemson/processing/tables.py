@@ -95,8 +95,7 @@ def open_table(
     Args:
         path: of the file.
         name: what to call it.
-        wanted: the columns of a small file whose types matter: a closer look at the others is spared. (In a large
-            one, any column may tell how missing values are written in those rows that nobody has seen.) None: all.
+        wanted: the columns whose types matter: a closer look at the others is spared. None: all.
         options: how to read it, where that is not to be found out.
         report: is told what is mended, or lost.
         workspace: where a file may be mended; None where no more than a window of it is read.

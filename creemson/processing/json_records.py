@@ -243,13 +243,14 @@ def _inferred(lines: bytes) -> dict[str, pl.DataType]:
     rows = [row for row in lines.split(b"\n") if row]
     found: dict[str, pl.DataType] = {}
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = pl.scan_ndjson(
-            io.BytesIO(b"\n".join(rows[start : start + ROWS_AT_ONCE])), infer_schema_length=None
-        )
-        for column, dtype in part.collect_schema().items():
+        for column, dtype in _inferred_at_once(b"\n".join(rows[start : start + ROWS_AT_ONCE])).items():
             if found.setdefault(column, dtype) != dtype:  # only all values together tell which it is
-                return dict(pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema())
+                return _inferred_at_once(lines)
     return found
+
+
+def _inferred_at_once(lines: bytes) -> dict[str, pl.DataType]:
+    return dict(pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema())
 
 
 def _inferred_by_column(rows: Sequence[dict[str, Any]]) -> dict[str, pl.DataType]:

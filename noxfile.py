@@ -1,23 +1,44 @@
-"""What has to pass before a change lands: ``nox`` runs it all."""
+"""Checks for a change: ``nox`` runs those that must pass before it is merged."""
+
+import os
+import secrets
 
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
+# The tests start hundreds of processes. If Python may not keep what it compiles, as in many containers, each of them
+# compiles all modules again, which takes 0.3 s.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 PARALLEL = ("-n", "2", "--dist", "loadfile")
-"""Two at a time, since most tests wait for sockets and processes; a file's tests share its servers."""
+"""Two processes, because most tests wait for sockets and processes; tests in the same file share servers."""
 
 PATIENT = ("-o", "faulthandler_timeout=1200")
-"""For tests of minutes: a look at the stacks of a running thread may crash the interpreter, and once did."""
+"""For tests that take minutes: dumping the stacks of a running thread can crash the interpreter (seen once)."""
+
+CHAOS = (
+    "tests/faults/test_chaos.py",
+    "tests/faults/test_kills.py",
+    "tests/faults/test_uploads_over_bad_networks.py",
+    "tests/faults/test_sudden_changes.py",
+    "tests/faults/test_power_cuts.py",
+    "tests/faults/test_versions.py",
+)
+"""Tests that kill processes, cut connections or the power and replace files at random or awkward moments."""
+
+EXPLORED = (*CHAOS[1:3], "tests/fuzz/test_hypothesis.py")
+"""Tests that use a seed of their own and not the seed of Hypothesis."""
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and common mistakes."""
-    session.install("ruff>=0.15")
+    """Style, common mistakes and spelling."""
+    session.install("ruff>=0.15", "codespell>=2.4")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
 
 
 @nox.session
@@ -29,7 +50,17 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Tests and doctests but for the slow ones, with branch coverage; arguments go to pytest."""
+    """Tests and doctests without the slow ones; arguments are passed to pytest. In CI, with coverage."""
+    if "CI" in os.environ:
+        coverage(session)
+        return
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "not slow", *PARALLEL, *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The same tests with branch coverage, also of the servers and workers that they start; somewhat slower."""
     session.install("-e", ".[test]")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-m", "not slow", *PARALLEL, *session.posargs)
@@ -39,9 +70,18 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The tests that take their time: hundreds of random runs on bad networks and dying servers."""
+    """Slow tests: hundreds of random runs with bad networks and dying servers; arguments are passed to pytest."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *PATIENT, *PARALLEL, *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Faults at random points, all examples: killed workers and servers, power cuts, bad networks. Part of ``slow``."""
+    session.install("-e", ".[test]")
+    # In `slow`, a tenth of the simulated power cuts and of the overwrites.
+    everything = {"POWER_CUTS": "200", "TORN_OVERWRITES": "5000"}
+    session.run("pytest", "-m", "slow", *PATIENT, *CHAOS, *session.posargs, env=everything)
 
 
 @nox.session
@@ -53,14 +93,32 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def explore(session: nox.Session) -> None:
+    """Search for new faults for about ten minutes: property tests, floods and faults with a new seed, which is printed.
+
+    All other sessions use the same seeds each time. ``nox -s explore -- SEED`` repeats a run.
+    """
+    session.install("-e", ".[test]")
+    seed = session.posargs[0] if session.posargs else str(secrets.randbelow(2**32))
+    session.log(f"seed {seed}; to repeat: nox -s explore -- {seed}")
+    new = {"FUZZ_SEED": seed, "CHAOS_SEED": seed, "FUZZ_MUTATIONS": "50000", "ALL_EXAMPLES": "1"}
+    pytest = ("pytest", *PATIENT, "--hypothesis-profile=explore", f"--hypothesis-seed={seed}")
+    # Each command is bounded by its number of examples, mutations or runs.
+    session.run(*pytest, *PARALLEL, "-m", "hypothesis and not slow", "tests", env=new)
+    session.run(*pytest, "tests/fuzz/test_live.py", env=new)
+    session.run(*pytest, "-m", "not slow", *EXPLORED, env=new)
+    session.run(*pytest, CHAOS[0], env={**new, "CHAOS_RUNS": "10"})
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
-    """Ten minutes of 500 users on a real server; arguments go to `python -m tests.soak`."""
+    """Ten minutes with 500 users on a real server; arguments are passed to `python -m tests.soak`."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.soak", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks, on a machine that has nothing else to do."""
+    """Benchmarks; run them on an idle machine."""
     session.install(".[bench]")
     session.run("python", "-m", "benchmarks", *session.posargs)

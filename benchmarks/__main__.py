@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure Creemson against others that do the same work, in turns, in one run."""
+"""``python -m benchmarks``: compares Creemson with other systems that do the same work, in turns, in one run."""
 
 import argparse
 import json
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks import big_job, idle, meanwhile, pings, reading, recovery, scaling, small_jobs, transfers
+from benchmarks import big_job, idle, latency, pings, reading, recovery, scaling, small_jobs, transfers
 from benchmarks.figures import Goal, Report, Series
-from benchmarks.machine import about
+from benchmarks.machine import describe_machine
 from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS
 
 GOALS = (
     Goal(series=(big_job.BIG, CREEMSON, big_job.SECONDS), factor=1.05, system=big_job.BARE),
-    Goal(series=(reading.READING, CREEMSON, reading.SECONDS), factor=1 / 0.8, system=reading.TOLD),
+    Goal(series=(reading.READING, CREEMSON, reading.SECONDS), factor=1 / 0.8, system=reading.SPECIFIED),
     Goal(series=(small_jobs.COLD, CREEMSON, small_jobs.RATE), factor=1, system=FASTAPI_POLARS, at_least=True),
     Goal(
         series=(small_jobs.REPEATED, CREEMSON, small_jobs.RATE),
@@ -43,43 +43,44 @@ GOALS = (
     Goal(series=(pings.IN_FLIGHT, CREEMSON, pings.COST), factor=1 / 3, system=FASTAPI_POLARS),
     Goal(series=(pings.BATCHES, CREEMSON, pings.COST), factor=1, system=FASTAPI_POLARS),
     Goal(series=(idle.IDLE, CREEMSON, idle.MEMORY), factor=20),
-    Goal(series=(meanwhile.LATENCY, CREEMSON, "round trip, p99"), factor=5),
-    Goal(series=(meanwhile.CANCEL, CREEMSON, "to idle CPU, p99"), factor=400),
+    Goal(series=(latency.LATENCY, CREEMSON, "round trip, p99"), factor=5),
+    Goal(series=(latency.CANCEL, CREEMSON, "to idle CPU, p99"), factor=400),
 )
-"""What we want of a machine with two cores."""
+"""Goals for a machine with two cores."""
 QUICK_RUNS = 2
+"""Default number of runs with ``--quick``."""
 
 
 def main() -> None:
-    """Run the workloads that are asked for, print their figures, and write them down."""
+    """Run the selected workloads, print their figures, and write the report."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="of those listed below [all]")
-    parser.add_argument("--runs", type=int, help=f"that count, of each system [5; quick {QUICK_RUNS}]")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="one of those listed below [all]")
+    parser.add_argument("--runs", type=int, help=f"measured runs of each system [5; quick {QUICK_RUNS}]")
     parser.add_argument(
-        "--quick", action="store_true", help="small sizes: shows that all runs, more than how fast"
+        "--quick", action="store_true", help="small sizes: shows that everything works, not how fast it is"
     )
     parser.add_argument(
-        "--seed", type=int, default=random.randrange(2**32), help="of the tables that are made up"
+        "--seed", type=int, default=random.randrange(2**32), help="seed of the generated tables"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for the results")
     parser.add_argument(
-        "--work", type=Path, help="folder for files and servers' data; kept [a temporary one]"
+        "--work", type=Path, help="folder for files and servers' data, which is kept [a temporary one]"
     )
     parser.epilog = f"Workloads: {', '.join(_workloads(1, quick=True, seed=0))}."
     arguments = parser.parse_args()
     runs = arguments.runs or (QUICK_RUNS if arguments.quick else 5)
     workloads = _workloads(runs, quick=arguments.quick, seed=arguments.seed)
     if unknown := set(arguments.workloads).difference(workloads):
-        parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(workloads)}")
-    report = Report(about(seed=arguments.seed, quick=arguments.quick))
+        parser.error(f"unknown workloads: {', '.join(unknown)}; choose from {', '.join(workloads)}")
+    report = Report(describe_machine(seed=arguments.seed, quick=arguments.quick))
     print(json.dumps(report.about, indent=2))
     try:
         for name in arguments.workloads or workloads:
-            began = time.monotonic()
-            with _folder(arguments.work, name) as own:
-                figures = workloads[name](own)
+            started = time.monotonic()
+            with _folder(arguments.work, name) as folder:
+                figures = workloads[name](folder)
             report.series += figures
-            print(f"\n[{name}: {time.monotonic() - began:.0f} s]")
+            print(f"\n[{name}: {time.monotonic() - started:.0f} s]")
             print("\n".join(Report(report.about, figures).lines(GOALS)))
     finally:
         if report.series:
@@ -88,7 +89,7 @@ def main() -> None:
 
 @contextmanager
 def _folder(work: Path | None, name: str) -> Iterator[Path]:
-    """Of one workload, removed after it unless it is asked for: the tables are of gigabytes."""
+    """The folder of one workload; removed afterwards unless the user gave it, because the tables take gigabytes."""
     if work is None:
         with tempfile.TemporaryDirectory(prefix="creemson-bench-") as temporary:
             yield Path(temporary)
@@ -98,20 +99,20 @@ def _folder(work: Path | None, name: str) -> Iterator[Path]:
 
 
 def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path], list[Series]]]:
-    most = partial(min, runs)
-    return {
+    at_most = partial(min, runs)
+    return {  # in the order in which they run
         "pings": partial(pings.measure, runs=runs, quick=quick),
         "idle": partial(idle.measure, runs=runs, quick=quick),
         "small-jobs": partial(small_jobs.measure, runs=runs, quick=quick, seed=seed),
         "transfers": partial(transfers.measure, runs=runs, quick=quick),
         "big-job": partial(big_job.measure, runs=runs, quick=quick),
         "reading": partial(reading.measure, runs=runs, quick=quick),
-        "latency": partial(meanwhile.latency, runs=most(3), quick=quick),
-        "cancel": partial(meanwhile.cancelling, runs=runs, quick=quick),
+        "latency": partial(latency.latency, runs=at_most(3), quick=quick),
+        "cancel": partial(latency.cancel, runs=runs, quick=quick),
         "recovery": partial(recovery.measure, runs=runs),
-        "files": partial(scaling.files, runs=most(3), quick=quick),
-        "connections": partial(scaling.connections, runs=most(3), quick=quick),
-        "columns": partial(scaling.columns, runs=most(3), quick=quick, seed=seed),
+        "files": partial(scaling.files, runs=at_most(3), quick=quick),
+        "connections": partial(scaling.connections, runs=at_most(3), quick=quick),
+        "columns": partial(scaling.columns, runs=at_most(3), quick=quick, seed=seed),
     }
 
 

@@ -1,7 +1,7 @@
-"""The big job: a CSV of TPC-H lineitem, four of its columns, request to result; and what else is possible meanwhile.
+"""The big job: four columns of a CSV file of TPC-H lineitem, from request to result.
 
-The bare pass does the same work: the schema is inferred, the columns are selected, written as Parquet and counted.
-It runs in a fresh process of its own that has polars loaded, as a warm worker has; what is timed is the pass alone.
+The bare pass does the same work without a server: it infers the schema, selects the columns, writes Parquet and counts
+the rows. It runs in a separate process that has already imported polars, as a warm worker has; only the pass is timed.
 """
 
 import json
@@ -25,25 +25,27 @@ __all__ = ["BARE", "BIG", "SECONDS", "bare_pass", "generate", "measure", "place"
 BIG, SECONDS = "big job", "request to result"
 BARE = "bare polars"
 COLUMNS = (0, 4, 5, 10)
+"""Indices of the selected columns of lineitem."""
 
 BARE_PASS = """
 import sys, time
 import polars as pl
 for line in sys.stdin:
     source, target, columns = line.rstrip("\\n").split("|")
-    began = time.perf_counter()
+    started = time.perf_counter()
     frame = pl.scan_csv(source, try_parse_dates=True)
     names = frame.collect_schema().names()
     frame = frame.select([names[int(index)] for index in columns.split(",")])
     _, count = pl.collect_all(
         [frame.sink_parquet(target, lazy=True), frame.select(pl.len())], engine="streaming"
     )
-    print(time.perf_counter() - began, count.item(), flush=True)
+    print(time.perf_counter() - started, count.item(), flush=True)
 """
+"""The program of the process for bare passes: reads lines `source|target|columns`, prints seconds and rows."""
 
 
 def generate(folder: Path, scale: float) -> Path:
-    """Make the table; scale 1 is 766 MB."""
+    """Generate the table, unless it exists; scale 1 is 766 MB."""
     target = folder / f"scale-{scale:g}"
     if not (target / "lineitem.csv").exists():
         command = [
@@ -58,18 +60,18 @@ def generate(folder: Path, scale: float) -> Path:
 
 
 def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
-    """Against the same pass without a server, and the peers; pandas once, since it takes long."""
+    """Compare Creemson with the bare pass and the peers; pandas runs only once, because it takes long."""
     data = generate(folder, 0.05 if quick else 1.0)
-    found: list[Series] = []
+    results: list[Series] = []
     with bare_pass(folder) as bare, systems((CREEMSON, FASTAPI_POLARS, FASTAPI_PANDAS), folder) as running:
         ours, polars, pandas = running
         work: dict[str, Callable[[], Mapping[str, float]]] = {BARE: lambda: {SECONDS: bare(data, COLUMNS)}}
-        for one in (ours, polars):
-            work[one.name] = partial(_once, one, data)
-        found += in_turns(work, runs=runs, workload=BIG, units={SECONDS: "s"})
-        last = {pandas.name: partial(_once, pandas, data)}
-        found += in_turns(last, runs=1, warm_up=0, workload=BIG, units={SECONDS: "s"})
-    return found
+        for system in (ours, polars):
+            work[system.name] = partial(_once, system, data)
+        results += in_turns(work, runs=runs, workload=BIG, units={SECONDS: "s"})
+        slow = {pandas.name: partial(_once, pandas, data)}
+        results += in_turns(slow, runs=1, warm_up=0, workload=BIG, units={SECONDS: "s"})
+    return results
 
 
 def _once(system: Serving, data: Path) -> Mapping[str, float]:
@@ -79,11 +81,11 @@ def _once(system: Serving, data: Path) -> Mapping[str, float]:
 
 @contextmanager
 def place(system: Serving, data: Path) -> Iterator[str]:
-    """Have the file among a system's, under a new name: then nothing is answered from store."""
+    """Provide the file to a system under a new name, so that no result is served from cache."""
     path = system.folder / f"table-{time.monotonic_ns()}.csv"
     try:
         path.hardlink_to(data)
-    except OSError:  # another file system
+    except OSError:  # on another file system
         path.write_bytes(data.read_bytes())
     os.utime(path)
     try:
@@ -93,31 +95,31 @@ def place(system: Serving, data: Path) -> Iterator[str]:
 
 
 def request(system: Serving, name: str, columns: tuple[int, ...]) -> float:
-    """A classic request; seconds until its result."""
+    """Send a legacy request, and return the seconds until its result."""
     with connect(system.url, compression=None, max_size=None) as socket:
-        began = time.perf_counter()
+        started = time.perf_counter()
         socket.send(json.dumps({"filename": name, "selectedColumns": columns}))
-        answer = json.loads(socket.recv(timeout=900))
-        seconds = time.perf_counter() - began
-    if answer["type"] != "result":
-        raise RuntimeError(f"{system.name}: {answer}")
+        response = json.loads(socket.recv(timeout=900))
+        seconds = time.perf_counter() - started
+    if response["type"] != "result":
+        raise RuntimeError(f"{system.name}: {response}")
     return seconds
 
 
 @contextmanager
 def bare_pass(folder: Path) -> Iterator[Callable[[Path, tuple[int, ...]], float]]:
-    """Yields what runs one bare pass, and returns its seconds."""
+    """Start the process for bare passes, and yield a function that runs one pass and returns its seconds."""
     with subprocess.Popen(
         [sys.executable, "-c", BARE_PASS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        source, answers = process.stdin, process.stdout
-        assert source is not None
-        assert answers is not None
+        commands, results = process.stdin, process.stdout
+        assert commands is not None
+        assert results is not None
 
         def once(data: Path, columns: tuple[int, ...]) -> float:
-            source.write(f"{data}|{folder / 'bare.parquet'}|{','.join(map(str, columns))}\n")
-            source.flush()
-            return float(answers.readline().split()[0])
+            commands.write(f"{data}|{folder / 'bare.parquet'}|{','.join(map(str, columns))}\n")
+            commands.flush()
+            return float(results.readline().split()[0])
 
         yield once
-        source.close()
+        commands.close()

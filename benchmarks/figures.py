@@ -1,4 +1,4 @@
-"""What was measured, and what is said about it. Pure: no clock, no process."""
+"""The measured figures, the goals, and the report as text and JSON. Pure functions: no clock, no processes."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,15 +15,15 @@ def _floats(values: Iterable[float]) -> tuple[float, ...]:
 
 @attrs.frozen(kw_only=True)
 class Series:
-    """What one system achieved in one workload, run by run.
+    """The values of one metric of one system in one workload.
 
     Attributes:
-        workload: the work, in a few words.
-        system: who did it.
-        metric: what the values are.
-        unit: of the values.
-        values: one for each run; at least one.
-        at: the size, where the workload is run with several; None elsewhere.
+        workload: Name of the workload.
+        system: Name of the system.
+        metric: Name of the metric.
+        unit: Unit of the values.
+        values: One value per run; at least one.
+        at: The size, if the workload is run with several sizes; else None.
     """
 
     workload: str
@@ -35,24 +35,24 @@ class Series:
 
     @property
     def median(self) -> float:
-        """Of the values."""
+        """The median of the values."""
         return statistics.median(self.values)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The least and the greatest value."""
+        """The minimum and maximum of the values."""
         return min(self.values), max(self.values)
 
 
 @attrs.frozen(kw_only=True)
 class Goal:
-    """A median that should be no more (or no less) than another one times a factor, or than a number.
+    """A limit for a median: another median times a factor, or a number.
 
     Attributes:
-        series: workload, system and metric of what is judged.
-        factor: of the other one; the limit itself if there is no other one.
-        system: the other one; None if there is none.
-        at_least: whether more is better.
+        series: Workload, system and metric of the median.
+        factor: Multiplies the median of ``system``; if ``system`` is None, the factor is the limit.
+        system: The system to compare with, or None.
+        at_least: Whether the limit is a minimum and not a maximum.
     """
 
     series: tuple[str, str, str]
@@ -62,30 +62,32 @@ class Goal:
 
     @property
     def words(self) -> str:
-        """What is wanted."""
+        """The limit in words."""
         sign = "≥" if self.at_least else "≤"
         return f"{sign} {self.factor:g}" + (f" × {self.system}" if self.system else "")
 
 
 @attrs.define
 class Report:
-    """All figures of one run.
+    """All figures of one run of the benchmarks.
 
     Attributes:
-        about: the machine, versions, settings and seed.
-        series: the figures.
+        about: The machine, versions, settings and seed.
+        series: The measured values.
     """
 
     about: Mapping[str, Any]
     series: list[Series] = attrs.field(factory=list)
 
     def find(self, workload: str, system: str, metric: str) -> Series | None:
-        """The figures of one system; None if it was not measured. Of several sizes, the first."""
-        wanted = (workload, system, metric)
-        return next((one for one in self.series if (one.workload, one.system, one.metric) == wanted), None)
+        """Return the series of one system, for the first size if there are several; None if it was not measured."""
+        key = (workload, system, metric)
+        return next(
+            (entry for entry in self.series if (entry.workload, entry.system, entry.metric) == key), None
+        )
 
     def judge(self, goal: Goal) -> tuple[float, float, bool] | None:
-        """What was reached, what was wanted, and whether that will do; None if it was not measured."""
+        """Return the median, its limit, and whether the goal is reached; None if the median was not measured."""
         workload, _, metric = goal.series
         ours = self.find(*goal.series)
         other = self.find(workload, goal.system, metric) if goal.system else None
@@ -96,52 +98,52 @@ class Report:
         return ours.median, limit, reached
 
     def as_json(self, goals: Sequence[Goal]) -> dict[str, Any]:
-        """All of it, with the values of each run."""
+        """Return the report as JSON, with the values of each run."""
         return {
             "about": dict(self.about),
-            "series": [attrs.asdict(one) | {"median": one.median} for one in self.series],
+            "series": [attrs.asdict(entry) | {"median": entry.median} for entry in self.series],
             "goals": [
                 {
                     "goal": f"{' · '.join(goal.series)} {goal.words}",
-                    "is": found[0],
-                    "limit": found[1],
-                    "reached": found[2],
+                    "is": judgement[0],
+                    "limit": judgement[1],
+                    "reached": judgement[2],
                 }
                 for goal in goals
-                if (found := self.judge(goal)) is not None
+                if (judgement := self.judge(goal)) is not None
             ],
         }
 
     def lines(self, goals: Sequence[Goal]) -> list[str]:
-        """The table as text: a block for each workload and metric, with ratios to its first system."""
+        """Return the report as text: a block for each workload and metric, with ratios to the first system."""
         text: list[str] = []
-        for (workload, metric), group in _grouped(self.series, lambda one: (one.workload, one.metric)):
+        for (workload, metric), group in _grouped(self.series, lambda entry: (entry.workload, entry.metric)):
             text.append(f"{workload}: {metric} ({group[0].unit})")
-            for _, sizes in _grouped(group, lambda one: one.at):
+            for _, sizes in _grouped(group, lambda entry: entry.at):
                 first = sizes[0].median
-                for one in sizes:
-                    name = one.system if one.at is None else f"{one.system}, {one.at:,.0f}"
-                    low, high = one.spread
-                    ratio = f"{one.median / first:9.2f}×" if first else " " * 10
+                for entry in sizes:
+                    name = entry.system if entry.at is None else f"{entry.system}, {entry.at:,.0f}"
+                    low, high = entry.spread
+                    ratio = f"{entry.median / first:9.2f}×" if first else " " * 10
                     text.append(
-                        f"  {name:<36} {_figure(one.median):>12} {ratio}   ({_figure(low)} to {_figure(high)})"
+                        f"  {name:<36} {_figure(entry.median):>12} {ratio}   ({_figure(low)} to {_figure(high)})"
                     )
             text.append("")
-        judged = [(goal, found) for goal in goals if (found := self.judge(goal)) is not None]
+        judged = [(goal, judgement) for goal in goals if (judgement := self.judge(goal)) is not None]
         if judged:
             text.append("goals")
         for goal, (value, limit, reached) in judged:
             workload, _, metric = goal.series
             verdict = "reached" if reached else "MISSED"
             text.append(
-                f"  {verdict:<8} {workload}, {metric}: {_figure(value)}, wanted {goal.words}"
+                f"  {verdict:<8} {workload}, {metric}: {_figure(value)}, target {goal.words}"
                 + (f" = {_figure(limit)}" if goal.system else "")
             )
         return text
 
 
 def _figure(value: float) -> str:
-    """Three digits that count.
+    """Format a number with three significant digits, or as an integer.
 
     >>> _figure(1234.5), _figure(12.345), _figure(0.012345)
     ('1,234', '12.3', '0.0123')
@@ -150,8 +152,8 @@ def _figure(value: float) -> str:
 
 
 def _grouped(series: Sequence[Series], key: Callable[[Series], Any]) -> list[tuple[Any, list[Series]]]:
-    """In the order in which the keys come first."""
+    """Group series by key, in the order of first occurrence."""
     groups: dict[Any, list[Series]] = {}
-    for one in series:
-        groups.setdefault(key(one), []).append(one)
+    for entry in series:
+        groups.setdefault(key(entry), []).append(entry)
     return list(groups.items())

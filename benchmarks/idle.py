@@ -1,4 +1,4 @@
-"""Connections that do nothing: what each takes of memory, and how quickly they are accepted."""
+"""Idle connections: the memory that each connection takes, and how fast the server accepts connections."""
 
 import contextlib
 import resource
@@ -16,14 +16,17 @@ HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+"""A complete opening handshake of a client (RFC 6455)."""
 AT_ONCE = 100
+"""Number of handshakes at the same time."""
 WARM_UP = 500
-"""Connections before those that count: what the first ones need stays for the others."""
+"""Connections that are opened before the measurement: memory allocated for the first ones is reused later."""
 SETTLE = 0.5
+"""Seconds to wait before the memory is measured."""
 
 
 def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
-    """A fresh server for each run, since memory that was taken is not all given back."""
+    """Measure with a new server for each run, because a server does not return all memory to the system."""
     count = 500 if quick else 3000
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", "trio-websocket")
@@ -45,9 +48,9 @@ def _once(system: Serving, count: int) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         _open(system.port, WARM_UP, stack)
         time.sleep(SETTLE)
-        memory, cpu, began = system.memory(), system.cpu(), time.perf_counter()
+        memory, cpu, started = system.memory(), system.cpu(), time.perf_counter()
         _open(system.port, count, stack)
-        seconds, cpu = time.perf_counter() - began, system.cpu() - cpu
+        seconds, cpu = time.perf_counter() - started, system.cpu() - cpu
         time.sleep(SETTLE)
         return {
             MEMORY: (system.memory() - memory) / count / 1024,
@@ -57,7 +60,7 @@ def _once(system: Serving, count: int) -> dict[str, float]:
 
 
 def _open(port: int, count: int, stack: contextlib.ExitStack) -> None:
-    """Open so many, some at the same time, as far as the handshake."""
+    """Open connections, up to :data:`AT_ONCE` at the same time, and complete their handshakes."""
     for start in range(0, count, AT_ONCE):
         opened = []
         for _ in range(min(AT_ONCE, count - start)):

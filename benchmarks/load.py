@@ -1,6 +1,6 @@
-"""The client, in a process of its own and as light as can be: picows on uvloop, and for files `websockets`' C masking.
+"""The client, in a separate process with little overhead: picows on uvloop; `websockets`, which masks in C, for files.
 
-``python -m benchmarks.load MODE URL …`` prints what it saw as JSON. Masks are part of it (RFC 6455 section 5.3).
+``python -m benchmarks.load MODE URL …`` prints its measurements as JSON. Frames are masked (RFC 6455 section 5.3).
 """
 
 import argparse
@@ -20,36 +20,36 @@ PING = b'{"type":"ping","id":"p"}'
 
 
 def run(mode: str, url: str, **options: object) -> dict[str, Any]:
-    """Have a load made by another process.
+    """Generate load in another process.
 
     Args:
         mode: `pings`, `jobs`, `upload` or `download`.
-        url: of the WebSocket.
-        options: of the mode; see :func:`main`.
+        url: Address of the WebSocket.
+        options: Options of the mode; see :func:`main`.
 
     Returns:
-        What it saw.
+        The measurements of that process.
     """
     command = [sys.executable, "-m", "benchmarks.load", mode, url]
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[3:])}: {done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command[3:])}: {process.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(process.stdout)
     return result
 
 
 def _quantiles(seconds: Sequence[float]) -> dict[str, float]:
     cuts = statistics.quantiles(seconds, n=100) if len(seconds) > 1 else [*seconds] * 99
-    return {"p50": cuts[49], "p99": cuts[98], "most": max(seconds)}
+    return {"p50": cuts[49], "p99": cuts[98], "max": max(seconds)}
 
 
 async def _connect(url: str, on_text: Callable[[Any, bytes], None]) -> Any:
-    """A connection; what comes is given away, with the transport to answer on."""
+    """Open a connection; ``on_text`` is called with the transport and each text message."""
     import picows
 
-    class Listener(picows.WSListener):  # type: ignore[misc] # no types are read of it
+    class Listener(picows.WSListener):  # type: ignore[misc] # picows is not type-checked
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
             if frame.msg_type == picows.WSMsgType.TEXT:
                 on_text(transport, frame.get_payload_as_bytes())
@@ -59,13 +59,13 @@ async def _connect(url: str, on_text: Callable[[Any, bytes], None]) -> Any:
 
 
 async def pings(url: str, *, messages: int, in_flight: int, batch: int, connections: int) -> dict[str, Any]:
-    """So many are on their way on each connection, each in a frame of its own; an answer makes room for the next."""
+    """Send pings on each connection: ``in_flight`` frames at a time, each with one ping or a batch of pings."""
     import picows
 
     sent = answered = 0
     done = asyncio.Event()
     latencies: list[float] = []
-    began_at: dict[int, float] = {}
+    sent_at: dict[int, float] = {}
     text = PING
     if batch > 1:
         text = json.dumps(
@@ -77,7 +77,7 @@ async def pings(url: str, *, messages: int, in_flight: int, batch: int, connecti
         if sent < messages:
             sent += batch
             if in_flight == 1:
-                began_at[id(transport)] = time.perf_counter()
+                sent_at[id(transport)] = time.perf_counter()
             transport.send(picows.WSMsgType.TEXT, text)
 
     def on_text(transport: Any, payload: bytes) -> None:
@@ -85,39 +85,39 @@ async def pings(url: str, *, messages: int, in_flight: int, batch: int, connecti
         pongs = payload.count(b'"pong"')
         answered += pongs
         if in_flight == 1:
-            latencies.append(time.perf_counter() - began_at[id(transport)])
+            latencies.append(time.perf_counter() - sent_at[id(transport)])
         for _ in range(pongs // batch):
             send(transport)
         if answered >= messages:
             done.set()
 
     transports = [await _connect(url, on_text) for _ in range(connections)]
-    began = time.perf_counter()
+    started = time.perf_counter()
     for transport in transports:
         for _ in range(in_flight):
             send(transport)
     await done.wait()
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     for transport in transports:
         transport.disconnect()
     return {"seconds": seconds, "messages": answered} | (_quantiles(latencies) if latencies else {})
 
 
 async def jobs(url: str, *, connections: int, count: int, first: int, names: int) -> dict[str, Any]:
-    """Classic requests, one on each connection at a time: `small-N.csv`, from the first one on, around."""
+    """Send legacy requests, one at a time on each connection, for `small-N.csv` from ``first`` on, cyclically."""
     import picows
 
-    asked, answered, failed = 0, 0, 0
+    requested, answered, failed = 0, 0, 0
     done = asyncio.Event()
     latencies: list[float] = []
-    began_at: dict[int, float] = {}
+    sent_at: dict[int, float] = {}
 
     def send(transport: Any) -> None:
-        nonlocal asked
-        if asked < count:
-            name = f"small-{first + asked % names}.csv"
-            asked += 1
-            began_at[id(transport)] = time.perf_counter()
+        nonlocal requested
+        if requested < count:
+            name = f"small-{first + requested % names}.csv"
+            requested += 1
+            sent_at[id(transport)] = time.perf_counter()
             request = json.dumps({"filename": name, "selectedColumns": [0, 2, 4]})
             transport.send(picows.WSMsgType.TEXT, request.encode())
 
@@ -125,17 +125,17 @@ async def jobs(url: str, *, connections: int, count: int, first: int, names: int
         nonlocal answered, failed
         answered += 1
         failed += b'"result"' not in payload
-        latencies.append(time.perf_counter() - began_at[id(transport)])
+        latencies.append(time.perf_counter() - sent_at[id(transport)])
         send(transport)
         if answered >= count:
             done.set()
 
     transports = [await _connect(url, on_text) for _ in range(connections)]
-    began = time.perf_counter()
+    started = time.perf_counter()
     for transport in transports:
         send(transport)
     await done.wait()
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     for transport in transports:
         transport.disconnect()
     if failed:
@@ -144,39 +144,39 @@ async def jobs(url: str, *, connections: int, count: int, first: int, names: int
 
 
 def upload(url: str, *, megabytes: int) -> dict[str, Any]:
-    """One file."""
+    """Upload a file."""
     from websockets.sync.client import connect
 
     data = bytes(range(256)) * (MIB // 256)
     with connect(url, compression=None) as socket:
-        began = time.perf_counter()
-        announced = {
+        started = time.perf_counter()
+        request = {
             "type": "upload", "id": "u", "filename": "transfer.bin", "size": megabytes * MIB, "overwrite": True,
         }  # fmt: skip
-        socket.send(json.dumps(announced))
+        socket.send(json.dumps(request))
         assert json.loads(socket.recv())["type"] == "upload_ready"
         for _ in range(megabytes):
             socket.send(data)
         while (message := json.loads(socket.recv()))["type"] != "uploaded":
             assert message["type"] == "upload_progress", message
-        return {"seconds": time.perf_counter() - began}
+        return {"seconds": time.perf_counter() - started}
 
 
 def download(url: str, *, megabytes: int) -> dict[str, Any]:
-    """The file that was uploaded."""
+    """Download the uploaded file."""
     from websockets.sync.client import connect
 
     with connect(url, compression=None, max_size=None) as socket:
-        began, received = time.perf_counter(), 0
+        started, received = time.perf_counter(), 0
         socket.send(json.dumps({"type": "download", "id": "d", "filename": "transfer.bin"}))
         while b'"downloaded"' not in (message := socket.recv(decode=False))[:40]:
-            received += len(message) if len(message) > 1000 else 0  # what is shorter was said, not sent
+            received += len(message) if len(message) > 1000 else 0  # shorter messages are JSON
         assert received == megabytes * MIB, received
-        return {"seconds": time.perf_counter() - began}
+        return {"seconds": time.perf_counter() - started}
 
 
 def main() -> None:
-    """One load."""
+    """Generate load as the command line requests, and print the measurements."""
     import uvloop
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
@@ -188,17 +188,17 @@ def main() -> None:
         "download": ("megabytes",),
     }
     for mode, names in options.items():
-        one = modes.add_parser(mode)
-        one.add_argument("url")
+        subparser = modes.add_parser(mode)
+        subparser.add_argument("url")
         for name in names:
-            one.add_argument(f"--{name}", type=int, required=True)
+            subparser.add_argument(f"--{name}", type=int, required=True)
     arguments = vars(parser.parse_args())
     mode, url = arguments.pop("mode"), arguments.pop("url")
     if mode in ("upload", "download"):
-        found = (upload if mode == "upload" else download)(url, **arguments)
+        measured = (upload if mode == "upload" else download)(url, **arguments)
     else:
-        found = uvloop.run((pings if mode == "pings" else jobs)(url, **arguments))
-    print(json.dumps(found))
+        measured = uvloop.run((pings if mode == "pings" else jobs)(url, **arguments))
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

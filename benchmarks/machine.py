@@ -1,4 +1,4 @@
-"""Where a benchmark ran."""
+"""Describes the machine on which the benchmarks run."""
 
 import os
 import platform
@@ -7,16 +7,17 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["about"]
+__all__ = ["describe_machine"]
 
 PACKAGES = (
     "creemson", "polars", "trio", "trio-websocket", "wsproto", "websockets", "fastapi", "uvicorn", "uvloop", "pandas",
     "picows",
 )  # fmt: skip
+"""Packages whose versions are reported."""
 
 
-def about(*, seed: int, quick: bool) -> dict[str, object]:
-    """The machine without its name, and the versions of what takes part."""
+def describe_machine(*, seed: int, quick: bool) -> dict[str, object]:
+    """Describe the machine, without its name, and the versions of the packages involved."""
     cpu = next(
         (
             line.partition(":")[2].strip()

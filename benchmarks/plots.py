@@ -1,4 +1,4 @@
-"""One page of plots: a panel for each workload and metric; bars with their spread, or lines where there are sizes."""
+"""A page of plots: a panel for each workload and metric, with bars and their spread, or lines over several sizes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,16 +8,17 @@ from benchmarks.figures import Report, Series
 
 __all__ = ["draw"]
 
-ACROSS = 3
+COLUMNS = 3
+"""Number of panels side by side."""
 COLOURS = ("#1b6ca8", "#d1495b", "#edae49", "#66a182", "#8d6a9f", "#555555")
 
 
 def draw(report: Report, target: Path) -> None:
-    """Write the page.
+    """Draw the page.
 
     Args:
-        report: what was measured.
-        target: an SVG or PNG file.
+        report: The figures.
+        target: Path of the SVG or PNG file to write.
     """
     import matplotlib as mpl
 
@@ -25,13 +26,13 @@ def draw(report: Report, target: Path) -> None:
     from matplotlib import pyplot
 
     panels: dict[tuple[str, str], list[Series]] = {}
-    for one in report.series:
-        panels.setdefault((one.workload, one.metric), []).append(one)
+    for entry in report.series:
+        panels.setdefault((entry.workload, entry.metric), []).append(entry)
     colours: dict[str, str] = {}
-    for one in report.series:
-        colours.setdefault(one.system, COLOURS[len(colours) % len(COLOURS)])
-    down = -(-len(panels) // ACROSS)
-    figure, axes = pyplot.subplots(down, ACROSS, figsize=(5.2 * ACROSS, 2.5 * down), squeeze=False)
+    for entry in report.series:
+        colours.setdefault(entry.system, COLOURS[len(colours) % len(COLOURS)])
+    rows = -(-len(panels) // COLUMNS)
+    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(5.2 * COLUMNS, 2.5 * rows), squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, ((workload, metric), series) in zip(axes.flat, panels.items(), strict=False):
@@ -46,40 +47,45 @@ def draw(report: Report, target: Path) -> None:
     figure.suptitle(
         f"{about.get('cpu')}, {about.get('cores')} cores, Python {about.get('python')}", fontsize=10
     )
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / (2.5 * down)))
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / (2.5 * rows)))
     figure.savefig(target)
     pyplot.close(figure)
 
 
 def _bars(axis: Any, series: Sequence[Series], colours: dict[str, str]) -> None:
-    medians = [one.median for one in series]
+    medians = [entry.median for entry in series]
     spread = [
-        [one.median - one.spread[0] for one in series],
-        [one.spread[1] - one.median for one in series],
+        [entry.median - entry.spread[0] for entry in series],
+        [entry.spread[1] - entry.median for entry in series],
     ]
-    names = [one.system for one in series]
+    names = [entry.system for entry in series]
     axis.barh(names, medians, xerr=spread, color=[colours[name] for name in names], height=0.6, capsize=2)
     axis.set_ylim(max(len(names), 3) - 0.5, -0.5)
     axis.set_xlabel(series[0].unit, fontsize=8)
 
 
 def _lines(axis: Any, series: Sequence[Series], colours: dict[str, str]) -> None:
-    for name in dict.fromkeys(one.system for one in series):
-        own = [one for one in series if one.system == name]
-        sizes = [one.at for one in own]
+    for name in dict.fromkeys(entry.system for entry in series):
+        points = [entry for entry in series if entry.system == name]
+        sizes = [entry.at for entry in points]
         axis.plot(
-            sizes, [one.median for one in own], marker="o", markersize=3, label=name, color=colours[name]
+            sizes,
+            [entry.median for entry in points],
+            marker="o",
+            markersize=3,
+            label=name,
+            color=colours[name],
         )
         axis.fill_between(
             sizes,
-            [one.spread[0] for one in own],
-            [one.spread[1] for one in own],
+            [entry.spread[0] for entry in points],
+            [entry.spread[1] for entry in points],
             alpha=0.2,
             color=colours[name],
         )
     axis.set_xscale("log")
     axis.set_yscale("log")
-    sizes = list(dict.fromkeys(one.at for one in series))
+    sizes = list(dict.fromkeys(entry.at for entry in series))
     axis.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
     axis.minorticks_off()
     axis.set_ylabel(series[0].unit, fontsize=8)

@@ -1,4 +1,4 @@
-"""A connection that is cut: how long until the client library has an answer again."""
+"""The time from a lost connection to the next response, with the client library."""
 
 import socket
 import threading
@@ -16,20 +16,21 @@ __all__ = ["RECOVERY", "measure"]
 
 RECOVERY = "recovery after a cut"
 CUTS = 10
+"""Number of cuts in each run."""
 
 
-class Cable:
-    """A TCP connection that can be cut.
+class Proxy:
+    """A TCP proxy whose connections can be cut.
 
     Args:
-        port: of the server at its other end.
+        port: Port of the server.
     """
 
     def __init__(self, port: int) -> None:
-        self._server = port
+        self._server_port = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
+        self._open: list[socket.socket] = []  # both ends of all connections
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -38,31 +39,32 @@ class Cable:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self._server))
+            far = socket.create_connection(("127.0.0.1", self._server_port))
             self._open += (near, far)
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=_pump, args=(source, target), daemon=True).start()
 
     def cut(self) -> None:
-        """Both directions, for both sides to see."""
+        """Close all connections, in both directions."""
         while self._open:
             self._open.pop().shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Take it away."""
+        """Stop accepting connections."""
         self._listener.close()
 
 
-def _pump(one: socket.socket, other: socket.socket) -> None:
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Copy bytes in one direction until one of the sockets is closed."""
     try:
-        while data := one.recv(65536):
-            other.sendall(data)
+        while data := source.recv(65536):
+            target.sendall(data)
     except OSError:
         pass
 
 
 def measure(folder: Path, *, runs: int) -> list[Series]:
-    """From the cut to the answer to what was asked right after it."""
+    """Measure from the cut to the response to a request that is sent immediately after the cut."""
     with serving(CREEMSON, folder / "recovery") as system:
         seconds = trio.run(partial(_cuts, system, runs * CUTS))
     values = [value * 1000 for value in seconds]
@@ -72,13 +74,13 @@ def measure(folder: Path, *, runs: int) -> list[Series]:
 
 
 async def _cuts(system: Serving, count: int) -> list[float]:
-    cable, found = Cable(system.port), []
-    async with connect(f"ws://127.0.0.1:{cable.port}/ws") as client:
+    proxy, seconds = Proxy(system.port), []
+    async with connect(f"ws://127.0.0.1:{proxy.port}/ws") as client:
         for _ in range(count):
             await client.files()
-            cable.cut()
-            began = time.perf_counter()
+            proxy.cut()
+            started = time.perf_counter()
             await client.files()
-            found.append(time.perf_counter() - began)
-    cable.close()
-    return found
+            seconds.append(time.perf_counter() - started)
+    proxy.close()
+    return seconds

@@ -1,13 +1,12 @@
-"""Servers in processes of their own, with a look at what they take of the machine."""
+"""Runs the measured systems as separate processes, and measures their CPU time and memory."""
 
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -26,7 +25,7 @@ UNLIMITED = (
     "limits.jobs_per_caller=1000",
     "limits.queue=100000",
 )
-"""One client stands for many here, and Creemson has limits for each."""
+"""Raised limits: Creemson limits each client, and one client simulates many here."""
 PEERS = {
     FASTAPI_POLARS: ("benchmarks.peers.fastapi_server", "polars"),
     FASTAPI_PANDAS: ("benchmarks.peers.fastapi_server", "pandas"),
@@ -34,17 +33,18 @@ PEERS = {
     "trio-websocket": ("benchmarks.peers.bare_websockets", "trio"),
     "bare TCP on trio": ("benchmarks.peers.tcp", ""),
 }
+"""Module and argument of each peer."""
 
 
 @attrs.frozen
 class Serving:
-    """A system that serves.
+    """A running system.
 
     Attributes:
-        name: what it is called in reports.
-        port: on 127.0.0.1.
-        folder: of its files; what is put there counts as uploaded.
-        process: of the server itself; it may have children.
+        name: Its name in reports.
+        port: Its port on 127.0.0.1.
+        folder: Folder of its files; a file that is written there counts as uploaded.
+        process: The process of the server, which may have children.
     """
 
     name: str
@@ -54,64 +54,49 @@ class Serving:
 
     @property
     def url(self) -> str:
-        """Of its WebSocket."""
+        """The address of its WebSocket."""
         return f"ws://127.0.0.1:{self.port}/ws"
 
     def cpu(self) -> float:
-        """Seconds of CPU that it and its workers have taken, to the nanosecond where Linux says so.
+        """Return the CPU seconds of the server and its workers; on Linux, the resolution is one nanosecond.
 
-        Nothing is lost of a worker that ends meanwhile only where none does: none of the workloads makes one end
-        but cancelling, of which this is not asked.
+        The time of workers that have ended is not included. Workers end only in the workload `cancel`, which does
+        not use this method.
         """
         return sum(map(_cpu, self._tree()))
 
     def memory(self) -> int:
-        """Bytes resident in the server's own process."""
+        """Return the resident bytes of the server process, without workers."""
         return int(self.process.memory_info().rss)
 
     def workers(self) -> list[psutil.Process]:
-        """Its children."""
+        """Return the worker processes."""
         return list(self.process.children(recursive=True))
 
     def _tree(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
 
-    def peak(self, work: Callable[[], None]) -> int:
-        """Do something; bytes that were resident at most meanwhile."""
-        most, ended = self.memory(), threading.Event()
-
-        def watch() -> None:
-            nonlocal most
-            while not ended.wait(0.02):
-                most = max(most, self.memory())
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            work()
-        finally:
-            ended.set()
-            thread.join()
-        return most
-
 
 def _cpu(process: psutil.Process) -> float:
-    """Of all threads; psutil counts in hundredths of a second, which is a microsecond for each of 10,000 pings."""
+    """The CPU seconds of all threads.
+
+    psutil counts in hundredths of a second; for 10,000 pings, that would be an error of a microsecond per ping.
+    """
     total = 0
     with suppress(OSError, psutil.Error):
-        for task in os.listdir(f"/proc/{process.pid}/task"):  # noqa: PTH208 - it is asked often
+        for task in os.listdir(f"/proc/{process.pid}/task"):  # noqa: PTH208 - faster than pathlib, and called often
             total += int(Path(f"/proc/{process.pid}/task/{task}/schedstat").read_text().split()[0])
     return total / 1e9
 
 
 @contextmanager
 def serving(name: str, folder: Path, *options: str) -> Iterator[Serving]:
-    """Run a system, with nothing in its folder.
+    """Run a system with an empty folder.
 
     Args:
         name: :data:`CREEMSON` or a key of :data:`PEERS`.
-        folder: made for its files.
-        options: further settings of Creemson, ``key=value``.
+        folder: Folder for the files of the system, which is created.
+        options: Additional settings of Creemson, ``key=value``.
     """
     if name == CREEMSON:
         command = ["-m", "creemson", "serve", "--port", "0", "--data-dir", str(folder)]
@@ -147,17 +132,17 @@ def serving(name: str, folder: Path, *options: str) -> Iterator[Serving]:
 
 
 def _wait_for(port: int) -> None:
-    """Until somebody listens: some say their port before they do."""
+    """Wait until the port accepts connections: some systems print their port earlier."""
     for _ in range(200):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise RuntimeError(f"nobody listens on port {port}")
+    raise RuntimeError(f"no server listens on port {port}")
 
 
 @contextmanager
 def systems(names: Sequence[str], folder: Path, *options: str) -> Iterator[list[Serving]]:
-    """Run several of them at the same time, of which one at a time is given something to do."""
+    """Run several systems at the same time; the caller gives work to one at a time."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(serving(name, folder / f"system{index}", *options))

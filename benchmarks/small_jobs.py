@@ -1,4 +1,4 @@
-"""Small jobs: tables of 1,000 rows, fifty connections; each file once, and the same request again and again."""
+"""Small jobs on tables of 1,000 rows, over 50 connections: each file once, and the same request repeatedly."""
 
 import itertools
 import random
@@ -19,35 +19,37 @@ ROWS, CONNECTIONS = 1000, 50
 
 
 def measure(folder: Path, *, runs: int, quick: bool, seed: int) -> list[Series]:
-    """Both kinds, against both FastAPI servers."""
+    """Measure both kinds, and compare with both FastAPI servers."""
     count = 100 if quick else 1000
-    found: list[Series] = []
+    results: list[Series] = []
     names = (CREEMSON, FASTAPI_POLARS, FASTAPI_PANDAS)
     with systems(names, folder) as running:
         table = _table(random.Random(seed))
-        for one in running:
+        for system in running:
             for number in range(count * (runs + 1)):
-                (one.folder / f"small-{number}.csv").write_text(table.replace("4711", str(number), 1))
-        firsts = {one.name: itertools.count(0, count) for one in running}
+                (system.folder / f"small-{number}.csv").write_text(table.replace("4711", str(number), 1))
+        firsts = {system.name: itertools.count(0, count) for system in running}
         cold: dict[str, Callable[[], Mapping[str, float]]] = {
-            one.name: partial(_cold, one, count, firsts[one.name]) for one in running
+            system.name: partial(_cold, system, count, firsts[system.name]) for system in running
         }
         units = {RATE: "1/s", COST: "ms", "until the answer, p99": "ms"}
-        found += in_turns(cold, runs=runs, workload=COLD, units=units)
-        again: dict[str, Callable[[], Mapping[str, float]]] = {
-            one.name: partial(_repeated, one, count * (10 if one.name == CREEMSON else 1)) for one in running
+        results += in_turns(cold, runs=runs, workload=COLD, units=units)
+        repeated: dict[str, Callable[[], Mapping[str, float]]] = {
+            system.name: partial(_repeated, system, count * (10 if system.name == CREEMSON else 1))
+            for system in running
         }
-        found += in_turns(again, runs=runs, workload=REPEATED, units=units)
-    return found
+        results += in_turns(repeated, runs=runs, workload=REPEATED, units=units)
+    return results
 
 
-def _table(dice: random.Random) -> str:
+def _table(rng: random.Random) -> str:
+    """A CSV; 4711 occurs in it as a placeholder that makes each file different."""
     lines = ["id,name,price,count,ratio,code,flag,note"]
     for row in range(ROWS):
-        price, ratio = dice.uniform(1, 1000), dice.random()
+        price, ratio = rng.uniform(1, 1000), rng.random()
         lines.append(
-            f"{row or 4711},item {row % 97},{price:.2f},{dice.randrange(500)},{ratio:.6f},{dice.choice('ABCD')},"
-            f"{dice.choice(('true', 'false'))},{'x' * dice.randrange(20)}"
+            f"{row or 4711},item {row % 97},{price:.2f},{rng.randrange(500)},{ratio:.6f},{rng.choice('ABCD')},"
+            f"{rng.choice(('true', 'false'))},{'x' * rng.randrange(20)}"
         )
     return "\n".join(lines) + "\n"
 
@@ -62,9 +64,9 @@ def _repeated(system: Serving, count: int) -> Mapping[str, float]:
 
 def _once(system: Serving, count: int, first: int, *, names: int) -> Mapping[str, float]:
     before = system.cpu()
-    seen = load.run("jobs", system.url, connections=CONNECTIONS, count=count, first=first, names=names)
+    measured = load.run("jobs", system.url, connections=CONNECTIONS, count=count, first=first, names=names)
     return {
-        RATE: seen["jobs"] / seen["seconds"],
-        COST: (system.cpu() - before) / seen["jobs"] * 1000,
-        "until the answer, p99": seen["p99"] * 1000,
+        RATE: measured["jobs"] / measured["seconds"],
+        COST: (system.cpu() - before) / measured["jobs"] * 1000,
+        "until the answer, p99": measured["p99"] * 1000,
     }

@@ -1,4 +1,4 @@
-"""Files up and down over the WebSocket, against the peers, and the same bytes over bare TCP."""
+"""Uploads and downloads over the WebSocket, compared with the peers and with bare TCP."""
 
 import socket
 import time
@@ -20,25 +20,25 @@ TCP = "bare TCP on trio"
 
 
 def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
-    """Both ways."""
+    """Measure both directions."""
     megabytes = 50 if quick else 500
     names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", TCP)
-    found: list[Series] = []
+    results: list[Series] = []
     with systems(names, folder) as running:
         for workload in (UPLOAD, DOWNLOAD):
             work: dict[str, Callable[[], Mapping[str, float]]] = {
-                one.name: partial(_once, one, workload, megabytes) for one in running
+                system.name: partial(_once, system, workload, megabytes) for system in running
             }
-            found += in_turns(work, runs=runs, workload=workload, units={SPEED: "MB/s", COST: "s"})
-    return found
+            results += in_turns(work, runs=runs, workload=workload, units={SPEED: "MB/s", COST: "s"})
+    return results
 
 
-def _once(system: Serving, way: str, megabytes: int) -> Mapping[str, float]:
+def _once(system: Serving, direction: str, megabytes: int) -> Mapping[str, float]:
     before = system.cpu()
     if system.name == TCP:
-        seconds = (_send if way == UPLOAD else _receive)(system.port, megabytes)
+        seconds = (_send if direction == UPLOAD else _receive)(system.port, megabytes)
     else:
-        seconds = load.run(way, system.url, megabytes=megabytes)["seconds"]
+        seconds = load.run(direction, system.url, megabytes=megabytes)["seconds"]
     size = megabytes * MIB
     return {SPEED: size / 1e6 / seconds, COST: (system.cpu() - before) / (size / 1e9)}
 
@@ -46,21 +46,21 @@ def _once(system: Serving, way: str, megabytes: int) -> Mapping[str, float]:
 def _send(port: int, megabytes: int) -> float:
     data = bytes(range(256)) * (MIB // 256)
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        began = time.perf_counter()
+        started = time.perf_counter()
         connection.sendall(b"u")
         for _ in range(megabytes):
             connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b"x"
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
 
 def _receive(port: int, megabytes: int) -> float:
     buffer, received = bytearray(MIB), 0
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        began = time.perf_counter()
+        started = time.perf_counter()
         connection.sendall(b"d")
         while count := connection.recv_into(buffer):
             received += count
         assert received == megabytes * MIB
-        return time.perf_counter() - began
+        return time.perf_counter() - started

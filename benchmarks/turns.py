@@ -1,13 +1,10 @@
-"""A B C A B C …: what disturbs one system disturbs the others as much."""
+"""Runs the systems in turns, A B C A B C …, so that a disturbance affects all of them equally."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 from benchmarks.figures import Series
 
 __all__ = ["in_turns"]
-
-T = TypeVar("T")
 
 
 def in_turns(
@@ -19,25 +16,25 @@ def in_turns(
     warm_up: int = 1,
     at: float | None = None,
 ) -> list[Series]:
-    """Have each system do its work, one after the other, again and again.
+    """Run the work of each system, one after the other, repeatedly.
 
     Args:
-        work: by system; what it measures, by metric.
-        runs: that count.
-        workload: the name of the work.
-        units: of the metrics.
-        warm_up: runs before these that do not count.
-        at: the size, if there are several.
+        work: For each system, a function that runs its work once and returns the figures by metric.
+        runs: Number of measured runs.
+        workload: Name of the workload.
+        units: Units of the metrics.
+        warm_up: Number of runs before the measured ones.
+        at: The size, if the workload is run with several sizes.
 
     Returns:
         A series for each metric of each system.
     """
-    found: dict[str, list[Mapping[str, float]]] = {name: [] for name in work}
+    runs_by_system: dict[str, list[Mapping[str, float]]] = {name: [] for name in work}
     for run in range(warm_up + runs):
         for name, once in work.items():
             figures = once()
             if run >= warm_up:
-                found[name].append(figures)
+                runs_by_system[name].append(figures)
     return [
         Series(
             workload=workload,
@@ -48,6 +45,6 @@ def in_turns(
             at=at,
         )
         for metric, unit in units.items()
-        for name, each in found.items()
+        for name, each in runs_by_system.items()
         if metric in each[0]
     ]

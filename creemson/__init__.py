@@ -10,10 +10,12 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from creemson._version import __version__
+
 if TYPE_CHECKING:
-    from creemson.client.blocking import Result
+    from creemson.api import Client, process
+    from creemson.client.sync import Result
     from creemson.errors import ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
-    from creemson.scripting import Client, process
 
 __all__ = [
     "Client",
@@ -25,12 +27,11 @@ __all__ = [
     "__version__",
     "process",
 ]
-__version__ = "0.1.0"
 
-_HOMES = {
-    "Client": "creemson.scripting",
-    "process": "creemson.scripting",
-    "Result": "creemson.client.blocking",
+_MODULES = {
+    "Client": "creemson.api",
+    "process": "creemson.api",
+    "Result": "creemson.client.sync",
     "ConnectionLost": "creemson.errors",
     "CreemsonError": "creemson.errors",
     "InvalidFormat": "creemson.errors",
@@ -38,8 +39,10 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for (PEP 562): the server does without the client, and the client without the server."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # a type checker would accept any name of a module that has this function
+
+    def __getattr__(name: str) -> Any:
+        """Import names on first use (PEP 562), so that the server does not load the client, nor vice versa."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_MODULES[name]), name)

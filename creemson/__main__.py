@@ -1,6 +1,21 @@
-"""``python -m creemson`` is the same program as ``creemson``."""
+"""Runs the command line: ``python -m creemson`` is the same program as ``creemson``."""
+
+import os
+import sys
 
 from creemson.cli import main
 
-if __name__ == "__main__":
+__all__ = ["run"]
+
+
+def run() -> None:
+    """Run the command line, with UTF-8 as the encoding of file names, arguments and output, whatever the locale."""
+    # PEP 540: the mode cannot be changed after the start. Python enables it by itself for the locale C.
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # for processes that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
     main()
+
+
+if __name__ == "__main__":
+    run()

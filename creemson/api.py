@@ -1,6 +1,6 @@
-"""What scripts and notebooks use: ``creemson.process`` and ``creemson.Client``.
+"""The API for scripts and notebooks: ``creemson.process`` and ``creemson.Client``.
 
-The one piece of process-wide state of this package is here: the clients behind :func:`process`, see
+The clients that :func:`process` uses are the only process-wide state of the package; see
 docs/decisions/0010-scripting.md.
 """
 
@@ -9,89 +9,95 @@ import threading
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
-from creemson.client import Progress, blocking
-from creemson.client.blocking import Result
-from creemson.client.jobs import Source
-from creemson.display import following
-from creemson.embedded import embedded
+from creemson.client import Progress, sync
+from creemson.client.arguments import Source
+from creemson.client.sync import Result
+from creemson.display.progress import job_progress
+from creemson.server.embedded import embedded
 
 __all__ = ["Client", "process"]
 
 Show: TypeAlias = Callable[[Progress], object] | Literal[False] | None
+"""What shows the progress of a job: a callback, False for nothing, or None for a progress bar."""
 _default: dict[tuple[int, str | None, str | None], "Client"] = {}
+"""Clients by process id, address and token; the process id, because a fork does not copy the background thread."""
 _lock = threading.Lock()
 
 
-class Client(blocking.Client):
-    """A client for scripts, notebooks and threads; see :class:`creemson.client.blocking.Client`.
+class Client(sync.Client):
+    """A client for scripts, notebooks and threads; see :class:`creemson.client.sync.Client`.
 
     Args:
-        url: of a server; None is that of the environment's ``CREEMSON_URL``, or else a server of one's own, which
-            ends with the client.
-        token: proves who asks, where the server wants to know.
+        url: address of the server; None uses the environment variable ``CREEMSON_URL``, or starts a server, which stops
+            with the client.
+        token: authenticates the caller, if the server requires it.
         options: for :func:`creemson.client.connect`.
 
     Raises:
-        CreemsonError: there is no server, or it refuses.
+        CreemsonError: there is no server, or it refuses the client.
     """
 
     def __init__(self, url: str | None = None, *, token: str | None = None, **options: Any) -> None:
         url = url or os.environ.get("CREEMSON_URL")
         super().__init__(url, where=None if url else embedded, token=token, **options)
 
-    def process(self, source: Source, *, progress: Show = None, **asked: Any) -> Result:
-        """Have a table processed, and wait for its result.
+    def process(self, source: Source, *, progress: Show = None, **arguments: Any) -> Result:
+        """Process a table, and wait for the result.
 
         Args:
-            source: the path of a file here, or the name of one on the server.
-            progress: is called with each :class:`creemson.client.Progress`; None shows a bar on a terminal and in a
-                notebook, False shows nothing.
-            asked: as for :meth:`creemson.client.Client.process`: ``columns``, ``where``, ``group_by``, ``aggregate``,
-                ``sort``, ``limit``, ``distinct``, ``cast``, ``rename``, ``options``, ``strict``,
+            source: the path of a local file, or the name of a file on the server.
+            progress: called with each :class:`creemson.client.Progress`; None shows a progress bar on a terminal and
+                in a notebook, False shows nothing.
+            arguments: as for :meth:`creemson.client.Client.process`: ``columns``, ``where``, ``group_by``,
+                ``aggregate``, ``sort``, ``limit``, ``distinct``, ``cast``, ``rename``, ``options``, ``strict``,
                 ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
 
         Returns:
-            The result. Interrupting the wait (Ctrl-C) cancels the work.
+            The result. Interrupting the call (Ctrl-C) cancels the job.
 
         Raises:
-            CreemsonError: with the server's reason.
+            CreemsonError: the server refuses the request, or the job failed.
             OSError: the file cannot be read.
         """
         if progress is None:
-            with following(str(source)) as show:
-                return super().process(source, progress=show, **asked)
-        return super().process(source, progress=progress or None, **asked)
+            with job_progress(str(source)) as show:
+                return super().process(source, progress=show, **arguments)
+        return super().process(source, progress=progress or None, **arguments)
 
 
 def process(
-    source: Source, *, url: str | None = None, token: str | None = None, progress: Show = None, **asked: Any
+    source: Source,
+    *,
+    url: str | None = None,
+    token: str | None = None,
+    progress: Show = None,
+    **arguments: Any,
 ) -> Result:
-    """Have a table processed, in one line.
+    """Process a table with one call, and wait for the result.
 
     >>> import creemson
     >>> creemson.process("creemson/samples/penguins.csv", columns=["year"]).rows  # doctest: +SKIP
     344
 
-    The connection, and the server of one's own where there is no other, serve the next call too, and end with
-    the program.
+    The connection, and the server if one had to be started, are kept for further calls until the program ends.
 
     Args:
-        source: the path of a file here, or the name of one on the server.
+        source: the path of a local file, or the name of a file on the server.
         url: as for :class:`Client`.
-        token: proves who asks, where the server wants to know.
+        token: authenticates the caller, if the server requires it.
         progress: as for :meth:`Client.process`.
-        asked: as for :meth:`Client.process`.
+        arguments: as for :meth:`Client.process`.
 
     Returns:
         The result.
 
     Raises:
-        CreemsonError: with the server's reason.
+        CreemsonError: the server refuses the request, or the job failed.
         OSError: the file cannot be read.
     """
     with _lock:
-        key = (os.getpid(), url, token)  # a forked process has no thread in the background
+        key = (os.getpid(), url, token)
         client = _default.get(key)
         if client is None or client.closed:
             client = _default[key] = Client(url, token=token)
-    return client.process(source, progress=progress, **asked)
+    return client.process(source, progress=progress, **arguments)

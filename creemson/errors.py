@@ -1,12 +1,12 @@
-"""What can go wrong, said once: the reasons, their codes, and the exceptions that carry them.
+"""Errors: the reasons, their codes, and the exceptions that carry them.
 
     CreemsonError
-    ├── ConnectionLost     1001  the other side or the server went away
-    ├── InvalidFormat      1002  what was sent cannot be understood or is not allowed
-    └── ProcessingError    1003  what was asked for cannot be done
+    ├── ConnectionLost     1001  the connection, the peer or the server is gone
+    ├── InvalidFormat      1002  the message cannot be understood, or is not allowed
+    └── ProcessingError    1003  the message was understood, but the request failed
 
-A code names a family, a *reason* (a slug of :data:`REASONS`) names the fault. The codes are message
-codes; they collide in number with the close codes of RFC 6455 and are never used as such.
+A code names a family of errors; a *reason* (a slug of :data:`REASONS`) names the error. The codes are message codes:
+some equal close codes of RFC 6455, but they are never used as close codes.
 """
 
 import errno
@@ -19,6 +19,7 @@ import attrs
 
 __all__ = [
     "REASONS",
+    "SHUTDOWN_REASON",
     "CloseCode",
     "Code",
     "ConnectionLost",
@@ -28,11 +29,14 @@ __all__ = [
     "Reason",
     "disk_error",
     "error_for",
+    "internal_error",
+    "is_disk_full",
+    "shutting_down",
 ]
 
 
 class Code(IntEnum):
-    """The three message codes that the oldest clients know."""
+    """The three message codes, known to the oldest clients."""
 
     CONNECTION_LOST = 1001
     INVALID_FORMAT = 1002
@@ -59,9 +63,9 @@ class Reason:
     """One row of :data:`REASONS`.
 
     Attributes:
-        code: the family, one of the three message codes.
-        retryable: whether the same request may succeed later, unchanged.
-        status: the HTTP status for the same fault.
+        code: the family of the error.
+        retryable: whether the same request, unchanged, may succeed later.
+        status: the HTTP status of the same error.
     """
 
     code: Code
@@ -100,6 +104,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         Code.PROCESSING_ERROR,
         file_not_found=(False, 404),
         file_exists=(False, 409),
+        file_changed=(False, 409),
         unsupported_format=(False, 415),
         unreadable_file=(False, 400),
         column_not_found=(False, 400),
@@ -115,20 +120,20 @@ REASONS: Mapping[str, Reason] = MappingProxyType(
         internal=(False, 500),
     )
 )
-"""Every reason of the protocol with its family, whether it is worth a retry, and its HTTP status."""
+"""Every reason of the protocol: its family, whether a retry may succeed, and its HTTP status."""
 
 
 class CreemsonError(Exception):
-    """Base of everything that this package raises for its callers to handle.
+    """Base class of all errors that callers of this package should handle.
 
     Args:
-        reason: a slug of :data:`REASONS` that belongs to the class's family.
-        message: written for the person who reads it: what was wrong, with the value, and what to do.
-        details: one line per single fault, where there are several or where they have a path.
-        retry_after: seconds after which a retry makes sense, where that is known.
+        reason: a slug in :data:`REASONS` that belongs to this class's family.
+        message: text for people: what was wrong, with the value, and what to do.
+        details: one line per fault, if there are several faults or if they have a path in the message.
+        retry_after: seconds after which to retry, if known.
 
     Raises:
-        ValueError: the reason is unknown or of another family.
+        ValueError: the reason is unknown or belongs to another family.
     """
 
     code: ClassVar[Code]
@@ -142,7 +147,7 @@ class CreemsonError(Exception):
         retry_after: float | None = None,
     ) -> None:
         if reason not in REASONS or REASONS[reason].code is not self.code:
-            raise ValueError(f"{reason!r} is no reason of {type(self).__name__}")
+            raise ValueError(f"{reason!r} is not a reason of {type(self).__name__}")
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -151,24 +156,24 @@ class CreemsonError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later, unchanged."""
+        """Whether the same request, unchanged, may succeed later."""
         return REASONS[self.reason].retryable
 
 
-class ConnectionLost(CreemsonError):  # noqa: N818 - the name that the protocol gives to 1001
-    """1001: the connection, the server or the other side went away."""
+class ConnectionLost(CreemsonError):  # noqa: N818 - the protocol's name of 1001
+    """1001: the connection, the peer or the server is gone."""
 
     code = Code.CONNECTION_LOST
 
 
-class InvalidFormat(CreemsonError):  # noqa: N818 - the name that the protocol gives to 1002
-    """1002: the message cannot be understood, or it asks for what is not allowed."""
+class InvalidFormat(CreemsonError):  # noqa: N818 - the protocol's name of 1002
+    """1002: the message cannot be understood, or is not allowed."""
 
     code = Code.INVALID_FORMAT
 
 
 class ProcessingError(CreemsonError):
-    """1003: the message was understood, and what it asks for cannot be done."""
+    """1003: the message was understood, but the request failed."""
 
     code = Code.PROCESSING_ERROR
 
@@ -181,9 +186,9 @@ _FAMILIES: Mapping[Code, type[CreemsonError]] = MappingProxyType(
 def error_for(
     reason: str, message: str, *, details: Sequence[str] = (), retry_after: float | None = None
 ) -> CreemsonError:
-    """Make the exception of the family that ``reason`` belongs to.
+    """Make the exception for a reason.
 
-    A reason that this version does not know (a newer server's) becomes ``internal``.
+    An unknown reason (from a newer server) becomes ``internal``.
 
     >>> error_for("busy", "The queue is full.")
     ProcessingError('The queue is full.')
@@ -193,21 +198,46 @@ def error_for(
     return family(known, message, details=details, retry_after=retry_after)
 
 
-def disk_error(error: OSError) -> ProcessingError:
-    """What a peer is told of a fault of the disk, which is logged with more words."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ProcessingError(
-            "storage_full", "There is no room on the server's disk. Delete files or ask for room."
-        )
+def is_disk_full(error: OSError) -> bool:
+    """Return whether the disk or a quota of the system is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_error(error: OSError, *, name: str | None = None) -> ProcessingError:
+    """Make the error that a peer gets when the server's disk fails; the log has the details.
+
+    Args:
+        error: the error of the disk.
+        name: name of the file for which the disk has no space.
+    """
+    if is_disk_full(error):
+        full = "The server's disk is full" if name is None else f"The server's disk has no space for {name!r}"
+        return ProcessingError("storage_full", f"{full}. Delete files, or ask the operator for more space.")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ProcessingError(
             "internal",
-            "The server's disk can only be read at the moment, not written to. It is logged; try again later.",
+            "The server's disk is read-only at the moment. The error was logged; try again later.",
         )
     if error.errno == errno.EBUSY:
         return ProcessingError(
-            "busy", "The server's catalog is held by another program. Try again in a moment.", retry_after=5.0
+            "busy",
+            "The server's catalog is locked by another program. Try again in a moment.",
+            retry_after=5.0,
         )
     return ProcessingError(
-        "internal", f"The server could not reach its disk ({error.strerror}). It is logged; try again later."
+        "internal", f"The server's disk failed ({error.strerror}). The error was logged; try again later."
     )
+
+
+SHUTDOWN_REASON = "the server is shutting down"
+"""Reason in the close frame of a connection that the server closes while it shuts down."""
+
+
+def shutting_down() -> ConnectionLost:
+    """Return the error for a request that arrives while the server is shutting down."""
+    return ConnectionLost("shutting_down", "The server is shutting down. Try again when it is back.")
+
+
+def internal_error() -> ProcessingError:
+    """Return the error for a bug in the server; the caller must log the bug."""
+    return ProcessingError("internal", "The server failed unexpectedly. The error was logged.")

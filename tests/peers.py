@@ -1,4 +1,4 @@
-"""A server that does what a test says, over memory streams: for clients on a mock clock."""
+"""A scripted server over memory streams, for clients on a mock clock."""
 
 import json
 from functools import partial
@@ -8,7 +8,7 @@ from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, wrap_server_stream
 from wsproto.events import Pong
 
-from creemson.client import link as links
+from creemson.client import handshake
 
 WELCOME = {
     "type": "welcome",
@@ -53,7 +53,7 @@ class Peer:
         self.frames = []
 
     async def hear(self):
-        """The next message; the members of a batch one by one."""
+        """Return the next message; the members of a batch are returned one by one."""
         if not self.frames:
             message = await self.socket.get_message()
             if isinstance(message, bytes):
@@ -85,7 +85,7 @@ class Peer:
         await self.stream.aclose()
 
     def answer_pings_after(self, seconds):
-        """Seconds that a ping waits for its pong; infinity for a peer that only TCP takes to be alive."""
+        """Delay each pong by this many seconds; infinity for a peer that is alive only at TCP level."""
         send = self.socket._send
 
         async def slowly(event):
@@ -97,19 +97,19 @@ class Peer:
 
 
 class FakeServer:
-    """Each connection is served by the next of ``scripts``, the last one again and again.
+    """Serves each connection with the next of ``scripts``, and repeats the last one.
 
-    A script is an async function of the :class:`Peer` whose hello has come and is answered; or an exception, which
-    is what the client's attempt to connect ends in. The network breaks when a script returns.
+    A script is an async function of the :class:`Peer` whose hello has been answered; or an exception, which the
+    client's attempt to connect raises. The connection breaks when a script returns.
     """
 
     def __init__(self, nursery, *scripts):
         self.nursery = nursery
         self.scripts = list(scripts)
         self.peers = []
-        self.times = []  # of the attempts
+        self.times = []  # of the connection attempts
 
-    async def reach(self, url, ssl_context=None):
+    async def open_stream(self, url, ssl_context=None):
         await trio.lowlevel.checkpoint()
         self.times.append(trio.current_time())
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
@@ -138,13 +138,13 @@ class FakeServer:
 
 
 def unwelcome(script):
-    """This script answers the hello itself, or not."""
+    """Mark a script that handles the hello itself."""
     script.unwelcome = True
     return script
 
 
 def served_by(monkeypatch, nursery, *scripts):
-    """Let every client reach a fake server."""
+    """Connect every client to a fake server."""
     server = FakeServer(nursery, *scripts)
-    monkeypatch.setattr(links, "reach", server.reach)
+    monkeypatch.setattr(handshake, "open_stream", server.open_stream)
     return server

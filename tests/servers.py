@@ -1,4 +1,4 @@
-"""Real servers as processes of their own, and foreign clients to talk to them."""
+"""Real servers as separate processes, and independent clients for them."""
 
 import base64
 import json
@@ -18,13 +18,13 @@ from websockets.sync.client import connect
 SAMPLE = Path(__file__).parent.parent / "creemson" / "samples" / "penguins.csv"
 START_TIMEOUT = 30
 PATIENCE = 30
-"""Seconds to wait for what should come at once, on a machine that is busy."""
+"""Seconds to wait for something immediate, on a busy machine."""
 NO_PACE = ("--set", "limits.messages_per_s=1e6", "--set", "limits.messages_burst=1000000")
-"""For those who send as fast as they can."""
+"""Options without a rate limit, for tests that send as fast as they can."""
 
 
 class ServerProcess:
-    """``python -m creemson serve``, and what a test wants to know of it."""
+    """A ``python -m creemson serve`` process, with helpers for tests."""
 
     def __init__(self, process, port, data_dir, log):
         self.process = process
@@ -40,11 +40,11 @@ class ServerProcess:
             yield Client(socket)
 
     def raw(self):
-        """A TCP connection."""
+        """Return a TCP connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
     def upgraded(self, *, glued=b""):
-        """A TCP connection after the WebSocket handshake, and the answer to the handshake."""
+        """Return a TCP connection that has sent the WebSocket handshake, and ``glued`` in the same segment."""
         connection = self.raw()
         connection.sendall(upgrade_request() + glued)
         return connection
@@ -59,7 +59,7 @@ class ServerProcess:
 
     @contextmanager
     def frozen(self):
-        """Jobs that are begun in the block do not come to an end, however fast the machine is."""
+        """Suspend the workers: jobs started in the block do not end, however fast the machine is."""
         workers = self.workers()
         for worker in workers:
             worker.suspend()
@@ -75,13 +75,18 @@ class ServerProcess:
         return self.process.wait(PATIENCE)
 
 
+ONE_WORKER = ("--set", "processing.workers=1")
+
+
 @contextmanager
 def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
-    """A server on a free port; it must still be alive at the end, and stop cleanly.
+    """Run a server on a free port; if it still runs at the end, it must stop cleanly.
 
-    ``prefix`` is a command that starts another one, ``program`` what Python is to run.
+    ``prefix`` is a command that runs another one, ``program`` is what Python runs.
     """
     log = data_dir.with_suffix(".log")
+    # Each worker that starts costs half a second of CPU, mostly for the import of polars.
+    workers = [] if any("processing.workers" in argument for argument in arguments) else ONE_WORKER
     command = [
         *prefix,
         sys.executable,
@@ -91,6 +96,7 @@ def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
         "0",
         "--data-dir",
         str(data_dir),
+        *workers,
         *arguments,
     ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CREEMSON_")}
@@ -132,21 +138,21 @@ class Client:
         return self.receive()
 
     def until(self, *types):
-        """All messages up to the first of one of these types."""
+        """Return all messages up to the first one of these types."""
         messages = [self.receive()]
         while messages[-1]["type"] not in types:
             messages.append(self.receive())
         return messages
 
     def until_bytes_end(self):
-        """The message that ends a download."""
+        """Return the message that ends a download."""
         self.receive()
         while isinstance(message := self.receive(), bytes):
             pass
         return message
 
     def run(self, **fields):
-        """Have a job run; its last message."""
+        """Run a job and return its last message."""
         self.send({"type": "process", "id": "job", **fields})
         return self.until("result", "error")[-1]
 
@@ -160,7 +166,7 @@ class Client:
         return self.until("uploaded", "error")[-1]
 
     def download(self, name, **fields):
-        """The bytes of a file, and the messages before and after them."""
+        """Return the first message, the bytes and the last message of a download."""
         first = self.ask({"type": "download", "id": "download", "filename": name, **fields})
         data = b""
         if first["type"] == "error":
@@ -179,7 +185,7 @@ def upgrade_request(path="/ws", *headers):
 
 
 def frame(payload, opcode=1, *, final=True, size=None):
-    """A masked client frame; ``size`` announces another length than the payload has."""
+    """Return a masked client frame; ``size`` announces a length different from the payload's."""
     size = len(payload) if size is None else size
     mask = b"\x01\x02\x03\x04"
     head = bytes([(0x80 if final else 0) | opcode])
@@ -193,7 +199,7 @@ def frame(payload, opcode=1, *, final=True, size=None):
 
 
 def read_all(connection, seconds=PATIENCE):
-    """Everything up to the end of the stream."""
+    """Return everything up to the end of the stream."""
     connection.settimeout(seconds)
     received = b""
     while True:
@@ -207,7 +213,7 @@ def read_all(connection, seconds=PATIENCE):
 
 
 def wait_until(condition, seconds=PATIENCE):
-    """Look again and again until something holds."""
+    """Poll until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, condition

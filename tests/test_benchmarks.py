@@ -1,4 +1,4 @@
-"""What benchmarks say about their figures; and that one of them runs."""
+"""The benchmarks' reports, and a run of one benchmark."""
 
 import importlib.util
 import json
@@ -22,8 +22,8 @@ def report():
     )
 
 
-def test_medians_and_spreads(report):
-    """Of the runs, whatever their order."""
+def test_series_has_median_and_spread_of_its_runs(report):
+    """The order of the runs does not matter."""
     ours = report.series[0]
     assert (ours.median, ours.spread) == (2, (1, 3))
 
@@ -39,14 +39,14 @@ def test_medians_and_spreads(report):
         (Goal(series=("other work", "ours", "cost"), factor=1), None),
     ],
 )
-def test_goals_are_judged_by_medians(report, goal, verdict):
-    """At the limit is within it; what was not measured is not judged."""
+def test_goal_is_judged_by_medians(report, goal, verdict):
+    """A value equal to the limit passes; a goal without measurements is not judged."""
     found = report.judge(goal)
     assert found == (None if verdict is None else pytest.approx(verdict))
 
 
-def test_the_table_says_ratios_and_verdicts(report):
-    """Ratios are to the first system of the same size."""
+def test_report_table_shows_ratios_and_verdicts(report):
+    """Ratios are relative to the first system of the same size."""
     report.series += [series("ours", [1], metric="time", at=n) for n in (10, 20)]
     goal = Goal(series=("work", "ours", "speed"), factor=1, system="theirs", at_least=True)
     lines = report.lines([goal])
@@ -57,7 +57,7 @@ def test_the_table_says_ratios_and_verdicts(report):
         "work,",
         "speed:",
         "2,",
-        "wanted",
+        "target",
         "≥",
         "1",
         "×",
@@ -67,8 +67,8 @@ def test_the_table_says_ratios_and_verdicts(report):
     ]
 
 
-def test_the_json_has_every_run(report):
-    """And can be read back."""
+def test_report_as_json_contains_every_run(report):
+    """The JSON is valid and has all values, not only medians."""
     goal = Goal(series=("work", "ours", "cost"), factor=10)
     found = json.loads(json.dumps(report.as_json([goal])))
     assert found["about"] == {"seed": 1}
@@ -76,8 +76,8 @@ def test_the_json_has_every_run(report):
     assert found["goals"] == [{"goal": "work · ours · cost ≤ 10", "is": 9, "limit": 10, "reached": True}]
 
 
-def test_systems_take_turns():
-    """A B A B, and the first of each does not count."""
+def test_runs_of_systems_alternate_and_first_is_ignored():
+    """The systems run as A B A B, and the first run of each does not count."""
     called = []
 
     def make(name):
@@ -95,8 +95,8 @@ def test_systems_take_turns():
 
 
 @pytest.mark.slow
-def test_a_benchmark_runs(tmp_path):
-    """`--quick`, with one workload: a table with goals, JSON and plots."""
+def test_quick_benchmark_writes_report_json_and_plots(tmp_path):
+    """`--quick` with one workload prints the goals and writes text, JSON and plots."""
     for package in ("fastapi", "picows", "uvicorn", "matplotlib"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install 'creemson[bench]'")
@@ -111,7 +111,7 @@ def test_a_benchmark_runs(tmp_path):
         "pings",
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert "wanted ≤ 1 × FastAPI + polars" in done.stdout
+    assert "target ≤ 1 × FastAPI + polars" in done.stdout
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".png", ".svg", ".txt"]
     (result,) = tmp_path.glob("*.json")
     assert len(json.loads(result.read_text())["goals"]) == 3

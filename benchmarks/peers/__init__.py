@@ -1,1 +1,1 @@
-"""Small honest servers that do the same work over the same messages, and what they leave out is said in each."""
+"""Small servers that do the same work with the same messages; each documents what it lacks."""

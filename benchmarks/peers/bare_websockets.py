@@ -1,7 +1,7 @@
-"""Nothing but WebSocket messages: `websockets` on asyncio, or trio-websocket on trio.
+"""A server with WebSocket messages only: `websockets` on asyncio, or trio-websocket on trio.
 
-``python -m benchmarks.peers.bare_websockets FOLDER asyncio|trio``. It answers pings and takes and gives files, and
-knows no jobs, no HTTP, no limits.
+``python -m benchmarks.peers.bare_websockets FOLDER asyncio|trio``. It answers pings and transfers
+files; it has no jobs, no HTTP and no limits.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Send = Callable[[str | bytes], Awaitable[None]]
 
 
 async def serve(folder: Path, messages: AsyncIterable[str | bytes], send: Send) -> None:
-    """One connection."""
+    """Serve one connection."""
     upload: Incoming | None = None
     async for message in messages:
         if isinstance(message, bytes):
@@ -40,7 +40,7 @@ async def serve(folder: Path, messages: AsyncIterable[str | bytes], send: Send) 
 
 
 async def on_asyncio(folder: Path) -> None:
-    """`websockets`' newer asyncio server."""
+    """Serve with the newer asyncio server of `websockets`."""
     from websockets.asyncio.server import ServerConnection
     from websockets.asyncio.server import serve as start
 
@@ -52,7 +52,7 @@ async def on_asyncio(folder: Path) -> None:
 
 
 async def on_trio(folder: Path) -> None:
-    """trio-websocket, with reads as large as Creemson's plain transport has them."""
+    """Serve with trio-websocket, with reads as large as those of Creemson's plain transport."""
     import trio
     import trio_websocket
 
@@ -78,7 +78,7 @@ async def on_trio(folder: Path) -> None:
 
 
 def main() -> None:
-    """Serve until the end."""
+    """Serve until the process is terminated."""
     folder = Path(sys.argv[1])
     if sys.argv[2] == "asyncio":
         asyncio.run(on_asyncio(folder))

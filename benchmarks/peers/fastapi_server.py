@@ -1,8 +1,8 @@
-"""FastAPI on uvicorn, with polars or pandas: the plain design that people would write.
+"""FastAPI on uvicorn, with polars or pandas: a straightforward design.
 
 ``python -m benchmarks.peers.fastapi_server FOLDER polars|pandas``. Jobs run in FastAPI's thread pool, files are
-written in the event loop. What it leaves out besides :mod:`benchmarks.peers.wire`: a queue, progress, cancelling,
-stored results, and that jobs or uploads survive anything.
+written in the event loop. In addition to what :mod:`benchmarks.peers.wire` lacks, it has no queue, no progress, no
+cancellation, no cache, and neither jobs nor uploads survive a restart.
 """
 
 import json
@@ -22,7 +22,7 @@ Job = Callable[[Path, list[int], Path], tuple[int, list[str]]]
 
 
 def with_polars(source: Path, columns: list[int], target: Path) -> tuple[int, list[str]]:
-    """Read, select, write; rows and names of the output."""
+    """Read, select and write with polars; return the number of rows and the columns of the output."""
     import polars as pl
 
     frame = pl.read_csv(source, columns=columns, try_parse_dates=True)
@@ -31,7 +31,7 @@ def with_polars(source: Path, columns: list[int], target: Path) -> tuple[int, li
 
 
 def with_pandas(source: Path, columns: list[int], target: Path) -> tuple[int, list[str]]:
-    """The same; its own format is CSV."""
+    """Do the same with pandas, which writes CSV."""
     import pandas as pd
 
     frame = pd.read_csv(source, usecols=columns)
@@ -40,7 +40,7 @@ def with_pandas(source: Path, columns: list[int], target: Path) -> tuple[int, li
 
 
 def make_app(folder: Path, job: Job) -> FastAPI:
-    """The server."""
+    """Create the application."""
     app = FastAPI()
     outputs = folder / "outputs"
     outputs.mkdir()
@@ -94,7 +94,7 @@ async def _send_file(socket: WebSocket, path: Path, id: str) -> None:  # noqa: A
 
 
 def main() -> None:
-    """Serve until the end."""
+    """Serve until the process is terminated."""
     folder, engine = Path(sys.argv[1]), sys.argv[2]
     app = make_app(folder, with_polars if engine == "polars" else with_pandas)
     config = uvicorn.Config(

@@ -1,6 +1,7 @@
-"""The limit: bare TCP on trio, a file and a socket, a megabyte at a time; ``python -m benchmarks.peers.tcp FOLDER``.
+"""The upper limit for transfers: bare TCP on trio, which copies between a file and a socket, a megabyte at a time.
 
-A first byte of ``u`` begins an upload, ``d`` a download, and everything else is sent back.
+``python -m benchmarks.peers.tcp FOLDER``. The first byte is ``u`` for an upload, ``d`` for a download;
+anything else is sent back.
 """
 
 import sys
@@ -12,7 +13,7 @@ from benchmarks.peers.wire import CHUNK, listen
 
 
 async def serve(target: Path, stream: trio.SocketStream) -> None:
-    """One connection."""
+    """Serve one connection."""
     head = await stream.receive_some(1)
     if head == b"u":
         with target.open("wb", buffering=0) as file:
@@ -31,7 +32,7 @@ async def serve(target: Path, stream: trio.SocketStream) -> None:
 
 
 async def main() -> None:
-    """Serve until the end."""
+    """Serve until the process is terminated."""
     target = Path(sys.argv[1]) / "transfer.bin"
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(listen()))
 

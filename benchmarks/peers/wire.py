@@ -1,6 +1,6 @@
-"""What the peers have in common: the answers to messages of Creemson's protocol, as a plain author would write them.
+"""Code that the peers share: simple responses to messages of Creemson's protocol.
 
-They leave out: validation beyond what is needed, limits, errors in words, resuming, durability.
+The peers lack validation, limits, error messages, resumable transfers and durability.
 """
 
 import hashlib
@@ -13,12 +13,13 @@ from typing import Any, BinaryIO
 __all__ = ["CHUNK", "Incoming", "answer", "listen"]
 
 CHUNK = 1024 * 1024
+"""Maximum number of bytes that are read or sent at once."""
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
-    """Of a ping or a batch of pings."""
+    """Return the response to a ping or a batch of pings."""
     if message["type"] == "batch":
-        return {"type": "batch", "messages": [answer(one) for one in message["messages"]]}
+        return {"type": "batch", "messages": [answer(ping) for ping in message["messages"]]}
     pong: dict[str, Any] = {"type": "pong", "time": time.time()}
     if "id" in message:
         pong["id"] = message["id"]
@@ -26,7 +27,7 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
 
 
 class Incoming:
-    """An upload: a plain file, written as it comes, and digested since the answer says the digest."""
+    """An upload: a file that is written and hashed as the bytes arrive; the final response contains the hash."""
 
     def __init__(self, folder: Path, message: dict[str, Any]) -> None:
         self._id, self._name, self._size = message["id"], message["filename"], message["size"]
@@ -36,7 +37,7 @@ class Incoming:
         self.ready = json.dumps({"type": "upload_ready", "id": self._id, "offset": 0})
 
     def write(self, data: bytes) -> str | None:
-        """Take a chunk; the last answer, once all is there."""
+        """Write a chunk, and return the final response if the file is complete, else None."""
         self._file.write(data)
         self._digest.update(data)
         self._received += len(data)
@@ -56,7 +57,7 @@ class Incoming:
 
 
 def listen() -> socket.socket:
-    """A socket on a free port of this machine, which is told on standard output."""
+    """Listen on a free port of 127.0.0.1, and print the server's address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
     return listener

@@ -1,4 +1,4 @@
-"""Arguments that say what is to be done with a table."""
+"""Parses the arguments that describe a query."""
 
 import re
 from collections.abc import Callable
@@ -7,21 +7,24 @@ from typing import Any
 import click
 import orjson
 
-from creemson.wire.messages import FUNCTIONS, LIST_OPERATORS, OPERATORS, UNARY_OPERATORS
+from creemson.model.query import FUNCTIONS, LIST_OPERATORS, OPERATORS, UNARY_OPERATORS
 
 __all__ = ["parse", "parse_aggregate", "parse_columns", "parse_condition", "parse_sort"]
 
 
 def parse(text: str | None, option: str, read: Callable[[str], Any]) -> Any:
-    """Read an argument, which may also be the JSON of the protocol.
+    """Parse an argument in its short form, or as the JSON of the protocol.
 
     Args:
         text: the argument; None if it was not given.
-        option: its name, for the error.
-        read: reads the short form.
+        option: name of the option, for the error message.
+        read: parses the short form; raises ValueError if it is invalid.
+
+    Returns:
+        The value; None if the argument was not given.
 
     Raises:
-        click.BadParameter: it cannot be read.
+        click.BadParameter: the argument is invalid.
     """
     if text is None:
         return None
@@ -36,7 +39,7 @@ def _parse_column(text: str) -> int | str:
 
 
 def parse_columns(text: str) -> list[int | str]:
-    """Columns, separated by commas.
+    """Parse columns separated by commas.
 
     >>> parse_columns("0, name")
     [0, 'name']
@@ -53,12 +56,12 @@ def _parse_value(text: str) -> Any:
 
 _LONGEST_FIRST = sorted(OPERATORS, key=len, reverse=True)
 _WORDS = "|".join(word for word in _LONGEST_FIRST if word.isidentifier())
-_SIGNS = "|".join(sign for sign in _LONGEST_FIRST if not sign.isidentifier())
-_CONDITION = re.compile(rf"(.+?)(?:\s*({_SIGNS})\s*|\s+({_WORDS})(?:\s+|$))(.*)", re.DOTALL)
+_SYMBOLS = "|".join(symbol for symbol in _LONGEST_FIRST if not symbol.isidentifier())
+_CONDITION = re.compile(rf"(.+?)(?:\s*({_SYMBOLS})\s*|\s+({_WORDS})(?:\s+|$))(.*)", re.DOTALL)
 
 
 def parse_condition(text: str) -> list[Any]:
-    """A condition in one text.
+    """Parse a condition.
 
     >>> parse_condition("dep_delay > 60"), parse_condition("carrier in UA,AA")
     (['dep_delay', '>', 60], ['carrier', 'in', ['UA', 'AA']])
@@ -78,7 +81,7 @@ def parse_condition(text: str) -> list[Any]:
 
 
 def parse_aggregate(text: str) -> list[Any]:
-    """An aggregate in one text.
+    """Parse an aggregate.
 
     >>> parse_aggregate("dep_delay:mean:avg_delay")
     ['dep_delay', 'mean', 'avg_delay']
@@ -90,7 +93,7 @@ def parse_aggregate(text: str) -> list[Any]:
 
 
 def parse_sort(text: str) -> list[Any]:
-    """A sort key in one text.
+    """Parse a sort key.
 
     >>> parse_sort("dep_delay:desc"), parse_sort("3")
     (['dep_delay', 'desc'], [3, 'asc'])

@@ -1,4 +1,4 @@
-"""``creemson config``."""
+"""The command ``creemson config``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,18 +7,18 @@ import click
 import orjson
 from rich.console import Console
 
-from creemson.cli.options import load_settings, with_settings
-from creemson.display import show_table
-from creemson.settings import describe
+from creemson.cli.options import load_settings, with_json, with_settings
+from creemson.display.tables import show_table
+from creemson.settings.checks import describe
 
 __all__ = ["config"]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable lines.")
+@with_json
 @with_settings
 def config(as_json: bool, config: Path | None, overrides: Sequence[str]) -> None:
-    """Show the effective settings, and where each came from."""
+    """Show the effective settings, and where each comes from."""
     lines = describe(load_settings(config, overrides))
     if as_json:
         for line in lines:

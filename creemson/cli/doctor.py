@@ -1,6 +1,5 @@
-"""``creemson doctor``: what goes wrong most, looked at before it does."""
+"""The command ``creemson doctor``: checks for the most common problems before they occur."""
 
-import contextlib
 import importlib.metadata
 import platform
 import resource
@@ -18,32 +17,45 @@ import click
 import orjson
 import trio
 
-from creemson import observe
-from creemson.cli.options import explained, load_settings, with_data_dir, with_settings
+from creemson import logs
+from creemson.cli.options import load_settings, with_data_dir, with_json, with_settings
+from creemson.cli.run import describe_os_error
 from creemson.errors import CreemsonError
-from creemson.processing.memory import machine_memory
-from creemson.processing.pool import Pool
-from creemson.server.identity import make_authenticator, token_file
-from creemson.server.tls import Certificate
-from creemson.server.tokens import Tokens
-from creemson.settings import Settings, SettingsError, cautions, format_bytes, problems
-from creemson.storage.files import Files
+from creemson.executors import commands
+from creemson.executors.local import LocalExecutor
+from creemson.executors.memory import machine_memory
+from creemson.server.auth.authenticators import make_authenticator, token_file
+from creemson.server.auth.tokens import Tokens
+from creemson.server.transport.tls import Certificate
+from creemson.settings.checks import cautions, problems
+from creemson.settings.sections import Settings
+from creemson.settings.units import SettingsError, format_bytes
+from creemson.storage.access import obstacle, obstacles
+from creemson.storage.handles import needed_for
+from creemson.storage.stores import locked
 
 __all__ = ["doctor"]
 
 Verdict: TypeAlias = Literal["ok", "warn", "fail"]
-LIBRARIES = ("trio", "trio-websocket", "wsproto", "hypercorn", "polars", "starlette")
-DISK_LEAST = 1 << 30
-MEMORY_LEAST = 512 << 20
+LIBRARIES = ("trio", "trio-websocket", "wsproto", "h11", "polars", "starlette")
+MIN_DISK = 1 << 30
+"""Free bytes of the disk below which the check warns."""
+MIN_MEMORY = 512 << 20
+"""Bytes of memory for each worker below which the check warns."""
 EXPIRES_SOON = 14 * 86_400
-FILES_SPARE = 200
-"""File handles for everything besides connections."""
+"""Remaining validity of a certificate in seconds below which the check warns."""
 COLORS: dict[Verdict, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @attrs.frozen
 class Finding:
-    """One line: how it is, and what to do about it."""
+    """The outcome of a check: one line of output.
+
+    Attributes:
+        verdict: ``ok``, ``warn`` or ``fail``.
+        what: the subject of the check.
+        text: what was found, and what to do about it.
+    """
 
     verdict: Verdict
     what: str
@@ -53,10 +65,10 @@ class Finding:
 Check: TypeAlias = Callable[[Settings], Iterator[Finding]]
 
 
-@click.command(short_help="Check what goes wrong most.")
+@click.command(short_help="Check for the most common problems.")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [8000].")
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable lines.")
+@with_json
 @with_data_dir
 @with_settings
 def doctor(
@@ -67,7 +79,7 @@ def doctor(
     config: Path | None,
     overrides: Sequence[str],
 ) -> None:
-    """Check what a server with these settings needs, one line each; exit status 1 if something is wrong."""
+    """Check what a server with these settings needs, one line per check; exit status 1 if a check fails."""
     loaded = load_settings(config, overrides, data_dir=data_dir, server__host=host, server__port=port)
     failed = False
     for check in CHECKS:
@@ -88,15 +100,15 @@ def _versions(_: Settings) -> Iterator[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    faults = problems(settings)
+    faults = list(problems(settings))
     try:
         make_authenticator(settings)
     except SettingsError as error:
         faults.append(str(error))
-    yield from (Finding("fail", "settings", fault) for fault in faults)
+    yield from (Finding("fail", "settings", problem) for problem in faults)
     yield from (Finding("warn", "settings", caution) for caution in cautions(settings))
     if not faults:
-        yield Finding("ok", "settings", "a server may start with them")
+        yield Finding("ok", "settings", "a server can start with them")
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
@@ -109,8 +121,8 @@ def _port(settings: Settings) -> Iterator[Finding]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as error:
-        hint = "Stop what listens there, or choose another port with --port."
-        yield Finding("fail", "port", f"cannot listen on {where}: {explained(error)}. {hint}")
+        hint = "Stop the program that uses it, or choose another port with --port."
+        yield Finding("fail", "port", f"cannot listen on {where}: {describe_os_error(error)}. {hint}")
     else:
         yield Finding("ok", "port", f"{where} is free")
 
@@ -126,7 +138,7 @@ def _tls(settings: Settings) -> Iterator[Finding]:
         yield Finding("fail", "TLS", str(error))
         return
     left = until - time.time()
-    text = f"{chain} is good until {time.strftime('%Y-%m-%d', time.gmtime(until))}"
+    text = f"{chain} is valid until {time.strftime('%Y-%m-%d', time.gmtime(until))}"
     if left < 0:
         yield Finding("fail", "TLS", f"{text}: renew it, then send the server SIGHUP.")
     else:
@@ -134,7 +146,7 @@ def _tls(settings: Settings) -> Iterator[Finding]:
 
 
 def _expiry(chain: Path) -> float:
-    # The one way to it in the standard library; the file itself was read without fault before.
+    # The standard library has no other way to read a certificate; the file was loaded successfully before.
     decoded: dict[str, Any] = ssl._ssl._test_decode_cert(str(chain))  # type: ignore[attr-defined]
     return float(ssl.cert_time_to_seconds(decoded["notAfter"]))
 
@@ -142,91 +154,99 @@ def _expiry(chain: Path) -> float:
 def _folder(settings: Settings) -> Iterator[Finding]:
     folder = settings.storage.data_dir.absolute()
     try:
-        with Files(folder).locked(), tempfile.TemporaryFile(dir=folder):
+        with locked(folder), tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         yield Finding(
             "fail",
             "folder",
-            f"{folder}: {explained(error)}. Let the server's user write there, or choose another.",
+            f"{folder}: {describe_os_error(error)}. Make it writable for the server's user, or choose another folder.",
         )
         return
+    faults = list(obstacles(folder))
+    for fault in faults:
+        yield Finding("fail", "folder", fault)
+    if faults:
+        return
     free = shutil.disk_usage(folder).free
-    verdict: Verdict = "ok" if free > DISK_LEAST else "warn"
-    yield Finding(verdict, "folder", f"{folder} can be written and has {_mib(free)} free")
+    verdict: Verdict = "ok" if free > MIN_DISK else "warn"
+    yield Finding(verdict, "folder", f"{folder} is writable and has {_rounded(free)} free")
 
 
 def _tokens(settings: Settings) -> Iterator[Finding]:
     if settings.auth.mode != "token":
         return
     path = token_file(settings)
+    if fault := obstacle(path):
+        yield Finding("fail", "tokens", fault)
+        return
     try:
         count = len(Tokens(path).entries())
         exposed = path.exists() and path.stat().st_mode & 0o077
     except OSError as error:
-        yield Finding("fail", "tokens", explained(error))
+        yield Finding("fail", "tokens", describe_os_error(error))
         return
     if exposed:
-        yield Finding("warn", "tokens", f"{path} can be read by others: chmod 600 {path}")
+        yield Finding("warn", "tokens", f"{path} is readable by other users: chmod 600 {path}")
     if count:
         yield Finding("ok", "tokens", f"{count} in {path}")
     else:
-        yield Finding("warn", "tokens", "there are none: make one with `creemson token create NAME`.")
+        yield Finding("warn", "tokens", "none exist: create one with `creemson token create NAME`.")
 
 
 def _memory(settings: Settings) -> Iterator[Finding]:
     total = machine_memory()
     share = settings.processing.worker_memory_bytes or int(total * 0.8 / settings.processing.workers)
-    text = f"{_mib(total)}, and {_mib(share)} for each of {settings.processing.workers} workers"
-    if share < MEMORY_LEAST:
-        yield Finding("warn", "memory", f"{text}: set processing.workers lower.")
+    text = f"{_rounded(total)}, {_rounded(share)} for each of {settings.processing.workers} workers"
+    if share < MIN_MEMORY:
+        yield Finding("warn", "memory", f"{text}: reduce processing.workers.")
     else:
         yield Finding("ok", "memory", text)
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.limits.connections + FILES_SPARE
+    needed = needed_for(settings.limits.connections)
     text = f"{hard} open files are allowed, for limits.connections = {settings.limits.connections}"
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+    if hard != resource.RLIM_INFINITY and hard < needed:
         yield Finding(
-            "warn", "files", f"{text}: allow {wanted} (LimitNOFILE= in systemd), or fewer connections."
+            "warn",
+            "files",
+            f"{text}: raise the limit to {needed} (LimitNOFILE= in systemd), or allow fewer connections.",
         )
     else:
         yield Finding("ok", "files", text)
 
 
 def _workers(settings: Settings) -> Iterator[Finding]:
-    """One worker is started, and reads a table."""
+    """Check that a worker starts and reads a table."""
     sample = Path(__file__).parent.parent / "samples" / "penguins.csv"
 
     async def ask() -> float:
-        pool = Pool(size=1, memory_bytes=0, nice=settings.processing.nice, logger=observe.errors_only())
-        began = time.monotonic()
+        pool = LocalExecutor(size=1, memory_bytes=0, nice=settings.processing.nice, logger=logs.errors_only())
+        started = time.monotonic()
         async with trio.open_nursery() as nursery:
             await nursery.start(pool.run)
-            await pool.call({"op": "columns", "source": str(sample), "name": sample.name})
+            await pool.call(commands.columns(source=str(sample), name=sample.name))
             nursery.cancel_scope.cancel()
-        return time.monotonic() - began
+        return time.monotonic() - started
 
-    fault: BaseException
+    failure: BaseException
     try:
         seconds = trio.run(ask)
     except (CreemsonError, OSError, BaseExceptionGroup) as error:
-        fault = error
-        while isinstance(fault, BaseExceptionGroup):
-            fault = fault.exceptions[0]
-        yield Finding("fail", "workers", f"{fault} Reinstall creemson; its words are above.")
+        failure = error
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        yield Finding("fail", "workers", f"{failure} Reinstall creemson; the worker's output is above.")
     else:
-        yield Finding("ok", "workers", f"one has started and read a table in {seconds:.1f} s")
+        yield Finding("ok", "workers", f"one started and read a table in {seconds:.1f} s")
 
 
-def _mib(size: int) -> str:
-    with contextlib.suppress(ValueError):
-        if size >= 10 << 30:
-            return f"{size >> 30} GiB"
-    return format_bytes(size >> 20 << 20)
+def _rounded(size: int) -> str:
+    """Format a size, rounded down to MiB; from 10 GiB on, to GiB."""
+    return f"{size >> 30} GiB" if size >= 10 << 30 else format_bytes(size >> 20 << 20)
 
 
 CHECKS: tuple[Check, ...] = (_versions, _settings, _port, _tls, _folder, _tokens, _memory, _files, _workers)
-"""In the order in which a server would come upon them."""
+"""In the order in which a server would encounter the problems."""

@@ -1,4 +1,4 @@
-"""``creemson upload``, ``download``, ``files``, ``columns`` and ``delete``."""
+"""The commands for the files of a server: ``creemson upload``, ``download``, ``files``, ``columns`` and ``delete``."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,10 +10,13 @@ import orjson
 from rich.console import Console
 from rich.filesize import decimal
 
-from creemson.cli.options import ask, at_server, print_lines
-from creemson.cli.reading import describe_issues, describe_reading, with_reading
+from creemson.cli.options import with_reading, with_url
+from creemson.cli.run import print_lines, run_with_client
 from creemson.client import Client
-from creemson.display import progress_bar, show_table
+from creemson.display.issues import describe_issues, describe_reading
+from creemson.display.progress import progress_bar
+from creemson.display.tables import show_table
+from creemson.display.text import visible
 
 __all__ = ["columns", "delete", "download", "files", "upload"]
 
@@ -26,31 +29,50 @@ __all__ = ["columns", "delete", "download", "files", "upload"]
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@click.option("--overwrite", is_flag=True, help="Replace files of the same names.")
-@at_server
+@click.option("--overwrite", is_flag=True, help="Replace existing files of the same names.")
+@with_url
 def upload(paths: Sequence[Path], overwrite: bool, url: str, token: str | None, as_json: bool) -> None:
-    """Send files to the server; what it has of one from an earlier try is not sent again."""
+    """Upload files; an interrupted upload resumes where it stopped."""
 
     async def send(client: Client) -> None:
         for path in paths:
-            with progress_bar(f"Uploading {path.name}") as update:
-                done = await client.upload(path, overwrite=overwrite, on_progress=update)
+            with progress_bar(f"Uploading {visible(path.name)}") as update:
+                uploaded = await client.upload(path, overwrite=overwrite, on_progress=update)
             if as_json:
-                print_lines([done])
+                print_lines([uploaded])
             else:
-                click.echo(f"{done.filename}: {decimal(done.size)}, {len(done.columns)} columns")
+                click.echo(
+                    f"{visible(uploaded.filename)}: {decimal(uploaded.size)}, {len(uploaded.columns)} columns"
+                )
 
-    ask(url, token, send)
+    run_with_client(url, token, send)
 
 
-@click.command()
+@click.command(short_help="Download a file or an output.")
 @click.argument("name")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File or folder to write to [NAME here]."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File or folder to write to [NAME in the current folder].",
 )
-@at_server
-def download(name: str, output: Path | None, url: str, token: str | None, as_json: bool) -> None:
-    """Fetch the server's file or output NAME. An output comes in the format of NAME's ending."""
+@click.option(
+    "--normalized",
+    is_flag=True,
+    help="Of a .csv output, the one with values: ISO dates, decimal points, nothing for null.",
+)
+@with_url
+def download(
+    name: str, output: Path | None, normalized: bool, url: str, token: str | None, as_json: bool
+) -> None:
+    """Download NAME, an uploaded file or an output; the extension selects the format of an output."""
+    if normalized:
+        stem, dot, extension = name.rpartition(".")
+        if not dot or extension.lower() != "csv":
+            raise click.BadParameter(
+                f"{name!r} is no .csv; only a CSV output can be normalized.", param_hint="--normalized"
+            )
+        name = name if stem.endswith(".normalized") else f"{stem}.normalized.csv"
     target = output or Path()
     if target.is_dir():
         target /= Path(name).name
@@ -58,44 +80,44 @@ def download(name: str, output: Path | None, url: str, token: str | None, as_jso
         raise click.BadParameter(f"There is no folder {str(target.parent)!r}.", param_hint="--output")
 
     async def fetch(client: Client) -> Any:
-        with progress_bar(f"Downloading {name}") as update:
+        with progress_bar(f"Downloading {visible(name)}") as update:
             return await client.download(name, target, on_progress=update)
 
-    done = ask(url, token, fetch)
+    downloaded = run_with_client(url, token, fetch)
     if as_json:
-        print_lines([done])
+        print_lines([downloaded])
     else:
-        click.echo(f"{target}: {decimal(done.size)}")
+        click.echo(f"{visible(str(target))}: {decimal(downloaded.size)}")
 
 
 @click.command()
-@at_server
+@with_url
 def files(url: str, token: str | None, as_json: bool) -> None:
-    """List the files that have been uploaded."""
-    found = ask(url, token, lambda client: client.files())
+    """List the uploaded files."""
+    found = run_with_client(url, token, lambda client: client.files())
     if as_json:
         print_lines(found)
         return
     rows = [
-        (one.filename, decimal(one.size), f"{datetime.fromtimestamp(one.modified):%Y-%m-%d %H:%M}")
-        for one in found
+        (info.filename, decimal(info.size), f"{datetime.fromtimestamp(info.modified):%Y-%m-%d %H:%M}")
+        for info in found
     ]
     show_table(Console(), ["name", "size", "modified"], rows)
 
 
-@click.command()
+@click.command(short_help="Show the columns of a file.")
 @click.argument("name")
 @with_reading
-@at_server
+@with_url
 def columns(name: str, options: dict[str, Any] | None, url: str, token: str | None, as_json: bool) -> None:
-    """Show the columns of the server's file NAME, how it is read, and what has to be mended at its beginning."""
-    found = ask(url, token, lambda client: client.describe(name, options=options))
+    """Show the columns of the file NAME on the server, how it is read, and what is repaired at its beginning."""
+    found = run_with_client(url, token, lambda client: client.describe(name, options=options))
     if as_json:
         print_lines(found.columns)
         if found.reading is not None:
             print_lines([{"reading": found.reading, "issues": found.issues}])
         return
-    rows = [(str(one.index), one.name, one.dtype) for one in found.columns]
+    rows = [(str(column.index), column.name, column.dtype) for column in found.columns]
     show_table(Console(), ["index", "name", "type"], rows)
     if found.reading is not None:
         click.echo(describe_reading(found.reading))
@@ -103,11 +125,11 @@ def columns(name: str, options: dict[str, Any] | None, url: str, token: str | No
         click.echo(line)
 
 
-@click.command()
+@click.command(short_help="Delete a file.")
 @click.argument("name")
-@at_server
+@with_url
 def delete(name: str, url: str, token: str | None, as_json: bool) -> None:
-    """Remove the server's file NAME."""
-    ask(url, token, lambda client: client.delete(name))
+    """Delete the file NAME on the server."""
+    run_with_client(url, token, lambda client: client.delete(name))
     if as_json:
         click.echo(orjson.dumps({"filename": name}))

@@ -1,4 +1,4 @@
-"""``creemson jobs``, ``attach`` and ``cancel``."""
+"""The commands for the jobs of a server: ``creemson jobs``, ``attach`` and ``cancel``."""
 
 from datetime import datetime
 from pathlib import Path
@@ -7,18 +7,19 @@ import click
 import orjson
 from rich.console import Console
 
-from creemson.cli.options import ask, at_server, print_lines
-from creemson.cli.process import check_output, follow, show
-from creemson.display import show_table
+from creemson.cli.options import with_url
+from creemson.cli.results import check_output, follow, print_result, with_output
+from creemson.cli.run import print_lines, run_with_client
+from creemson.display.tables import show_table
 
 __all__ = ["attach", "cancel", "jobs"]
 
 
 @click.command()
-@at_server
+@with_url
 def jobs(url: str, token: str | None, as_json: bool) -> None:
-    """List the jobs that the server knows, the newest first."""
-    found = ask(url, token, lambda client: client.jobs())
+    """List the jobs that the server knows, newest first."""
+    found = run_with_client(url, token, lambda client: client.jobs())
     if as_json:
         print_lines(found)
         return
@@ -33,26 +34,32 @@ def jobs(url: str, token: str | None, as_json: bool) -> None:
         )
         for info in found
     ]
-    show_table(Console(), ["job", "state", "file", "created", "took", "rows"], rows)
+    show_table(Console(), ["job", "state", "file", "created", "duration", "rows"], rows)
 
 
-@click.command()
+@click.command(short_help="Follow a job, and show or write its result.")
 @click.argument("job")
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write the result to."
-)
-@at_server
-def attach(job: str, output: Path | None, url: str, token: str | None, as_json: bool) -> None:
-    """Follow JOB to its end, and show its result or write it to --output; interrupting does not stop it."""
-    check_output(output)
-    show(ask(url, token, lambda client: follow(client.attach(job), output)), output, as_json=as_json)
+@with_output
+@with_url
+def attach(
+    job: str, output: Path | None, normalized: bool, url: str, token: str | None, as_json: bool
+) -> None:
+    """Follow JOB until it ends, and show its result or write it to --output.
+
+    Interrupting this command does not stop the job.
+    """
+    check_output(output, normalized=normalized)
+    result = run_with_client(
+        url, token, lambda client: follow(client.attach(job), output, normalized=normalized)
+    )
+    print_result(result, output, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Cancel a job.")
 @click.argument("job")
-@at_server
+@with_url
 def cancel(job: str, url: str, token: str | None, as_json: bool) -> None:
-    """Stop JOB for all who wait for it."""
-    ask(url, token, lambda client: client.cancel(job))
+    """Cancel JOB for all clients that wait for it."""
+    run_with_client(url, token, lambda client: client.cancel(job))
     if as_json:
         click.echo(orjson.dumps({"job": job}))

@@ -1,91 +1,76 @@
-"""What the commands share: options, and how they end."""
+"""Options that several commands share."""
 
-import json
+import functools
 import os
-import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
-import orjson
-import trio
 
-from creemson.client import Client, connect
-from creemson.errors import CreemsonError
-from creemson.settings import Loaded, SettingsError, load
-from creemson.wire import codec
+from creemson.model.query import TYPES
+from creemson.settings.load import Loaded, load
+from creemson.settings.units import SettingsError
 
 __all__ = [
     "DEFAULT_URL",
     "Command",
-    "ask",
-    "at_server",
-    "explained",
-    "fail",
     "load_settings",
-    "print_lines",
-    "run",
-    "run_errand",
+    "pairs",
     "with_data_dir",
-    "with_server",
+    "with_json",
+    "with_reading",
     "with_settings",
+    "with_token",
+    "with_url",
 ]
 
 DEFAULT_URL = "ws://127.0.0.1:8000/ws"
-FAILED = 1
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def with_settings(command: Command) -> Command:
-    """Give a command the options ``--config`` and ``--set``."""
+    """Add the options ``--config`` and ``--set`` to a command."""
     for option in (
-        click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="A setting, as TOML."),
         click.option(
-            "--config", type=click.Path(path_type=Path), help="TOML file [./creemson.toml if it exists]."
+            "--set",
+            "overrides",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Override a setting; the value is in TOML syntax. May be repeated.",
+        ),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            help="TOML file with settings [./creemson.toml if it exists].",
         ),
     ):
         command = option(command)
     return command
 
 
-def with_server(command: Command) -> Command:
-    """Give a command the options ``--token`` and ``--json``."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print machine-readable lines."),
-        click.option("--token", envvar="CREEMSON_TOKEN", help="Proves who you are."),
-    ):
-        command = option(command)
-    return command
+def with_json(command: Command) -> Command:
+    """Add the option ``--json`` to a command."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+    return option(command)
 
 
-def at_server(command: Command) -> Command:
-    """The options of a command that needs a server."""
+def with_token(command: Command) -> Command:
+    """Add the option ``--token`` to a command."""
+    option = click.option(
+        "--token", envvar="CREEMSON_TOKEN", help="Token to authenticate with [$CREEMSON_TOKEN]."
+    )
+    return option(command)
+
+
+def with_url(command: Command) -> Command:
+    """Add the options ``--url``, ``--token`` and ``--json`` to a command that needs a server."""
     option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Server to use.")
-    return option(with_server(command))
-
-
-def ask(url: str, token: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
-    """Connect, and do what a command is for; see :func:`run_errand`."""
-
-    async def connected() -> T:
-        async with connect(url, token=token) as client:
-            return await work(client)
-
-    return run_errand(connected)
-
-
-def print_lines(items: Sequence[Any]) -> None:
-    """Print messages for machines, a line each."""
-    for item in items:
-        click.echo(orjson.dumps(codec.plain(item)))
+    return option(with_token(with_json(command)))
 
 
 def with_data_dir(command: Command) -> Command:
-    """Give a command the option ``--data-dir``."""
+    """Add the option ``--data-dir`` to a command."""
     option = click.option(
         "--data-dir", type=click.Path(path_type=Path), help="Folder for files and jobs [creemson-data]."
     )
@@ -95,79 +80,183 @@ def with_data_dir(command: Command) -> Command:
 def load_settings(
     config: Path | None, overrides: Sequence[str], *, data_dir: Path | None = None, **flags: object
 ) -> Loaded:
-    """The settings in force.
+    """Load the effective settings.
 
     Args:
         config: the TOML file.
-        overrides: the values of ``--set``.
-        data_dir: the value of ``--data-dir``.
-        flags: values of other options by the setting's name, with ``__`` for the dot; None is not given.
+        overrides: values of ``--set``.
+        data_dir: value of ``--data-dir``.
+        flags: values of other options by the name of the setting, with ``__`` for the dot; None if not given.
 
     Raises:
-        click.UsageError: they cannot be used.
+        click.UsageError: a setting is invalid.
     """
-    flags["storage__data_dir"] = data_dir and str(data_dir)
-    given = [
-        f"{name.replace('__', '.')}={json.dumps(value)}" for name, value in flags.items() if value is not None
-    ]
-    overrides = [*overrides, *given]
+    flags["storage__data_dir"] = data_dir
+    given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
     try:
-        return load(config=config, environ=os.environ, overrides=overrides)
+        return load(config=config, environ=os.environ, overrides=overrides, flags=given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
 
 
-def fail(message: str) -> NoReturn:
-    """End the program: the work failed."""
-    click.echo(f"creemson: {message}", err=True)
-    raise SystemExit(FAILED)
+# --- how to read a file -----------------------------------------------------------------------------------
+
+_NAMED_CHARACTERS = {"tab": "\t", "\\t": "\t", "space": " ", "none": ""}
+_OPTIONS = (
+    click.option("--delimiter", help="Separates cells: one or more characters, or the word tab."),
+    click.option("--quote", help="Encloses cells: a character, or the word none."),
+    click.option("--escape", help="Precedes a quote inside a cell: a character, or the word none."),
+    click.option("--encoding", help="Encoding of the text, such as windows-1252."),
+    click.option(
+        "--header", metavar="yes|no|ROWS", help="Whether there is a header row, or the number of header rows."
+    ),
+    click.option(
+        "--skip-rows", type=click.IntRange(min=0), help="Number of lines to skip before the header."
+    ),
+    click.option(
+        "--null-value", "null_values", multiple=True, help="Text that means a missing value; may be repeated."
+    ),
+    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal separator."),
+    click.option(
+        "--thousands", help="Separates groups of digits in numbers: a character, or the word space."
+    ),
+    click.option(
+        "--date-format",
+        "date_formats",
+        metavar="[COLUMN=]PATTERN",
+        multiple=True,
+        help="How dates are written, such as %d/%m/%Y; with COLUMN=, may be repeated.",
+    ),
+    click.option("--comment", help="Begins a line that is no row: a character, or the word none."),
+    click.option(
+        "--widths",
+        metavar="5,10,3",
+        help="Widths of the columns in characters, for a file without delimiters.",
+    ),
+    click.option(
+        "--sheet",
+        help="Sheet of a workbook, array of a JSON or table of a zip archive: a 0-based index, or a name; a name of "
+        "digits in quotes: '\"2024\"'.",
+    ),
+    click.option(
+        "--type",
+        "types",
+        metavar="COLUMN=TYPE",
+        multiple=True,
+        help=f"Read a column as one of: {' '.join(TYPES)}.",
+    ),
+)
 
 
-def run(work: Callable[[], Awaitable[T]], *, ended_by: Sequence[int] = ()) -> T:
-    """Run the work of a command; what goes wrong becomes a message and the exit status.
+def with_reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the reading options to a command, which gets them as one argument ``options``."""
 
-    Args:
-        work: to be done.
-        ended_by: signals that have ended it; whatever else goes wrong then goes so because of that.
+    @functools.wraps(command)
+    def collected(
+        *arguments: Any,
+        delimiter: str | None,
+        quote: str | None,
+        escape: str | None,
+        encoding: str | None,
+        header: str | None,
+        skip_rows: int | None,
+        null_values: Sequence[str],
+        decimal: str | None,
+        thousands: str | None,
+        date_formats: Sequence[str],
+        comment: str | None,
+        widths: str | None,
+        sheet: str | None,
+        types: Sequence[str],
+        **others: Any,
+    ) -> Any:
+        values = {
+            "delimiter": _character(delimiter),
+            "quote": _character(quote),
+            "escape": _character(escape),
+            "encoding": encoding,
+            "header": _header(header),
+            "skip_rows": skip_rows,
+            "null_values": list(null_values) or None,
+            "decimal": decimal,
+            "thousands": _character(thousands),
+            "date_format": _date_format(date_formats),
+            "comment": _character(comment),
+            "widths": _widths(widths),
+            "sheet": _sheet(sheet),
+            "types": pairs(types, "--type") or None,
+        }
+        options = {name: value for name, value in values.items() if value is not None}
+        return command(*arguments, options=options or None, **others)
+
+    for option in reversed(_OPTIONS):
+        collected = option(collected)
+    return collected
+
+
+def _character(text: str | None) -> str | None:
+    return None if text is None else _NAMED_CHARACTERS.get(text.lower(), text)
+
+
+def _header(text: str | None) -> bool | int | None:
+    if text is None:
+        return None
+    if text.lower() in ("yes", "true", "no", "false"):
+        return text.lower() in ("yes", "true")
+    if text.isdecimal():
+        return int(text)
+    raise click.BadParameter(
+        f"{text!r}: expected yes, no or the number of header rows", param_hint="--header"
+    )
+
+
+def _sheet(text: str | None) -> int | str | None:
+    """Parse an index or a name; a name that consists of digits must be in quotes."""
+    if text is None or not text.isdecimal():
+        return text if text is None else text.removeprefix('"').removesuffix('"')
+    return int(text)
+
+
+def _date_format(texts: Sequence[str]) -> str | dict[str, str] | None:
+    """Parse one pattern for all columns, or ``COLUMN=PATTERN`` for each of some columns.
+
+    >>> _date_format(["%d/%m/%Y"]), _date_format(["a=%Y", "b=%d.%m.%y"])
+    ('%d/%m/%Y', {'a': '%Y', 'b': '%d.%m.%y'})
     """
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    for text in texts:
+        if "=" not in text:
+            raise click.BadParameter(
+                f"{text!r}: expected COLUMN=PATTERN, because there are several", param_hint="--date-format"
+            )
+    return pairs(texts, "--date-format") or None
+
+
+def _widths(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
     try:
-        return trio.run(work)
-    except (CreemsonError, OSError, BaseExceptionGroup) as error:
-        fault: BaseException = error
-    if ended_by:
-        raise SystemExit(128 + ended_by[0])
-    while isinstance(fault, BaseExceptionGroup):  # of several, the first one tells
-        fault = fault.exceptions[0]
-    if isinstance(fault, CreemsonError):
-        fail(fault.message)
-    if isinstance(fault, OSError):
-        fail(explained(fault))
-    raise fault
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r}: expected numbers of characters, such as 5,10,3", param_hint="--widths"
+        ) from None
 
 
-def run_errand(work: Callable[[], Awaitable[T]]) -> T:
-    """Run work that a signal ends, with everything that it has begun put away; the status tells the signal."""
-    ended_by: list[int] = []
+def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Parse arguments of the form ``NAME=VALUE``; the last ``=`` separates the two.
 
-    async def guarded() -> T:
-        with trio.open_signal_receiver(*ENDING) as signals:
-            async with trio.open_nursery() as nursery:
+    >>> pairs(["a=b=c"], "--type")
+    {'a=b': 'c'}
 
-                async def watch() -> None:
-                    async for number in signals:
-                        ended_by.append(number)
-                        nursery.cancel_scope.cancel()
-
-                nursery.start_soon(watch)
-                result = await work()
-                nursery.cancel_scope.cancel()
-                return result
-        raise SystemExit(128 + ended_by[0])
-
-    return run(guarded, ended_by=ended_by)
-
-
-def explained(error: OSError) -> str:
-    """A fault of the system in words."""
-    name = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{name}"
+    Raises:
+        click.BadParameter: an argument does not have this form.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not (name and equals and value):
+            raise click.BadParameter(f"{text!r}: expected NAME=VALUE", param_hint=option)
+        found[name] = value
+    return found

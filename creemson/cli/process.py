@@ -1,4 +1,4 @@
-"""``creemson process``: the main job in one command."""
+"""The command ``creemson process``."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -7,29 +7,32 @@ from typing import Any
 
 import click
 import trio
-from rich.console import Console
 
 from creemson.cli.arguments import parse, parse_aggregate, parse_columns, parse_condition, parse_sort
-from creemson.cli.options import load_settings, print_lines, run_errand, with_server, with_settings
-from creemson.cli.reading import describe_issues, pairs, with_reading
-from creemson.client import Job, connect
-from creemson.display import progress_bar, show_profile, show_result
-from creemson.embedded import embedded
+from creemson.cli.options import load_settings, pairs, with_json, with_reading, with_settings, with_token
+from creemson.cli.results import check_output, follow, print_result, with_output
+from creemson.cli.run import run_interruptible
+from creemson.client import connect
+from creemson.display.progress import progress_bar
 from creemson.errors import InvalidFormat
-from creemson.settings import Settings
-from creemson.wire import codec
-from creemson.wire.messages import FUNCTIONS, OPERATORS, OUTPUT_FORMATS, Issues, Query, ResultData
+from creemson.model.converter import structure
+from creemson.model.query import FUNCTIONS, OPERATORS, Query
+from creemson.model.results import ResultData
+from creemson.server.embedded import embedded
+from creemson.settings.sections import Settings
 
-__all__ = ["check_output", "follow", "process", "show", "show_issues"]
+__all__ = ["process"]
 
-SHOWN_ROWS = 10
-CONDITION_HELP = f"COLUMN OPERATOR VALUE, such as 'delay > 60'. Operators: {' '.join(OPERATORS)}."
-AGGREGATE_HELP = f"Such as delay:mean. Functions: {' '.join(FUNCTIONS)}."
+PREVIEW_ROWS = 10
+CONDITION_HELP = (
+    f"Condition on rows: COLUMN OPERATOR VALUE, such as 'delay > 60'. Operators: {' '.join(OPERATORS)}."
+)
+AGGREGATE_HELP = f"Aggregate, such as delay:mean. Functions: {' '.join(FUNCTIONS)}."
 
 
-@click.command(short_help="Process a file, show or write the result.")
+@click.command(short_help="Process a file, and show or write the result.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--columns", metavar="A,B", help="Columns to keep: indices from 0, or names.")
+@click.option("--columns", metavar="A,B", help="Columns to select: 0-based indices, or names.")
 @click.option(
     "--where",
     "conditions",
@@ -45,24 +48,25 @@ AGGREGATE_HELP = f"Such as delay:mean. Functions: {' '.join(FUNCTIONS)}."
     multiple=True,
     help=AGGREGATE_HELP,
 )
-@click.option("--sort", "keys", metavar="COLUMN[:desc]", multiple=True, help="The most significant first.")
-@click.option("--distinct", is_flag=True, help="Each row of the output once.")
 @click.option(
-    "--distinct-on", metavar="A,B", help="The first row of those that are the same in these columns."
+    "--sort",
+    "keys",
+    metavar="COLUMN[:desc]",
+    multiple=True,
+    help="Sort key; may be repeated, the most significant first.",
 )
-@click.option(
-    "--cast", "casts", metavar="COLUMN=TYPE", multiple=True, help="The type that a column is to have."
-)
-@click.option("--rename", "renamed", metavar="OLD=NEW", multiple=True, help="A new name for a column.")
-@click.option("--limit", type=click.IntRange(min=0), help="Rows of the output at the most.")
-@click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write the result to."
-)
-@click.option("--profile", is_flag=True, help="Describe each column.")
+@click.option("--distinct", is_flag=True, help="Remove duplicate rows of the output.")
+@click.option("--distinct-on", metavar="A,B", help="Of rows that are equal in these columns, keep the first.")
+@click.option("--cast", "casts", metavar="COLUMN=TYPE", multiple=True, help="Convert a column to a type.")
+@click.option("--rename", "renamed", metavar="OLD=NEW", multiple=True, help="Rename a column of the output.")
+@click.option("--limit", type=click.IntRange(min=0), help="Maximum number of rows of the output.")
+@with_output
+@click.option("--profile", is_flag=True, help="Show statistics of each column.")
 @with_reading
-@click.option("--strict", is_flag=True, help="Fail if anything has to be mended, or is lost.")
-@click.option("--url", help="Server to use [one of its own, for this job].")
-@with_server
+@click.option("--strict", is_flag=True, help="Fail if anything in the file needs to be repaired.")
+@click.option("--url", help="Server to use [a temporary one].")
+@with_token
+@with_json
 @with_settings
 def process(
     file: Path,
@@ -77,6 +81,7 @@ def process(
     renamed: Sequence[str],
     limit: int | None,
     output: Path | None,
+    normalized: bool,
     profile: bool,
     options: dict[str, Any] | None,
     strict: bool,
@@ -86,12 +91,12 @@ def process(
     config: Path | None,
     overrides: Sequence[str],
 ) -> None:
-    """Process FILE: pick columns, filter, group, sort; show the result or write it to --output.
+    """Process FILE: select columns, filter, group, sort; show the result or write it to --output.
 
-    The format of the output is that of its name: .csv, .parquet, .xlsx, .ndjson or .arrow. Where a
-    column's name needs it, an argument may also be the JSON of the protocol, such as '["a b", ">", 1]'.
+    The extension of --output selects the format: .csv, .parquet, .xlsx, .ndjson or .arrow. For
+    unusual column names, an argument may also be the JSON of the protocol, such as '["a>b",">",1]'.
     """
-    check_output(output)
+    check_output(output, normalized=normalized)
     request = {
         "filename": file.name,
         "selectedColumns": parse(columns, "--columns", parse_columns),
@@ -105,89 +110,50 @@ def process(
         "limit": limit,
         "options": options,
         "strict": strict or None,
-        "preview": SHOWN_ROWS,
+        "preview": PREVIEW_ROWS,
         "profile": profile,
     }
     try:
-        query = codec.structure({key: value for key, value in request.items() if value is not None}, Query)
+        query = structure({key: value for key, value in request.items() if value is not None}, Query)
     except InvalidFormat as error:
         raise click.UsageError(error.message) from None
     settings = load_settings(config, overrides).settings
-    result = run_errand(lambda: _process(file, query, output, url=url, token=token, settings=settings))
-    show(result, output, as_json=as_json)
+    result = run_interruptible(
+        lambda: _process(file, query, output, normalized=normalized, url=url, token=token, settings=settings)
+    )
+    print_result(result, output, as_json=as_json)
 
 
 async def _process(
-    file: Path, query: Query, output: Path | None, *, url: str | None, token: str | None, settings: Settings
+    file: Path,
+    query: Query,
+    output: Path | None,
+    *,
+    normalized: bool,
+    url: str | None,
+    token: str | None,
+    settings: Settings,
 ) -> ResultData:
     async with _server_at(url, settings) as address, connect(address, token=token) as client:
         with progress_bar("Uploading") as update:
             await client.upload(file, overwrite=True, on_progress=update)
         job = client.submit(query)
         try:
-            return await follow(job, output)
+            return await follow(job, output, normalized=normalized)
         except trio.Cancelled:
             if url is not None and job.id is not None:
+                command = f"creemson attach {job.id} --url {url}"
                 click.echo(
-                    f"creemson: the server goes on; come back with: creemson attach {job.id} --url {url}",
-                    err=True,
+                    f"creemson: the job continues on the server; attach to it with: {command}", err=True
                 )
             raise
 
 
 @asynccontextmanager
 async def _server_at(url: str | None, settings: Settings) -> AsyncIterator[str]:
-    """The address of the server to use: the given one's, or that of one for this job alone."""
+    """Provide the address of the server to use; without a URL, start a temporary server."""
     if url is not None:
         yield url
         return
-    async with embedded(settings) as own:
-        yield own
-
-
-def check_output(output: Path | None) -> None:
-    """Whether a result can be written there.
-
-    Raises:
-        click.BadParameter: it cannot.
-    """
-    if output is not None and output.suffix[1:].lower() not in OUTPUT_FORMATS:
-        known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
-        raise click.BadParameter(f"{output.name!r} does not end in one of {known}.", param_hint="--output")
-    if output is not None and not output.parent.is_dir():
-        raise click.BadParameter(f"There is no folder {str(output.parent)!r}.", param_hint="--output")
-
-
-def show_issues(issues: Issues | None) -> None:
-    """Say on standard error what was mended in a file, or lost."""
-    if issues is not None:
-        for line in describe_issues(issues):
-            click.echo(line, err=True)
-
-
-async def follow(job: Job, output: Path | None) -> ResultData:
-    """Show how a job goes on; write its result to ``output``, where there is one."""
-    with progress_bar("Reading") as update:
-        async for progress in job:
-            update(progress.bytes_read, progress.bytes_total, progress.phase.capitalize())
-        result = await job
-    if output is not None:
-        with progress_bar("Downloading") as update:
-            await result.save(output, on_progress=update)
-    return result.data
-
-
-def show(result: ResultData, output: Path | None, *, as_json: bool) -> None:
-    """Print a result: for machines, or the first rows and the figures."""
-    if as_json:
-        print_lines([result])
-        return
-    console = Console()
-    data = result.output_data
-    if output is None:
-        show_result(console, data)
-    size = f"{data.rows:,} rows × {len(data.columns)} columns, processed in {data.elapsed_s:.2f} s"
-    console.print(size if output is None else f"{size}, written to {output}", highlight=False, markup=False)
-    if data.profile is not None:
-        show_profile(console, data.profile, data.rows)
-    show_issues(data.issues)
+    async with embedded(settings) as address:
+        yield address

@@ -1,4 +1,4 @@
-"""``creemson token``: who may connect, where ``auth.mode`` is ``token``."""
+"""The command ``creemson token``: manages the tokens that ``auth.mode = "token"`` accepts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,38 +9,39 @@ import click
 import orjson
 from rich.console import Console
 
-from creemson.cli.options import explained, fail, load_settings, with_data_dir, with_settings
-from creemson.display import show_table
-from creemson.server.identity import token_file
-from creemson.server.tokens import Tokens
+from creemson.cli.options import load_settings, with_data_dir, with_json, with_settings
+from creemson.cli.run import describe_os_error, fail
+from creemson.display.tables import show_table
+from creemson.server.auth.authenticators import token_file
+from creemson.server.auth.tokens import Tokens
 
 __all__ = ["token"]
 
 T = TypeVar("T")
 
 
-@click.group()
+@click.group(short_help="Manage the tokens of callers.")
 def token() -> None:
-    """Make, list and revoke the tokens by which callers prove who they are."""
+    """Create, list and revoke the tokens with which callers authenticate."""
 
 
-@token.command()
+@token.command(short_help="Create a token.")
 @click.argument("name")
 @with_data_dir
 @with_settings
 def create(name: str, data_dir: Path | None, config: Path | None, overrides: Sequence[str]) -> None:
-    """Make a token for the caller NAME, and print it: this once, for it is not kept."""
+    """Create a token for the caller NAME and print it; it is not stored and cannot be printed again."""
     tokens = _tokens(data_dir, config, overrides)
-    click.echo(_told(lambda: tokens.create(name)))
+    click.echo(_or_fail(lambda: tokens.create(name)))
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print machine-readable lines.")
+@with_json
 @with_data_dir
 @with_settings
 def list_(as_json: bool, data_dir: Path | None, config: Path | None, overrides: Sequence[str]) -> None:
-    """List the tokens there are."""
-    entries = _told(_tokens(data_dir, config, overrides).entries)
+    """List the tokens."""
+    entries = _or_fail(_tokens(data_dir, config, overrides).entries)
     if as_json:
         for entry in entries:
             click.echo(orjson.dumps({"name": entry.name, "id": entry.id, "created": entry.created}))
@@ -52,25 +53,26 @@ def list_(as_json: bool, data_dir: Path | None, config: Path | None, overrides: 
     show_table(Console(), ["name", "id", "created"], rows)
 
 
-@token.command()
+@token.command(short_help="Revoke a token.")
 @click.argument("name")
 @with_data_dir
 @with_settings
 def revoke(name: str, data_dir: Path | None, config: Path | None, overrides: Sequence[str]) -> None:
-    """Let the token of the caller NAME be good for nothing; open connections are closed within a second."""
+    """Revoke the token of the caller NAME; the caller's connections are closed within a second."""
     tokens = _tokens(data_dir, config, overrides)
-    _told(lambda: tokens.revoke(name))
-    click.echo(f"The token of {name!r} is revoked.", err=True)
+    _or_fail(lambda: tokens.revoke(name))
+    click.echo(f"The token of {name!r} has been revoked.", err=True)
 
 
 def _tokens(data_dir: Path | None, config: Path | None, overrides: Sequence[str]) -> Tokens:
     return Tokens(token_file(load_settings(config, overrides, data_dir=data_dir).settings))
 
 
-def _told(work: Callable[[], T]) -> T:
+def _or_fail(work: Callable[[], T]) -> T:
+    """Run work; its errors end the program with a message."""
     try:
         return work()
     except ValueError as error:
         fail(str(error))
     except OSError as error:
-        fail(explained(error))
+        fail(describe_os_error(error))

@@ -1,4 +1,4 @@
-"""``creemson top``: how a server is, live."""
+"""The command ``creemson top``: shows the metrics of a server, live."""
 
 import json
 import time
@@ -16,7 +16,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from creemson.cli.options import DEFAULT_URL, fail
+from creemson.cli.options import DEFAULT_URL, with_token
+from creemson.cli.run import fail
 
 __all__ = ["top"]
 
@@ -26,93 +27,101 @@ MIB = 1 << 20
 
 @attrs.frozen
 class Sample:
-    """What a server has told at one time: figures by name and label."""
+    """The metrics of a server at one time.
+
+    Attributes:
+        at: the time, on a monotonic clock.
+        figures: values by name and label.
+    """
 
     at: float
     figures: Mapping[str, Mapping[str, float]]
 
     def one(self, name: str, label: str = "") -> float:
-        """A figure; 0 where there is none yet."""
+        """Return one value; 0 if the server has not reported it yet."""
         return self.figures.get(name, {}).get(label, 0.0)
 
     def all(self, name: str) -> float:
-        """The sum over the labels."""
+        """Return the sum over all labels."""
         return sum(self.figures.get(name, {}).values())
 
     def rate(self, name: str, before: "Sample | None") -> float:
-        """The increase per second."""
+        """Return the increase per second since an earlier sample."""
         if before is None or self.at <= before.at:
             return 0.0
         return max(0.0, self.all(name) - before.all(name)) / (self.at - before.at)
 
 
-@click.command(short_help="Watch a server live.")
+@click.command(short_help="Show the metrics of a server, live.")
 @click.option("--url", default=DEFAULT_URL, show_default=True, help="Server to watch.")
-@click.option("--token", envvar="CREEMSON_TOKEN", help="Proves who you are.")
+@with_token
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
     default=1.0,
     show_default=True,
-    help="Seconds between looks.",
+    help="Seconds between updates.",
 )
-@click.option("--once", is_flag=True, help="Look once, and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print a machine-readable line for each look.")
+@click.option("--once", is_flag=True, help="Print once and exit.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per update.")
 def top(url: str, token: str | None, interval: float, once: bool, as_json: bool) -> None:
-    """Show connections, jobs, rates and memory of a server until Ctrl-C; in a pipe, once."""
+    """Show connections, jobs, rates and memory of a server until Ctrl-C; in a pipe, print once."""
     console = Console()
     once = once or not (as_json or console.is_terminal)
     before: Sample | None = None
-    sample = _look(url, token)
+    sample = _fetch(url, token)
     if as_json or once:
         while True:
             if as_json:
                 click.echo(json.dumps(_summary(sample, before)))
             else:
-                console.print(_shown(url, sample, before))
+                console.print(_render(url, sample, before))
             if once:
                 return
             time.sleep(interval)
-            before, sample = sample, _look(url, token)
-    with Live(_shown(url, sample, None), console=console, screen=True, auto_refresh=False) as live:
+            before, sample = sample, _fetch(url, token)
+    with Live(_render(url, sample, None), console=console, screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(interval)
-            before, sample = sample, _look(url, token)
-            live.update(_shown(url, sample, before), refresh=True)
+            before, sample = sample, _fetch(url, token)
+            live.update(_render(url, sample, before), refresh=True)
 
 
-def _look(url: str, token: str | None) -> Sample:
+def _fetch(url: str, token: str | None) -> Sample:
+    """Fetch the metrics of a server; if that fails, the program ends with a message."""
     parts = urlsplit(url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     if scheme not in {"http", "https"}:
-        raise click.UsageError(f"{url!r} is no address: give one such as {DEFAULT_URL}.")
+        raise click.UsageError(f"{url!r} is not an address such as {DEFAULT_URL}.")
     target = urlunsplit((scheme, parts.netloc, parts.path.removesuffix("/ws") + "/metrics", "", ""))
-    request = urllib.request.Request(target)  # noqa: S310 - the scheme was looked at
+    request = urllib.request.Request(target)  # noqa: S310 - the scheme was checked
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
-            text = answer.read().decode()
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
+            text = response.read().decode()
     except urllib.error.HTTPError as error:
         fail(_detail(error))
     except (OSError, ValueError) as error:
         fail(f"There is no Creemson server at {url} ({getattr(error, 'reason', error)}). Is it running?")
     figures: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
-        for found in family.samples:
-            label = ",".join(found.labels.values())
-            figures.setdefault(found.name.removeprefix("creemson_"), {})[label] = found.value
+        for sample in family.samples:
+            label = ",".join(sample.labels.values())
+            figures.setdefault(sample.name.removeprefix("creemson_"), {})[label] = sample.value
     return Sample(time.monotonic(), figures)
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
+    """Return the message in an error response."""
     try:
         return str(json.loads(error.read())["detail"])
     except (ValueError, KeyError, TypeError):
-        return f"The server answers {error.code} {error.reason}."
+        return f"The server responded with {error.code} {error.reason}."
 
 
 def _summary(sample: Sample, before: Sample | None) -> dict[str, Any]:
+    """Return the figures that are shown; this is the output of ``--json``."""
     states = ("queued", "running")
     ended = ("done", "failed", "cancelled")
     return {
@@ -129,7 +138,7 @@ def _summary(sample: Sample, before: Sample | None) -> dict[str, Any]:
             "sent": round(sample.rate("bytes_sent_total", before)),
         },
         "jobs_per_s": round(sample.rate("jobs_ended_total", before), 1),
-        "memory_bytes": {of: int(size) for of, size in sample.figures.get("memory_bytes", {}).items()},
+        "memory_bytes": {owner: int(size) for owner, size in sample.figures.get("memory_bytes", {}).items()},
         "unsent_bytes": int(sample.one("outbox_bytes")),
         "worker_restarts": int(sample.one("worker_restarts_total")),
         "errors": {reason: int(count) for reason, count in sample.figures.get("errors_total", {}).items()},
@@ -139,14 +148,14 @@ def _summary(sample: Sample, before: Sample | None) -> dict[str, Any]:
 
 
 def _mean(sample: Sample, before: Sample | None, name: str) -> float:
-    """The mean of a histogram since the last look, or since the beginning."""
+    """Return the mean of a histogram since the previous sample, or since the start of the server."""
     count, total = sample.all(f"{name}_count"), sample.all(f"{name}_sum")
     if before is not None and count > before.all(f"{name}_count"):
         count, total = count - before.all(f"{name}_count"), total - before.all(f"{name}_sum")
     return total / count if count else 0.0
 
 
-def _shown(url: str, sample: Sample, before: Sample | None) -> Group:
+def _render(url: str, sample: Sample, before: Sample | None) -> Group:
     found = _summary(sample, before)
     table = Table(show_header=False, box=None, pad_edge=False)
     memory: Counter[str] = Counter(found["memory_bytes"])

@@ -1,398 +1,408 @@
-"""A client that stays connected.
+"""One connection to a server, from the end of its handshake until it is lost."""
 
-::
+import contextlib
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
-    async with connect("ws://127.0.0.1:8000/ws") as client:
-        result = await client.process(Path("flights.csv"), columns=["carrier", 5])
-        frame = await result.frame()
-
-When the connection breaks, the client comes back by itself: what was asked is asked again, uploads and
-downloads go on where they were, jobs are followed from their last event on. The caller sees one result.
-"""
-
-import random
-import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal
-
-import attrs
 import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from creemson.client.jobs import Job, Source, options_of, path_of, query_of
-from creemson.client.session import ConnectionState, Options, Session, Token
-from creemson.client.transfers import Transfers, ignore
-from creemson.wire import messages
-from creemson.wire.messages import Query
+from creemson.errors import REASONS, CloseCode, ConnectionLost, CreemsonError, InvalidFormat, error_for
+from creemson.wire import codec, messages
+from creemson.wire.batching import batched
+from creemson.wire.messages import ClientMessage, ServerMessage
 
-__all__ = ["Client", "ConnectionState", "connect"]
+__all__ = ["Answers", "Connection", "Disconnected", "to_exception"]
+
+CLOSE_TIMEOUT = 2.0
+MAX_HOLD = 1.0
+"""Seconds after which a held batch is sent anyway, so that a task that awaits an answer inside its block does not
+wait forever."""
+BATCH_OVERHEAD = 100
+"""Upper bound of the bytes that a batch adds around its messages."""
+FINAL_CLOSE_CODES = {
+    CloseCode.UNAUTHENTICATED: "the server does not accept the token",
+    CloseCode.POLICY: "the server refuses this client",
+    CloseCode.TOO_BIG: "a message was too large",
+}
+"""Close codes after which another connection would be closed for the same reason."""
+
+Answer = TypeVar("Answer")
 
 
-@asynccontextmanager
-async def connect(
-    url: str,
-    *,
-    token: Token = None,
-    ssl_context: ssl.SSLContext | None = None,
-    give_up_after: float = 60.0,
-    wait_for_server: bool = False,
-    handshake_timeout: float = 10.0,
-    answer_timeout: float = 310.0,
-    heartbeat_interval: float = 20.0,
-    heartbeat_timeout: float = 20.0,
-    dice: random.Random | None = None,
-) -> AsyncIterator["Client"]:
-    """Open a connection and keep it open; it is closed on leaving.
+class Disconnected(Exception):  # noqa: N818 - describes an event
+    """This connection was lost; the attempt may be repeated over the next one.
+
+    Used inside the client only. Callers get :class:`~creemson.errors.ConnectionLost` when the client gives up.
+    """
+
+
+class Answers:
+    """The answers to one request, in the order of arrival.
 
     Args:
-        url: ``ws://HOST:PORT/ws``, or ``wss://`` for TLS.
-        token: proves who asks, where the server wants to know; or what gives one, asked before each connection.
-        ssl_context: for ``wss://``; None trusts whom the system trusts.
-        give_up_after: seconds without a usable connection after which :class:`ConnectionLost` is raised.
-        wait_for_server: whether the first connection is tried for that long, too, and not only once.
-        handshake_timeout: seconds from the first byte to the server's welcome.
-        answer_timeout: seconds that an answer may take; a job is not bound by it.
-        heartbeat_interval: seconds between two pings.
-        heartbeat_timeout: seconds after a ping in which the server has to show a sign of life.
-        dice: where the backoff's chance comes from.
-
-    Yields:
-        The client.
-
-    Raises:
-        ConnectionLost: there is no server at ``url``.
-        CreemsonError: the server refuses.
-    """
-    options = Options(
-        token=token,
-        ssl_context=ssl_context,
-        give_up_after=give_up_after,
-        wait_for_server=wait_for_server,
-        handshake_timeout=handshake_timeout,
-        answer_timeout=answer_timeout,
-        heartbeat_interval=heartbeat_interval,
-        heartbeat_timeout=heartbeat_timeout,
-        dice=dice or random.Random(),  # noqa: S311 - it spreads load and guards nothing
-    )
-    session = Session(url, options)
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        # An exception that left the nursery would leave it wrapped in a group.
-        try:
-            nursery.start_soon(session.run)
-            await session.connected()
-            yield Client(session, nursery)
-        except Exception as error:
-            failure = error
-        await session.close()
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
-class Client:
-    """A connection that comes back; made by :func:`connect`.
+        channel: receives the answers.
+        timeout: maximum number of seconds until the next answer.
 
     Attributes:
-        session: what keeps it connected, and asks.
+        refused: whether an answer was an error, which ends the request on the server.
     """
 
-    def __init__(self, session: Session, nursery: trio.Nursery) -> None:
-        self.session = session
-        self._nursery = nursery
-        self._transfers = Transfers(session)
+    def __init__(self, channel: trio.MemoryReceiveChannel[ServerMessage | bytes], timeout: float) -> None:
+        self._channel = channel
+        self._timeout = timeout
+        self.refused = False
 
-    @property
-    def url(self) -> str:
-        """Where the server is."""
-        return self.session.url
-
-    @property
-    def welcome(self) -> messages.Welcome:
-        """What the server has said of itself."""
-        assert self.session.welcome is not None
-        return self.session.welcome
-
-    @property
-    def state(self) -> ConnectionState:
-        """What the connection is like."""
-        return self.session.state
-
-    @property
-    def latency(self) -> float | None:
-        """Seconds that a message to the server and back has last taken; None without a connection."""
-        return self.session.latency
-
-    def batch(self) -> AbstractAsyncContextManager[None]:
-        """Send the requests that are begun in the block in one message.
-
-        It goes out at the end of the block; so await answers behind it. (What is asked in one moment, such as by
-        tasks that start together, travels together anyhow.)
-        """
-        return self.session.batch()
-
-    # --- jobs ----------------------------------------------------------------------------------------
-
-    def process(
-        self,
-        source: Source,
-        *,
-        columns: Any = None,
-        where: Any = None,
-        group_by: Any = None,
-        aggregate: Any = None,
-        sort: Any = None,
-        limit: int | None = None,
-        distinct: Any = None,
-        cast: Any = None,
-        rename: Any = None,
-        options: Any = None,
-        strict: bool = False,
-        preview: int | None = None,
-        profile: bool = False,
-        timeout: float | None = None,
-        on_disconnect: Literal["keep", "cancel"] = "keep",
-        overwrite: bool = False,
-    ) -> Job:
-        """Have a table processed: ``await`` the job for its result, or iterate over its progress first.
-
-        The work goes on when nobody awaits it, also beyond the connection; :meth:`Job.cancel` stops it.
-
-        Args:
-            source: the path of a file here, which is uploaded unless the server has the same content under its
-                name; or the name of a file of the server's.
-            columns: indices from 0 and names, in the order of the output; None means all.
-            where: conditions that must all hold, such as ``[("delay", ">", 60)]``.
-            group_by: columns that come first in the output of a grouping.
-            aggregate: of each group, such as ``[("delay", "mean", "average")]``.
-            sort: keys such as ``[("delay", "desc")]``, the most significant first.
-            limit: rows of the output at the most.
-            distinct: True for each row of the output once; or the columns by which rows are the same.
-            cast: types that columns are to have, such as ``{"zip": "string"}``.
-            rename: new names for columns of the output, such as ``{"dep_delay": "delay"}``.
-            options: how to read the file, where that is not to be found out, such as ``{"delimiter": ";"}``.
-            strict: whether a file of which anything has to be mended is an error.
-            preview: rows to have within the result.
-            profile: whether the result describes each column.
-            timeout: seconds that the work may take.
-            on_disconnect: whether the work is kept or cancelled when the connection breaks.
-            overwrite: whether an upload may replace another file of that name.
-
-        Returns:
-            The job, which has been begun.
+    async def next(self) -> ServerMessage | bytes:
+        """Wait for the next answer.
 
         Raises:
-            InvalidFormat: the arguments make no sense; what only the server can know is told by the job.
+            Disconnected: the connection was lost.
+            CreemsonError: the answer is an error, or none arrived within the timeout.
         """
-        path = path_of(source)
-        query = query_of(
-            str(source) if path is None else path.name,
-            selectedColumns=columns,
-            where=where,
-            group_by=group_by,
-            aggregate=aggregate,
-            sort=sort,
-            limit=limit,
-            distinct=distinct or None,
-            cast=cast,
-            rename=rename,
-            options=options,
-            strict=strict or None,
-            preview=preview,
-            profile=profile or None,
-        )
-        return self.submit(
-            query, timeout=timeout, on_disconnect=on_disconnect, path=path, overwrite=overwrite
-        )
+        answer = await self.receive()
+        if isinstance(answer, messages.Error):
+            self.refused = True
+            raise to_exception(answer)
+        return answer
 
-    def submit(
-        self,
-        query: Query,
-        *,
-        timeout: float | None = None,
-        on_disconnect: Literal["keep", "cancel"] = "keep",
-        path: Path | None = None,
-        overwrite: bool = False,
-    ) -> Job:
-        """Have a query run: :meth:`process`, for those who have the query already.
+    async def receive(self) -> ServerMessage | bytes:
+        """Wait for the next answer; an error message is returned and not raised.
+
+        Raises:
+            Disconnected: the connection was lost.
+            ConnectionLost: no answer arrived within the timeout.
+        """
+        answer: ServerMessage | bytes | None = None
+        try:
+            with trio.move_on_after(self._timeout):
+                answer = await self._channel.receive()
+        except trio.EndOfChannel:
+            raise Disconnected from None
+        if answer is None:
+            raise ConnectionLost("connection_lost", f"The server has not answered for {self._timeout:g} s.")
+        return answer
+
+    async def expect(self, kind: type[Answer]) -> Answer:
+        """Wait for the next answer of a class; skip others.
+
+        Raises:
+            Disconnected: the connection was lost.
+            CreemsonError: an answer is an error, or none arrived within the timeout.
+        """
+        while True:
+            answer = await self.next()
+            if isinstance(answer, kind):
+                return answer
+
+    def check(self) -> None:
+        """Discard the answers that have arrived, without waiting; raise errors as :meth:`next` does."""
+        try:
+            while True:
+                answer = self._channel.receive_nowait()
+                if isinstance(answer, messages.Error):
+                    self.refused = True
+                    raise to_exception(answer)
+        except trio.WouldBlock:
+            pass
+        except trio.EndOfChannel:
+            raise Disconnected from None
+
+
+def to_exception(answer: messages.Error) -> CreemsonError:
+    """Return the exception for an error message."""
+    return error_for(answer.reason, answer.message, details=answer.details, retry_after=answer.retry_after)
+
+
+class Connection:
+    """An open WebSocket connection that sends requests and delivers answers.
+
+    When it is lost, pending requests raise :class:`Disconnected`, and ``lost`` is set.
+
+    Args:
+        socket: the WebSocket; the caller runs it and closes its stream.
+        answer_timeout: default for the maximum number of seconds until an answer.
+
+    Attributes:
+        lost: set when the connection is broken or closed.
+        failure: the reason, if it is known.
+        final: whether another connection would end in the same way.
+        useful: whether more than the welcome has arrived.
+        opened_at: time of opening, on trio's clock.
+        last_activity: time of the last message or pong from the server, on trio's clock.
+        latency: seconds of the last round trip; None before the first.
+    """
+
+    def __init__(self, socket: WebSocketConnection, *, answer_timeout: float) -> None:
+        self._socket = socket
+        self._answer_timeout = answer_timeout
+        self._pending: dict[str, trio.MemorySendChannel[ServerMessage | bytes]] = {}  # by request id
+        self._closed: trio.Event | None = None  # created by `close`; set when the closing handshake has ended
+        self._download: str | None = None  # id of the request to which binary messages belong
+        self._posted: list[str] = []  # messages to be sent in the next turn
+        self._wake_writer = trio.Event()
+        self._hold_count = 0  # nested or concurrent `hold` blocks
+        self._held: list[str] = []
+        self._hold_until = math.inf
+        self._limits: messages.LimitsInfo | None = None
+        self.lost = trio.Event()
+        self.failure: CreemsonError | None = None
+        self.final = False
+        self.useful = False
+        self.opened_at = self.last_activity = trio.current_time()
+        self.latency: float | None = None
+
+    async def run(self, *, heartbeat_interval: float, heartbeat_timeout: float) -> None:
+        """Send and receive until the connection is lost.
 
         Args:
-            query: what to do.
-            timeout: seconds that the work may take.
-            on_disconnect: whether the work is kept or cancelled when the connection breaks.
-            path: what to upload first as ``query.filename``.
-            overwrite: whether the upload may replace another file of that name.
-
-        Returns:
-            The job, which has been begun.
+            heartbeat_interval: seconds between two pings.
+            heartbeat_timeout: seconds after a ping within which something must arrive.
         """
-        request = messages.Process(
-            id=self.session.new_id(),
-            timeout=timeout,
-            on_disconnect=on_disconnect,
-            **attrs.asdict(query, recurse=False),
-        )
-        upload = None
-        if path is not None:
-            upload = partial(
-                self._transfers.upload, path, query.filename, overwrite=overwrite, unless_there=True
-            )
-        return self._begin(Job(self, request=request, upload=upload))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._heartbeat, heartbeat_interval, heartbeat_timeout)
+            try:
+                await self._read()
+            finally:
+                self._lose()
+            nursery.cancel_scope.cancel()
 
-    def attach(self, job: str, *, after: int = 0) -> Job:
-        """Follow a job that was begun elsewhere, or earlier.
+    async def hello(self, hello: messages.Hello) -> messages.Welcome:
+        """Introduce the client, and learn the server's limits.
+
+        Raises:
+            Disconnected: the connection was lost.
+            CreemsonError: the server refuses the client.
+        """
+        sent_at = trio.current_time()
+        async with self.exchange(hello) as answers:
+            welcome = await answers.expect(messages.Welcome)
+        self.latency = trio.current_time() - sent_at
+        self.useful = False
+        self._limits = welcome.limits
+        return welcome
+
+    @asynccontextmanager
+    async def exchange(
+        self, request: ClientMessage, *, buffer: float = math.inf, answer_timeout: float | None = None
+    ) -> AsyncIterator[Answers]:
+        """Send a request, and receive its answers until the block ends.
 
         Args:
-            job: its name.
-            after: number of the last event that is known already.
+            request: the message; its id must be unique among the pending requests.
+            buffer: maximum number of buffered answers; when the buffer is full, the connection stops reading.
+            answer_timeout: maximum number of seconds until an answer; None uses the connection's default.
 
-        Returns:
-            The job; awaiting it raises ``job_not_found`` if there is none.
+        Yields:
+            The answers.
+
+        Raises:
+            Disconnected: the connection has already been lost.
+            InvalidFormat: ``message_too_large``.
         """
-        return self._begin(Job(self, job=job, after=after))
+        assert request.id is not None
+        send, receive = trio.open_memory_channel[ServerMessage | bytes](buffer)
+        if self.lost.is_set():
+            raise Disconnected
+        self._pending[request.id] = send
+        try:
+            self.post(request)
+            with receive:
+                yield Answers(receive, self._answer_timeout if answer_timeout is None else answer_timeout)
+        finally:
+            del self._pending[request.id]
 
-    def _begin(self, job: Job) -> Job:
-        if self.session.failure is not None:  # nobody is left to run it
-            job._end(self.session.failure)
+    def post(self, message: ClientMessage) -> None:
+        """Queue a message, which is sent together with others; it is dropped if the connection is lost.
+
+        Raises:
+            InvalidFormat: ``message_too_large``: the server would close the connection, which others use, too.
+        """
+        text = codec.encode(message)
+        if self._limits is not None:
+            _check_size(message, text, self._limits.message_bytes)
+        if self._hold_count:
+            self._held.append(text)
+            self._hold_until = min(self._hold_until, trio.current_time() + MAX_HOLD)
         else:
-            self._nursery.start_soon(job._run)
-        return job
+            self._posted.append(text)
+        self._wake_writer.set()
 
-    async def jobs(self) -> tuple[messages.JobInfo, ...]:
-        """The caller's jobs, the newest first.
-
-        Raises:
-            CreemsonError: with the server's reason.
-        """
-        return (await self.session.ask(messages.ListJobs(id=self.session.new_id()), messages.Jobs)).jobs
-
-    async def cancel(self, job: str) -> None:
-        """Stop a job for all who wait for it.
+    async def send(self, data: bytes) -> None:
+        """Send bytes of a file, and wait until the socket has accepted them.
 
         Raises:
-            ProcessingError: ``job_not_found``.
+            Disconnected: the connection was lost.
         """
-        request = messages.Cancel(id=self.session.new_id(), job=job)
-        await self.session.ask(request, messages.Cancelled, done_if="job_not_found")
+        await self._send(data)
 
-    # --- files ---------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the messages that are posted in the block, and send them together at its end."""
+        self._hold_count += 1
+        try:
+            yield
+        finally:
+            self._hold_count -= 1
+            if not self._hold_count:
+                self._release()
+                self._wake_writer.set()
 
-    async def columns(self, filename: str) -> tuple[messages.Column, ...]:
-        """The columns of a file of the server's.
+    async def close(self) -> None:
+        """Perform the closing handshake."""
+        self._closed = trio.Event()
+        try:
+            # Not shielded, so that a cancelled caller does not wait; the stream is closed in any case.
+            with trio.move_on_after(CLOSE_TIMEOUT):
+                await self._socket.aclose()
+        finally:
+            self._closed.set()
 
-        Raises:
-            CreemsonError: with the server's reason.
-        """
-        return (await self.describe(filename)).columns
+    async def wait_closed(self) -> None:
+        """Wait until the connection is lost and the closing handshake, if any, has ended."""
+        await self.lost.wait()
+        if self._closed is not None:
+            await self._closed.wait()
 
-    async def describe(self, filename: str, *, options: Any = None) -> messages.Columns:
-        """The columns of a file of the server's, how it is read, and what has to be mended at its beginning.
+    # --- writing -------------------------------------------------------------------------------------
 
-        Args:
-            filename: an output or an uploaded file.
-            options: as for :meth:`process`.
+    async def _send(self, message: str | bytes) -> None:
+        try:
+            await self._socket.send_message(message)
+        except ConnectionClosed:
+            raise Disconnected from None
 
-        Raises:
-            InvalidFormat: the options make no sense.
-            CreemsonError: with the server's reason.
-        """
-        request = messages.ListColumns(
-            id=self.session.new_id(), filename=filename, options=options_of(options)
+    async def _write(self) -> None:
+        with contextlib.suppress(Disconnected):  # the reader notices it too
+            while True:
+                with trio.move_on_at(self._hold_until) as waiting:
+                    await self._wake_writer.wait()
+                if waiting.cancelled_caught:
+                    self._release()
+                self._wake_writer = trio.Event()
+                posted, self._posted = self._posted, []
+                for text in _batched(posted, self._limits) if posted else ():
+                    await self._send(text)
+
+    def _release(self) -> None:
+        """Queue the held messages for sending."""
+        self._posted += self._held
+        self._held = []
+        self._hold_until = math.inf
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                message = await self._socket.get_message()
+                self.last_activity = trio.current_time()
+                if isinstance(message, bytes):
+                    await self._deliver(self._download, message)
+                    continue
+                for answer in _decode(message):
+                    await self._handle(answer)
+        except ConnectionClosed as closed:
+            if closed.reason is not None and closed.reason.code in FINAL_CLOSE_CODES:
+                self.final = True
+                why = closed.reason.reason or FINAL_CLOSE_CODES[CloseCode(closed.reason.code)]
+                text = f"The connection was closed ({closed.reason.code}, {why})."
+                self.failure = self.failure or ConnectionLost("connection_lost", text)
+        except InvalidFormat as error:
+            self.failure = ConnectionLost(
+                "connection_lost", f"The server sent an invalid message. {error.message}"
+            )
+
+    async def _handle(self, answer: ServerMessage) -> None:
+        self.useful = True
+        if answer.id is not None:
+            if isinstance(answer, messages.DownloadStarted):
+                self._download = answer.id
+            await self._deliver(answer.id, answer)
+        elif isinstance(answer, messages.Error):
+            # It concerns the connection, which the server is about to close.
+            self.failure = to_exception(answer)
+            self.final = not REASONS[self.failure.reason].retryable
+
+    async def _deliver(self, request_id: str | None, message: ServerMessage | bytes) -> None:
+        """Pass a message to the request that waits for it; drop it if there is none."""
+        channel = self._pending.get(request_id) if request_id is not None else None
+        if channel is not None:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await channel.send(message)
+
+    def _lose(self) -> None:
+        self.lost.set()
+        for channel in self._pending.values():
+            channel.close()
+
+    async def _heartbeat(self, interval: float, response_time: float) -> None:
+        with contextlib.suppress(ConnectionClosed):  # the reader notices it too
+            while True:
+                await trio.sleep(interval)
+                pinged_at = trio.current_time()
+                with trio.move_on_after(response_time):
+                    await self._socket.ping()
+                    self.last_activity = trio.current_time()
+                    self.latency = self.last_activity - pinged_at
+                if self.last_activity < pinged_at:
+                    break
+            text = f"The server has not responded to a ping for {response_time:g} s."
+            self.failure = ConnectionLost("connection_lost", text)
+            with trio.move_on_after(0):  # no closing handshake with a server that does not respond
+                await self._socket.aclose()
+
+
+def _check_size(message: ClientMessage, text: str, limit: int) -> None:
+    """Refuse a message that is larger than the server accepts.
+
+    Raises:
+        InvalidFormat: ``message_too_large``.
+    """
+    if 4 * len(text) <= limit:  # at most four bytes for a character
+        return
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > limit:
+        name = getattr(message, "type", "")
+        raise InvalidFormat(
+            "message_too_large",
+            f"The request {name!r} has {size:,} bytes; the server accepts {limit:,} (limits.message_bytes). "
+            "Send fewer or shorter values.",
         )
-        return await self.session.ask(request, messages.Columns)
 
-    async def files(self) -> tuple[messages.FileInfo, ...]:
-        """The files that have been uploaded.
 
-        Raises:
-            CreemsonError: with the server's reason.
-        """
-        return (await self.session.ask(messages.ListFiles(id=self.session.new_id()), messages.Files)).files
+def _batched(posted: Sequence[str], limits: messages.LimitsInfo | None) -> Sequence[str | bytes]:
+    """Join messages into as few batches as the server's limits allow."""
+    if limits is None:
+        return posted
+    max_bytes = limits.message_bytes - BATCH_OVERHEAD
+    return batched(posted, max_messages=limits.batch_messages, max_bytes=max_bytes)
 
-    async def delete(self, filename: str) -> None:
-        """Remove a file of the server's.
 
-        Raises:
-            CreemsonError: with the server's reason.
-        """
-        request = messages.Delete(id=self.session.new_id(), filename=filename)
-        await self.session.ask(request, messages.Deleted, done_if="file_not_found")
+def _decode(text: str) -> list[ServerMessage]:
+    """Decode a text frame into messages; skip those of types that only a newer server knows.
 
-    async def rows(
-        self, filename: str, *, offset: int = 0, limit: int = 100, options: Any = None
-    ) -> messages.Rows:
-        """Some rows of a file of the server's.
-
-        Args:
-            filename: an output or an uploaded file.
-            offset: rows before the first one.
-            limit: rows at the most; the server gives 1,000 at once.
-            options: as for :meth:`process`.
-
-        Raises:
-            CreemsonError: with the server's reason.
-        """
-        request = messages.ReadRows(
-            id=self.session.new_id(),
-            filename=filename,
-            offset=offset,
-            limit=limit,
-            options=options_of(options),
-        )
-        return await self.session.ask(request, messages.Rows)
-
-    async def upload(
-        self,
-        path: Path,
-        *,
-        name: str | None = None,
-        overwrite: bool = False,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> messages.Uploaded:
-        """Send a file, or what the server does not have of it yet; uploads of one client take turns.
-
-        Args:
-            path: of the file here.
-            name: for it on the server; None takes its own.
-            overwrite: whether it may replace a file of that name.
-            on_progress: is told the bytes that the server has or was sent, and the size; at first, where it begins.
-
-        Returns:
-            What the server has: size, digest, columns.
-
-        Raises:
-            OSError: the file cannot be read.
-            CreemsonError: with the server's reason.
-        """
-        return await self._transfers.upload(
-            path, name or path.name, overwrite=overwrite, report=on_progress or ignore
-        )
-
-    async def download(
-        self, filename: str, target: Path, *, on_progress: Callable[[int, int], None] | None = None
-    ) -> messages.Downloaded:
-        """Fetch a file; it appears under ``target`` when it is complete, and its digest right.
-
-        Args:
-            filename: an uploaded file or an output.
-            target: path of the file to write here.
-            on_progress: is told the bytes received, and the size.
-
-        Returns:
-            Size and digest.
-
-        Raises:
-            OSError: the file cannot be written.
-            CreemsonError: with the server's reason.
-        """
-        return await self._transfers.download(filename, target, on_progress or ignore)
-
-    async def read(self, filename: str) -> bytes:
-        """Fetch a file into memory.
-
-        Raises:
-            CreemsonError: with the server's reason.
-        """
-        return await self._transfers.read(filename)
+    Raises:
+        InvalidFormat: the frame is not a valid message or batch.
+    """
+    answers: list[ServerMessage] = []
+    try:
+        value = codec.parse(text)
+        members = value.get("messages") if value.get("type") == messages.Batch.type else [value]
+        if not isinstance(members, list):
+            raise InvalidFormat("invalid_message", "A batch has no list of messages.")
+        for member in members:
+            if not isinstance(member, dict):
+                raise InvalidFormat("invalid_message", "A member of a batch is not an object.")
+            try:
+                answers.append(codec.structure_answer(member))
+            except codec.Rejected as rejected:
+                if rejected.error.reason != "unknown_type":
+                    raise
+    except codec.Rejected as rejected:
+        assert isinstance(rejected.error, InvalidFormat)
+        raise rejected.error from rejected
+    return answers

@@ -1,41 +1,37 @@
-"""Jobs as their client sees them: their progress, and one result."""
+"""A job from the client's point of view: its progress, and one result."""
 
-import datetime
 import math
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import attrs
 import trio
 
-from creemson.client.link import Link, raised
+from creemson.client.arguments import request_of
+from creemson.client.connection import Connection, to_exception
 from creemson.client.result import Result
+from creemson.client.session import Session
+from creemson.client.transfers import Transfers
 from creemson.errors import ConnectionLost, CreemsonError, ProcessingError
-from creemson.wire import codec, messages
-from creemson.wire.messages import Options, Query, ResultData
+from creemson.model.results import ResultData
+from creemson.wire import messages
 
-if TYPE_CHECKING:
-    from creemson.client.connection import Client
-
-__all__ = ["Job", "Progress", "Source", "path_of", "query_of"]
-
-Source: TypeAlias = str | Path
-"""What to process: a file here by its path, or a file of the server's by its name."""
+__all__ = ["Job", "Progress", "cancel_job"]
 
 
 @attrs.frozen
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
         phase: ``uploading``, ``queued``, ``reading``, ``sorting`` or ``writing``.
-        bytes_read, bytes_total: of the input, or of the upload.
-        fraction: of the phases ``uploading`` and ``reading``, from 0 to 1.
-        rows: of the input, so far.
-        rows_per_s: of the input.
-        eta_s: seconds that are left; None where there is no telling.
+        bytes_read: bytes of the input that were read, or of the upload that were sent.
+        bytes_total: size of the input in bytes.
+        fraction: progress of the phases ``uploading`` and ``reading``, from 0 to 1.
+        rows: rows of the input that were read.
+        rows_per_s: rows of the input per second.
+        eta_s: estimated remaining seconds; None if unknown.
     """
 
     phase: str
@@ -47,8 +43,11 @@ class Progress:
     eta_s: float | None = None
 
 
+_FIELDS = tuple(field.name for field in attrs.fields(Progress))
+
+
 class Job:
-    """A job that is under way: iterate over its progress, await its result; made by ``Client.process``.
+    """A job on the server: iterate over its progress, await its result; made by ``Client.process``.
 
     ::
 
@@ -57,29 +56,42 @@ class Job:
             print(progress.phase, progress.fraction)
         result = await job
 
+    Args:
+        session: runs the requests.
+        transfers: uploads the input, and fetches the result.
+        request: the message that starts the job; None for a job that exists already.
+        job: the id of a job that exists already.
+        after: number of the last event that is already known.
+        path: local file to upload first, under the request's file name.
+        overwrite: whether the upload may replace a file of that name.
+
     Attributes:
-        id: its name, once the server has accepted it.
-        position: jobs that come first, when it was accepted; 0 starts at once.
-        progress: the latest.
-        logs: what the server has said of it besides.
+        id: the job's id; None until the server has accepted it.
+        position: number of jobs ahead in the queue when it was accepted; 0 starts immediately.
+        progress: the latest progress.
+        logs: messages that the server sent about the job.
     """
 
     def __init__(
         self,
-        client: "Client",
+        session: Session,
+        transfers: Transfers,
         *,
         request: messages.Process | None = None,
         job: str | None = None,
         after: int = 0,
-        upload: Callable[..., Awaitable[object]] | None = None,
+        path: Path | None = None,
+        overwrite: bool = False,
     ) -> None:
-        self._client = client
+        self._session = session
+        self._transfers = transfers
         self._request = request
-        self._upload = upload
-        self._seq = after
+        self._path = path
+        self._overwrite = overwrite
+        self._seq = after  # number of the last event that has arrived
         self._outcome: Result | Exception | None = None
         self._scope = trio.CancelScope()
-        self._news = trio.Event()
+        self._changed = trio.Event()
         self.id = job
         self.position: int | None = None
         self.progress: Progress | None = None
@@ -87,7 +99,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether there is a result or an error."""
+        """Whether the job has ended, with a result or an error."""
         return self._outcome is not None
 
     def __await__(self) -> Generator[Any, Any, Result]:
@@ -97,115 +109,134 @@ class Job:
         """Wait for the result.
 
         Raises:
-            CreemsonError: why there is none.
-            OSError: the file to be uploaded cannot be read.
+            CreemsonError: the job failed or was cancelled, or the connection was lost for too long.
+            OSError: the file to upload cannot be read.
         """
         await trio.lowlevel.checkpoint()
         while self._outcome is None:
-            await self._news.wait()
+            await self._changed.wait()
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome
 
     async def __aiter__(self) -> AsyncIterator[Progress]:
-        """The progress, the newest only for who is slow; ends with the job, however that ends."""
+        """Iterate over the progress until the job ends; a slow consumer gets only the latest."""
         seen = None
         while True:
-            news = self._news
+            changed = self._changed
             if self.progress is not None and self.progress is not seen:
                 seen = self.progress
                 yield seen
             elif self._outcome is not None:
                 return
             else:
-                await news.wait()
+                await changed.wait()
 
     async def accepted(self) -> str:
-        """Wait until the server has accepted the job, which it does only when it is safe.
+        """Wait until the server has accepted the job, that is, has written it to disk.
 
         Returns:
-            Its name.
+            The job's id.
 
         Raises:
-            CreemsonError: it has not.
+            CreemsonError: the server refuses the job.
+            OSError: the file to upload cannot be read.
         """
         while self.id is None and self._outcome is None:
-            await self._news.wait()
+            await self._changed.wait()
         if self.id is None:
             await self.result()
         assert self.id is not None
         return self.id
 
     async def cancel(self) -> None:
-        """Stop the work; awaiting the job then raises ``cancelled``. Nothing happens if it has ended."""
+        """Stop the job; awaiting it then raises ``cancelled``. Does nothing if the job has ended."""
         if self._outcome is not None:
             return
         if self.id is None:
-            self._end(
-                ProcessingError("cancelled", "The job was cancelled before the server had accepted it.")
-            )
+            message = "The job was cancelled before the server accepted it."
+            self._end(ProcessingError("cancelled", message))
             self._scope.cancel()
             if self._request is not None:
-                self._client.session.post(
-                    messages.Cancel(id=self._client.session.new_id(), request=self._request.id)
-                )
+                self._session.post(messages.Cancel(id=self._session.new_id(), request=self._request.id))
             return
         try:
-            await self._client.cancel(self.id)
+            await cancel_job(self._session, self.id)
         except ProcessingError as error:
-            if error.reason != "job_not_found":  # it has ended in this moment
+            if error.reason != "job_not_found":  # it has just ended
                 raise
 
-    # --- how it goes ---------------------------------------------------------------------------------
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start the job, or follow it, in a nursery; the client calls this once.
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
+        Args:
+            nursery: the client's nursery; not used if the session is closed.
+        """
+        if self._session.failure is not None:
+            self._end(self._session.failure)
+        else:
+            nursery.start_soon(self._run)
+
+    # --- following the job ---------------------------------------------------------------------------
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
     def _end(self, outcome: Result | Exception) -> None:
         if self._outcome is None:
             self._outcome = outcome
-            self._tell()
+            self._notify()
 
     async def _run(self) -> None:
         with self._scope:
             try:
-                if self._upload is not None:
-                    await self._upload(report=self._uploaded)
-                made = await self._client.session.persist(self._attempt)
-                self._end(made if isinstance(made, CreemsonError) else Result(self._client, made))
-            except (CreemsonError, OSError) as error:
+                if self._path is not None:
+                    await self._upload(self._path)
+                outcome = await self._session.persist(self._attempt)
+                if isinstance(outcome, CreemsonError):
+                    self._end(outcome)
+                else:
+                    self._end(Result(self._transfers, outcome))
+            except Exception as error:  # whatever it is, it ends this job only, and not the client
                 self._end(error)
             finally:
-                self._end(ConnectionLost("connection_lost", "The client was closed before the job's end."))
+                self._end(ConnectionLost("connection_lost", "The client was closed before the job ended."))
 
-    def _uploaded(self, done: int, size: int) -> None:
-        self.progress = Progress("uploading", done, size, done / size if size else 1.0)
-        self._tell()
+    async def _upload(self, path: Path) -> None:
+        assert self._request is not None
 
-    async def _attempt(self, link: Link) -> ResultData | CreemsonError:
+        def report(done: int, size: int) -> None:
+            self.progress = Progress("uploading", done, size, done / size if size else 1.0)
+            self._notify()
+
+        await self._transfers.upload(
+            path, self._request.filename, overwrite=self._overwrite, report=report, accept_same=True
+        )
+
+    async def _attempt(self, connection: Connection) -> ResultData | CreemsonError:
         try:
-            return await self._follow(link)
+            return await self._follow(connection)
         except ProcessingError as error:
-            # A server that has lost its memory, or another one at the same address, is asked from the start.
             if error.reason != "job_not_found" or self._request is None or self.id is None:
                 raise
+        # The server has lost the job, or another server answers at the same address: start the job again.
         self.id, self._seq = None, 0
-        return await self._follow(link)
+        return await self._follow(connection)
 
-    async def _follow(self, link: Link) -> ResultData | CreemsonError:
-        """Have the job run, or go on following it; returns how it ended.
+    async def _follow(self, connection: Connection) -> ResultData | CreemsonError:
+        """Request the job, or attach to it, and follow it until it ends; returns how it ended.
 
         Raises:
-            CreemsonError: the request ended, and not the job.
+            CreemsonError: the request failed, which says nothing about the job.
         """
         request: messages.Process | messages.Attach
         if self.id is None:
             assert self._request is not None
             request = self._request
         else:
-            request = messages.Attach(id=self._client.session.new_id(), job=self.id, after=self._seq)
-        async with link.exchange(request, patience=math.inf) as answers:
+            request = messages.Attach(id=self._session.new_id(), job=self.id, after=self._seq)
+        async with connection.exchange(request, answer_timeout=math.inf) as answers:
             while True:
                 answer = await answers.receive()
                 match answer:
@@ -213,69 +244,30 @@ class Job:
                         self.id, self.position = answer.job, answer.position
                     case messages.Progress():
                         self._seq = answer.seq
-                        names = [field.name for field in attrs.fields(Progress)]
-                        self.progress = Progress(**{name: getattr(answer, name) for name in names})
+                        self.progress = Progress(**{name: getattr(answer, name) for name in _FIELDS})
                     case messages.Log():
                         self._seq = answer.seq
                         self.logs.append(answer)
                     case messages.Result():
                         return answer.data
                     case messages.Error(seq=None):
-                        raise raised(answer)
-                    case messages.Error():  # an event of the job like any other, and the last one
-                        return raised(answer)
+                        raise to_exception(answer)
+                    case messages.Error():  # numbered, so it is the last event of the job
+                        return to_exception(answer)
                     case _:
                         continue
-                self._tell()
+                self._notify()
 
 
-def path_of(source: Source) -> Path | None:
-    """The path, if it is one: every ``Path``, a text with a separator, and the name of a file that is here."""
-    if isinstance(source, str) and os.sep not in source and not Path(source).is_file():
-        return None
-    return Path(source)
-
-
-def query_of(filename: str, **fields: Any) -> Query:
-    """The query for what Python says.
-
-    >>> query_of("a.csv", selectedColumns=["x"], where=[("x", ">", 1)]).where
-    (Condition(column='x', operator='>', value=1),)
-
-    Raises:
-        InvalidFormat: it makes no sense.
-    """
-    asked = {
-        "filename": filename,
-        **{name: _plain(value) for name, value in fields.items() if value is not None},
-    }
-    return codec.structure(asked, Query)
-
-
-def options_of(options: Any) -> Options | None:
-    """The options for what Python says.
+async def cancel_job(session: Session, job: str) -> None:
+    """Cancel a job on the server.
 
     Args:
-        options: a mapping, :class:`~creemson.wire.messages.Options`, or None.
+        session: runs the request.
+        job: the job's id.
 
     Raises:
-        InvalidFormat: it makes no sense.
+        CreemsonError: the server refuses, for example with ``job_not_found``.
     """
-    if options is None or isinstance(options, Options):
-        return options
-    return codec.structure(_plain(options), Options)
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON says it."""
-    if isinstance(value, str | bytes):
-        return value
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, Options):
-        return codec.plain(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(member) for key, member in value.items()}
-    if hasattr(value, "__iter__"):
-        return [_plain(member) for member in value]
-    return value.item() if hasattr(value, "item") else value  # a number of numpy's
+    request = request_of(messages.Cancel, id=session.new_id(), job=job)
+    await session.ask_once(request, messages.Cancelled, done_if="job_not_found")

@@ -1,13 +1,13 @@
-"""A pool of connections: many borrowers share few of them.
+"""A pool of connections: many tasks share a few connections.
 
 ::
 
     async with ConnectionPool("ws://127.0.0.1:8000/ws", max_size=4) as pool:
-        async with pool.lend() as client:
+        async with pool.acquire() as client:
             await client.columns("flights.csv")
 
-What is lent to whom is decided in :mod:`creemson.client.lending`. Each connection lives in a task of its own,
-so that a borrower's block runs in the borrower's task and under nobody else's cancel scope.
+:mod:`creemson.client.pool_state` decides which task gets which connection. Each connection runs in a task of its own,
+so the block of an acquiring task runs in that task and under its own cancel scopes only.
 """
 
 import functools
@@ -19,15 +19,15 @@ from typing import Any, Self
 import attrs
 import trio
 
-from creemson.client import connection
-from creemson.client.connection import Client
-from creemson.client.lending import Discard, Effect, Health, Lend, Lending, Open, PoolStatistics, Refuse
+from creemson.client.client import Client
+from creemson.client.client import connect as connect_client
+from creemson.client.pool_state import Discard, Effect, Grant, Health, Open, PoolState, PoolStatistics, Refuse
 from creemson.errors import CreemsonError
 
 __all__ = ["ConnectionPool", "PoolStatistics"]
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that a connection has for saying goodbye; then it is cut off."""
+"""Seconds that closing a connection may take before it is aborted."""
 
 
 @attrs.define(eq=False)
@@ -35,9 +35,9 @@ class _Member:
     """One connection of the pool.
 
     Attributes:
-        number: its name.
-        scope: of its task.
-        leave: set when it shall end.
+        number: identifies it in the pool's state.
+        scope: cancel scope of its task.
+        leave: set to close it.
         client: None while it is being opened.
     """
 
@@ -65,8 +65,8 @@ class _Member:
 
 
 @attrs.define(eq=False)
-class _Borrower:
-    """Who waits for a connection; the answer is a member, an error, or neither if the pool was closed."""
+class _Waiter:
+    """A task that waits for a connection; answered with a member, an error, or neither if the pool was closed."""
 
     answered: trio.Event = attrs.field(factory=trio.Event)
     member: _Member | None = None
@@ -78,16 +78,16 @@ class _Borrower:
 
 
 class ConnectionPool:
-    """At most ``max_size`` connections to one server, opened when they are needed. Use it in ``async with``.
+    """Up to ``max_size`` connections to one server, opened when they are needed. Use it with ``async with``.
 
-    Leaving closes all of them, also those that are lent: their borrowers' calls raise ``ConnectionLost``.
+    Leaving the block closes all connections; calls on connections that are still in use raise ``ConnectionLost``.
 
     Args:
         url: ``ws://HOST:PORT/ws``.
-        max_size: connections that there may be, from 1.
-        idle_timeout: seconds after which a connection that nobody uses is closed; None keeps it.
-        connect: makes a connection; is called with ``url`` and ``options``.
-        options: for :func:`creemson.client.connection.connect`, such as ``token``.
+        max_size: maximum number of connections, from 1.
+        idle_timeout: seconds after which an unused connection is closed; None disables this.
+        connect: opens a connection; called with ``url`` and ``options``.
+        options: for :func:`creemson.client.connect`, such as ``token``.
 
     Raises:
         ValueError: ``max_size`` or ``idle_timeout`` is too small.
@@ -99,10 +99,10 @@ class ConnectionPool:
         max_size: int = 100,
         *,
         idle_timeout: float | None = 300.0,
-        connect: Callable[..., AbstractAsyncContextManager[Client]] = connection.connect,
+        connect: Callable[..., AbstractAsyncContextManager[Client]] = connect_client,
         **options: Any,
     ) -> None:
-        self._lending = Lending(max_size, idle_timeout=idle_timeout)
+        self._state = PoolState(max_size, idle_timeout=idle_timeout)
         self._idle_timeout = idle_timeout
         self._connect = functools.partial(connect, url, **options)
         self._members: dict[int, _Member] = {}
@@ -110,7 +110,7 @@ class ConnectionPool:
 
     async def __aenter__(self) -> Self:
         if self._nursery is not None:
-            raise RuntimeError("A connection pool is entered only once. Make another one.")
+            raise RuntimeError("A connection pool can be entered only once. Create another one.")
         self._running = self._run()
         await self._running.__aenter__()
         return self
@@ -121,104 +121,104 @@ class ConnectionPool:
         return await self._running.__aexit__(kind, error, trace)
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Client]:
-        """Borrow a connection; it goes back on leaving.
+    async def acquire(self) -> AsyncIterator[Client]:
+        """Acquire a connection; it is released at the end of the block.
 
         Yields:
-            The client of the healthiest connection that is idle, or of the next that there is: who came first
-            gets it first.
+            The client of the healthiest idle connection, or of the next available one. Tasks are served in order
+            of arrival.
 
         Raises:
-            CreemsonError: what kept a new connection from being opened.
+            CreemsonError: a new connection could not be opened.
             trio.ClosedResourceError: the pool is closed, or was not entered.
         """
         if self._nursery is None:
-            raise trio.ClosedResourceError("The connection pool is not open: enter it by `async with`.")
-        borrower = _Borrower()
-        self._do(self._lending.ask(borrower, self._inspect()))
+            raise trio.ClosedResourceError("The connection pool is not open: enter it with `async with`.")
+        waiter = _Waiter()
+        self._apply(self._state.acquire(waiter, self._inspect()))
         try:
-            await borrower.answered.wait()
-        except BaseException:  # cancelled, perhaps in the moment in which the answer came
-            healthy = borrower.member is None or borrower.member.alive
-            self._do(self._lending.gave_up(trio.current_time(), borrower, healthy=healthy))
+            await waiter.answered.wait()
+        except BaseException:  # cancelled, possibly just after the connection was granted
+            healthy = waiter.member is None or waiter.member.alive
+            self._apply(self._state.gave_up(trio.current_time(), waiter, healthy=healthy))
             raise
-        member = borrower.member
+        member = waiter.member
         if member is None:
-            raise borrower.error or trio.ClosedResourceError("The connection pool is closed.")
+            raise waiter.error or trio.ClosedResourceError("The connection pool is closed.")
         assert member.client is not None
         try:
             yield member.client
         finally:
             now = trio.current_time()
-            self._do(self._lending.returned(now, member.number, healthy=member.alive))
+            self._apply(self._state.released(now, member.number, healthy=member.alive))
 
     def statistics(self) -> PoolStatistics:
-        """Count what there is and what was done; idle connections that have died are found and dropped."""
+        """Count the connections and the waiters, after removing idle connections that were lost."""
         self._inspect()
-        return self._lending.statistics()
+        return self._state.statistics()
 
     def _inspect(self) -> dict[int, Health]:
-        """Drop the idle connections that are dead, and tell how the others do."""
-        for number in self._lending.idle:
+        """Remove the idle connections that were lost, and return the health of the others."""
+        for number in self._state.idle:
             if not self._members[number].alive:
-                self._do(self._lending.died(number))
-        return {number: self._members[number].health for number in self._lending.idle}
+                self._apply(self._state.lost(number))
+        return {number: self._members[number].health for number in self._state.idle}
 
-    def _do(self, effects: Iterable[Effect]) -> None:
+    def _apply(self, effects: Iterable[Effect]) -> None:
         assert self._nursery is not None
         for effect in effects:
             match effect:
                 case Open(number):
                     member = self._members[number] = _Member(number)
-                    self._nursery.start_soon(self._keep, member)
+                    self._nursery.start_soon(self._run_member, member)
                 case Discard(number):
                     self._members[number].end()
-                case Lend(_Borrower() as borrower, number):
-                    borrower.answer(self._members[number])
-                case Refuse(_Borrower() as borrower, error):
-                    borrower.answer(None, error)
+                case Grant(_Waiter() as waiter, number):
+                    waiter.answer(self._members[number])
+                case Refuse(_Waiter() as waiter, error):
+                    waiter.answer(None, error)
 
     @asynccontextmanager
     async def _run(self) -> AsyncIterator[None]:
         failure: Exception | None = None
         timer = trio.CancelScope()
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._keep_time, timer)
+            self._nursery.start_soon(self._run_timer, timer)
             try:
                 yield
-            except Exception as error:  # an exception that left the nursery would leave it wrapped in a group
-                failure = error
+            except Exception as error:
+                failure = error  # the nursery would wrap an exception that passes through it in a group
             finally:
                 timer.cancel()
-                self._do(self._lending.close())
+                self._apply(self._state.close())
         if failure is not None:
             raise failure
 
-    async def _keep_time(self, scope: trio.CancelScope) -> None:
+    async def _run_timer(self, scope: trio.CancelScope) -> None:
         with scope:
             while self._idle_timeout is not None:
                 now = trio.current_time()
-                self._do(self._lending.tick(now))
-                # Nothing that becomes idle while this sleeps is overdue before it wakes.
-                await trio.sleep_until(min(self._lending.next_wake(), now + self._idle_timeout))
+                self._apply(self._state.tick(now))
+                # A connection that becomes idle during this sleep is not overdue before the sleep ends.
+                await trio.sleep_until(min(self._state.next_wake(), now + self._idle_timeout))
 
-    async def _keep(self, member: _Member) -> None:
-        """The life of one connection."""
-        # Told to who waits if this task is cancelled with everything else.
+    async def _run_member(self, member: _Member) -> None:
+        """Open one connection, and keep it until it is discarded or lost."""
+        # The waiter gets this error if the whole pool is cancelled.
         error: Exception = trio.ClosedResourceError("The connection pool is being closed.")
         try:
             with member.scope:
                 async with self._connect() as member.client:
-                    self._do(self._lending.opened(trio.current_time(), member.number))
+                    self._apply(self._state.opened(trio.current_time(), member.number))
                     await member.leave.wait()
-        except Exception as fault:
-            error = fault
-            # A connection may be lost at any time; anything else is a fault of the program.
-            if member.client is not None and not isinstance(fault, CreemsonError):
+        except Exception as failure:
+            error = failure
+            # A connection may be lost at any time; any other error is a bug.
+            if member.client is not None and not isinstance(failure, CreemsonError):
                 raise
         finally:
             del self._members[member.number]
             if member.client is None:
-                self._do(self._lending.open_failed(member.number, error))
+                self._apply(self._state.open_failed(member.number, error))
             else:
-                self._do(self._lending.ended(member.number))
+                self._apply(self._state.ended(member.number))

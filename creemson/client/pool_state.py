@@ -1,15 +1,14 @@
-"""Who gets which connection: the pool's decisions as a sans-IO state machine.
+"""Decides which task gets which connection of a pool: a sans-IO state machine.
 
-Every method takes what happened (and the time in seconds of any monotonic clock, where it matters), changes
-the state, and returns the list of effects that its caller has to carry out. What comes of them is the next
-method call.
+Each method reports an event to the state machine (with the time in seconds of any monotonic clock, if it matters), and
+returns a list of effects. The caller must carry them out, and report their outcomes by further calls.
 
-    Open ──> opening ──> idle <──> lent
+    Open ──> opening ──> idle <──> in use
                 │          └───┬────┘
              failed         closing ──> ended      (Discard)
 
-First come, first served. A connection holds its place until it has ended, so that there are never more than
-``max_size``; while one is idle, nobody waits.
+Waiters are served in order of arrival. A connection occupies a slot until it has ended, so there are never
+more than ``max_size``; while one is idle, nobody waits.
 """
 
 import math
@@ -18,17 +17,17 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Discard", "Effect", "Health", "Lend", "Lending", "Open", "PoolStatistics", "Refuse"]
+__all__ = ["Discard", "Effect", "Grant", "Health", "Open", "PoolState", "PoolStatistics", "Refuse"]
 
 
 @attrs.frozen
 class Health:
-    """How well an idle connection does.
+    """The condition of an idle connection.
 
     Attributes:
-        connected: whether it is connected now; one that reconnects is not.
-        retry_count: recent reconnects.
-        latency: seconds of a round trip; None where it is not known.
+        connected: whether it is connected now, and not reconnecting.
+        retry_count: recent attempts to reconnect.
+        latency: seconds of a round trip; None if unknown.
     """
 
     connected: bool = True
@@ -37,15 +36,15 @@ class Health:
 
     @property
     def order(self) -> tuple[bool, int, float]:
-        """The less, the better."""
+        """Sort key; the healthiest connection sorts first."""
         return not self.connected, self.retry_count, math.inf if self.latency is None else self.latency
 
 
 @attrs.frozen
-class Lend:
-    """Effect: the borrower gets this connection, until ``returned`` or ``gave_up``."""
+class Grant:
+    """Effect: the waiter gets this connection, until ``released`` or ``gave_up`` is called."""
 
-    borrower: Hashable
+    waiter: Hashable
     connection: int
 
 
@@ -58,122 +57,124 @@ class Open:
 
 @attrs.frozen
 class Discard:
-    """Effect: close the connection, even if it is lent or still being opened; report ``ended``."""
+    """Effect: close the connection, even if it is in use or being opened, and report ``ended``."""
 
     connection: int
 
 
 @attrs.frozen
 class Refuse:
-    """Effect: the borrower gets none, because of ``error``; None means that the pool is closed."""
+    """Effect: the waiter gets no connection because of ``error``; None means that the pool is closed."""
 
-    borrower: Hashable
+    waiter: Hashable
     error: Exception | None
 
 
-Effect: TypeAlias = Lend | Open | Discard | Refuse
+Effect: TypeAlias = Grant | Open | Discard | Refuse
 
 
 @attrs.frozen
 class PoolStatistics:
-    """What a pool has, and what it has done so far.
+    """The connections of a pool, and totals since its start.
 
     Attributes:
-        max_size: connections that it may have.
-        size: connections that it has: the sum of the next four.
-        idle: those that nobody uses.
-        lent: those that somebody uses.
-        opening: those that are being opened.
-        closing: those that are being closed.
-        waiting: borrowers that wait.
+        max_size: maximum number of connections.
+        size: current number of connections: the sum of the next four.
+        idle: connections that nobody uses.
+        in_use: connections that are acquired.
+        opening: connections that are being opened.
+        closing: connections that are being closed.
+        waiting: tasks that wait for a connection.
         opened: connections that were opened so far.
-        lent_total: times that one was lent.
-        replaced: connections that died; others take their places when they are needed.
+        acquired: times that a connection was acquired so far.
+        replaced: connections that were lost; others are opened in their place when they are needed.
         failed: connections that could not be opened.
     """
 
     max_size: int
     size: int
     idle: int
-    lent: int
+    in_use: int
     opening: int
     closing: int
     waiting: int
     opened: int
-    lent_total: int
+    acquired: int
     replaced: int
     failed: int
 
 
-class Lending:
-    """The connections of one pool, and who waits for them. What names the borrowers is the caller's choice.
+class PoolState:
+    """The connections of one pool, and the waiters, which the caller identifies by any hashable objects.
 
     Args:
-        max_size: connections that there may be, from 1.
-        idle_timeout: seconds after which a connection that nobody uses is closed; None keeps it.
+        max_size: maximum number of connections, from 1.
+        idle_timeout: seconds after which an unused connection is closed; None disables this.
 
     Raises:
-        ValueError: one of them is too small.
+        ValueError: an argument is too small.
     """
 
     def __init__(self, max_size: int, *, idle_timeout: float | None = None) -> None:
         if max_size < 1:
-            raise ValueError(f"max_size is {max_size}; a pool has at least 1 connection")
+            raise ValueError(f"max_size is {max_size}; it must be at least 1")
         if idle_timeout is not None and not idle_timeout > 0:
-            raise ValueError(f"idle_timeout is {idle_timeout} s; it must be more than 0, or None for no end")
+            raise ValueError(
+                f"idle_timeout is {idle_timeout} s; it must be more than 0, or None to disable it"
+            )
         self._max_size = max_size
         self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
-        self._waiting: dict[Hashable, None] = {}  # a set that keeps the order
-        # Every connection is in one of these four.
+        self._waiting: dict[Hashable, None] = {}  # an ordered set
+        # Every connection is in exactly one of these four.
         self._opening: set[int] = set()
-        self._idle: dict[int, float] = {}  # since when; the most recently used one is the last
-        self._lent: dict[int, Hashable] = {}  # to whom
+        self._idle: dict[int, float] = {}  # time of release; the most recently used connection is the last
+        self._in_use: dict[int, Hashable] = {}  # its waiter
         self._closing: set[int] = set()
         self._closed = False
         self._last = 0  # number of the newest connection
-        self._opened = self._lent_total = self._replaced = self._failed = 0
+        self._opened = self._acquired = self._replaced = self._failed = 0
 
-    # --- what happens --------------------------------------------------------------------------------
+    # --- events --------------------------------------------------------------------------------------
 
-    def ask(self, borrower: Hashable, health: Mapping[int, Health]) -> list[Effect]:
-        """Somebody wants a connection: the healthiest idle one, or the next that there is.
+    def acquire(self, waiter: Hashable, health: Mapping[int, Health]) -> list[Effect]:
+        """A task requests a connection: it gets the healthiest idle one, or else the next available one.
 
         Args:
-            borrower: who asks; another one each time.
-            health: of all idle connections; dead ones must have been reported by ``died`` before.
+            waiter: identifies the request; a new object each time.
+            health: the health of all idle connections; lost ones must have been reported by ``lost`` before.
         """
         if self._closed:
-            return [Refuse(borrower, None)]
+            return [Refuse(waiter, None)]
         if self._idle:
-            # Of equals the most recently used: so the others can time out.
+            # Of equally healthy connections, the most recently used one: the others can time out.
             best = min(reversed(self._idle), key=lambda connection: health[connection].order)
             del self._idle[best]
-            return self._lend(borrower, best)
-        self._waiting[borrower] = None
+            return self._grant(waiter, best)
+        self._waiting[waiter] = None
         return self._fill()
 
-    def returned(self, now: float, connection: int, *, healthy: bool) -> list[Effect]:
-        """A borrower needs its connection no more; nothing happens if that has ended or is being closed."""
-        if self._lent.pop(connection, None) is None:
+    def released(self, now: float, connection: int, *, healthy: bool) -> list[Effect]:
+        """A task has released its connection. Ignored if the connection has ended or is being closed."""
+        if self._in_use.pop(connection, None) is None:
             return []
         return self._offer(now, connection) if healthy else self._replace(connection)
 
-    def gave_up(self, now: float, borrower: Hashable, *, healthy: bool = True) -> list[Effect]:
-        """A borrower does not wait any longer, perhaps in the moment in which it was given a connection.
+    def gave_up(self, now: float, waiter: Hashable, *, healthy: bool = True) -> list[Effect]:
+        """A waiter was cancelled, possibly just after it was granted a connection.
 
         Args:
             now: the time.
-            borrower: who.
-            healthy: whether that connection, if any, is.
+            waiter: the waiter.
+            healthy: whether the granted connection, if any, still works.
         """
-        if borrower in self._waiting:
-            del self._waiting[borrower]  # what is being opened for it is there for the next one
+        if waiter in self._waiting:
+            del self._waiting[waiter]  # a connection that is being opened for it goes to the next waiter
             return []
-        given = [connection for connection, holder in self._lent.items() if holder == borrower]
-        return self.returned(now, given[0], healthy=healthy) if given else []
+        granted = [connection for connection, holder in self._in_use.items() if holder == waiter]
+        return self.released(now, granted[0], healthy=healthy) if granted else []
 
     def opened(self, now: float, connection: int) -> list[Effect]:
-        """A connection is open; nothing happens if it was discarded meanwhile."""
+        """A connection was opened. Ignored if it was discarded meanwhile."""
         if connection not in self._opening:
             return []
         self._opening.remove(connection)
@@ -181,7 +182,7 @@ class Lending:
         return self._offer(now, connection)
 
     def open_failed(self, connection: int, error: Exception) -> list[Effect]:
-        """A connection could not be opened: who has waited longest is told, the others get another try."""
+        """A connection could not be opened: refuse the first waiter, and open another one for the next."""
         if connection not in self._opening:
             return self.ended(connection)
         self._opening.remove(connection)
@@ -193,23 +194,23 @@ class Lending:
             refused = [Refuse(first, error)]
         return refused + self._fill()
 
-    def died(self, connection: int) -> list[Effect]:
-        """An idle connection was found dead."""
+    def lost(self, connection: int) -> list[Effect]:
+        """An idle connection was found to be lost."""
         del self._idle[connection]
         return self._replace(connection)
 
     def ended(self, connection: int) -> list[Effect]:
-        """Nothing is left of a connection, whether it was discarded or ended by itself: its place is free."""
+        """A connection has ended because it was discarded or lost: its slot is free."""
         if connection in self._closing:
             self._closing.remove(connection)
         else:
-            if self._lent.pop(connection, None) is None:
+            if self._in_use.pop(connection, None) is None:
                 del self._idle[connection]
             self._replaced += 1
         return self._fill()
 
     def tick(self, now: float) -> list[Effect]:
-        """Time has passed: discard what was idle for too long."""
+        """Time has passed: discard connections that were idle for too long."""
         overdue = [connection for connection in self._idle if self._expiry(connection) <= now]
         for connection in overdue:
             del self._idle[connection]
@@ -217,88 +218,88 @@ class Lending:
         return [Discard(connection) for connection in overdue]
 
     def next_wake(self) -> float:
-        """When ``tick`` has something to do; infinity if nothing is idle."""
+        """The time at which ``tick`` must be called; infinity if no connection is idle."""
         return self._expiry(next(iter(self._idle))) if self._idle else math.inf
 
     def close(self) -> list[Effect]:
-        """Refuse all who wait and all who come, discard every connection, lent or not."""
+        """Refuse all present and future waiters, and discard all connections, including those in use."""
         self._closed = True
-        refused: list[Effect] = [Refuse(borrower, None) for borrower in self._waiting]
-        discarded = [*self._opening, *self._idle, *self._lent]
-        for container in (self._waiting, self._opening, self._idle, self._lent):
+        refused: list[Effect] = [Refuse(waiter, None) for waiter in self._waiting]
+        discarded = [*self._opening, *self._idle, *self._in_use]
+        for container in (self._waiting, self._opening, self._idle, self._in_use):
             container.clear()
         self._closing.update(discarded)
         return refused + [Discard(connection) for connection in discarded]
 
-    # --- what there is -------------------------------------------------------------------------------
+    # --- queries -------------------------------------------------------------------------------------
 
     @property
     def idle(self) -> list[int]:
-        """The connections that nobody uses, the most recently used one last."""
+        """The idle connections, the most recently used one last."""
         return list(self._idle)
 
     def statistics(self) -> PoolStatistics:
-        """Count what there is and what was done."""
+        """Count the connections and the waiters."""
         return PoolStatistics(
             max_size=self._max_size,
             size=self._size,
             idle=len(self._idle),
-            lent=len(self._lent),
+            in_use=len(self._in_use),
             opening=len(self._opening),
             closing=len(self._closing),
             waiting=len(self._waiting),
             opened=self._opened,
-            lent_total=self._lent_total,
+            acquired=self._acquired,
             replaced=self._replaced,
             failed=self._failed,
         )
 
     def validate(self) -> None:
-        """Assert what must always hold; tests call this after every step."""
-        places = [*self._opening, *self._idle, *self._lent, *self._closing]
-        assert len(places) == len(set(places)) == self._size <= self._max_size
-        borrowers = [*self._waiting, *self._lent.values()]
-        assert len(borrowers) == len(set(borrowers)), "nobody waits or has one twice"
+        """Assert the invariants; tests call this after every step."""
+        slots = [*self._opening, *self._idle, *self._in_use, *self._closing]
+        assert len(slots) == len(set(slots)) == self._size <= self._max_size
+        waiters = [*self._waiting, *self._in_use.values()]
+        assert len(waiters) == len(set(waiters)), "a waiter waits twice or has two connections"
         assert list(self._idle.values()) == sorted(self._idle.values())
         if self._waiting:
-            assert not self._idle, "somebody waits in vain"
+            assert not self._idle, "a waiter waits although a connection is idle"
             assert len(self._opening) >= len(self._waiting) or self._size == self._max_size
         if self._closed:
             assert not self._waiting
             assert len(self._closing) == self._size
-        assert self._opened >= len(self._idle) + len(self._lent)
+        assert self._opened >= len(self._idle) + len(self._in_use)
 
-    # --- how it is done ------------------------------------------------------------------------------
+    # --- transitions ---------------------------------------------------------------------------------
 
     @property
     def _size(self) -> int:
-        return len(self._opening) + len(self._idle) + len(self._lent) + len(self._closing)
+        return len(self._opening) + len(self._idle) + len(self._in_use) + len(self._closing)
 
     def _expiry(self, connection: int) -> float:
         return self._idle[connection] + self._idle_timeout
 
-    def _lend(self, borrower: Hashable, connection: int) -> list[Effect]:
-        self._lent[connection] = borrower
-        self._lent_total += 1
-        return [Lend(borrower, connection)]
+    def _grant(self, waiter: Hashable, connection: int) -> list[Effect]:
+        self._in_use[connection] = waiter
+        self._acquired += 1
+        return [Grant(waiter, connection)]
 
     def _offer(self, now: float, connection: int) -> list[Effect]:
-        """Lend it to who has waited longest, if anybody waits."""
+        """Grant a connection to the first waiter; without waiters it becomes idle."""
         if self._waiting:
             first = next(iter(self._waiting))
             del self._waiting[first]
-            return self._lend(first, connection)
+            return self._grant(first, connection)
         self._idle[connection] = now
         return []
 
     def _replace(self, connection: int) -> list[Effect]:
-        """Drop a dead one; another is opened when it has ended, if anybody waits then."""
+        """Discard a lost connection; when it has ended, another one is opened if a task waits then."""
         self._replaced += 1
         self._closing.add(connection)
         return [Discard(connection)]
 
     def _fill(self) -> list[Effect]:
-        """Open as many as there are borrowers waiting, and places."""
+        """Open connections, as many as there are waiters and free slots."""
         effects: list[Effect] = []
         while len(self._opening) < len(self._waiting) and self._size < self._max_size:
             self._last += 1

@@ -1,4 +1,4 @@
-"""Results: figures at hand, the table itself when it is asked for."""
+"""The result of a job: its figures are available immediately, the table is fetched on request."""
 
 import io
 from collections.abc import Callable
@@ -7,26 +7,29 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from creemson.client.transfers import Transfers, ignore
 from creemson.errors import ProcessingError
-from creemson.wire.messages import OUTPUT_FORMATS, ColumnProfile, Issues, OutputData, Reading, ResultData
+from creemson.model.results import OUTPUT_FORMATS, ColumnProfile, Issues, OutputData, Reading, ResultData
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from creemson.client.connection import Client
 
 __all__ = ["Result"]
 
 
 class Result:
-    """What a job has made.
+    """The result of a job; made by :class:`creemson.client.Job`.
+
+    Args:
+        transfers: fetches the table.
+        data: the result as in the protocol.
 
     Attributes:
-        data: as the protocol says it.
+        data: the result as in the protocol.
     """
 
-    def __init__(self, client: "Client", data: ResultData) -> None:
-        self._client = client
+    def __init__(self, transfers: Transfers, data: ResultData) -> None:
+        self._transfers = transfers
         self.data = data
 
     def __repr__(self) -> str:
@@ -34,77 +37,85 @@ class Result:
 
     @property
     def output(self) -> OutputData:
-        """All figures."""
+        """All figures of the output."""
         return self.data.output_data
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """The number of rows."""
         return self.output.rows
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Their names, in order."""
+        """The names of the columns, in order."""
         return self.output.columns
 
     @property
     def filename(self) -> str:
-        """The name of the output on the server, Parquet."""
+        """The name of the output on the server, a Parquet file."""
         return self.output.filename
 
     @property
     def reading(self) -> Reading | None:
-        """How the file was read."""
+        """How the input file was read."""
         return self.output.reading
 
     @property
     def issues(self) -> Issues | None:
-        """What had to be mended in the file, or could not be read."""
+        """What was repaired in the input file, or could not be read; None if nothing."""
         return self.output.issues
 
     @property
     def preview(self) -> tuple[tuple[object, ...], ...] | None:
-        """The first rows, where they were asked for."""
+        """The first rows; None if they were not requested."""
         return self.output.preview
 
     @property
     def profile(self) -> tuple[ColumnProfile, ...] | None:
-        """What each column holds, where it was asked for."""
+        """Statistics of each column; None if they were not requested."""
         return self.output.profile
 
     async def frame(self) -> "pl.DataFrame":
         """Fetch the table.
 
         Raises:
-            CreemsonError: it is not to be had any more; process again.
+            CreemsonError: the output no longer exists; process the file again.
         """
-        import polars as pl  # noqa: PLC0415 - half a second, for those who want it
+        import polars as pl  # noqa: PLC0415 - the import takes half a second; only callers of this need it
 
-        content = await self._client.read(self.filename)
+        content = await self._transfers.read(self.filename)
         return await trio.to_thread.run_sync(pl.read_parquet, io.BytesIO(content))
 
     async def lazy(self) -> "pl.LazyFrame":
-        """Fetch the table as it is stored, compressed; its columns are unpacked where a query needs them.
+        """Fetch the table in its compressed form; a query decompresses only the columns that it needs.
 
-        For a table beyond memory, use :meth:`save` and ``polars.scan_parquet``.
+        For a table larger than memory, use :meth:`save` and ``polars.scan_parquet``.
 
         Raises:
-            CreemsonError: it is not to be had any more; process again.
+            CreemsonError: the output no longer exists; process the file again.
         """
-        import polars as pl  # noqa: PLC0415 - half a second, for those who want it
+        import polars as pl  # noqa: PLC0415 - the import takes half a second; only callers of this need it
 
-        return pl.scan_parquet(io.BytesIO(await self._client.read(self.filename)))
+        return pl.scan_parquet(io.BytesIO(await self._transfers.read(self.filename)))
 
-    async def save(self, path: Path | str, *, on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Write the table to a file, in the format that its name ends in.
+    async def save(
+        self,
+        path: Path | str,
+        *,
+        normalized: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Write the table to a local file, in the format of the file's extension.
 
         Args:
             path: ends in .csv, .parquet, .xlsx, .ndjson or .arrow.
-            on_progress: is told the bytes received, and the size.
+            normalized: whether a .csv has values (ISO dates, decimal points, ``true`` and ``false``, nothing for null);
+                otherwise its cells are as the file writes them. All other formats have values.
+            on_progress: called with the bytes received so far, and the size.
 
         Raises:
             ProcessingError: ``unsupported_format``.
-            CreemsonError: it is not to be had any more; process again.
+            CreemsonError: the output no longer exists; process the file again.
             OSError: the file cannot be written.
         """
         target = Path(path)
@@ -112,5 +123,16 @@ class Result:
         if kind not in OUTPUT_FORMATS:
             known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
             raise ProcessingError("unsupported_format", f"{target.name!r} does not end in one of {known}.")
+        if normalized and kind != "csv":
+            raise ProcessingError(
+                "unsupported_format",
+                f"{target.name!r} is no .csv: only a CSV can be normalized, all other formats have values anyway.",
+            )
         name = f"{self.filename.rpartition('.')[0]}.{kind}"
-        await self._client.download(name, target, on_progress=on_progress)
+        if normalized:
+            if self.output.final_filename_csv_normalized is None:
+                raise ProcessingError(
+                    "unsupported_format", "This server does not write normalized CSV files."
+                )
+            name = self.output.final_filename_csv_normalized
+        await self._transfers.download(name, target, on_progress or ignore)

@@ -1,4 +1,4 @@
-"""A connection that comes back: connecting again and again, and asking again what has not been answered."""
+"""Keeps a client connected: reconnects, and repeats requests whose answers were lost with a connection."""
 
 import contextlib
 import inspect
@@ -13,21 +13,23 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import attrs
 import trio
 
-from creemson.client import link as links
+from creemson.client import handshake
+from creemson.client.arguments import is_unicode
 from creemson.client.backoff import Backoff
-from creemson.client.link import Link, LinkLost, Unreachable
-from creemson.errors import ConnectionLost, CreemsonError
+from creemson.client.connection import Connection, Disconnected
+from creemson.client.handshake import Unreachable
+from creemson.errors import ConnectionLost, CreemsonError, InvalidFormat
 from creemson.wire import messages
 from creemson.wire.messages import ClientMessage
 
 __all__ = ["ConnectionState", "Options", "Session", "Token"]
 
-STABLE = 5.0
-"""Seconds after which a connection counts as a good one, also if nothing was asked over it."""
-SOON = 0.05
-"""Seconds that are waited at least when the server says that it was asked too often."""
-FAREWELL = 60.0
-"""Seconds that a server which says that it is shutting down may take for it."""
+STABLE_AFTER = 5.0
+"""Seconds after which a connection counts as useful, even if no request was made over it."""
+MIN_RETRY_DELAY = 0.05
+"""Minimum delay in seconds before a rate-limited request is repeated."""
+SHUTDOWN_TIMEOUT = 60.0
+"""Seconds to wait until a server that is shutting down closes the connection."""
 
 Answer = TypeVar("Answer")
 T = TypeVar("T")
@@ -36,13 +38,14 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 
 @attrs.define
 class ConnectionState:
-    """What a client's connection is like; to be looked at.
+    """The state of a client's connection; read-only for callers.
 
     Attributes:
-        phase: ``connecting`` for the first time, ``open``, ``waiting`` to be open again, ``closed`` for good.
-        retry_count: attempts to connect since it was last of use.
-        last_activity: when something last came from the server, on trio's clock.
-        connections: how many there were.
+        phase: ``connecting`` before the first connection, ``open``, ``waiting`` for the next connection,
+            ``closed`` forever.
+        retry_count: attempts to connect since the last useful connection.
+        last_activity: time at which the server last sent something, on trio's clock.
+        connections: number of connections so far.
     """
 
     phase: Literal["connecting", "open", "waiting", "closed"] = "connecting"
@@ -53,7 +56,7 @@ class ConnectionState:
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """See :func:`creemson.client.connect`."""
+    """The options of a session; see :func:`creemson.client.connect`."""
 
     token: Token
     ssl_context: ssl.SSLContext | None
@@ -63,254 +66,275 @@ class Options:
     answer_timeout: float
     heartbeat_interval: float
     heartbeat_timeout: float
-    dice: random.Random
+    rng: random.Random
 
 
 class Session:
-    """One link after another, and what is asked over them.
+    """Uses one connection after another, and runs requests over them.
 
     Args:
-        url: of the server.
-        options: in force.
+        url: address of the server.
+        options: timeouts, token and so on.
 
     Attributes:
-        welcome: what the server has said of itself; None before the first connection.
+        url: address of the server.
+        welcome: the server's latest welcome message; None before the first connection.
     """
 
     def __init__(self, url: str, options: Options) -> None:
         self.url = url
         self._options = options
         self._ids = map(str, itertools.count(1))
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._changed = trio.Event()
-        self._failure: CreemsonError | None = None
+        self._failure: CreemsonError | None = None  # set when the session is closed
         self._state = ConnectionState()
         self.welcome: messages.Welcome | None = None
 
     @property
     def state(self) -> ConnectionState:
-        """What the connection is like."""
-        if self._link is not None:
-            self._state.last_activity = self._link.last_activity
+        """The state of the connection."""
+        if self._connection is not None:
+            self._state.last_activity = self._connection.last_activity
         return self._state
 
     @property
     def latency(self) -> float | None:
-        """Seconds that a message to the server and back has last taken; None without a connection."""
-        return None if self._link is None else self._link.latency
+        """Seconds of the last round trip; None without a connection."""
+        return None if self._connection is None else self._connection.latency
 
     # --- requests ------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:
-        """Send the requests that are begun in the block in one message.
-
-        It goes out at the end of the block; so await answers behind it. (What is asked in one moment, such as by
-        tasks that start together, travels together anyhow.)
-        """
+        """Send the requests that are made in the block in one message; see ``Client.batch``."""
         await trio.lowlevel.checkpoint()
-        with self._link.held() if self._link is not None else contextlib.nullcontext():
+        with self._connection.hold() if self._connection is not None else contextlib.nullcontext():
             yield
-            # Tasks that were started in the block have their first turn, whether it comes before ours or not.
+            # Two checkpoints: tasks that were started in the block run once before it ends, in any order.
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
 
-    async def ask(
-        self, request: ClientMessage, answer: type[Answer], *, done_if: str | None = None
-    ) -> Answer:
-        """Put a request that has one answer.
+    async def ask(self, request: ClientMessage, answer: type[Answer]) -> Answer:
+        """Send a request that has one answer, and wait for the answer.
 
         Args:
-            request: with an id of :meth:`new_id`.
+            request: the message, with an id from :meth:`new_id`.
             answer: the class of the answer.
-            done_if: the error that shows, when it is asked again, that the first time has had its effect.
 
         Returns:
-            The answer; None for ``done_if``.
+            The answer.
 
         Raises:
-            CreemsonError: with the server's reason, or because there is no connection.
+            CreemsonError: the server refuses the request, or there is no connection.
         """
-        tries = itertools.count()
 
-        async def attempt(link: Link) -> Answer:
-            again = next(tries) > 0
-            async with link.exchange(request) as answers:
-                try:
-                    return await answers.expect(answer)
-                except CreemsonError as error:
-                    if again and error.reason == done_if:
-                        return None  # type: ignore[return-value] # as promised
-                    raise
+        async def attempt(connection: Connection) -> Answer:
+            async with connection.exchange(request) as answers:
+                return await answers.expect(answer)
 
         return await self.persist(attempt)
 
+    async def ask_once(self, request: ClientMessage, answer: type[object], *, done_if: str) -> None:
+        """Send a request that can take effect only once, and wait until it has.
+
+        Args:
+            request: the message, with an id from :meth:`new_id`.
+            answer: the class of the answer.
+            done_if: reason of an error that, when the request is repeated, means that an earlier attempt succeeded.
+
+        Raises:
+            CreemsonError: the server refuses the request, or there is no connection.
+        """
+        attempts = itertools.count()
+
+        async def attempt(connection: Connection) -> None:
+            repeated = next(attempts) > 0
+            try:
+                async with connection.exchange(request) as answers:
+                    await answers.expect(answer)
+            except CreemsonError as error:
+                if not (repeated and error.reason == done_if):
+                    raise
+
+        await self.persist(attempt)
+
     @property
     def failure(self) -> CreemsonError | None:
-        """Why there will be no connection any more; None as long as there may be one."""
+        """The reason why the session is closed; None while it is open."""
         return self._failure
 
     def post(self, message: ClientMessage) -> None:
-        """Send a message whose answer nobody awaits, if there is a connection."""
-        if self._link is not None:
-            self._link.post(message)
+        """Send a message without waiting for an answer; it is dropped if there is no connection."""
+        if self._connection is not None:
+            self._connection.post(message)
 
     def new_id(self) -> str:
-        """An id for a request."""
+        """Return a new id for a request."""
         return next(self._ids)
 
-    async def persist(self, attempt: Callable[[Link], Awaitable[T]]) -> T:
-        """Do something over a connection; if that breaks, over the next one, and if that is too often, later.
+    async def persist(self, attempt: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run an attempt over a connection; repeat it when the connection is lost or the server rate-limits it.
 
         Args:
-            attempt: is given the link.
+            attempt: called with an open connection.
 
         Returns:
-            What it returns.
+            The return value of the attempt.
 
         Raises:
-            CreemsonError: the attempt's, or because no connection is to be had.
+            CreemsonError: raised by the attempt, or because the session is closed.
         """
-        patience = math.inf
+        deadline = math.inf  # for a request that is rate-limited repeatedly
         while True:
-            link = await self.connected()
+            connection = await self.connected()
             try:
-                return await attempt(link)
-            except LinkLost:
+                return await attempt(connection)
+            except Disconnected:
                 pass
             except ConnectionLost as error:
                 if error.reason != "shutting_down":
                     raise
-                # It is about to close the connection; whoever comes back finds the next server.
-                with trio.move_on_after(FAREWELL) as waited:
-                    await link.lost.wait()
-                if waited.cancelled_caught:
+                # The server is about to close the connection; the attempt is repeated over the next one.
+                with trio.move_on_after(SHUTDOWN_TIMEOUT) as waiting:
+                    await connection.lost.wait()
+                if waiting.cancelled_caught:
                     raise
             except CreemsonError as error:
-                if error.reason != "rate_limited" or trio.current_time() >= patience:
+                if error.reason != "rate_limited" or trio.current_time() >= deadline:
                     raise
-                patience = min(patience, trio.current_time() + self._options.give_up_after)
-                # Many that were refused at once are not to come back at once.
-                wait = max(error.retry_after or 0.0, SOON) * self._options.dice.uniform(1, 2)
-                await trio.sleep_until(min(trio.current_time() + wait, patience))
+                deadline = min(deadline, trio.current_time() + self._options.give_up_after)
+                # Randomized, so that many requests that were refused together are not repeated together.
+                delay = max(error.retry_after or 0.0, MIN_RETRY_DELAY) * self._options.rng.uniform(1, 2)
+                await trio.sleep_until(min(trio.current_time() + delay, deadline))
 
-    async def connected(self) -> Link:
-        """The link, when there is one.
+    async def connected(self) -> Connection:
+        """Wait for an open connection.
 
         Raises:
-            CreemsonError: there will be none.
+            CreemsonError: the session is closed.
         """
-        while self._link is None or self._link.lost.is_set():
+        while self._connection is None or self._connection.lost.is_set():
             if self._failure is not None:
                 raise self._failure
             await self._changed.wait()
-        return self._link
+        return self._connection
 
     # --- staying connected ---------------------------------------------------------------------------
 
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
     async def run(self) -> None:
-        """Connect, again and again, until that makes no sense any more."""
+        """Connect and reconnect until the session is closed or gives up."""
         options, state = self._options, self._state
-        backoff = Backoff(options.dice)
-        patience = trio.current_time() + (options.give_up_after if options.wait_for_server else 0)
+        backoff = Backoff(options.rng)
+        deadline = trio.current_time() + (options.give_up_after if options.wait_for_server else 0)
         while True:
-            fault = await self._one_link()
+            end = await self._run_one_connection()
             if self._failure is not None:
                 return
-            link, self._link = self._link, None
+            connection, self._connection = self._connection, None
             now = trio.current_time()
-            # A server that welcomes us and goes away, again and again, is of no use.
-            if link is not None and (link.useful or now - link.began > STABLE or state.connections == 1):
+            # A server that repeatedly sends a welcome and then closes the connection does not count as available.
+            if connection is not None and (
+                connection.useful or now - connection.opened_at > STABLE_AFTER or state.connections == 1
+            ):
                 backoff.reset()
                 state.retry_count = 0
-                patience = now + options.give_up_after
-            if fault.final or now >= patience:
-                self._fail(fault.error)
+                deadline = now + options.give_up_after
+            if end.final or now >= deadline:
+                self._fail(end.error)
                 return
             state.phase = "waiting" if state.connections else "connecting"
-            self._change()
-            delay = backoff.next(at_least=fault.retry_after)
+            self._notify()
+            delay = backoff.next(at_least=end.retry_after)
             state.retry_count += 1
-            await trio.sleep_until(min(now + delay, patience))
+            await trio.sleep_until(min(now + delay, deadline))
+
+    async def close(self) -> None:
+        """Close the session and its connection; pending requests raise :class:`ConnectionLost`."""
+        connection = self._connection
+        self._fail(ConnectionLost("connection_lost", "The client is closed."))
+        if connection is not None and not connection.lost.is_set():
+            await connection.close()
+
+    def _notify(self) -> None:
+        """Wake the tasks that wait in :meth:`connected`."""
+        self._changed.set()
+        self._changed = trio.Event()
 
     def _fail(self, error: CreemsonError) -> None:
         self._state.phase = "closed"
         self._failure = error
-        self._change()
+        self._notify()
 
-    async def _one_link(self) -> Unreachable:
-        """Connect, and stay so for as long as it lasts; returns why it ended."""
-        fault = Unreachable(links.nobody(self.url, "it does not answer"))
-        link: Link | None = None
+    async def _run_one_connection(self) -> Unreachable:
+        """Connect, and run the connection until it is lost; returns why it ended."""
+        end = Unreachable(handshake.unreachable_error(self.url, "it does not respond"))
+        connection: Connection | None = None
         try:
-            with trio.move_on_after(self._options.handshake_timeout) as handshake:
-                stream = await links.reach(self.url, self._options.ssl_context)
+            with trio.move_on_after(self._options.handshake_timeout) as timeout:
+                stream = await handshake.open_stream(self.url, self._options.ssl_context)
                 async with stream, trio.open_nursery() as nursery:
-                    socket = await links.shake_hands(nursery, stream, self.url)
-                    link = Link(socket, answer_timeout=self._options.answer_timeout)
-                    nursery.start_soon(self._run_link, link)
-                    await self._greet(link)
-                    handshake.deadline = float("inf")
-                    await link.ended()
+                    socket = await handshake.open_websocket(nursery, stream, self.url)
+                    connection = Connection(socket, answer_timeout=self._options.answer_timeout)
+                    nursery.start_soon(self._run_connection, connection)
+                    await self._say_hello(connection)
+                    timeout.deadline = math.inf
+                    await connection.wait_closed()
                     nursery.cancel_scope.cancel()
         except* Unreachable as group:
-            fault = _first(group)
-        except* LinkLost:
+            end = _first_error(group)
+        except* Disconnected:
             pass
-        except* CreemsonError as group:  # the server's answer to our hello
-            error = _first(group)
-            fault = Unreachable(error, final=not error.retryable, retry_after=error.retry_after or 0.0)
-        except* Exception as group:  # of trio-websocket's reader, to which somebody spoke another language
-            fault = Unreachable(links.nobody(self.url, _first(group)))
-        if link is None:
-            return fault
-        error = link.failure or fault.error
-        if self._link is not None and link.failure is None:
+        except* CreemsonError as group:  # the server's answer to the hello
+            error = _first_error(group)
+            end = Unreachable(error, final=not error.retryable, retry_after=error.retry_after or 0.0)
+        except* Exception as group:  # from trio-websocket's reader: the other side does not speak WebSocket
+            end = Unreachable(handshake.unreachable_error(self.url, _first_error(group)))
+        if connection is None:
+            return end
+        error = connection.failure or end.error
+        if self._connection is not None and connection.failure is None:
             error = ConnectionLost("connection_lost", f"The connection to {self.url} was lost.")
-        return Unreachable(error, final=fault.final or link.final, retry_after=fault.retry_after)
+        return Unreachable(error, final=end.final or connection.final, retry_after=end.retry_after)
 
-    async def _run_link(self, link: Link) -> None:
-        await link.run(interval=self._options.heartbeat_interval, patience=self._options.heartbeat_timeout)
+    async def _run_connection(self, connection: Connection) -> None:
+        await connection.run(
+            heartbeat_interval=self._options.heartbeat_interval,
+            heartbeat_timeout=self._options.heartbeat_timeout,
+        )
 
-    async def _greet(self, link: Link) -> None:
+    async def _say_hello(self, connection: Connection) -> None:
         hello = messages.Hello(
             id=self.new_id(),
             version=messages.PROTOCOL_VERSION,
-            token=await self._token(),
+            token=await self._current_token(),
             client="creemson.client",
             batch=True,
         )
-        self.welcome = await link.hello(hello)
-        self._link = link
+        self.welcome = await connection.hello(hello)
+        self._connection = connection
         self._state.phase = "open"
         self._state.connections += 1
-        self._change()
+        self._notify()
 
-    async def _token(self) -> str | None:
-        """The token of this moment."""
-        token = self._options.token
-        if not callable(token):
+    async def _current_token(self) -> str | None:
+        """Return the token for the next connection."""
+        token: Any = self._options.token
+        if callable(token):
+            try:
+                given = token()
+                token = await given if inspect.isawaitable(given) else given
+            except Exception as error:
+                failure = ConnectionLost("connection_lost", f"The token function failed: {error!r}.")
+                raise Unreachable(failure) from error
+        if token is None or (isinstance(token, str) and is_unicode(token)):
             return token
-        try:
-            given = token()
-            return await given if inspect.isawaitable(given) else given
-        except Exception as error:
-            fault = ConnectionLost("connection_lost", f"There is no token to say hello with: {error!r}.")
-            raise Unreachable(fault) from error
-
-    async def close(self) -> None:
-        """Say goodbye; whoever waits for something is told so."""
-        link = self._link
-        self._fail(ConnectionLost("connection_lost", "The client is closed."))
-        if link is not None and not link.lost.is_set():
-            await link.close()
+        fault = InvalidFormat("unauthenticated", "The token is not text, or not valid Unicode.")
+        raise Unreachable(fault, final=True)
 
 
-def _first(group: BaseExceptionGroup[Any]) -> Any:
+def _first_error(group: BaseExceptionGroup[Any]) -> Any:
+    """Return the first exception in nested groups that is not a group itself."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -1,54 +1,318 @@
 """The client for code that is not asynchronous: scripts, notebooks, threads, other event loops.
 
-One thread in the background runs trio and the client; every call hands it a piece of work and waits.
+A background thread runs trio and the trio client. Every method passes its work to that thread, and waits.
 """
 
 import contextlib
 import queue
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
 import trio
 
-from creemson.client import connection
-from creemson.client import result as results
-from creemson.client.jobs import Job, Progress, Source
+from creemson.client import client as trio_client
+from creemson.client import result as trio_result
+from creemson.client.arguments import Source, options_of, work_of
+from creemson.client.job import Job, Progress
 from creemson.errors import ConnectionLost
+from creemson.model.results import (
+    Column,
+    ColumnProfile,
+    FileInfo,
+    Issues,
+    JobInfo,
+    OutputData,
+    Reading,
+    ResultData,
+)
 from creemson.wire import messages
-from creemson.wire.messages import ColumnProfile, OutputData, ResultData
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Client", "Result"]
 
-CLOSE_TIMEOUT = 10.0
-"""Seconds that the background thread may take to end."""
 CANCEL_TIMEOUT = 2.0
-"""Seconds in which the server can be told that a job is not wanted any more."""
+"""Seconds for cancelling a job on the server when the caller stops waiting for it."""
+CLOSE_TIMEOUT = 10.0
+"""Seconds that the thread may take to end."""
 
 T = TypeVar("T")
-OnProgress: TypeAlias = Callable[[Progress], object] | None
+Work: TypeAlias = Callable[[trio_client.Client], Awaitable[T]]
 Where: TypeAlias = Callable[[], AbstractAsyncContextManager[str]]
-"""Gives the address of a server for as long as it is needed."""
+"""Makes an asynchronous context manager that provides the address of a server."""
+OnProgress: TypeAlias = Callable[[Progress], object] | None
 
 
-class _Background:
-    """The thread, and what runs in it. It does not know the client it serves, so that that can be collected."""
+class Client:
+    """A client that reconnects automatically. Any number of threads may use it at the same time.
+
+    ::
+
+        with creemson.Client("ws://127.0.0.1:8000/ws") as client:
+            result = client.process("flights.csv", columns=["carrier", 5])
+            print(result.frame())
+
+    Args:
+        url: address of the server.
+        where: instead of ``url``: makes an asynchronous context manager that provides the address of a server.
+        options: for :func:`creemson.client.connect`, such as ``token``.
+
+    Raises:
+        CreemsonError: there is no server, or it refuses the client.
+        TypeError: both or neither of ``url`` and ``where`` are given.
+    """
+
+    def __init__(self, url: str | None = None, *, where: Where | None = None, **options: Any) -> None:
+        if (url is None) == (where is None):
+            raise TypeError("Pass either url or where, and not both.")
+        self._background = Background(where or (lambda: _fixed(url or "")), options)
+        self._finalizer = weakref.finalize(self, self._background.stop)  # also runs when the program ends
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and end the thread; pending calls raise :class:`ConnectionLost`. Idempotent."""
+        self._finalizer()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed, or has given up reconnecting."""
+        return self._background.closed
+
+    # --- the methods of the trio client --------------------------------------------------------------
+
+    def process(self, source: Source, *, progress: OnProgress = None, **arguments: Any) -> "Result":
+        """Process a table, and wait for the result.
+
+        Args:
+            source: the path of a local file, or the name of a file on the server.
+            progress: called with each :class:`Progress`, in the caller's thread.
+            arguments: as for :meth:`creemson.client.Client.process`: ``columns``, ``where``, ``group_by``,
+                ``aggregate``, ``sort``, ``limit``, ``distinct``, ``cast``, ``rename``, ``options``, ``strict``,
+                ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
+
+        Returns:
+            The result. Interrupting the call (Ctrl-C) cancels the job.
+
+        Raises:
+            CreemsonError: the server refuses the request, or the job failed.
+            OSError: the file cannot be read.
+        """
+        work = work_of(source, **arguments)  # in the caller's thread: it may take long, or raise anything
+        return self._follow(lambda client: client.start(work), progress, keep=False)
+
+    def attach(self, job: str, *, after: int = 0, progress: OnProgress = None) -> "Result":
+        """Follow a job that was started elsewhere, or earlier, and wait for its result.
+
+        Args:
+            job: the job's id.
+            after: number of the last event that is already known.
+            progress: called with each :class:`Progress`, in the caller's thread.
+
+        Returns:
+            The result. Interrupting the call does not cancel the job.
+
+        Raises:
+            CreemsonError: the job does not exist, or failed.
+        """
+        return self._follow(lambda client: client.attach(job, after=after), progress, keep=True)
+
+    def jobs(self) -> tuple[JobInfo, ...]:
+        """See :meth:`creemson.client.Client.jobs`."""
+        return self._run(lambda client: client.jobs())
+
+    def cancel(self, job: str) -> None:
+        """See :meth:`creemson.client.Client.cancel`."""
+        self._run(lambda client: client.cancel(job))
+
+    def columns(self, filename: str) -> tuple[Column, ...]:
+        """See :meth:`creemson.client.Client.columns`."""
+        return self._run(lambda client: client.columns(filename))
+
+    def describe(self, filename: str, *, options: Any = None) -> messages.Columns:
+        """See :meth:`creemson.client.Client.describe`."""
+        known = options_of(options)
+        return self._run(lambda client: client.describe(filename, options=known))
+
+    def files(self) -> tuple[FileInfo, ...]:
+        """See :meth:`creemson.client.Client.files`."""
+        return self._run(lambda client: client.files())
+
+    def delete(self, filename: str) -> None:
+        """See :meth:`creemson.client.Client.delete`."""
+        self._run(lambda client: client.delete(filename))
+
+    def rows(
+        self, filename: str, *, offset: int = 0, limit: int = 100, options: Any = None, texts: bool = False
+    ) -> messages.Rows:
+        """See :meth:`creemson.client.Client.rows`."""
+        known = options_of(options)
+        return self._run(
+            lambda client: client.rows(filename, offset=offset, limit=limit, options=known, texts=texts)
+        )
+
+    def upload(
+        self, path: Path | str, *, name: str | None = None, overwrite: bool = False
+    ) -> messages.Uploaded:
+        """See :meth:`creemson.client.Client.upload`."""
+        return self._run(lambda client: client.upload(path, name=name, overwrite=overwrite))
+
+    def download(self, filename: str, target: Path | str) -> messages.Downloaded:
+        """See :meth:`creemson.client.Client.download`."""
+        return self._run(lambda client: client.download(filename, target))
+
+    def read(self, filename: str) -> bytes:
+        """See :meth:`creemson.client.Client.read`."""
+        return self._run(lambda client: client.read(filename))
+
+    # --- passing work to the thread ------------------------------------------------------------------
+
+    def _run(self, work: Callable[[trio_client.Client], Awaitable[T]]) -> T:
+        return self._background.run(work)
+
+    def _follow(
+        self, start: Callable[[trio_client.Client], Job], progress: OnProgress, *, keep: bool
+    ) -> "Result":
+        """Follow a job, and call ``progress`` in this thread; an interruption cancels the job unless ``keep``."""
+        steps: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
+
+        async def work(client: trio_client.Client) -> trio_result.Result:
+            job = start(client)
+            try:
+                async for step in job:
+                    steps.put(step)
+                return await job
+            except trio.Cancelled:
+                if not keep:
+                    with trio.move_on_after(CANCEL_TIMEOUT, shield=True):
+                        await job.cancel()
+                raise
+
+        done: Future[trio_result.Result] = Future()
+        done.add_done_callback(lambda _: steps.put(None))
+        with self._background.running(work, done):
+            while (step := steps.get()) is not None:
+                if progress is not None:
+                    progress(step)
+            return Result(self._run, done.result())
+
+
+class _Run(Protocol):
+    """Runs work in the client's thread."""
+
+    def __call__(self, work: Callable[[trio_client.Client], Awaitable[T]]) -> T: ...
+
+
+class Result:
+    """The result of a job: :class:`creemson.client.Result` with synchronous methods.
+
+    Args:
+        run: runs work in the client's thread; a method of the client, which keeps the client alive.
+        result: the result of the trio client.
+    """
+
+    def __init__(self, run: _Run, result: trio_result.Result) -> None:
+        self._run = run
+        self._result = result
+
+    def __repr__(self) -> str:
+        return repr(self._result)
+
+    @property
+    def data(self) -> ResultData:
+        """The result as in the protocol."""
+        return self._result.data
+
+    @property
+    def output(self) -> OutputData:
+        """All figures of the output."""
+        return self._result.output
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self._result.rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return self._result.columns
+
+    @property
+    def filename(self) -> str:
+        """The name of the output on the server, a Parquet file."""
+        return self._result.filename
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the input file was read."""
+        return self._result.reading
+
+    @property
+    def issues(self) -> Issues | None:
+        """What was repaired in the input file, or could not be read; None if nothing."""
+        return self._result.issues
+
+    @property
+    def preview(self) -> tuple[tuple[object, ...], ...] | None:
+        """The first rows; None if they were not requested."""
+        return self._result.preview
+
+    @property
+    def profile(self) -> tuple[ColumnProfile, ...] | None:
+        """Statistics of each column; None if they were not requested."""
+        return self._result.profile
+
+    def frame(self) -> "pl.DataFrame":
+        """See :meth:`creemson.client.Result.frame`."""
+        return self._run(lambda _: self._result.frame())
+
+    def lazy(self) -> "pl.LazyFrame":
+        """See :meth:`creemson.client.Result.lazy`."""
+        return self._run(lambda _: self._result.lazy())
+
+    def save(self, path: Path | str, *, normalized: bool = False) -> None:
+        """See :meth:`creemson.client.Result.save`."""
+        self._run(lambda _: self._result.save(path, normalized=normalized))
+
+
+@asynccontextmanager
+async def _fixed(url: str) -> AsyncIterator[str]:
+    """Provide the address of a server that exists already."""
+    yield url
+
+
+class Background:
+    """The background thread; it has no reference to its user, so that the user can be garbage-collected.
+
+    Args:
+        where: provides the address of the server.
+        options: for :func:`creemson.client.connect`.
+
+    Raises:
+        CreemsonError: there is no server, or it refuses the client.
+    """
 
     def __init__(self, where: Where, options: dict[str, Any]) -> None:
         self._where = where
         self._options = options
         self._stop = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self._client: connection.Client | None = None
-        self._trio: trio.lowlevel.TrioToken | None = None
+        self._client: trio_client.Client | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
         ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="creemson-client", daemon=True)
         self._thread.start()
@@ -58,66 +322,89 @@ class _Background:
             self.stop()
             raise
 
+    @property
+    def closed(self) -> bool:
+        """Whether the thread no longer accepts work."""
+        return not self._thread.is_alive() or self._client is None or self._client.state.phase == "closed"
+
+    def run(self, work: Work[T]) -> T:
+        """Run work in the thread, and wait for its result; an exception that interrupts the wait cancels the work.
+
+        Args:
+            work: called with the client.
+
+        Returns:
+            The return value of the work.
+
+        Raises:
+            ConnectionLost: the thread has ended or ends.
+            Exception: raised by the work.
+        """
+        done: Future[T] = Future()
+        with self.running(work, done):
+            return done.result()
+
+    @contextlib.contextmanager
+    def running(self, work: Work[T], done: "Future[T]") -> Iterator[None]:
+        """Run work in the thread during the block; an exception that leaves the block cancels the work.
+
+        Args:
+            work: called with the client.
+            done: gets the return value or the exception of the work.
+        """
+        scope = trio.CancelScope()
+        self._run_soon(lambda: self._start(work, done, scope), done)
+        try:
+            yield
+        except BaseException:
+            if not done.done():
+                self._run_soon(scope.cancel)
+            raise
+
+    def stop(self) -> None:
+        """End the thread, and wait until it has ended."""
+        self._run_soon(self._stop.set)
+        self._thread.join(CLOSE_TIMEOUT)
+
+    # --- in the thread -------------------------------------------------------------------------------
+
     def _run(self, ready: "Future[None]") -> None:
         try:
             trio.run(self._main, ready)
         except BaseException as error:
             if not ready.done():
-                ready.set_exception(_plain(error))
+                ready.set_exception(_unwrapped(error))
 
     async def _main(self, ready: "Future[None]") -> None:
-        self._trio = trio.lowlevel.current_trio_token()
+        self._token = trio.lowlevel.current_trio_token()
         async with (
             self._where() as url,
-            connection.connect(url, **self._options) as self._client,
+            trio_client.connect(url, **self._options) as self._client,
             trio.open_nursery() as self._nursery,
         ):
             ready.set_result(None)
             await self._stop.wait()
             self._nursery.cancel_scope.cancel()
 
-    @property
-    def over(self) -> bool:
-        """Whether nothing can be asked any more."""
-        return not self._thread.is_alive() or self._client is None or self._client.state.phase == "closed"
-
-    def call(self, work: Callable[[connection.Client], Awaitable[T]], done: "Future[T]") -> trio.CancelScope:
-        """Begin some work; ``done`` tells how it ends, and cancelling the scope ends it."""
-        scope = trio.CancelScope()
-        self._soon(lambda: self._begin(work, done, scope), done)
-        return scope
-
-    def cancel(self, scope: trio.CancelScope) -> None:
-        """Cancel from another thread."""
-        self._soon(scope.cancel)
-
-    def stop(self) -> None:
-        """End the thread, and wait for that."""
-        self._soon(self._stop.set)
-        self._thread.join(CLOSE_TIMEOUT)
-
-    def _soon(self, act: Callable[[], object], done: "Future[Any] | None" = None) -> None:
+    def _run_soon(self, callback: Callable[[], object], done: "Future[Any] | None" = None) -> None:
+        """Call a function in the thread soon; if the thread has ended, set an exception on ``done``."""
         try:
-            if self._trio is not None:
-                self._trio.run_sync_soon(act)
+            if self._token is not None:
+                self._token.run_sync_soon(callback)
                 return
         except trio.RunFinishedError:
             pass
         if done is not None:
-            done.set_exception(_closed())
+            done.set_exception(_closed_error())
 
-    def _begin(
-        self, work: Callable[[connection.Client], Awaitable[T]], done: "Future[T]", scope: trio.CancelScope
-    ) -> None:
+    def _start(self, work: Work[T], done: "Future[T]", scope: trio.CancelScope) -> None:
         assert self._nursery is not None
         if self._stop.is_set():
-            done.set_exception(_closed())
+            done.set_exception(_closed_error())
         else:
-            self._nursery.start_soon(self._carry_out, work, done, scope)
+            self._nursery.start_soon(self._perform, work, done, scope)
 
-    async def _carry_out(
-        self, work: Callable[[connection.Client], Awaitable[T]], done: "Future[T]", scope: trio.CancelScope
-    ) -> None:
+    async def _perform(self, work: Work[T], done: "Future[T]", scope: trio.CancelScope) -> None:
         assert self._client is not None
         try:
             with scope:
@@ -129,254 +416,15 @@ class _Background:
                     done.set_result(value)
         finally:
             if not done.done():
-                done.set_exception(_closed())
+                done.set_exception(_closed_error())
 
 
-class Client:
-    """A connection that comes back, for plain threads: any number of them may use it at once.
-
-    ::
-
-        with creemson.Client("ws://127.0.0.1:8000/ws") as client:
-            result = client.process("flights.csv", columns=["carrier", 5])
-            print(result.frame())
-
-    Args:
-        url: of the server.
-        where: gives an address instead, for as long as it is needed.
-        options: for :func:`creemson.client.connect`, such as ``token``.
-
-    Raises:
-        CreemsonError: there is no server, or it refuses.
-    """
-
-    def __init__(self, url: str | None = None, *, where: Where | None = None, **options: Any) -> None:
-        if (url is None) == (where is None):
-            raise TypeError("A client has either a url or where.")
-        self._background = _Background(where or (lambda: _at(url or "")), options)
-        self._finalizer = weakref.finalize(self, self._background.stop)  # at the program's end, too
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Say goodbye and end the thread; whoever waits is told :class:`ConnectionLost`. Once more does no harm."""
-        self._finalizer()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, or has given up."""
-        return self._background.over
-
-    # --- the trio client's, one by one ---------------------------------------------------------------
-
-    def process(self, source: Source, *, progress: OnProgress = None, **asked: Any) -> "Result":
-        """Have a table processed, and wait for its result.
-
-        Args:
-            source: the path of a file here, or the name of one on the server.
-            progress: is called with each :class:`Progress`, in this thread.
-            asked: as for :meth:`creemson.client.Client.process`: ``columns``, ``where``, ``group_by``, ``aggregate``,
-                ``sort``, ``limit``, ``distinct``, ``cast``, ``rename``, ``options``, ``strict``,
-                ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
-
-        Returns:
-            The result. Interrupting the wait (Ctrl-C) cancels the work.
-
-        Raises:
-            CreemsonError: with the server's reason.
-            OSError: the file cannot be read.
-        """
-        return self._follow(lambda client: client.process(source, **asked), progress, keep=False)
-
-    def attach(self, job: str, *, after: int = 0, progress: OnProgress = None) -> "Result":
-        """Follow a job that was begun elsewhere, or earlier, and wait for its result.
-
-        Args:
-            job: its name.
-            after: number of the last event that is known already.
-            progress: is called with each :class:`Progress`, in this thread.
-
-        Raises:
-            CreemsonError: with the server's reason.
-        """
-        return self._follow(lambda client: client.attach(job, after=after), progress, keep=True)
-
-    def jobs(self) -> tuple[messages.JobInfo, ...]:
-        """See :meth:`creemson.client.Client.jobs`."""
-        return self._ask(lambda client: client.jobs())
-
-    def cancel(self, job: str) -> None:
-        """See :meth:`creemson.client.Client.cancel`."""
-        self._ask(lambda client: client.cancel(job))
-
-    def columns(self, filename: str) -> tuple[messages.Column, ...]:
-        """See :meth:`creemson.client.Client.columns`."""
-        return self._ask(lambda client: client.columns(filename))
-
-    def describe(self, filename: str, *, options: Any = None) -> messages.Columns:
-        """See :meth:`creemson.client.Client.describe`."""
-        return self._ask(lambda client: client.describe(filename, options=options))
-
-    def files(self) -> tuple[messages.FileInfo, ...]:
-        """See :meth:`creemson.client.Client.files`."""
-        return self._ask(lambda client: client.files())
-
-    def delete(self, filename: str) -> None:
-        """See :meth:`creemson.client.Client.delete`."""
-        self._ask(lambda client: client.delete(filename))
-
-    def rows(self, filename: str, *, offset: int = 0, limit: int = 100, options: Any = None) -> messages.Rows:
-        """See :meth:`creemson.client.Client.rows`."""
-        return self._ask(lambda client: client.rows(filename, offset=offset, limit=limit, options=options))
-
-    def upload(
-        self, path: Path | str, *, name: str | None = None, overwrite: bool = False
-    ) -> messages.Uploaded:
-        """See :meth:`creemson.client.Client.upload`."""
-        return self._ask(lambda client: client.upload(Path(path), name=name, overwrite=overwrite))
-
-    def download(self, filename: str, target: Path | str) -> messages.Downloaded:
-        """See :meth:`creemson.client.Client.download`."""
-        return self._ask(lambda client: client.download(filename, Path(target)))
-
-    def read(self, filename: str) -> bytes:
-        """See :meth:`creemson.client.Client.read`."""
-        return self._ask(lambda client: client.read(filename))
-
-    # --- handing over --------------------------------------------------------------------------------
-
-    def _ask(self, work: Callable[[connection.Client], Awaitable[T]]) -> T:
-        done: Future[T] = Future()
-        scope = self._background.call(work, done)
-        with self._cancelling(scope, done):
-            return done.result()
-
-    def _follow(
-        self, begin: Callable[[connection.Client], Job], progress: OnProgress, *, keep: bool
-    ) -> "Result":
-        """Follow a job, calling ``progress`` in this thread."""
-        news: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
-
-        async def work(client: connection.Client) -> results.Result:
-            job = begin(client)
-            try:
-                async for step in job:
-                    news.put(step)
-                return await job
-            except trio.Cancelled:
-                if not keep:
-                    with trio.move_on_after(CANCEL_TIMEOUT, shield=True):
-                        await job.cancel()
-                raise
-
-        done: Future[results.Result] = Future()
-        done.add_done_callback(lambda _: news.put(None))
-        scope = self._background.call(work, done)
-        with self._cancelling(scope, done):
-            while (step := news.get()) is not None:
-                if progress is not None:
-                    progress(step)
-            return Result(self, done.result())
-
-    @contextlib.contextmanager
-    def _cancelling(self, scope: trio.CancelScope, done: "Future[Any]") -> Any:
-        """Who stops waiting does not want the work any more."""
-        try:
-            yield
-        except BaseException:
-            if not done.done():
-                self._background.cancel(scope)
-            raise
-
-
-class Result:
-    """What a job has made: :class:`creemson.client.Result`, whose methods wait.
-
-    Attributes:
-        data: as the protocol says it.
-    """
-
-    def __init__(self, client: Client, made: results.Result) -> None:
-        self._client = client
-        self._made = made
-
-    def __repr__(self) -> str:
-        return repr(self._made)
-
-    @property
-    def data(self) -> ResultData:
-        """As the protocol says it."""
-        return self._made.data
-
-    @property
-    def output(self) -> OutputData:
-        """All figures."""
-        return self._made.output
-
-    @property
-    def rows(self) -> int:
-        """How many."""
-        return self._made.rows
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Their names, in order."""
-        return self._made.columns
-
-    @property
-    def filename(self) -> str:
-        """The name of the output on the server, Parquet."""
-        return self._made.filename
-
-    @property
-    def reading(self) -> messages.Reading | None:
-        """How the file was read."""
-        return self._made.reading
-
-    @property
-    def issues(self) -> messages.Issues | None:
-        """What had to be mended in the file, or could not be read."""
-        return self._made.issues
-
-    @property
-    def preview(self) -> tuple[tuple[object, ...], ...] | None:
-        """The first rows, where they were asked for."""
-        return self._made.preview
-
-    @property
-    def profile(self) -> tuple[ColumnProfile, ...] | None:
-        """What each column holds, where it was asked for."""
-        return self._made.profile
-
-    def frame(self) -> "pl.DataFrame":
-        """See :meth:`creemson.client.Result.frame`."""
-        return self._client._ask(lambda _: self._made.frame())
-
-    def lazy(self) -> "pl.LazyFrame":
-        """See :meth:`creemson.client.Result.lazy`."""
-        return self._client._ask(lambda _: self._made.lazy())
-
-    def save(self, path: Path | str) -> None:
-        """See :meth:`creemson.client.Result.save`."""
-        self._client._ask(lambda _: self._made.save(path))
-
-
-@asynccontextmanager
-async def _at(url: str) -> AsyncIterator[str]:
-    yield url
-
-
-def _plain(error: BaseException) -> BaseException:
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return the first exception in nested groups that is not a group itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def _closed() -> ConnectionLost:
-    return ConnectionLost("connection_lost", "The client is closed. Make another one.")
+def _closed_error() -> ConnectionLost:
+    return ConnectionLost("connection_lost", "The client is closed. Create another one.")

@@ -1,126 +1,134 @@
-"""Uploads and downloads that go on where they were when the connection breaks."""
+"""Uploads and downloads that resume where they stopped after the connection was lost."""
 
 import hashlib
 import io
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import attrs
 import trio
 
-from creemson.client.link import Link, LinkLost
+from creemson.client.arguments import request_of
+from creemson.client.connection import Connection, Disconnected
+from creemson.client.local.output import Output
+from creemson.client.local.source import digest_of, open_source, read_some
 from creemson.client.session import Session
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.wire import messages
 
-__all__ = ["Transfers", "ignore"]
+__all__ = ["Report", "Transfers", "ignore"]
 
 Report = Callable[[int, int], None]
+"""Callback for the progress: gets the bytes transferred so far, and the size of the file."""
 
 
 class Transfers:
-    """Those of one client: one in each direction at a time.
+    """The uploads and downloads of one client: at most one of each at a time, others wait for their turn.
 
     Args:
-        session: to talk over.
+        session: runs the requests.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._uploading = trio.Lock()
-        self._downloading = trio.Lock()
+        self._upload_lock = trio.Lock()
+        self._download_lock = trio.Lock()
 
     async def upload(
-        self, path: Path, name: str, *, overwrite: bool, report: Report, unless_there: bool = False
+        self, path: Path, name: str, *, overwrite: bool, report: Report, accept_same: bool = False
     ) -> messages.Uploaded:
-        """See :meth:`creemson.client.Client.upload`.
+        """Upload a file; see :meth:`creemson.client.Client.upload`.
 
         Args:
-            path: of the file here.
-            name: for it on the server.
-            overwrite: whether it may replace a file of that name.
-            report: is told how far it is.
-            unless_there: whether it is fine if the server has this content under this name already.
+            path: the local file.
+            name: name of the file on the server.
+            overwrite: whether the upload may replace a file of that name.
+            report: called with the progress.
+            accept_same: whether to succeed if the server already has this content under this name.
         """
-        whole = False  # the server may have all bytes, whatever becomes of the connection
+        announced = request_of(messages.Upload, id="upload", filename=name, size=0, overwrite=overwrite)
+        all_sent = False  # once True, the server may have the whole file, even if its answer was lost
 
-        def about_to_have(sent: int) -> None:
-            nonlocal whole
-            whole = whole or sent == size
+        def before_sending(total: int) -> None:
+            nonlocal all_sent
+            all_sent = all_sent or total == size
 
-        stream = await trio.to_thread.run_sync(path.open, "rb")
-        with stream:
-            size = os.fstat(stream.fileno()).st_size
-            # With the digest, the server goes on with what it has of the same content, and of no other.
-            digest = await trio.to_thread.run_sync(hashlib.file_digest, stream, "sha256")
-            sha256 = digest.hexdigest()
+        stream, size = await trio.to_thread.run_sync(open_source, path)
+        with stream, _guarded(report) as tell:
+            # The digest lets the server resume an unfinished upload if the content is the same.
+            sha256 = await trio.to_thread.run_sync(digest_of, stream, size, name)
 
-            async def attempt(link: Link) -> messages.Uploaded:
-                request = messages.Upload(
-                    id=self._session.new_id(), filename=name, size=size, sha256=sha256, overwrite=overwrite
+            async def attempt(connection: Connection) -> messages.Uploaded:
+                request = attrs.evolve(
+                    announced,
+                    id=self._session.new_id(),
+                    size=size,
+                    sha256=sha256,
+                    # Not the time of modification: a file that was only touched or copied has the same content.
+                    fingerprint=f"sha256:{sha256}",
                 )
-                return await self._send(link, request, stream, report, about_to_have)
+                return await self._send(connection, request, stream, tell, before_sending)
 
-            async with self._uploading:
+            async with self._upload_lock:
                 try:
                     return await self._session.persist(attempt)
                 except ProcessingError as error:
-                    # Perhaps it is there by our own doing, and only `uploaded` was lost on its way.
-                    if error.reason != "file_exists" or not (whole or unless_there):
+                    # An earlier attempt of this very upload may have succeeded, and only its answer was lost.
+                    if error.reason != "file_exists" or not (all_sent or accept_same):
                         raise
-                    found = await self._same(name, size, sha256)
-                    if found is None:
+                    existing = await self._find_same(name, size, sha256)
+                    if existing is None:
                         raise
-                    report(size, size)
-                    return found
+                    tell(size, size)
+                    return existing
 
     async def _send(
         self,
-        link: Link,
+        connection: Connection,
         request: messages.Upload,
         stream: BinaryIO,
         report: Report,
-        about_to_have: Callable[[int], None],
+        before_sending: Callable[[int], None],
     ) -> messages.Uploaded:
         assert self._session.welcome is not None
-        chunk = self._session.welcome.limits.chunk_bytes
-        async with link.exchange(request) as answers:
+        chunk_bytes = self._session.welcome.limits.chunk_bytes
+        async with connection.exchange(request) as answers:
             try:
                 sent = (await answers.expect(messages.UploadReady)).offset
                 stream.seek(sent)
-                about_to_have(sent)
+                before_sending(sent)
                 report(sent, request.size)
                 while sent < request.size:
-                    data = await trio.to_thread.run_sync(_read, stream, min(chunk, request.size - sent))
-                    about_to_have(sent + len(data))
-                    await link.send(data)
+                    data = await trio.to_thread.run_sync(
+                        read_some, stream, min(chunk_bytes, request.size - sent), request.filename
+                    )
+                    before_sending(sent + len(data))
+                    await connection.send(data)
                     sent += len(data)
                     report(sent, request.size)
                     answers.check()
                 return await answers.expect(messages.Uploaded)
-            except (LinkLost, CreemsonError):
+            except Disconnected:
                 raise
-            except EOFError:
-                self._give_up(link, request.id)
-                shrunk = f"{request.filename!r} shrank while it was sent."
-                raise ProcessingError("unreadable_file", shrunk) from None
             except BaseException:
-                self._give_up(link, request.id)
+                if not answers.refused:
+                    self._cancel(connection, request.id)
                 raise
 
-    async def _same(self, name: str, size: int, sha256: str) -> messages.Uploaded | None:
-        """The file of that name, if it has this very content."""
+    async def _find_same(self, name: str, size: int, sha256: str) -> messages.Uploaded | None:
+        """Return the file of that name on the server if it has this content, else None."""
         listing = messages.ListFiles(id=self._session.new_id())
         for info in (await self._session.ask(listing, messages.Files)).files:
             if info.filename != name or info.size != size:
                 continue
-            # A server that has crashed may not know the digest any more.
+            # After a crash, the server may not know the digest.
             if (info.sha256 or await self._digest(name, size)) == sha256:
                 try:
                     request = messages.ListColumns(id=self._session.new_id(), filename=name)
                     columns = (await self._session.ask(request, messages.Columns)).columns
-                except ProcessingError:  # it is no table
+                except ProcessingError:  # the file is not a table
                     columns = ()
                 return messages.Uploaded(
                     id=self._session.new_id(), filename=name, size=size, sha256=sha256, columns=columns
@@ -128,29 +136,37 @@ class Transfers:
         return None
 
     async def _digest(self, name: str, size: int) -> str:
-        """Let the server digest a file: a download from its end on has no bytes, and tells the digest."""
+        """Let the server compute a file's digest: a download that starts at the end sends only the digest."""
 
-        async def attempt(link: Link) -> str:
+        async def attempt(connection: Connection) -> str:
             request = messages.Download(id=self._session.new_id(), filename=name, offset=size)
-            async with link.exchange(request) as answers:
+            async with connection.exchange(request) as answers:
                 return (await answers.expect(messages.Downloaded)).sha256
 
-        async with self._downloading:
+        async with self._download_lock:
             return await self._session.persist(attempt)
 
     async def download(self, filename: str, target: Path, report: Report) -> messages.Downloaded:
-        """See :meth:`creemson.client.Client.download`."""
-        part = target.with_name(f".{target.name}.part")
+        """Download a file; see :meth:`creemson.client.Client.download`."""
+        request_of(messages.Download, id="download", filename=filename)
+        output = await trio.to_thread.run_sync(Output.open, target)
         try:
-            with part.open("w+b") as stream:
-                done = await self._fetch(filename, stream, report)
-            part.replace(target)
+            with _guarded(report) as tell:
+                downloaded = await self._fetch(filename, output.stream, tell)
+            publish = output.publisher()
+            if output.may_block:
+                # In a thread outside of trio's limit: it stays blocked if this task is cancelled.
+                await trio.to_thread.run_sync(
+                    publish, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+                )
+            else:
+                await trio.to_thread.run_sync(publish)
         finally:
-            part.unlink(missing_ok=True)
-        return done
+            output.close()
+        return downloaded
 
     async def read(self, filename: str) -> bytes:
-        """See :meth:`creemson.client.Client.read`."""
+        """Download a file into memory; see :meth:`creemson.client.Client.read`."""
         stream = io.BytesIO()
         await self._fetch(filename, stream, ignore)
         return stream.getvalue()
@@ -158,90 +174,118 @@ class Transfers:
     async def _fetch(self, filename: str, stream: BinaryIO, report: Report) -> messages.Downloaded:
         received = _Received(stream)
 
-        async def attempt(link: Link) -> messages.Downloaded:
+        async def attempt(connection: Connection) -> messages.Downloaded:
             while True:
                 offset = received.size
                 try:
-                    return await self._receive(link, filename, received, report)
-                except _AnotherFile:
+                    return await self._receive(connection, filename, received, report)
+                except _FileChanged:
                     pass
                 except CreemsonError as error:
                     if not (offset and error.reason in ("offset_mismatch", "checksum_mismatch")):
                         raise
                 await trio.to_thread.run_sync(received.clear)
 
-        async with self._downloading:
+        async with self._download_lock:
             return await self._session.persist(attempt)
 
     async def _receive(
-        self, link: Link, filename: str, received: "_Received", report: Report
+        self, connection: Connection, filename: str, received: "_Received", report: Report
     ) -> messages.Downloaded:
-        request = messages.Download(id=self._session.new_id(), filename=filename, offset=received.size)
-        # Little buffer: a disk that is slow here makes the server wait.
-        async with link.exchange(request, buffer=1) as answers:
+        request = request_of(
+            messages.Download, id=self._session.new_id(), filename=filename, offset=received.size
+        )
+        # A small buffer, so that a slow local disk slows down the server.
+        async with connection.exchange(request, buffer=1) as answers:
             try:
-                begun = await answers.expect(messages.DownloadStarted)
-                received.check(begun)
-                report(received.size, begun.size)
+                started = await answers.expect(messages.DownloadStarted)
+                received.check(started)
+                report(received.size, started.size)
                 while not isinstance(answer := await answers.next(), messages.Downloaded):
                     if isinstance(answer, bytes):
                         await trio.to_thread.run_sync(received.write, answer)
-                        report(received.size, begun.size)
-            except (LinkLost, CreemsonError):
+                        report(received.size, started.size)
+            except Disconnected:
                 raise
             except BaseException:
-                self._give_up(link, request.id)
+                if not answers.refused:
+                    self._cancel(connection, request.id)
                 raise
         if answer.sha256 != received.hexdigest:
-            raise ProcessingError("checksum_mismatch", f"The bytes of {filename!r} came damaged. Try again.")
+            message = f"The bytes of {filename!r} were damaged during the download. Try again."
+            raise ProcessingError("checksum_mismatch", message)
         return answer
 
-    def _give_up(self, link: Link, request: str) -> None:
-        """Nobody waits for the transfer any more; the server need not, either."""
-        link.post(messages.Cancel(id=self._session.new_id(), request=request))
-
-
-def _read(stream: BinaryIO, size: int) -> bytes:
-    """Some bytes; there have to be some.
-
-    Raises:
-        EOFError: there are none.
-    """
-    data = stream.read(size)
-    if not data:
-        raise EOFError
-    return data
+    def _cancel(self, connection: Connection, request_id: str) -> None:
+        """Request the server to stop a transfer that the client has given up."""
+        connection.post(messages.Cancel(id=self._session.new_id(), request=request_id))
 
 
 def ignore(done: int, size: int) -> None:
-    """Nobody wants to know how far it is."""
+    """Ignore progress; the default callback."""
 
 
-class _AnotherFile(Exception):  # noqa: N818 - what it is
-    """The file has changed since the first bytes came."""
+class _CallbackFailed(Exception):  # noqa: N818 - describes an event
+    """The caller's callback has raised ``error``, which says nothing about the connection."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def _guarded(report: Report) -> Iterator[Report]:
+    """Provide a callback whose exceptions end the transfer, whatever they are, and leave the block as they are."""
+
+    def guarded(done: int, size: int) -> None:
+        try:
+            report(done, size)
+        except Exception as error:
+            raise _CallbackFailed(error) from error
+
+    failure: Exception | None = None
+    try:
+        yield guarded
+    except _CallbackFailed as failed:
+        failure = failed.error
+    if failure is not None:
+        raise failure
+
+
+class _FileChanged(Exception):  # noqa: N818 - describes an event
+    """The file on the server has changed since the download was started."""
 
 
 class _Received:
-    """What has come of a file."""
+    """The received part of a file.
+
+    Args:
+        stream: gets the bytes.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._digest = hashlib.sha256()
-        self._of: tuple[int, str | None] | None = None  # size and digest that were announced
+        self._announced: tuple[int, str | None] | None = None  # size and digest
         self.size = 0
 
     @property
     def hexdigest(self) -> str:
+        """SHA-256 of the received bytes."""
         return self._digest.hexdigest()
 
-    def check(self, begun: messages.DownloadStarted) -> None:
-        """Whether it goes on with the file that it has begun with."""
-        if self._of is not None and self.size:
-            size, sha256 = self._of
-            both = sha256 is not None and begun.sha256 is not None
-            if size != begun.size or (both and sha256 != begun.sha256):
-                raise _AnotherFile
-        self._of = (begun.size, begun.sha256)
+    def check(self, started: messages.DownloadStarted) -> None:
+        """Check that a resumed download is of the same file.
+
+        Raises:
+            _FileChanged: it is not.
+        """
+        if self._announced is not None and self.size:
+            size, sha256 = self._announced
+            both_known = sha256 is not None and started.sha256 is not None
+            if size != started.size or (both_known and sha256 != started.sha256):
+                raise _FileChanged
+        self._announced = (started.size, started.sha256)
 
     def write(self, data: bytes) -> None:
         self._stream.write(data)
@@ -249,9 +293,9 @@ class _Received:
         self.size += len(data)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Discard the received bytes, to start again."""
         self._stream.seek(0)
         self._stream.truncate()
         self._digest = hashlib.sha256()
-        self._of = None
+        self._announced = None
         self.size = 0

@@ -1,7 +1,5 @@
-"""What the columns of a stored output hold: a few figures and a small picture of each."""
+"""Profiles the columns of a stored output: some statistics and a histogram of each."""
 
-import base64
-import datetime
 import itertools
 import math
 import threading
@@ -11,106 +9,52 @@ from typing import Any
 
 import polars as pl
 
-from creemson.processing.tables import exactly
-from creemson.wire.messages import ColumnProfile, Histogram
+from creemson.engine.answers import cut_text
+from creemson.engine.values import representable, to_json, with_nanoseconds
+from creemson.formats.columns import exactly
+from creemson.model.results import ColumnProfile, Histogram
 
-__all__ = ["cell", "profile_of", "sayable"]
+__all__ = ["profile_of"]
 
 BINS = 20
+"""Maximum number of bins of a histogram."""
 TOP = 10
+"""Maximum number of the most frequent values of a column that are listed."""
 PROBABILITIES = (0.25, 0.5, 0.75)
+"""Probabilities of the quantiles."""
 INTERVAL = 0.1
-"""Seconds between two checks while one column takes long."""
+"""Seconds between two checks while one column is being profiled."""
 GROUP_CELLS = 2**20
 GROUP_BYTES = 2**26
-"""What is read together, of columns that are as large as those before them."""
-_INT64 = 2**63
-
-
-def cell(value: Any) -> Any:
-    """A value as JSON can say it.
-
-    Args:
-        value: as polars gives it.
-
-    Returns:
-        Dates and times as ISO 8601 text, durations in seconds, decimals and huge integers as text, bytes
-        in base64; what is no number as None.
-
-    >>> import decimal
-    >>> cell(datetime.date(2024, 5, 1)), cell(float("nan")), cell(decimal.Decimal("1.50"))
-    ('2024-05-01', None, '1.50')
-    """
-    match value:
-        case None | str() | bool():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case int():
-            return value if -_INT64 <= value < _INT64 else str(value)
-        case datetime.date() | datetime.time():  # a datetime is a date
-            return value.isoformat()
-        case datetime.timedelta():
-            return value.total_seconds()
-        case bytes():
-            return base64.b64encode(value).decode()
-        case list() | tuple():
-            return [cell(item) for item in value]
-        case dict():
-            return {str(key): cell(item) for key, item in value.items()}
-        case pl.Series():
-            return [cell(item) for item in value.to_list()]
-        case _:
-            return str(value)
-
-
-def sayable(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """A column without what Python's calendar does not have: days before the year 1 and after 9999, longer durations.
-
-    Args:
-        column: whatever it holds.
-        dtype: its type.
-
-    Returns:
-        The column with null in their place.
-    """
-    if dtype == pl.Date:
-        return pl.when(column.is_between(datetime.date.min, datetime.date.max)).then(column)
-    if isinstance(dtype, pl.Datetime):
-        # A day off either end, for what a time zone adds or takes.
-        years = column.dt.replace_time_zone(None).dt.year() if dtype.time_zone else column.dt.year()
-        return pl.when(years.is_between(2, 9998)).then(column)
-    if isinstance(dtype, pl.Duration) and dtype.time_unit == "ms":
-        return pl.when(column.dt.total_days().abs() < datetime.timedelta.max.days).then(column)
-    return column
+"""Maximum number of cells and of bytes that are read together, estimated from the size of the preceding columns."""
 
 
 def profile_of(output: pl.LazyFrame, *, check: Callable[[], None]) -> tuple[ColumnProfile, ...]:
-    """Describe each column; as many are in memory at a time as one large one takes.
+    """Profile each column. Only one large column, or a group of small columns, is in memory at a time.
 
     Args:
-        output: the stored output.
-        check: is called between columns and, while one takes long, from another thread; what it raises ends
+        output: The stored output.
+        check: Called between columns and, during a long step, from another thread; an exception that it raises ends
             the profile and is raised again.
 
     Returns:
-        One description per column.
+        One profile per column.
     """
     names = output.collect_schema().names()
-    described: list[ColumnProfile] = []
+    profiles: list[ColumnProfile] = []
     width = 1
-    with _watched(check) as step:
-        while len(described) < len(names):
+    with _checking(check) as step:
+        while len(profiles) < len(names):
             step()
-            group = names[len(described) : len(described) + width]
-            found, width = _profiles(output.select(map(exactly, group)), step)
-            described += found
-    return tuple(described)
+            group = names[len(profiles) : len(profiles) + width]
+            group_profiles, width = _profile_group(output.select(map(exactly, group)), step)
+            profiles += group_profiles
+    return tuple(profiles)
 
 
 @contextmanager
-def _watched(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """What is to be called between two steps; in a long one, a thread calls the check."""
+def _checking(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Return a function to call between two steps; during a long step, a thread calls the check."""
     ended = threading.Event()
     raised: list[BaseException] = []
 
@@ -118,7 +62,7 @@ def _watched(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
         while not ended.wait(INTERVAL):
             try:
                 check()
-            except BaseException as error:  # it is raised where somebody waits for it
+            except BaseException as error:  # raised again in the thread that waits
                 raised.append(error)
                 return
 
@@ -134,12 +78,15 @@ def _watched(check: Callable[[], None]) -> Iterator[Callable[[], None]]:
     finally:
         ended.set()
         watcher.join()
-    if raised:  # while the last step was under way
+    if raised:  # during the last step
         raise raised[0]
 
 
-def _profiles(group: pl.LazyFrame, step: Callable[[], None]) -> tuple[list[ColumnProfile], int]:
-    """Some columns, and how many of that kind may be read together: to open a wide file takes milliseconds."""
+def _profile_group(group: pl.LazyFrame, step: Callable[[], None]) -> tuple[list[ColumnProfile], int]:
+    """Profile some columns, and return how many columns of that size may be read together.
+
+    Reading one column at a time would be slow: opening a wide file takes milliseconds.
+    """
     frame = group.collect()
     width = min(
         GROUP_CELLS // max(1, frame.height), GROUP_BYTES * frame.width // max(1, int(frame.estimated_size()))
@@ -150,8 +97,8 @@ def _profiles(group: pl.LazyFrame, step: Callable[[], None]) -> tuple[list[Colum
 def _profile(column: pl.Series, step: Callable[[], None]) -> ColumnProfile:
     step()
     name, dtype = column.name, column.dtype
-    column = column.alias("values")  # some methods of a series fall for a name that looks like a pattern
-    figures: dict[str, Any] = {
+    column = column.alias("values")  # some methods of a series interpret a name such as "^a$" as a pattern
+    statistics: dict[str, Any] = {
         "column": name,
         "dtype": str(dtype),
         "nulls": column.null_count(),
@@ -162,39 +109,41 @@ def _profile(column: pl.Series, step: Callable[[], None]) -> ColumnProfile:
         "quantiles": None,
         "distinct": None,
     }
-    several = dtype.is_nested() and not isinstance(dtype, pl.List)
-    if several or dtype == pl.Null or isinstance(dtype, pl.Object | pl.BaseExtension):
-        return ColumnProfile(**figures)
-    values = column.drop_nulls() if figures["nulls"] else column
+    is_struct_or_array = dtype.is_nested() and not isinstance(dtype, pl.List)
+    if is_struct_or_array or dtype == pl.Null or isinstance(dtype, pl.Object | pl.BaseExtension):
+        return ColumnProfile(**statistics)
+    values = column.drop_nulls() if statistics["nulls"] else column
     if not isinstance(dtype, pl.List):
         estimate: Any = values.approx_n_unique()
-        figures["distinct"] = min(len(values), estimate)
-    values = _describable(values)
+        statistics["distinct"] = min(len(values), estimate)
+    values = _comparable(values)
     if values.is_empty():
-        return ColumnProfile(**figures)
+        return ColumnProfile(**statistics)
     step()
     if values.dtype in (pl.String, pl.Boolean):
-        figures["min"], figures["max"] = cell(values.min()), cell(values.max())
-        figures["distinct"], top = _top(values)
-        return ColumnProfile(**figures, top=top)
+        statistics["min"], statistics["max"] = _text(values.min()), _text(values.max())
+        statistics["distinct"], top = _top(values)
+        return ColumnProfile(**statistics, top=top)
     if values.dtype.is_numeric():
-        figures["mean"], figures["std"] = _finite(values.mean()), _finite(values.std())
-    ordered = values.sort()  # 6 million in 20 to 90 ms; to find three quantiles without takes longer
+        statistics["mean"], statistics["std"] = _finite(values.mean()), _finite(values.std())
+    ordered = values.sort()  # 6 million in 20 to 90 ms; three quantiles of unsorted values take longer
     step()
     last = len(ordered) - 1
-    figures["min"], figures["max"] = cell(ordered[0]), cell(ordered[last])
-    figures["quantiles"] = {str(share): cell(ordered[round(share * last)]) for share in PROBABILITIES}
-    return ColumnProfile(**figures, histogram=_histogram(ordered))
+    places = [0, last, *(round(share * last) for share in PROBABILITIES)]
+    low, high, *quantiles = map(to_json, with_nanoseconds(ordered[places]))
+    statistics["min"], statistics["max"] = low, high
+    statistics["quantiles"] = dict(zip(map(str, PROBABILITIES), quantiles, strict=True))
+    return ColumnProfile(**statistics, histogram=_histogram(ordered))
 
 
-def _describable(values: pl.Series) -> pl.Series:
-    """What the figures are of: numbers that are some, days that can be said, categories as text, lengths."""
+def _comparable(values: pl.Series) -> pl.Series:
+    """The values to profile: finite numbers, dates that Python supports, categories as text, lengths of lists."""
     dtype = values.dtype
     if dtype.is_float():
         finite = values.is_finite()
         return values if finite.all() else values.filter(finite)
     if dtype.is_temporal():
-        return values.to_frame().select(sayable(pl.col("values"), dtype)).to_series().drop_nulls()
+        return values.to_frame().select(representable(pl.col("values"), dtype)).to_series().drop_nulls()
     if isinstance(dtype, pl.Categorical | pl.Enum):
         return values.cast(pl.String)
     if isinstance(dtype, pl.List):
@@ -205,18 +154,23 @@ def _describable(values: pl.Series) -> pl.Series:
 
 
 def _top(values: pl.Series) -> tuple[int, tuple[tuple[Any, int], ...]]:
-    """How many distinct values there are, and the most frequent; of those that are equally frequent, the least."""
+    """The number of distinct values, and the most frequent ones; equally frequent values are in ascending order."""
     counts = values.value_counts(sort=True, name="times")
-    found, times, distinct = counts["values"], counts["times"], len(counts)
-    if len(times) > TOP:  # to sort them all would take longer than to count them
-        rarest = times[TOP - 1]
-        tied = pl.Series([rarest], dtype=times.dtype)
+    frequent, times, distinct = counts["values"], counts["times"], len(counts)
+    if len(times) > TOP:  # sorting all would take longer than counting them
+        # Of the values that are as frequent as the last one of the list, the smallest are chosen.
+        tied = pl.Series([times[TOP - 1]], dtype=times.dtype)
         first, end = (times.search_sorted(tied, side, descending=True)[0] for side in ("left", "right"))
-        found = found[:first].append(found[first:end].bottom_k(TOP - first))
+        frequent = frequent[:first].append(frequent[first:end].bottom_k(TOP - first))
         times = times[:TOP]
-    pairs = zip(found, times, strict=True)
+    pairs = zip(frequent, times, strict=True)
     ranked = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
-    return distinct, tuple((cell(value), count) for value, count in ranked)
+    return distinct, tuple((_text(value), count) for value, count in ranked)
+
+
+def _text(value: Any) -> Any:
+    """A text or a boolean as a JSON value; a very long text is cut."""
+    return cut_text(to_json(value))
 
 
 def _finite(value: Any) -> float | None:
@@ -224,17 +178,17 @@ def _finite(value: Any) -> float | None:
 
 
 def _histogram(ordered: pl.Series) -> Histogram:
-    """Equal bins from the least to the greatest value, the last one with its upper edge."""
+    """Bins of equal width from the minimum to the maximum; the last bin includes its upper edge."""
     dtype = ordered.dtype
     numbers = ordered.cast(pl.Float64) if dtype.is_numeric() else ordered.to_physical().cast(pl.Float64)
     low, high = numbers[0], numbers[-1]
     bins = BINS if high > low else 1
-    scale = 2.0**-64  # a power of two changes no digit, and keeps the largest floats from overflowing
+    scale = 2.0**-64  # a power of two changes no digits, and keeps the largest floats from overflowing
     inner = [(low * scale * (bins - step) + high * scale * step) / bins / scale for step in range(1, bins)]
     edges = [low, *inner, high]
     below = [0, *numbers.search_sorted(pl.Series(inner, dtype=pl.Float64), side="left"), len(numbers)]
     counts = tuple(int(after - before) for before, after in itertools.pairwise(below))
     if dtype.is_numeric():
-        return Histogram(edges=tuple(map(cell, edges)), counts=counts)
+        return Histogram(edges=tuple(map(to_json, edges)), counts=counts)
     whole = pl.Series(inner, dtype=pl.Float64).round().cast(ordered.to_physical().dtype, strict=False)
-    return Histogram(edges=tuple(map(cell, [ordered[0], *whole.cast(dtype), ordered[-1]])), counts=counts)
+    return Histogram(edges=tuple(map(to_json, [ordered[0], *whole.cast(dtype), ordered[-1]])), counts=counts)

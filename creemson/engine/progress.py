@@ -1,28 +1,60 @@
-"""How far the work is, and where it can be stopped."""
+"""Measures and reports the progress of a job; ``on_progress`` can stop the job by raising an exception."""
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import attrs
 import polars as pl
 
-from creemson.processing.formats import bomb
-from creemson.processing.tables import Table
+from creemson.formats.source import decompression_bomb_error
+from creemson.formats.table import Table
 
-__all__ = ["Meter", "Tick", "sink"]
+__all__ = ["Progress", "ProgressMeter", "after_reading", "collect", "sink"]
 
-TICK_INTERVAL = 0.05
-"""Seconds between two calls of ``tick`` at the least."""
+PROGRESS_INTERVAL = 0.05
+"""Minimum number of seconds between two calls of ``on_progress``."""
 QUIET = 0.3
-"""Seconds without a batch of rows after which reading is taken to be over."""
+"""Seconds without a batch of rows after which the reading is assumed to have ended."""
+READING_SHARES: Mapping[str, float] = MappingProxyType({"reading": 0.99, "writing": 0.95, "sorting": 0.5})
+"""The share of the whole work that reading has, by the phase that follows. Sorting takes about as long again."""
+MOST = 0.99
+"""The largest fraction before everything is done."""
+LEAST_PACE = 0.5
+"""Minimum seconds that what follows reading is assumed to take."""
+
+
+def after_reading(fraction: float, quiet: float, reading: float) -> float:
+    """Estimate the fraction after the last row was read, when nothing can be measured.
+
+    It approaches :data:`MOST`, two thirds of the way in the time that the reading took. So it moves, but never says
+    that the work is done.
+
+    Args:
+        fraction: The fraction when the last row was read.
+        quiet: Seconds since then.
+        reading: Seconds that the reading took.
+
+    >>> [round(after_reading(0.5, seconds, 2.0), 2) for seconds in (0, 1, 2, 60)]
+    [0.5, 0.69, 0.81, 0.99]
+    """
+    return fraction + max(0.0, MOST - fraction) * -math.expm1(-quiet / max(reading, LEAST_PACE))
 
 
 @attrs.frozen
-class Tick:
-    """How far the work is: counts of the input's bytes and rows, and the share that is done (0 to 1)."""
+class Progress:
+    """The progress of a job.
+
+    Attributes:
+        phase: ``reading``, ``sorting`` or ``writing``.
+        bytes_read: Estimated number of bytes of the input that have been read.
+        bytes_total: Size of the input in bytes.
+        rows: Number of rows that have been read.
+        fraction: The share of the work that is done, from 0 to 1: measured while the file is read, estimated after.
+    """
 
     phase: str
     bytes_read: int
@@ -31,60 +63,71 @@ class Tick:
     fraction: float
 
 
-class Meter:
-    """Counts what is read, and is where the work can be stopped.
+class ProgressMeter:
+    """Counts the rows that are read, and reports the progress.
 
-    polars calls :meth:`tap` with every batch of rows, from its own threads. After the last batch of a
-    sort or a grouping it calls nothing more; then a thread of ours tells that it is still at it.
+    polars calls :meth:`tap` with every batch of rows, from its own threads. After the last batch,
+    polars may still sort or group for a long time; then another thread reports that the job is still running.
+
+    Args:
+        table: The table that is read.
+        on_progress: Called from any thread; an exception that it raises stops the job.
+        after: The phase that follows reading.
+
+    Attributes:
+        stopped_by: The exception that stops the job, if any.
     """
 
-    def __init__(self, table: Table, tick: Callable[[Tick], None], *, after: str) -> None:
+    def __init__(self, table: Table, on_progress: Callable[[Progress], None], *, after: str) -> None:
         self._table = table
-        self._tick = tick
+        self._on_progress = on_progress
         self._after = after
         self._lock = threading.Lock()
         self._rows = 0
-        self._fraction = 0.0
-        self._last_batch = self._last_tick = time.monotonic()
+        self._fraction = 0.0  # the last one reported
+        self._measured = 0.0  # that of the rows read
+        self._began = self._last_batch = self._last_report = time.monotonic()
         self.stopped_by: BaseException | None = None
-        sniffed = table.sniffed
-        self._rows_most = (
+        source = table.source
+        # A compressed file with more rows than this expands to more than the limit.
+        self._max_rows = (
             math.inf
-            if sniffed.compression is None or not table.row_bytes
-            else sniffed.most / (table.row_bytes * sniffed.expansion)
+            if source.compression is None or not table.row_bytes
+            else source.maximum / (table.row_bytes * source.expansion)
         )
 
     def tap(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Look at a batch on its way."""
+        """Count a batch, and return it unchanged."""
         with self._lock:
             self._rows += batch.height
             self._last_batch = time.monotonic()
-            if self._rows > self._rows_most and self.stopped_by is None:
-                self.stopped_by = bomb(self._table.name, self._table.sniffed)
-            self._tell("reading")
+            if self._rows > self._max_rows and self.stopped_by is None:
+                self.stopped_by = decompression_bomb_error(self._table.name, self._table.source)
+            self._report("reading")
         return batch
 
-    def mending(self, read: int) -> None:
-        """So many bytes of a file have been mended, which is half of the work."""
+    def repairing(self, read: int) -> None:
+        """Report that the first ``read`` bytes have been repaired; repairing the whole file is half of the work."""
         with self._lock:
             self._last_batch = time.monotonic()
-            self._tell("reading", read / max(1, self._table.sniffed.size) / 2)
+            self._measured = max(self._measured, read / max(1, self._table.source.size) / 2)
+            self._report("reading")
 
-    def check(self) -> None:
-        """Tick between two steps that read nothing."""
+    def check(self, phase: str = "writing") -> None:
+        """Report progress between two steps that read no new rows, so that the job can be stopped."""
         with self._lock:
-            self._tell("writing")
+            self._report(phase)
 
     def finish(self) -> None:
-        """All is read and written."""
-        total = self._table.sniffed.size
-        self._tick(Tick("writing", total, total, self._rows, 1.0))
+        """Report that everything has been read and written."""
+        total = self._table.source.size
+        self._on_progress(Progress("writing", total, total, self._rows, 1.0))
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """One reading of the file, from its first row on; tell of the phase that comes after it, too."""
+        """Count the rows of one reading of the file; a thread reports the phase that follows."""
         self._rows = 0
-        self._last_batch = time.monotonic()
+        self._began = self._last_batch = time.monotonic()
         ended = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
         watcher.start()
@@ -98,49 +141,71 @@ class Meter:
         while not ended.wait(QUIET / 2):
             with self._lock:
                 if time.monotonic() - self._last_batch > QUIET:
-                    try:  # before the first row, types are being looked for in the whole file
-                        self._tell(self._after if self._rows else "reading")
-                    except Exception:  # it is kept, and raised where somebody waits for it
+                    try:  # before the first row, types are being inferred from the whole file
+                        self._report(self._after if self._rows else "reading")
+                    except Exception:  # kept in stopped_by; the waiting thread raises it
                         return
 
-    def _tell(self, phase: str, done: float | None = None) -> None:
+    def _report(self, phase: str) -> None:
         if self.stopped_by is not None:
             raise self.stopped_by
         now = time.monotonic()
-        if now - self._last_tick < TICK_INTERVAL:
+        if now - self._last_report < PROGRESS_INTERVAL:
             return
-        self._last_tick = now
-        total = self._table.sniffed.size
-        if done is not None:
-            fraction = done
-        elif self._table.rows is not None:
-            fraction = self._rows / max(1, self._table.rows)
-        else:
-            fraction = self._rows * self._table.row_bytes / total
-        # An estimate never says that it is done, and a second reading not that less is done than before.
-        fraction = self._fraction = max(self._fraction, min(round(fraction, 4), 0.99))
+        self._last_report = now
+        total = self._table.source.size
+        read = self._read_share()
+        done = READING_SHARES[self._after] * read
+        if now - self._last_batch > QUIET and self._rows:
+            done = after_reading(done, now - self._last_batch, self._last_batch - self._began)
+        # The fraction never reaches 1 and never decreases, even if the file is read a second time.
+        fraction = self._fraction = max(self._fraction, min(round(done, 4), MOST))
         try:
-            self._tick(Tick(phase, int(total * fraction), total, self._rows, fraction))
+            self._on_progress(Progress(phase, int(total * read), total, self._rows, fraction))
         except BaseException as error:
             self.stopped_by = error
             raise
 
+    def _read_share(self) -> float:
+        """The share of the file that has been read; an estimate unless the number of its rows is known."""
+        rows = self._table.rows
+        share = (
+            self._rows * self._table.row_bytes / max(1, self._table.source.size)
+            if rows is None
+            else self._rows / max(1, rows)
+        )
+        self._measured = max(self._measured, min(share, 1.0))
+        return self._measured
 
-def sink(frame: pl.LazyFrame, meter: Meter) -> None:
-    """Let the streaming engine run a plan that ends in a file.
+
+def sink(frames: Sequence[pl.LazyFrame], meter: ProgressMeter) -> None:
+    """Run a plan that writes to files; what several of its ends share runs once. See :func:`collect`."""
+    _collect(frames, meter)
+
+
+def collect(frame: pl.LazyFrame, meter: ProgressMeter) -> pl.DataFrame:
+    """Run a plan with the streaming engine.
 
     Args:
-        frame: that ends in a sink.
-        meter: whose tap is in it.
+        frame: The plan.
+        meter: The meter that a part of the plan calls.
+
+    Returns:
+        The result.
 
     Raises:
-        Exception: whatever the meter's ``tick`` raised, or what polars did.
+        Exception: What the meter's ``on_progress`` raised, or what polars raised.
     """
+    return _collect([frame], meter)[0]
+
+
+def _collect(frames: Sequence[pl.LazyFrame], meter: ProgressMeter) -> Sequence[pl.DataFrame]:
     try:
-        pl.collect_all([frame], engine="streaming")
+        results = pl.collect_all(frames, engine="streaming")
     except (Exception, pl.exceptions.PanicException):
         if meter.stopped_by is not None:
             raise meter.stopped_by from None
         raise
-    if meter.stopped_by is not None:  # while no batch passed that could have stopped the engine
+    if meter.stopped_by is not None:  # set after the last batch, so that no tap could stop polars
         raise meter.stopped_by
+    return results

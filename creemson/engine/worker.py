@@ -1,38 +1,66 @@
-"""A worker process: it runs the engine, one command at a time, and does nothing else.
+r"""A worker process, which runs one command of the engine at a time.
 
-``python -m creemson.processing.worker`` reads commands from standard input and writes events to
-standard output, one JSON object a line:
+``python -m creemson.engine.worker`` reads commands from standard input and writes events to standard output. Each is
+a JSON object on one line.
 
-    {"op": "run", "query": …, "source": path, "target": path, "part": path}
+Commands::
+
+    {"op": "run", "query": …, "source": path, "identity"?: …, "target": path, "part": path}
     {"op": "render", "source": path, "target": path, "part": path, "format": name}
-    {"op": "columns", "source": path, "name": shown in messages, "options"?: …}
-    {"op": "rows", "source": path, "name": shown in messages, "offset": …, "limit": …, "options"?: …}
+    {"op": "columns", "source": path, "identity"?: …, "name": string, "options"?: …}
+    {"op": "rows", "source": path, "identity"?: …, "name": string, "offset": integer, "limit": integer, "options"?: …}
     {"op": "cancel"}
+
+``run``, ``columns`` and ``rows`` may have ``"limits": {"message": integer, "answer": integer}``: the maximum bytes, as
+JSON, of an answer that can be shortened and of any other. ``run`` and ``render`` may have ``"room": integer``, the
+maximum bytes of their target, with its texts and rejects.
+
+``rows`` may have ``"texts": true``: the cells are texts, as a CSV shows them.
+
+``run`` carries out a query, ``render`` converts a stored output to another format, ``columns`` describes the columns of
+a file, ``rows`` reads some of its rows. ``identity`` is a list of inode, size and time of modification (in ns) of the
+file that the server has found; if another file has its path meanwhile, or if the file is changed during the command,
+the command fails with ``file_changed``. ``name`` is the file's name in messages. ``part`` is the temporary path to
+write to; the worker renames it to ``target`` when the file is complete, and removes it after a failure. ``query`` and
+``options`` have the same form as in the protocol. ``cancel`` stops the current command, and is ignored without one.
+
+Events::
 
     {"event": "ready"}
     {"event": "began"}
-    {"event": "progress", "phase": …, "bytes_read": …, "bytes_total": …, "rows": …, "fraction": …}
-    {"event": "done", "value": …} | {"event": "stopped"}
-    {"event": "failed", "reason": …, "message": …, "details": […], "transient": bool, "traceback": … or null}
+    {"event": "progress", "phase": string, "bytes_read": integer, "bytes_total": integer, "rows": integer,
+     "fraction": number}
+    {"event": "done", "value": …}
+    {"event": "stopped"}
+    {"event": "failed", "reason": slug, "message": string, "details": [string, …], "transient": boolean,
+     "traceback": string or null}
 
-``began`` answers every command but ``cancel`` at once: a command that it is missing for was not touched
-and may be given to another worker. A ``traceback`` is for the log of the server.
+``ready`` is sent once, when the process can receive commands. Each command except ``cancel`` is answered by ``began``
+at once, then by any number of ``progress`` events, and finally by exactly one of ``done``, ``stopped`` (after
+``cancel``) and ``failed``. A command without ``began`` has had no effect and may be sent to another worker.
+``transient`` means that another attempt may succeed; ``traceback`` is for the server's log. The server sends the next
+command after the final event, because receiving a command clears an earlier ``cancel``.
 
-The end of its input is the end of the process, at once and in the middle of whatever it does: so no
-worker outlives its server, however that ended. (PR_SET_PDEATHSIG would fire when the *thread* of the
-parent that started the worker ends.)
+No worker outlives its server, even if the server crashes. The process exits when its input ends, even during a command;
+and in case that the thread which reads the input cannot run, because other code does not release the GIL, the kernel
+kills the process when the other end of the *lifeline* is closed (:func:`_hold`).
 """
 
 import argparse
+import contextlib
 import errno
+import fcntl
+import math
 import os
 import re
 import resource
+import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO, NoReturn
@@ -40,50 +68,58 @@ from typing import Any, BinaryIO, NoReturn
 import attrs
 import orjson
 
-from creemson.errors import CreemsonError, ProcessingError
-from creemson.processing import engine
-from creemson.processing.engine import Tick
-from creemson.storage.files import companion, rejects_name
-from creemson.wire import codec
-from creemson.wire.messages import Options, Query
+from creemson.engine import run as engine
+from creemson.engine.answers import MAX_DETAILS, MAX_TRACEBACK, AnswerLimits, bounded, clipped
+from creemson.engine.export.render import render
+from creemson.engine.progress import Progress
+from creemson.engine.source import opened
+from creemson.engine.survey import Surveys
+from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
+from creemson.model.converter import plain, structure
+from creemson.model.query import Options, Query
+from creemson.storage import durable
+from creemson.storage.names import companion, rejects_name, texts_name
 
 __all__ = ["Worker", "main"]
 
 TRANSIENT = frozenset(
     {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT}
 )
-"""Faults of the system that another attempt may not meet."""
+"""System errors that may not occur in another attempt."""
 OS_ERROR = re.compile(r"\(os error (\d+)\)(:|$)", re.MULTILINE)
-"""How Rust writes the number of a system's fault; polars hands it over in text alone. (What it quotes
-from a file is not at the end of a line.)"""
-
+"""How Rust prints the number of a system error, which polars reports only as text. (Text that polars quotes from a file
+is not at the end of a line.)"""
 DISK_RESERVE, DISK_SHARE = 64 << 20, 20
-"""Bytes that results leave free on the disk, or on a small one that part of it: whoever has filled a disk to
-its last byte can have nothing written down, not even that files are deleted."""
+"""Results leave ``DISK_RESERVE`` bytes of the disk free, or 1/``DISK_SHARE`` of a small disk: on a full disk, the
+server could not even record that files are deleted."""
 
 Send = Callable[[Iterable[Mapping[str, Any]]], None]
+"""Writes several events at once."""
 
 
-class Stopped(Exception):  # noqa: N818 - it was asked for
-    """The command is not wanted any more."""
+class Stopped(Exception):  # noqa: N818 - it was requested
+    """The command was cancelled."""
 
 
 class Worker:
-    """Carries out commands.
+    """Carries out commands, one at a time.
 
     Args:
-        send: writes events, together.
+        send: Writes events.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._stop = threading.Event()
-        self._folder: Path | None = None  # that is written to
-        self._last: list[Mapping[str, Any]] = []  # progress, that is told together with the end
+        self._surveys = Surveys()
+        self._part: Path | None = None  # the file that is being written
+        self._room: float = math.inf  # its maximum size in bytes, with its texts and rejects
+        # Progress events that are sent together with the final event.
+        self._last: list[Mapping[str, Any]] = []
         self._commands: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
 
     def receive(self, lines: Iterable[bytes]) -> None:
-        """Take commands until the input ends; run by a thread of its own, so that ``cancel`` is heard."""
+        """Receive commands until the input ends; called by another thread, so that ``cancel`` always arrives."""
         for line in lines:
             command = orjson.loads(line)
             if command["op"] == "cancel":
@@ -93,13 +129,13 @@ class Worker:
                 self._commands.put(command)
 
     def run(self) -> None:
-        """Carry out what is received, for ever."""
+        """Carry out the received commands; never returns."""
         self._send([{"event": "ready"}])
         while True:
             self.carry_out(self._commands.get())
 
     def carry_out(self, command: Mapping[str, Any]) -> None:
-        """Carry out one command and send how it ended."""
+        """Carry out one command, and send its events."""
         self._send([{"event": "began"}])
         self._last.clear()
         try:
@@ -108,98 +144,145 @@ class Worker:
             event = {"event": "stopped"}
         except MemoryError:
             event = _failed(ProcessingError("out_of_memory", "The job needs more memory than a worker has."))
-        # The edge of the process: the next command deserves a worker as much as this one did.
-        # (A panic of polars is no Exception; and what else is none, Ctrl-C, does not get here.)
+        # No exception may end the worker, which must run the next command. (A panic of polars is a BaseException.)
         except BaseException as error:
-            event = _failure(error)
-        self._send([*self._last, event])  # the server is woken once: for a small job that counts
+            event = _failed_by(error)
+        # One write wakes the server only once, which makes small jobs faster.
+        self._send([*self._last, event])
 
     def _do(self, command: Mapping[str, Any]) -> Any:
-        source = Path(command["source"])
+        """Carry out a command; return a plain value of bounded size."""
+        limits = AnswerLimits.of(command)
         match command["op"]:
             case "run":
-                query = codec.structure(command["query"], Query)
-                return self._run(command, query, source)
+                return self._run(command, structure(command["query"], Query), limits)
             case "render":
-                return self._write(
-                    command, lambda part: engine.render(source, part, command["format"], self._tick)
-                )
+                return self._write(command, lambda part: self._render(command, part))
             case "columns":
-                return codec.plain(engine.columns(source, command["name"], _options(command)))
+                with _source(command, command["name"]) as source:
+                    described = plain(engine.columns(source, command["name"], _options(command)))
+                return bounded(described, limits.answer, "The list of the columns")
             case "rows":
                 offset, limit = command["offset"], command["limit"]
-                return codec.plain(engine.window(source, command["name"], offset, limit, _options(command)))
+                with _source(command, command["name"]) as source:
+                    window = engine.window(
+                        source,
+                        command["name"],
+                        offset,
+                        limit,
+                        _options(command),
+                        surveys=self._surveys,
+                        on_progress=self._check_stopped,
+                        limits=limits,
+                        texts=Path(texts_name(command["source"])) if command.get("texts") else None,
+                    )
+                return bounded(plain(window), limits.answer, "The rows")
             case op:
                 raise ValueError(op)
 
-    def _run(self, command: Mapping[str, Any], query: Query, source: Path) -> Any:
-        """Run a query; what it rejects appears with its result."""
-        rejects = companion(Path(command["part"]), "rejects")
+    def _render(self, command: Mapping[str, Any], part: Path) -> None:
+        name = Path(command["source"]).name
+        texts = Path(texts_name(command["source"]))
+        with _source(command, name) as source:
+            render(source, part, command["format"], self._on_progress, name=name, texts=texts)
+
+    def _run(self, command: Mapping[str, Any], query: Query, limits: AnswerLimits) -> Any:
+        """Run a query; its texts and the file of rejects are published before the output, which refers to them."""
+        rejects, texts = (companion(Path(command["part"]), purpose) for purpose in ("rejects", "texts"))
         name = Path(rejects_name(command["target"]))
 
         def run(part: Path) -> Any:
-            outcome = engine.run(query, source, part, self._tick, rejects=rejects)
+            with _source(command, query.filename) as source:
+                outcome = engine.run(query, source, part, self._on_progress, rejects=rejects, limits=limits)
             if outcome.issues is not None and rejects.exists():
                 outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=name.name))
-            return codec.plain(outcome)
+            value = bounded(plain(outcome), limits.answer, "The description of the result")
+            self._check_room(part)
+            if outcome.texts_size is not None:
+                durable.publish(texts, Path(texts_name(command["target"])))
+            if rejects.exists():
+                durable.publish(rejects, name)
+            return value
 
         try:
-            value = self._write(command, run)
-            if rejects.exists():
-                rejects.replace(name)
-            return value
+            return self._write(command, run)
         finally:
             rejects.unlink(missing_ok=True)
+            texts.unlink(missing_ok=True)
 
     def _write(self, command: Mapping[str, Any], write: Callable[[Path], Any]) -> Any:
-        """Let the target appear whole or not at all; it was told what temporary name to use."""
-        part = Path(command["part"])
-        self._folder = part.parent
+        """Write the target under its temporary name, and rename it when it is complete.
+
+        It survives a loss of power before the server tells anybody of it, and never has its name without its bytes.
+        """
+        part = self._part = Path(command["part"])
+        self._room = command.get("room", math.inf)
         try:
-            _check_room(part.parent)
+            _check_disk(part.parent)
             value = write(part)
-            part.replace(command["target"])
+            self._check_room(part)
+            durable.publish(part, Path(command["target"]))
         finally:
-            self._folder = None
+            self._part = None
             part.unlink(missing_ok=True)
         return value
 
-    def _tick(self, tick: Tick) -> None:
+    def _check_room(self, part: Path) -> None:
+        """Check that what was written until now fits the caller's quota."""
+        if self._room == math.inf:
+            return
+        paths = (part, companion(part, "rejects"), companion(part, "texts"))
+        written = sum(path.stat().st_size for path in paths if path.exists())
+        if written > self._room:
+            raise ProcessingError(
+                "storage_full",
+                f"The output has {written:,} bytes or more, and {self._room:,} fit into what you may store. "
+                "Delete files that you no longer need, or ask for less.",
+            )
+
+    def _check_stopped(self, _: Progress) -> None:
         if self._stop.is_set():
             raise Stopped
-        if self._folder is not None:
-            _check_room(self._folder)
-        event = {"event": "progress", **attrs.asdict(tick)}
-        if tick.fraction == 1:
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._check_stopped(progress)
+        if self._part is not None:
+            _check_disk(self._part.parent)
+            self._check_room(self._part)
+        event = {"event": "progress", **attrs.asdict(progress)}
+        if progress.fraction == 1:
             self._last.append(event)
         else:
             self._send([event])
 
 
+def _source(command: Mapping[str, Any], name: str) -> AbstractContextManager[Path]:
+    return opened(Path(command["source"]), name, command.get("identity"))
+
+
 def _options(command: Mapping[str, Any]) -> Options | None:
     options = command.get("options")
-    return None if options is None else codec.structure(options, Options)
+    return None if options is None else structure(options, Options)
 
 
-def _check_room(folder: Path) -> None:
+def _check_disk(folder: Path) -> None:
     disk = os.statvfs(folder)
     if disk.f_blocks and disk.f_bavail * disk.f_frsize < min(
         DISK_RESERVE, disk.f_blocks * disk.f_frsize // DISK_SHARE
     ):
-        raise OSError(errno.ENOSPC, "No room is left but for the reserve")
+        raise OSError(errno.ENOSPC, "Only the reserve is left on the disk")
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
-    """The event for whatever went wrong."""
-    number = _system_fault(error)
+def _failed_by(error: BaseException) -> dict[str, Any]:
+    """The event for an exception."""
+    number = _errno_of(error)
     if number is not None:
-        # That a file is removed meanwhile is its owner's right, and nothing for the log.
+        # A file that was removed in the meantime is not an error of the server, so it is not logged.
         cause = None if number == errno.ENOENT else error
-        return _failed(_disk_fault(number), transient=number in TRANSIENT, cause=cause)
+        return _failed(_system_error(number), transient=number in TRANSIENT, cause=cause)
     if isinstance(error, CreemsonError):
         return _failed(error)
-    ours = ProcessingError("internal", "The work failed for a reason that is ours; it is logged.")
-    return _failed(ours, cause=error)
+    return _failed(internal_error(), cause=error)
 
 
 def _failed(
@@ -208,51 +291,47 @@ def _failed(
     return {
         "event": "failed",
         "reason": error.reason,
-        "message": error.message,
-        "details": error.details,
+        "message": clipped(error.message),
+        "details": [clipped(detail) for detail in error.details[:MAX_DETAILS]],
         "transient": transient,
-        "traceback": None if cause is None else "".join(traceback.format_exception(cause)),
+        "traceback": None
+        if cause is None
+        else clipped("".join(traceback.format_exception(cause)), MAX_TRACEBACK),
     }
 
 
-def _system_fault(error: BaseException) -> int | None:
-    """The ``errno`` behind an error, if there is one: a full disk may come as an error of polars."""
+def _errno_of(error: BaseException) -> int | None:
+    """The ``errno`` that caused an error, if there is one: polars may report a full disk as its own error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
             return cause.errno
-        # Our own messages may quote anything.
-        found = None if isinstance(cause, CreemsonError) else OS_ERROR.search(str(cause))
-        if found:
-            return int(found[1])
+        # Creemson's own messages may quote anything.
+        match = None if isinstance(cause, CreemsonError) else OS_ERROR.search(str(cause))
+        if match:
+            return int(match[1])
         cause = cause.__cause__
     return None
 
 
-def _disk_fault(number: int) -> ProcessingError:
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return ProcessingError("storage_full", "There is no room on the server's disk for the result.")
-    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return ProcessingError(
-            "internal",
-            "The server's disk cannot be written to at the moment, only read. It is logged; try again later.",
-        )
+def _system_error(number: int) -> ProcessingError:
+    """The error for clients if the system returned an ``errno``."""
     if number == errno.ENOENT:
-        return ProcessingError("file_not_found", "The file was removed while it was being worked on.")
-    return ProcessingError(
-        "internal", f"The server could not reach its disk ({os.strerror(number)}). It is logged."
-    )
+        return ProcessingError("file_not_found", "The file was removed while the job was running.")
+    if number == errno.EBUSY:  # for disk_error(), it means a locked catalog, which workers do not use
+        number = errno.EIO
+    return disk_error(OSError(number, os.strerror(number)))
 
 
 def _protocol_stream() -> BinaryIO:
-    """Standard output for events alone: whatever a library prints goes to standard error instead."""
+    """Reserve standard output for events; the output of libraries goes to standard error."""
     stream = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return stream
 
 
 def _limit_memory(limit: int) -> None:
-    """Let allocations beyond ``limit`` bytes of data fail; Rust then ends the process."""
+    """Make allocations beyond ``limit`` bytes of data fail; Rust then aborts the process."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
@@ -260,13 +339,38 @@ def _limit_memory(limit: int) -> None:
 
 
 def _listen(worker: Worker, lines: Iterable[bytes]) -> NoReturn:
-    """Hear commands, and end the process with its input: a deaf worker would be of no use."""
+    """Receive commands, and exit when the input ends or is invalid."""
     try:
         worker.receive(lines)
-    except Exception:  # what cannot be understood comes from half a line at the worst
+    except Exception:  # for example an incomplete line
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+def _hold(lifeline: int) -> None:
+    """Let the kernel kill this process as soon as its server has ended.
+
+    The server has the other end of this pipe and never writes to it. When it is closed, the kernel sends a signal to
+    the owner of the pipe (fcntl(2), O_ASYNC); with F_SETSIG, one that cannot be ignored, blocked or handled. This needs
+    no thread and no GIL: a worker in a regular expression that backtracks ended after 4 ms.
+
+    Not PR_SET_PDEATHSIG: it fires when the *thread* of the server that has started the worker ends.
+
+    Args:
+        lifeline: file descriptor of our end.
+    """
+    # The lowest free number, as if it had been opened here.
+    lifeline, inherited = os.dup(lifeline), lifeline
+    os.close(inherited)
+    with contextlib.suppress(
+        OSError
+    ):  # a sandbox such as gVisor may lack a call: then only the thread watches
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # the server had ended before
+        os._exit(0)
 
 
 def main() -> None:
@@ -274,8 +378,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-bytes", type=int, default=0)
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument("--lifeline", type=int)
     arguments = parser.parse_args()
-    # The server decides what becomes of its workers, also if Ctrl-C does reach them.
+    if arguments.lifeline is not None:
+        _hold(arguments.lifeline)
+    # Ctrl-C in a terminal also reaches the workers, but only the server ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(arguments.nice)
     if arguments.data_bytes:
@@ -287,15 +394,15 @@ def main() -> None:
         lines = memoryview(
             b"".join(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE) for event in events)
         )
-        with lock:  # polars' threads tick, and so may the main one
-            while lines:  # an unbuffered write may be short
+        with lock:  # polars' threads and the main thread may report progress at the same time
+            while lines:  # an unbuffered write may write only a part
                 lines = lines[stream.write(lines) :]
 
     worker = Worker(send)
     threading.Thread(target=_listen, args=(worker, sys.stdin.buffer), daemon=True).start()
     try:
         worker.run()
-    except BrokenPipeError:  # the server has gone; the other thread sees it too
+    except BrokenPipeError:  # the server has ended
         os._exit(0)
 
 

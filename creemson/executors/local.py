@@ -1,214 +1,112 @@
-"""Warm worker processes that can be killed: the only way to stop polars for certain.
+"""An executor with local worker processes that stay warm, and that can be killed: the only reliable way to stop polars.
 
-Every worker is a task of the pool's nursery. A command is run by borrowing a worker; cancelling the
-caller's scope stops the command: politely through the pipe, and by SIGKILL when it does not listen (a
-sort does not). A worker that died is replaced, and costs the one command that it had.
+Every worker process belongs to a task of the executor's nursery. To run a command, a call acquires an idle worker.
+Cancelling the call stops the command: first by a message through the pipe, then by SIGKILL if the worker does not
+react (during a sort, it does not). A dead worker is replaced; only the command that it was carrying out fails.
 
-(loky and ProcessPoolExecutor are broken for good after one killed worker, and trio-parallel has no way
-for progress.)
+(loky and ProcessPoolExecutor are permanently broken after one killed worker, and trio-parallel cannot report
+progress.)
 """
 
 import contextlib
-import math
-import os
-import resource
-import signal
-import subprocess
-import sys
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import orjson
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError, error_for
-from creemson.settings import PREFIX
-from creemson.storage.files import remove_with_companions, temporary_name
+from creemson.errors import ProcessingError, error_for, internal_error
+from creemson.executors.commands import WorkerCommand
+from creemson.executors.executor import OnProgress, TransientFault
+from creemson.executors.process import EXIT_GRACE, MAX_LINE, WorkerDied, WorkerProcess, describe_exit
+from creemson.storage.names import remove_with_companions, temporary_name
 
-__all__ = ["Pool", "TransientFault"]
+__all__ = ["LocalExecutor"]
 
-CANCEL_GRACE = 0.2
-"""Seconds in which a worker may stop by itself: a scan takes 0.05 to 0.1; to kill one takes up to 0.2 more."""
 MEMORY_INTERVAL = 0.1
-"""Seconds between two looks at the memory of the workers at work; a look costs some 20 µs for each."""
+"""Seconds between two checks of the memory of busy workers; a check takes some 20 µs per worker."""
 MEMORY_KEPT = 0.5
-"""Share of its limit that a worker may hold between two commands; if it holds more, it is replaced. After commands
-that take no time it is looked at as often as it is while at work."""
-SHED_LEAST = 128 * 1024 * 1024
-"""Bytes that a worker has to hold for its end to be of any help; one that does nothing holds half as much."""
+"""Maximum share of its limit that a worker may use between two commands; a worker that uses more is replaced. After
+short commands, this is checked only every MEMORY_INTERVAL."""
+MIN_SHED = 128 * 1024 * 1024
+"""Minimum bytes that a worker must use to be stopped by :meth:`LocalExecutor.shed`; even an idle worker uses half as
+much."""
 RESTART_DELAY = 0.1
-"""Seconds before a worker that ended without having begun anything is replaced; doubled each time."""
-RESTART_DELAY_MOST = 5.0
+"""Seconds before a worker that ended without having begun any command is replaced; doubled each time."""
+MAX_RESTART_DELAY = 5.0
+"""Maximum of this delay, in seconds."""
 START_TIMEOUT = 30.0
+"""Maximum seconds for the start of a worker."""
 START_ATTEMPTS = 3
-"""Failed starts in a row after which those who wait for a worker are told so; attempts go on."""
-STDERR_KEPT = 4096
-STARVED = b"memory allocation of"
-"""What Rust says before it ends the process; a backtrace of any length may follow."""
-LAST_WORDS = 0.1
-"""Seconds that a worker's end may take, and then the reading of what it wrote last."""
-RECEIVE_BYTES = 64 * 1024
-DATA_SHARE, DATA_MORE = 4, 2 << 30
-"""RLIMIT_DATA is the limit times the first plus the second. It counts what is reserved: a worker that
-sorted 766 MB of CSV used 0.7 GB at most and had 2.5 to 3.1 GB of data, and each thread adds its stack.
-It is a fence behind the guard, which looks at what is used, for what grows too fast to be seen."""
-ALLOCATOR = "_RJEM_MALLOC_CONF", "muzzy_decay_ms:0"
-"""Makes polars' allocator hand memory back at once: else what it has freed counts as used for a second,
-and for as long as it has nothing to do (half of what a worker seemed to use after a sort)."""
-
-Event = Mapping[str, Any]
+"""Number of failed starts in a row after which waiting calls fail; the attempts continue."""
 
 
-class TransientFault(Exception):  # noqa: N818 - what it carries is an error
-    """A fault that another attempt may not meet.
+class LocalExecutor:
+    """A number of worker processes; see :class:`creemson.executors.executor.Executor`.
 
-    Attributes:
-        error: what to tell if no attempt does better.
-    """
-
-    def __init__(self, error: CreemsonError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-class _Died(Exception):  # noqa: N818 - what it did
-    """The worker's output has ended, or makes no sense."""
-
-
-@attrs.define(eq=False)
-class _Worker:
-    """One process and the bytes that came from it.
-
-    Attributes:
-        stderr: the end of what it wrote there.
-        silent: set when it will write nothing more there.
-        ready: whether it has started.
-        busy: whether it has a command that it has not ended.
-        torn: whether a part of a line may have been written to it: what follows it would not understand.
-        began: whether it has ever begun a command.
-        killed: whether we did it.
-        over_memory: whether that was why.
-        starved: whether it said that it could have no more memory.
-        looked: when it was looked whether it holds too much between two commands.
-    """
-
-    process: trio.Process
-    stderr: bytes = b""
-    silent: trio.Event = attrs.field(factory=trio.Event)
-    ready: bool = False
-    busy: bool = False
-    torn: bool = False
-    began: bool = False
-    killed: bool = False
-    over_memory: bool = False
-    starved: bool = False
-    looked: float = -math.inf
-    _pieces: list[bytes] = attrs.field(factory=list)
-    _lines: deque[bytes] = attrs.field(factory=deque)
-
-    @property
-    def alive(self) -> bool:
-        return self.process.returncode is None
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can take a command; one that was killed may be alive for a moment yet."""
-        return self.alive and not self.killed and not self.busy
-
-    async def send(self, line: bytes) -> None:
-        assert self.process.stdin is not None
-        self.torn = True
-        try:
-            await self.process.stdin.send_all(line)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise _Died from None
-        self.torn = False
-
-    async def receive(self) -> dict[str, Any]:
-        """The next event. Cancelling it loses nothing."""
-        assert self.process.stdout is not None
-        while not self._lines:
-            try:
-                data = bytes(await self.process.stdout.receive_some(RECEIVE_BYTES))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = b""
-            if not data:
-                raise _Died
-            # A line of megabytes comes in many pieces; they are joined once.
-            *ends, rest = data.split(b"\n")
-            for end in ends:
-                self._lines.append(b"".join([*self._pieces, end]))
-                self._pieces.clear()
-            self._pieces.append(rest)
-        try:
-            event: dict[str, Any] = orjson.loads(self._lines.popleft())
-        except orjson.JSONDecodeError:
-            raise _Died from None
-        return event
-
-    def used_bytes(self) -> int:
-        """Memory that is the process's own (pages of files are not); 0 if it has gone."""
-        try:
-            _, resident, shared, *_ = Path(f"/proc/{self.process.pid}/statm").read_bytes().split()
-        except (OSError, ValueError):
-            return 0
-        return (int(resident) - int(shared)) * resource.getpagesize()
-
-    def kill(self) -> None:
-        self.killed = True
-        self.process.kill()
-
-
-class Pool:
-    """A fixed number of worker processes.
+    A worker that only waits takes 35 MiB of its own, and its start 0.6 s of CPU. So those that are rarely needed are
+    started when more commands are to run than there are workers, and are kept from then on.
 
     Args:
-        size: how many.
-        memory_bytes: of each; over it, it is killed, and its command ends in ``out_of_memory``; 0 is no limit.
-        nice: their niceness.
-        logger: for what the operator should know.
+        size: maximum number of workers.
+        warm: number of workers that are always there; None: all of them.
+        memory_bytes: memory limit of each worker; a worker above it is killed, and its command fails with
+            ``out_of_memory``. 0 disables the limit.
+        nice: niceness of the workers.
+        logger: Logger.
+        max_line: maximum bytes of an event of a worker; see :class:`WorkerProcess`.
     """
 
-    def __init__(self, *, size: int, memory_bytes: int, nice: int, logger: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        memory_bytes: int,
+        nice: int,
+        logger: FilteringBoundLogger,
+        max_line: int = MAX_LINE,
+        warm: int | None = None,
+    ) -> None:
         self.size = size
+        self._kept = size if warm is None else warm  # number of workers that are kept alive
+        self._calls = 0  # number of calls in progress, those that wait included
+        self._nursery: trio.Nursery | None = None
         self.restarts = 0
         self._memory = memory_bytes
         self._nice = nice
+        self._max_line = max_line
         self._log = logger
-        self._workers: set[_Worker] = set()
-        # Last in, first out: the same few stay busy, and what they have in memory stays warm.
-        self._idle: list[_Worker] = []
-        self._returned = trio.Semaphore(0)
-        self._attempts = 0
-        self._failed_starts = 0
+        self._workers: set[WorkerProcess] = set()
+        # Last in, first out: the same few workers stay busy, and their caches stay warm.
+        self._idle: list[WorkerProcess] = []
+        self._returned = trio.Semaphore(0)  # counts the idle workers
+        self._attempts = 0  # number of commands with a target so far, for the names of temporary files
+        self._failed_starts = 0  # in a row
         self._closed = False
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that live."""
+        """Ids of the living processes."""
         return [worker.process.pid for worker in self._workers if worker.alive]
 
     def shed(self) -> bool:
-        """Stop the command that needs the most memory, if there is any at work; it ends in ``out_of_memory``."""
-        at_work = [worker for worker in self._workers if worker.busy and worker.alive and not worker.killed]
-        largest = max(at_work, key=_Worker.used_bytes, default=None)
-        if largest is None or largest.used_bytes() < SHED_LEAST:
+        """Stop the command that uses the most memory; it fails with ``out_of_memory``."""
+        busy = [worker for worker in self._workers if worker.phase == "busy" and worker.alive]
+        largest = max(busy, key=WorkerProcess.used_bytes, default=None)
+        if largest is None or largest.used_bytes() < MIN_SHED:
             return False
-        largest.over_memory = True
-        largest.kill()
+        largest.kill(out_of_memory=True)
         return True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the workers alive until cancelled; then none is left.
+        """Keep the workers alive until cancelled; end all of them before returning.
 
-        Reports that the first one is ready.
+        Calls ``task_status.started()`` when the first one is ready.
 
         Raises:
-            ProcessingError: ``worker_died``: not one could be started.
+            ProcessingError: ``worker_died``: no worker could be started.
         """
         failure: ProcessingError | None = None
         try:
@@ -216,13 +114,14 @@ class Pool:
                 if self._memory:
                     nursery.start_soon(self._guard_memory)
                 try:
-                    await nursery.start(self._keep)
-                except ProcessingError as error:  # raised outside, so that the nursery does not wrap it
+                    await nursery.start(self._keep_first_alive)
+                except ProcessingError as error:  # raised below, because the nursery would wrap it in a group
                     failure = error
                     nursery.cancel_scope.cancel()
                 else:
-                    for _ in range(self.size - 1):
-                        nursery.start_soon(self._keep)
+                    for _ in range(self._kept - 1):
+                        nursery.start_soon(self._keep_alive)
+                    self._nursery = nursery
                     task_status.started()
         finally:
             self._closed = True
@@ -230,24 +129,8 @@ class Pool:
         if failure is not None:
             raise failure
 
-    async def call(
-        self, command: Mapping[str, Any], *, on_progress: Callable[[Event], None] | None = None
-    ) -> Any:
-        """Have a worker carry out a command; wait for a free one if need be.
-
-        Cancelling stops the command; when this returns, no CPU is spent on it any more.
-
-        Args:
-            command: see :mod:`creemson.processing.worker`; a temporary name for its target is added.
-            on_progress: is told each ``progress``.
-
-        Returns:
-            The value.
-
-        Raises:
-            CreemsonError: as the worker says; ``worker_died`` or ``out_of_memory`` where it cannot any more.
-            TransientFault: as the worker says.
-        """
+    async def call(self, command: WorkerCommand, *, on_progress: OnProgress | None = None) -> Any:
+        """Run a command; see :meth:`creemson.executors.executor.Executor.call`."""
         part = None
         if "target" in command:
             self._attempts += 1
@@ -255,15 +138,25 @@ class Pool:
             part = target.with_name(temporary_name(target.name, str(self._attempts)))
             command = {**command, "part": str(part)}
         line = orjson.dumps(command, option=orjson.OPT_APPEND_NEWLINE)
+        self._calls += 1
+        try:
+            self._start_missing()
+            return await self._call(command, line, part, on_progress)
+        finally:
+            self._calls -= 1
+
+    async def _call(
+        self, command: WorkerCommand, line: bytes, part: Path | None, on_progress: OnProgress | None
+    ) -> Any:
         worker = await self._begin(line, part)
         try:
             while (event := await worker.receive())["event"] == "progress":
                 if on_progress is not None:
                     on_progress({key: value for key, value in event.items() if key != "event"})
-            worker.busy = False
-        except _Died:
-            await self._end(worker)
-            raise self._death(worker) from None
+            worker.end_command()
+        except WorkerDied:
+            await worker.wait_dead()
+            raise _error_of_dead(worker) from None
         finally:
             await self._release(worker, part)
         if event["event"] == "done":
@@ -277,227 +170,175 @@ class Pool:
 
     # --- one command ---------------------------------------------------------------------------------
 
-    async def _begin(self, line: bytes, part: Path | None) -> _Worker:
-        """Borrow a worker and have it begin a command; if it turns out to be dead, another one."""
+    async def _begin(self, line: bytes, part: Path | None) -> WorkerProcess:
+        """Acquire a worker and begin a command on it; if it turns out to be dead, take another one."""
         while True:
-            worker = await self._borrow()
-            worker.busy = True
+            worker = await self._acquire()
             try:
-                await worker.send(line)
-                await worker.receive()  # began
-            except _Died:
-                await self._end(worker)
+                await worker.begin(line)
+            except WorkerDied:
+                await worker.wait_dead()
                 continue
             except BaseException:
                 await self._release(worker, part)
                 raise
-            worker.began = True
             return worker
 
-    async def _release(self, worker: _Worker, part: Path | None) -> None:
-        """Part with a worker, which stops if it is still at work; cancelling this has no effect."""
+    async def _release(self, worker: WorkerProcess, part: Path | None) -> None:
+        """Stop the worker's command if it still runs, and give the worker back; cannot be cancelled."""
         with trio.CancelScope(shield=True):
-            if worker.busy and worker.alive:
-                await self._stop(worker)
-            # What it still holds would count against its next command.
-            if self._memory and trio.current_time() >= worker.looked + MEMORY_INTERVAL:
-                worker.looked = trio.current_time()
+            if worker.phase == "busy" and worker.alive:
+                await worker.stop()
+            # Memory that it still uses would count against its next command.
+            if self._memory and trio.current_time() >= worker.checked + MEMORY_INTERVAL:
+                worker.checked = trio.current_time()
                 if worker.used_bytes() > self._memory * MEMORY_KEPT:
                     worker.kill()
             if worker.usable:
                 self._give_back(worker)
                 return
             await worker.process.wait()
-            if part is not None:  # gigabytes may take a while to remove
+            if part is not None:  # removing gigabytes may take a while
                 await trio.to_thread.run_sync(remove_with_companions, part)
 
     async def _guard_memory(self) -> None:
         while True:
             for worker in self._workers:
-                if worker.busy and worker.used_bytes() > self._memory:
-                    worker.over_memory = True
-                    worker.kill()
+                if worker.phase == "busy" and worker.used_bytes() > self._memory:
+                    worker.kill(out_of_memory=True)
             await trio.sleep(MEMORY_INTERVAL)
 
-    async def _stop(self, worker: _Worker) -> None:
-        """Ask a worker to stop, and kill it if it does not."""
-        if not worker.torn:
-            with trio.move_on_after(CANCEL_GRACE), contextlib.suppress(_Died):
-                await worker.send(b'{"op":"cancel"}\n')
-                while (await worker.receive())["event"] in ("began", "progress"):
-                    pass
-                worker.busy = False
-                return
-        worker.kill()
-
-    async def _end(self, worker: _Worker) -> None:
-        """Make sure that a worker is dead, and that its last words are known."""
-        with trio.CancelScope(shield=True):
-            # Its pipes close a moment before the process has an end that can be told.
-            with trio.move_on_after(LAST_WORDS):
-                await worker.process.wait()
-            if worker.alive:
-                worker.kill()
-                await worker.process.wait()
-            with trio.move_on_after(LAST_WORDS):
-                await worker.silent.wait()
-
-    def _death(self, worker: _Worker) -> ProcessingError:
-        """Why a worker died in the middle of a command."""
-        if worker.over_memory or worker.starved:
-            return ProcessingError(
-                "out_of_memory",
-                "The job needs more memory than there is for it. Pick fewer columns, filter, or ask for more memory.",
-            )
-        return ProcessingError(
-            "worker_died", f"The process that did the work {_ending(worker.process)}. Try again."
-        )
+    def _start_missing(self) -> None:
+        """Start another worker if there are more calls than workers, up to ``size``."""
+        if (
+            self._calls > self._kept
+            and self._kept < self.size
+            and self._nursery is not None
+            and not self._closed
+        ):
+            self._kept += 1
+            self._nursery.start_soon(self._keep_alive)
 
     # --- the workers ---------------------------------------------------------------------------------
 
-    async def _borrow(self) -> _Worker:
+    async def _acquire(self) -> WorkerProcess:
         while True:
-            if self._closed or self._hopeless():
+            if self._closed or self._cannot_start():
                 raise _no_worker()
             await self._returned.acquire()
-            # Those who wait are also woken when there is nothing to wait for any more.
+            # Waiting calls are also woken if no worker will come.
             worker = self._idle.pop() if self._idle else None
             if worker is not None and worker.usable:
                 return worker
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, worker: WorkerProcess) -> None:
         self._idle.append(worker)
         self._returned.release()
 
-    def _forget_idle(self, worker: _Worker) -> None:
+    def _forget_idle(self, worker: WorkerProcess) -> None:
         if worker in self._idle:
             self._idle.remove(worker)
-            # If somebody has been woken for it, they will find that there is none, and wait again.
+            # A call that has already been woken for this worker will find none, and wait again.
             with contextlib.suppress(trio.WouldBlock):
                 self._returned.acquire_nowait()
 
-    def _hopeless(self) -> bool:
-        """Whether no worker is there and none can be started."""
+    def _cannot_start(self) -> bool:
+        """Whether no worker is ready and the last starts have failed."""
         return self._failed_starts >= START_ATTEMPTS and not any(worker.ready for worker in self._workers)
 
     def _wake_waiting(self) -> None:
         for _ in range(self._returned.statistics().tasks_waiting):
             self._returned.release()
 
-    async def _keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep one place of the pool filled with a living worker.
-
-        Reports that the first one is ready.
+    async def _keep_first_alive(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Do the same as :meth:`_keep_alive` for the first worker; report to ``task_status`` when it is ready.
 
         Raises:
-            ProcessingError: ``worker_died``: it could not be started.
+            ProcessingError: ``worker_died``: no process could be started.
         """
-        reported = False
+        await self._keep_alive(task_status)
+
+    async def _keep_alive(self, first: trio.TaskStatus[None] | None = None) -> None:
+        """Keep one worker alive: replace it each time it ends."""
+        reported = first is None
 
         def report() -> None:
             nonlocal reported
-            if not reported:
+            if first is not None and not reported:
                 reported = True
-                task_status.started()
+                first.started()
 
         delay = RESTART_DELAY
         while True:
-            worker = await self._live(report)
+            worker = await self._run_worker(report)
             if worker is None or not worker.ready:
                 self._failed_starts += 1
-                if self._hopeless():
+                if self._cannot_start():
                     if not reported:
                         raise _no_worker()
                     self._wake_waiting()
-            # What a command does to its worker, or we to stop it, is no reason to wait.
-            if worker is not None and worker.ready and (worker.began or worker.killed):
+            # A worker that its command or we have ended can be replaced without delay.
+            if worker is not None and worker.ready and (worker.began or worker.phase == "killed"):
                 delay = RESTART_DELAY
             else:
                 await trio.sleep(delay)
-                delay = min(delay * 2, RESTART_DELAY_MOST)
+                delay = min(delay * 2, MAX_RESTART_DELAY)
             self.restarts += 1
 
-    async def _live(self, report: Callable[[], None]) -> _Worker | None:
-        """The life of one worker; None if there could be no process."""
-        fence = self._memory * DATA_SHARE + DATA_MORE if self._memory else 0
-        arguments = [f"--data-bytes={fence}", f"--nice={self._nice}"]
+    async def _run_worker(self, report: Callable[[], None]) -> WorkerProcess | None:
+        """Run one worker process until it ends, and return it; None if no process could be started."""
         try:
-            process = await trio.lowlevel.open_process(
-                # -P: modules are not looked for in the folder that the server happens to be started in.
-                [sys.executable, "-P", "-m", "creemson.processing.worker", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(),
-                # Ctrl-C goes to the group of the server: in a group of their own, workers do not get it.
-                process_group=0,
+            worker = await WorkerProcess.start(
+                memory_bytes=self._memory, nice=self._nice, max_line=self._max_line
             )
         except OSError as error:
             self._log.error("worker cannot be started", error=str(error))
             return None
-        worker = _Worker(process)
         self._workers.add(worker)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read_stderr, worker)
-                with trio.move_on_after(START_TIMEOUT), contextlib.suppress(_Died):
-                    await worker.receive()  # ready
-                    worker.ready = True
+                nursery.start_soon(worker.read_stderr)
+                with trio.move_on_after(START_TIMEOUT), contextlib.suppress(WorkerDied):
+                    await worker.wait_ready()
                 if worker.ready:
                     self._failed_starts = 0
                     self._give_back(worker)
                     report()
-                    await process.wait()
+                    await worker.process.wait()
                 else:
-                    await self._end(worker)
-                nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS
-            log = self._log.info if worker.killed and worker.ready else self._log.warning
+                    await worker.wait_dead()
+                nursery.cancel_scope.deadline = trio.current_time() + EXIT_GRACE
+            if worker.too_long:
+                self._log.error(
+                    "a worker's answer was too long", pid=worker.process.pid, limit=worker.max_line
+                )
+            log = self._log.info if worker.phase == "killed" and worker.ready else self._log.warning
             log(
                 "worker ended",
-                pid=process.pid,
-                how=_ending(process),
+                pid=worker.process.pid,
+                how=describe_exit(worker.process),
                 stderr=worker.stderr.decode(errors="replace"),
             )
         finally:
             self._workers.discard(worker)
             self._forget_idle(worker)
-            if worker.alive:
-                worker.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                for stream in (process.stdin, process.stdout, process.stderr):
-                    assert stream is not None
-                    await stream.aclose()
+            await worker.close()
         return worker
 
-    async def _read_stderr(self, worker: _Worker) -> None:
-        """Keep the pipe from filling, and the last words of the worker."""
-        assert worker.process.stderr is not None
-        async for data in worker.process.stderr:
-            words = worker.stderr + data
-            worker.starved = worker.starved or STARVED in words
-            worker.stderr = words[-STDERR_KEPT:]
-        worker.silent.set()
 
-
-def _environment() -> dict[str, str]:
-    """That of a worker: files of strangers are read there, so the server's secrets are not."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    name, option = ALLOCATOR  # options may be there, polars' own as well; of two, the last one counts
-    kept[name] = f"{kept[name]},{option}" if kept.get(name) else option
-    return kept
+def _error_of_dead(worker: WorkerProcess) -> ProcessingError:
+    """Make the error for a worker that died while it carried out a command."""
+    if worker.too_long:
+        return internal_error()
+    if worker.out_of_memory:
+        return ProcessingError(
+            "out_of_memory",
+            "The job needs more memory than it may use. Pick fewer columns, filter, or ask for more memory.",
+        )
+    return ProcessingError(
+        "worker_died", f"The process that did the work {describe_exit(worker.process)}. Try again."
+    )
 
 
 def _no_worker() -> ProcessingError:
-    return ProcessingError("worker_died", "There is no process that could do the work. Try again later.")
-
-
-def _ending(process: trio.Process) -> str:
-    """How a process ended, in words."""
-    code = process.returncode
-    if code is None:
-        return "is ending"
-    if code >= 0:
-        return f"ended with status {code}"
-    names = {member.value: member.name for member in signal.Signals}
-    return f"was ended by {names.get(-code, f'signal {-code}')}"
+    return ProcessingError("worker_died", "No process is available to do the work. Try again later.")

@@ -1,4 +1,4 @@
-"""The memory of the server and its workers: looked at, so that there is an end before the kernel makes one."""
+"""Watches the memory of the server and its workers, so that the server acts before the kernel kills a process."""
 
 import math
 import os
@@ -14,28 +14,30 @@ from creemson.errors import ProcessingError
 __all__ = ["Memory", "machine_memory"]
 
 SHARE = 0.8
-"""Of the machine's memory, where no limit is set."""
+"""The default limit, as a share of the machine's memory."""
 INTERVAL = 0.5
-"""Seconds between two looks; one takes some 50 µs per process."""
-AVAILABLE_LEAST = 0.03
-"""Share of the machine that has to be left, whoever uses the rest; below it, the kernel is about to kill somebody."""
+"""Seconds between two checks; a check takes some 50 µs per process."""
+MIN_AVAILABLE = 0.03
+"""Minimum share of the machine's memory that must be available, whichever programs use the rest; below it, the kernel
+is about to kill a process."""
 EXCESS = 1.1
-"""Times the limit, above which work is stopped and not only refused."""
+"""Multiple of the limit above which commands are not only refused, but stopped."""
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Files with the memory limit of a container, in bytes: of cgroup v2 and v1."""
 
 
 class Memory:
-    """Watches how much memory is in use.
+    """Watches how much memory is used.
 
     Args:
-        limit: bytes for the server and its workers together; 0 is a share of the machine.
-        workers: gives the ids of the worker processes.
-        shed: stops the work that needs the most memory; returns whether there was any.
-        logger: for what the operator should know.
+        limit: bytes for the server and its workers together; 0 means a share of the machine's memory.
+        workers: returns the ids of the worker processes.
+        shed: stops the command that uses the most memory; returns whether one was stopped.
+        logger: Logger.
 
     Attributes:
-        limit: in force.
-        server, workers: bytes in use, when last looked at.
+        limit: effective limit, in bytes.
+        server, workers: bytes used by the server and by its workers at the last check.
     """
 
     def __init__(
@@ -49,66 +51,66 @@ class Memory:
         self.limit = limit or int(machine_memory() * SHARE)
         self.server = 0
         self.workers = 0
-        self._available_least = machine_memory() * AVAILABLE_LEAST
-        self._available = math.inf
+        self._min_available = machine_memory() * MIN_AVAILABLE  # bytes
+        self._available = math.inf  # bytes, at the last check
         self._pids = workers
         self._shed = shed
         self._log = logger
-        self._told = False
+        self._reported = False  # whether the log's last word is that memory is scarce
 
     @property
     def used(self) -> int:
-        """Bytes in use."""
+        """Bytes used by the server and its workers."""
         return self.server + self.workers
 
     @property
     def scarce(self) -> bool:
-        """Whether nothing new may begin."""
-        return self.used > self.limit or self._available < self._available_least
+        """Whether new work must be refused."""
+        return self.used > self.limit or self._available < self._min_available
 
     def refusal(self) -> ProcessingError:
-        """The error for what may not begin."""
+        """Return the error for refused work."""
         return ProcessingError(
             "busy",
-            f"The server uses {self.used / 2**20:,.0f} MiB of the {self.limit / 2**20:,.0f} MiB of memory that it may. "
+            f"The server uses {self.used / 2**20:,.0f} MiB of its {self.limit / 2**20:,.0f} MiB of memory. "
             "Try again in a moment.",
             retry_after=1.0,
         )
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Check repeatedly; never returns."""
         while True:
-            self.look()
+            self.check()
             await trio.sleep(INTERVAL)
 
-    def look(self) -> None:
-        """Look how much is in use, and stop work if it is far too much."""
+    def check(self) -> None:
+        """Check how much memory is used, and stop a command if it is far too much."""
         try:
             self.server = _resident(os.getpid())
             self.workers = sum(map(_resident, self._pids()))
             self._available = psutil.virtual_memory().available
-        except OSError:  # no file handle is left to look with; what was seen last is all there is
+        except OSError:  # no file handle is left for the check; the last values stay
             return
-        if self.scarce != self._told:
-            self._told = self.scarce
+        if self.scarce != self._reported:
+            self._reported = self.scarce
             log = self._log.warning if self.scarce else self._log.info
             log(
-                "memory is scarce" if self.scarce else "memory suffices again",
+                "memory is scarce" if self.scarce else "memory is no longer scarce",
                 used=self.used,
                 limit=self.limit,
             )
-        too_much = self.used > self.limit * EXCESS or self._available < self._available_least
+        too_much = self.used > self.limit * EXCESS or self._available < self._min_available
         if too_much and self._shed():
-            self._log.warning("work was stopped for want of memory", used=self.used, limit=self.limit)
+            self._log.warning("a command was stopped to free memory", used=self.used, limit=self.limit)
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine has, or this container (docs.kernel.org, cgroup-v2, memory.max)."""
+    """Return the bytes of memory of this machine or container (docs.kernel.org, cgroup-v2, memory.max)."""
     total: int = psutil.virtual_memory().total
     for path in CGROUP_LIMITS:
         try:
             return min(total, int(path.read_text()))
-        except (OSError, ValueError):  # there is none, or it says "max"
+        except (OSError, ValueError):  # the file does not exist, or says "max"
             continue
     return total
 
@@ -116,6 +118,6 @@ def machine_memory() -> int:
 def _resident(pid: int) -> int:
     try:
         found: int = psutil.Process(pid).memory_info().rss
-    except psutil.Error:  # it has gone
+    except psutil.Error:  # it has ended
         return 0
     return found

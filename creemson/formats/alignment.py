@@ -1,4 +1,8 @@
-"""Text whose columns are aligned with blanks: where they begin. No polars here."""
+"""Detects the columns of text that is aligned with spaces.
+
+:mod:`~creemson.formats.detection.sniff` uses this to recognize such files, :mod:`~creemson.formats.fixed_width` to
+read them.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,80 +12,88 @@ import attrs
 __all__ = ["Alignment", "find_alignment", "has_names", "is_aligned"]
 
 SEPARATORS = ",;\t|"
-LINES_LEAST = 4
-"""That have to be aligned to be taken for columns; two lines of prose may well have two blanks in the same places."""
-LINES_FIRST = 20
-"""That rule most files out."""
-LINES_MOST = 1000
-_RULE = re.compile(r"[-=_+~]{2,}([ ]+[-=_+~]{2,})*\s*")
-_NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*%?")
+"""Delimiters; text that one of them splits evenly is not aligned text."""
+MIN_LINES = 4
+"""Minimum number of aligned lines; two lines of prose may well have spaces in the same two places."""
+FIRST_LINES = 20
+"""Number of lines that are checked first, because they rule out most files."""
+MAX_LINES = 1000
+"""Maximum number of lines that are checked."""
+MAX_WIDTH = 100_000
+"""Maximum number of characters of a line of aligned text."""
+_RULE = re.compile(r"[-=_+~]{2,}+(?:[ ]++[-=_+~]{2,}+)*+\s*+")
+"""A line of dashes under the names of the columns."""
+_NUMBER = re.compile(r"[-+]?[.,]*+\d[\d.,]*+%?")
+"""A number in any notation, or a percentage."""
 
 
 @attrs.frozen
 class Alignment:
-    """How the lines of a text are divided.
+    """The widths of the columns of aligned text.
 
     Attributes:
-        widths: characters of each column; the last one goes on to the end of a line.
-        rule: the number of the line, counted from 0, that is nothing but dashes under the names; None if there is none.
+        widths: Number of characters of each column; the last column extends to the end of a line.
+        rule: Index of the line of dashes under the names; None if there is none.
     """
 
     widths: tuple[int, ...]
     rule: int | None = None
 
 
-def is_aligned(text: str, *, cut: bool) -> bool:
-    """Whether a text is certainly in columns of fixed width.
+def is_aligned(text: str, *, is_cut: bool) -> bool:
+    """Whether a text certainly has columns of fixed width.
 
     Args:
-        text: the beginning of a file.
-        cut: whether it goes on, so that its last line is not whole.
+        text: The beginning of a file.
+        is_cut: Whether the file continues, so that the last line may be incomplete.
     """
     lines = text.split("\n")
-    return find_alignment(lines[:-1] if cut else lines) is not None
+    return find_alignment(lines[:-1] if is_cut else lines) is not None
 
 
 def find_alignment(lines: Sequence[str]) -> Alignment | None:
-    """The columns of a text.
+    """Detect the columns of a text.
 
     Args:
-        lines: its first ones.
+        lines: The first lines of the text.
 
     Returns:
-        The columns; None unless two columns of blanks at the least run through all lines (one where there is a line
-        of dashes), and no delimiter divides the lines evenly.
+        The columns; None unless at least two columns of spaces run through all lines (one, if there is a line of
+        dashes), and no delimiter splits the lines into the same number of cells.
 
     >>> find_alignment(["name  n  m", "ab    1  2", "cde  22  3", "f     7  4"])
     Alignment(widths=(5, 4, 1), rule=None)
     """
-    if len(lines) > LINES_FIRST and _one_block(lines[:LINES_FIRST]):
+    if len(lines) > FIRST_LINES and _is_one_block(lines[:FIRST_LINES]):
         return None
-    kept = [line.rstrip() for line in lines[:LINES_MOST]]
-    some = [line for line in kept if line]
-    if len(some) < LINES_LEAST or any("\t" in line for line in some) or _divided(some):
+    stripped = [line.rstrip() for line in lines[:MAX_LINES]]
+    filled = [line for line in stripped if line]
+    if len(filled) < MIN_LINES or any("\t" in line for line in filled) or _is_delimited(filled):
         return None
-    rule = next((index for index, line in enumerate(kept[:3]) if index and _RULE.fullmatch(line)), None)
-    body = [line for index, line in enumerate(kept) if line and index != rule]
+    rule = next((index for index, line in enumerate(stripped[:3]) if index and _RULE.fullmatch(line)), None)
+    body = [line for index, line in enumerate(stripped) if line and index != rule]
     width = max(map(len, body))
-    if width > 100_000 or max(map(len, some)) == 0:
+    if width > MAX_WIDTH or max(map(len, filled)) == 0:
         return None
     starts = (
-        [match.start() for match in re.finditer(r"\S+", kept[rule])] if rule is not None else _starts(body)
+        [match.start() for match in re.finditer(r"\S+", stripped[rule])]
+        if rule is not None
+        else _starts(body)
     )
-    if len(starts) < (2 if rule is not None else 3) or not _clean(body, starts):
+    if len(starts) < (2 if rule is not None else 3) or not _fits(body, starts):
         return None
     starts[0] = 0
     ends = [*starts[1:], max(width, starts[-1] + 1)]
     return Alignment(tuple(end - start for start, end in zip(starts, ends, strict=True)), rule)
 
 
-def _one_block(lines: Sequence[str]) -> bool:
-    """Whether no column of blanks runs through the first lines: then none does through all of them."""
-    some = [line.rstrip() for line in lines if line and not line.isspace()]
-    return not any(_RULE.fullmatch(line) for line in some) and len(_spans(some)) < 2
+def _is_one_block(lines: Sequence[str]) -> bool:
+    """Whether no column of spaces runs through the first lines; then none runs through all lines."""
+    filled = [line.rstrip() for line in lines if line and not line.isspace()]
+    return not any(_RULE.fullmatch(line) for line in filled) and len(_spans(filled)) < 2
 
 
-def _divided(lines: Sequence[str]) -> bool:
+def _is_delimited(lines: Sequence[str]) -> bool:
     """Whether a delimiter splits the lines into the same number of cells."""
     for separator in SEPARATORS:
         counts = {line.count(separator) for line in lines}
@@ -91,26 +103,28 @@ def _divided(lines: Sequence[str]) -> bool:
 
 
 def _spans(lines: Sequence[str]) -> list[tuple[int, int]]:
-    """What lies between the blanks that run through all lines."""
-    filled = [False] * max(map(len, lines), default=0)
+    """The ranges between the columns of spaces that run through all lines."""
+    has_text = [False] * max(map(len, lines), default=0)
     for line in lines:
         for match in re.finditer(r"\S+", line):
-            filled[match.start() : match.end()] = [True] * (match.end() - match.start())
-    return [match.span() for match in re.finditer("x+", "".join(" x"[cell] for cell in filled))]
+            has_text[match.start() : match.end()] = [True] * (match.end() - match.start())
+    return [
+        match.span() for match in re.finditer("x+", "".join("x" if is_text else " " for is_text in has_text))
+    ]
 
 
 def _starts(body: Sequence[str]) -> list[int]:
-    """Where columns begin: behind blanks that run through all lines. Each has a name, and something below it."""
+    """Where columns begin: after spaces that run through all lines. A column must have a name and text below it."""
     starts: list[int] = []
     for start, end in _spans(body):
-        named = bool(body[0][start:end].strip())
-        if not starts or (named and any(line[start:end].strip() for line in body[1:])):
+        has_name = bool(body[0][start:end].strip())
+        if not starts or (has_name and any(line[start:end].strip() for line in body[1:])):
             starts.append(start)
     return starts
 
 
-def _clean(body: Sequence[str], starts: Sequence[int]) -> bool:
-    """Whether each line has a blank before each column, and most lines have something in each."""
+def _fits(body: Sequence[str], starts: Sequence[int]) -> bool:
+    """Whether each line has a space before each column, and at least half of the lines have text in each column."""
     if any(len(line) >= start and line[start - 1] != " " for line in body for start in starts[1:]):
         return False
     ends = [*starts[1:], None]
@@ -121,5 +135,5 @@ def _clean(body: Sequence[str], starts: Sequence[int]) -> bool:
 
 
 def has_names(cells: Sequence[str]) -> bool:
-    """Whether the cells of a first line are names: none is empty, and none is a number."""
+    """Whether the cells of a first line are names: none of them is empty or a number."""
     return all(cell and not _NUMBER.fullmatch(cell) for cell in cells)

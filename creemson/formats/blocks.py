@@ -1,49 +1,88 @@
-"""The bytes of a file, whatever it is packed in: block by block, so that a file may be larger than the memory."""
+"""Reads files piece by piece, compressed or not, so that a file may be larger than memory."""
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import polars as pl
 
 from creemson.errors import ProcessingError
-from creemson.processing.formats import Sniffed, bomb
+from creemson.formats.source import Source, decompression_bomb_error
 
-__all__ = ["BLOCK_BYTES", "blocks"]
+__all__ = ["BLOCK_BYTES", "LINE", "blocks", "scan_lines"]
 
+LINE = "\x00line"
+"""The name of a temporary column of line numbers; no column of a file has this name."""
 BLOCK_BYTES = 1 << 20
-"""Of a block, about. A larger one is no faster to read, and more to look at again where something in it is bad."""
+"""Approximate size of a block. Larger blocks are not read faster, and more has to be read again after an error."""
 ZSTD_LINES = 10_000
-"""Lines that polars gives at once."""
+"""Number of lines of a zstd file that polars returns at once."""
 
 
-def blocks(path: Path, name: str, sniffed: Sniffed) -> Iterator[bytes]:
-    """The content of a file.
+def scan_lines(
+    path: Path,
+    *,
+    column: str = "line",
+    line_end: str = "\n",
+    quote: str | None = None,
+    has_numbers: bool = False,
+    ignore_rest: bool = False,
+    max_lines: int | None = None,
+) -> pl.LazyFrame:
+    r"""Scan a file, compressed or not, with each line as one cell.
 
     Args:
-        path: of the file.
-        name: what to call it in messages.
-        sniffed: what it is; its compression is undone.
+        path: Path of the file.
+        column: Name of the column of lines.
+        line_end: The character that ends a line.
+        quote: The quote character; line ends between two quotes do not count. None if there is none.
+        has_numbers: Whether to add a column, :data:`LINE`, with the number of each line,
+            counted from 1.
+        ignore_rest: Whether the rest of a line after a byte ``\x01`` is dropped; otherwise such a line is an error.
+        max_lines: Maximum number of lines; None for all.
+    """
+    return pl.scan_csv(
+        path,
+        glob=False,
+        separator="\x01",
+        eol_char=line_end,
+        has_header=False,
+        quote_char=quote,
+        schema={column: pl.String()},
+        extra_columns="ignore" if ignore_rest else None,
+        n_rows=max_lines,
+        row_index_name=LINE if has_numbers else None,
+        row_index_offset=1,
+    )
+
+
+def blocks(path: Path, name: str, source: Source) -> Generator[bytes]:
+    """Read the decompressed content of a file.
+
+    Args:
+        path: Path of the file.
+        name: The file's name in messages.
+        source: The compression of the file, and the limit of its decompressed size.
 
     Yields:
-        Its bytes, in pieces of any size, none of them empty.
+        The decompressed bytes, in non-empty pieces of any size.
 
     Raises:
-        ProcessingError: ``unreadable_file``: it is damaged, was cut off, or holds more than it may.
-        OSError: it cannot be read.
+        ProcessingError: ``unreadable_file``: the file is damaged, truncated, or expands to more than the limit.
+        OSError: The file cannot be read.
     """
-    if sniffed.compression == "zstd":
+    if source.compression == "zstd":
         pieces = _zstd(path)
-    elif sniffed.compression == "gzip":
+    elif source.compression == "gzip":
         pieces = _gzip(path, name)
     else:
         pieces = _plain(path)
     total = 0
     for piece in pieces:
         total += len(piece)
-        if sniffed.compression is not None and total > sniffed.most:
-            raise bomb(name, sniffed)
+        if source.compression is not None and total > source.maximum:
+            raise decompression_bomb_error(name, source)
         yield piece
 
 
@@ -58,9 +97,11 @@ def _gzip(path: Path, name: str) -> Iterator[bytes]:
         while True:
             try:
                 piece = stream.read(BLOCK_BYTES)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            except (EOFError, zlib.error, gzip.BadGzipFile):
                 raise ProcessingError(
-                    "unreadable_file", f"{name!r} is damaged or was cut off: {error}."
+                    "unreadable_file",
+                    f"{name!r} is compressed by gzip, and is damaged or was cut off. Compress it again, or upload it "
+                    "uncompressed.",
                 ) from None
             if not piece:
                 return
@@ -68,15 +109,7 @@ def _gzip(path: Path, name: str) -> Iterator[bytes]:
 
 
 def _zstd(path: Path) -> Iterator[bytes]:
-    """As lines that polars reads as one cell each: Python 3.11 has no zstd. What follows on a byte 1 is lost."""
-    scan = pl.scan_csv(
-        path,
-        glob=False,
-        separator="\x01",
-        has_header=False,
-        quote_char=None,
-        schema={"line": pl.String},
-        extra_columns="ignore",
-    )
-    for frame in scan.collect_batches(engine="streaming", chunk_size=ZSTD_LINES):
+    r"""Let polars decompress, because Python 3.11 has no zstd; the rest of a line after ``\x01`` is lost."""
+    lines = scan_lines(path, ignore_rest=True)
+    for frame in lines.collect_batches(engine="streaming", chunk_size=ZSTD_LINES):
         yield ("\n".join(line or "" for line in frame.to_series()) + "\n").encode()

@@ -1,102 +1,144 @@
-"""Text in columns of fixed width: each line is one cell to polars, and is cut into pieces by it."""
+"""Reads text in columns of fixed width.
+
+:mod:`~creemson.formats.alignment` detects the columns; polars reads each line as one cell, and slices it.
+"""
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
 
 from creemson.errors import ProcessingError
-from creemson.processing.alignment import find_alignment, has_names
-from creemson.processing.casting import LINE, cast, check_types
-from creemson.processing.formats import Sniffed
-from creemson.processing.issues import Report
-from creemson.processing.naming import unnamed
-from creemson.processing.table import Table, reading_of
-from creemson.wire.messages import Options, Reading
+from creemson.formats.alignment import find_alignment, has_names
+from creemson.formats.blocks import LINE, scan_lines
+from creemson.formats.coerce import cast, check_types
+from creemson.formats.columns import default_name, exactly, unique_names
+from creemson.formats.exact import exact_numbers, exact_type
+from creemson.formats.report import Report
+from creemson.formats.source import Source
+from creemson.formats.table import Table, reading_of, text_of
+from creemson.formats.types import DTYPES, RULES
+from creemson.model.query import Options
+from creemson.model.results import Reading
 
 __all__ = ["fixed_width_frame", "open_fixed_width"]
 
 SAMPLE_ROWS = 10_000
+"""Number of rows from which types are inferred."""
 SAMPLE_LINES = 1000
-"""In which the columns are looked for."""
+"""Number of lines from which the columns are detected."""
+MAX_SLICED = 100
+"""Maximum number of columns that polars slices, and of columns in one plan."""
 TEXT = "\x00text"
-_TYPES: tuple[tuple[str, pl.DataType], ...] = (
-    (r"^[-+]?(0|[1-9]\d{0,17})$", pl.Int64()),
-    (r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$", pl.Float64()),
-    (r"^[12]\d{3}-[01]\d-[0-3]\d$", pl.Date()),
-)
+"""The name of the temporary column of lines; no column of a file has this name."""
+_TYPES = ((RULES["integer"], pl.Int64()), (RULES["float"], pl.Float64()), (RULES["date"], pl.Date()))
+"""The types that are inferred, the narrowest first."""
+_WITH_COMMA = r"^[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?$"
+"""Pattern of a number with a decimal comma, and points between thousands or none."""
+_SURELY_WITH_COMMA = r"^[-+]?(\d+(,\d*)?|\d{1,3}(\.\d{3})+,\d*)$"
+"""The same without whole numbers that have points, which may be something else."""
 
 
 def open_fixed_width(
     path: Path,
     name: str,
-    sniffed: Sniffed,
+    source: Source,
     *,
     options: Options | None = None,
     report: Report | None = None,
 ) -> Table:
-    """Find out the columns of a text that is aligned with blanks.
+    """Open text that is aligned with spaces: detect its columns and their types.
 
     Args:
-        path: of the file.
-        name: what to call it.
-        sniffed: what it is.
-        options: ``widths``, ``header``, ``skip_rows``, ``null_values`` and ``types``.
-        report: is told what is left out, or lost.
+        path: Path of the file.
+        name: The file's name in messages.
+        source: Its compression and size.
+        options: ``widths``, ``header``, ``skip_rows``, ``decimal``, ``null_values`` and ``types`` are used.
+        report: Collects what is lost.
 
     Returns:
         The table.
 
     Raises:
-        ProcessingError: ``unreadable_file``: there are no columns to be seen in it.
-        OSError: it cannot be read.
+        InvalidFormat: A requested type or its column does not exist.
+        ProcessingError: ``unreadable_file``: no columns can be detected.
+        OSError: The file cannot be read.
     """
     options = options or Options()
     report = Report() if report is None else report
     skipped = options.skip_rows or 0
-    lines = [text or "" for text in _lines(path).slice(skipped, SAMPLE_LINES).collect().get_column(TEXT)]
-    found = find_alignment(lines)
-    widths = options.widths or (found.widths if found else None)
+    lines = [text or "" for text in _scan(path).slice(skipped, SAMPLE_LINES).collect().get_column(TEXT)]
+    alignment = find_alignment(lines)
+    widths = options.widths or (alignment.widths if alignment else None)
     if widths is None:
         raise ProcessingError(
-            "unreadable_file", f"{name!r} has no columns that are aligned with blanks. Say their widths."
+            "unreadable_file",
+            f"{name!r} has no columns that are aligned with spaces. Give their widths in options.widths.",
         )
-    rule = found.rule if found else None
-    above = _header_lines(lines, widths, rule, options)
-    header = above if rule is None or rule >= above else above - 1
-    names = _names(lines[:header], widths)
-    first = skipped + above
-    frame = partial(fixed_width_frame, path, widths, names, first=first)
-    watching = report if options.widths is None else None
-    types = _types(frame().drop(LINE).head(SAMPLE_ROWS).collect(), options)
+    rule = alignment.rule if alignment else None
+    lines_above = _lines_above(lines, widths, rule, options)
+    header = lines_above if rule is None or rule >= lines_above else lines_above - 1
+    headers = _headers(lines[:header], widths)
+    names = unique_names(text or default_name(index) for index, text in enumerate(headers))
+    scan = partial(fixed_width_frame, path, widths, names, first=skipped + lines_above)
+    overrun_report = report if options.widths is None else None
+    dtypes = _infer_types(scan().drop(LINE).head(SAMPLE_ROWS).collect(), options)
     check_types(name, names, options.types)
 
-    def typed() -> pl.LazyFrame:
-        texts = frame(report=watching)
-        for word in options.null_values or ():
-            texts = texts.with_columns(pl.when(cs.string() != word).then(cs.string()))
-        return cast(texts.with_columns(map(_as, types, types.values())), options, report, line=LINE)
+    with_texts = frozenset(
+        name
+        for name, dtype in dtypes.items()
+        if options.null_values or dtype != pl.String or name in (options.types or {})
+    )
 
-    def text() -> pl.LazyFrame:
-        return cast(frame(report=watching), options, report, line=LINE)
+    def scan_cells() -> pl.LazyFrame:
+        cells = scan(report=overrun_report)
+        hidden = [exactly(name).alias(text_of(name)) for name in names if name in with_texts]
+        if options.null_values:
+            words = cs.string() - cs.starts_with(text_of(""))
+            cells = cells.with_columns(hidden)
+            return cells.with_columns(pl.when(~words.is_in(list(options.null_values))).then(words))
+        return cells.with_columns(hidden)
+
+    def scan_typed() -> pl.LazyFrame:
+        cells = scan_cells().with_columns(_convert(name, dtypes[name], options) for name in names)
+        return cast(cells, options, report, line=LINE)
+
+    def scan_text() -> pl.LazyFrame:
+        return cast(scan_cells(), options, report, line=LINE)
 
     size = sum(len(line.encode()) + 1 for line in lines)
     return Table(
         name=name,
-        schema=typed().collect_schema(),
-        readings=(reading_of(typed), reading_of(text, again=report)),
-        sniffed=sniffed,
+        schema=pl.Schema(
+            {
+                column: dtype
+                for column, dtype in scan_typed().collect_schema().items()
+                if not column.startswith(text_of(""))
+            }
+        ),
+        readings=(reading_of(scan_typed), reading_of(scan_text, clears=report)),
+        source=source,
         rows=None,
-        row_bytes=size / max(1, len(lines)) / sniffed.expansion,
+        row_bytes=size / max(1, len(lines)) / source.expansion,
+        texts=with_texts.intersection,
+        window_texts=lambda offset, limit: scan().drop(LINE).slice(offset, limit).collect(),
+        headers=lambda: (
+            {column: text for column, text in zip(names, headers, strict=True) if column != text}
+            if header
+            else {}
+        ),
         reading=partial(
             Reading,
             format="fixed",
-            compression=sniffed.compression,
+            compression=source.compression,
             header=header,
             skip_rows=skipped,
             null_values=options.null_values,
+            decimal=options.decimal,
             widths=tuple(widths),
         ),
         report=report,
@@ -106,62 +148,85 @@ def open_fixed_width(
 def fixed_width_frame(
     path: Path, widths: Sequence[int], names: Sequence[str], *, first: int = 0, report: Report | None = None
 ) -> pl.LazyFrame:
-    """The cells of a text.
+    """Scan the cells of fixed-width text.
 
     Args:
-        path: of the file.
-        widths: characters of each column; the last one goes on to the end of a line.
-        names: of the columns.
-        first: lines before the first row.
-        report: is told of rows whose text runs over the border of two columns; None if blanks are not expected there.
+        path: Path of the file.
+        widths: Number of characters of each column; the last column extends to the end of a line.
+        names: The names of the columns.
+        first: Number of lines above the first row.
+        report: Collects rows whose text crosses the border of two columns; None if columns need no space between
+            them, because the request gives the widths.
 
     Returns:
-        A column of text for each, without the blanks around; null where there is nothing else. The column ``LINE``
-        before them has the line of the file. Empty lines are no rows.
+        A column of line numbers, :data:`~creemson.formats.blocks.LINE`, and the columns of text without the spaces
+        around it; null where there are only spaces. Empty lines are not rows.
     """
-    lines = _lines(path).filter(pl.col(LINE) > first, pl.col(TEXT).str.strip_chars() != "")
+    lines = _scan(path).filter(pl.col(LINE) > first, pl.col(TEXT).str.strip_chars() != "")
     if report is not None:
-        lines = lines.map_batches(partial(_watched, _starts(widths)[1:], report), streamable=True)
+        lines = lines.map_batches(partial(_report_overruns, _starts(widths)[1:], report), streamable=True)
+    if len(widths) > MAX_SLICED:
+        schema = pl.Schema({LINE: lines.collect_schema()[LINE]} | dict.fromkeys(names, pl.String()))
+        return lines.map_batches(
+            partial(_split_batch, widths, names), schema=schema, streamable=True, projection_pushdown=False
+        )
     return lines.select(pl.col(LINE), *_cells(widths, names))
 
 
-def _as(name: str, dtype: pl.DataType) -> pl.Expr:
-    cells = cs.by_name(name).as_expr()
-    return cells.str.to_date("%Y-%m-%d") if dtype == pl.Date else cells.cast(dtype)
+def _scan(path: Path) -> pl.LazyFrame:
+    return scan_lines(path, column=TEXT, has_numbers=True)
 
 
-def _watched(starts: Sequence[int], report: Report, batch: pl.DataFrame) -> pl.DataFrame:
-    """Tell of rows in which there is no blank before a column: a cell is too long, or stands elsewhere."""
+def _convert(name: str, dtype: pl.DataType, options: Options) -> pl.Expr:
+    cells = exactly(name)
+    if dtype == pl.Date:
+        return cells.str.to_date("%Y-%m-%d")
+    requested = (options.types or {}).get(name, "")
+    is_fraction = dtype.is_float() or dtype.is_decimal()
+    if options.decimal == "," and (is_fraction or DTYPES.get(requested, dtype).is_numeric()):
+        cells = _with_point(cells).alias(name)
+    if is_fraction:
+        return cells.map_batches(partial(exact_numbers, dtype=dtype), return_dtype=dtype, is_elementwise=True)
+    return cells.cast(dtype)
+
+
+def _with_point(cells: pl.Expr) -> pl.Expr:
+    """Write numbers that have a decimal comma with a point."""
+    plain = cells.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    return pl.when(cells.str.contains(_WITH_COMMA)).then(plain).otherwise(cells)
+
+
+def _report_overruns(starts: Sequence[int], report: Report, batch: pl.DataFrame) -> pl.DataFrame:
+    """Report rows without a space before a column: one of their cells is too long, or in the wrong place."""
     if starts:
-        runs = pl.any_horizontal(
-            (pl.col(TEXT).str.slice(start - 1, 1) != " ")
-            & (pl.col(TEXT).str.slice(start, 1).str.strip_chars() != "")
-            for start in starts
-        )
-        for line, text in batch.filter(runs).iter_rows():
-            why = "text runs over the border of two columns, and is cut there"
+        if len(starts) < MAX_SLICED:
+            has_overrun = pl.any_horizontal(
+                (pl.col(TEXT).str.slice(start - 1, 1) != " ")
+                & (pl.col(TEXT).str.slice(start, 1).str.strip_chars() != "")
+                for start in starts
+            )
+            overruns = batch.filter(has_overrun).rows()
+        else:
+            overruns = [
+                (line, text)
+                for line, text in batch.iter_rows()
+                if any(
+                    text[start - 1 : start] not in (" ", "") and text[start : start + 1].strip()
+                    for start in starts
+                )
+            ]
+        for line, text in overruns:
+            why = "text crosses the border of two columns and is split there"
             report.add("repaired_rows", line=line, column=None, value=text, why=why)
     return batch
 
 
-def _lines(path: Path) -> pl.LazyFrame:
-    return pl.scan_csv(
-        path,
-        glob=False,
-        separator="\x01",
-        has_header=False,
-        quote_char=None,
-        schema={TEXT: pl.String},
-        row_index_name=LINE,
-        row_index_offset=1,
-    )
-
-
 def _starts(widths: Sequence[int]) -> list[int]:
-    return [sum(widths[:index]) for index in range(len(widths))]
+    return list(accumulate(widths[:-1], initial=0))
 
 
 def _cells(widths: Sequence[int], names: Sequence[str]) -> list[pl.Expr]:
+    """The expressions of all columns."""
     cells = []
     for index, (start, width, name) in enumerate(zip(_starts(widths), widths, names, strict=True)):
         cell = pl.col(TEXT).str.slice(start, width if index < len(widths) - 1 else None).str.strip_chars()
@@ -169,41 +234,64 @@ def _cells(widths: Sequence[int], names: Sequence[str]) -> list[pl.Expr]:
     return cells
 
 
-def _pieces(line: str, widths: Sequence[int]) -> list[str]:
+def _split_batch(widths: Sequence[int], names: Sequence[str], batch: pl.DataFrame) -> pl.DataFrame:
+    """Split lines into many columns; the time of :func:`_cells` grows with the product of columns and characters."""
+    rows = [[cell or None for cell in _split(line, widths)] for line in batch.get_column(TEXT).to_list()]
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+    cells = [pl.Series(name, column, pl.String) for name, column in zip(names, columns, strict=True)]
+    return pl.DataFrame([batch.get_column(LINE), *cells])
+
+
+def _split(line: str, widths: Sequence[int]) -> list[str]:
+    """The cells of one line."""
     starts = _starts(widths)
     return [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
-def _header_lines(lines: Sequence[str], widths: Sequence[int], rule: int | None, options: Options) -> int:
-    """Lines above the first row, the one of dashes among them."""
+def _lines_above(lines: Sequence[str], widths: Sequence[int], rule: int | None, options: Options) -> int:
+    """The number of lines above the first row, including a line of dashes; ``rule`` is the index of that line."""
     if options.header is not None:
         header = int(options.header)
         return header + (rule is not None and rule == header)
     if rule is not None:
         return rule + 1
-    return int(bool(lines) and has_names(_pieces(lines[0], widths)))
+    return int(bool(lines) and has_names(_split(lines[0], widths)))
 
 
-def _names(header: Sequence[str], widths: Sequence[int]) -> list[str]:
-    names: list[str] = []
-    for index in range(len(widths)):
-        parts = [_pieces(line, widths)[index] for line in header]
-        name = " ".join(filter(None, parts)) or f"column_{index + 1}"
-        stem, number = name, 0
-        while name in names:
-            name, number = f"{stem}_duplicated_{number}", number + 1
-        names.append(name)
-    return names
+def _headers(header: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """The names of the columns as the file writes them; words in several lines are joined by spaces."""
+    rows = [_split(line, widths) for line in header]
+    return [" ".join(filter(None, (row[index] for row in rows))) for index in range(len(widths))]
 
 
-def _types(sample: pl.DataFrame, options: Options) -> dict[str, pl.DataType]:
-    """Types that all cells of the sample have; numbers with zeros before them are text."""
-    found: dict[str, pl.DataType] = {}
-    for column in sample.iter_columns():
-        cells = unnamed(column).drop_nulls()
-        cells = cells.filter(~cells.is_in(list(options.null_values or ())))
-        fitting = (dtype for pattern, dtype in _TYPES if len(cells) and cells.str.contains(pattern).all())
-        dtype = next(fitting, None)
-        zeros = dtype == pl.Float64 and cells.str.contains(r"^[-+]?0\d").any()
-        found[column.name] = pl.String() if dtype is None or zeros else dtype
-    return found
+def _infer_types(sample: pl.DataFrame, options: Options) -> dict[str, pl.DataType]:
+    """The type of each column that all of its cells in a sample have; see :mod:`creemson.formats.types`."""
+    dtypes: dict[str, pl.DataType] = {}
+    ignored = list(options.null_values or ())
+    for start in range(
+        0, sample.width, MAX_SLICED
+    ):  # the time of a plan grows faster than its number of columns
+        group = sample.columns[start : start + MAX_SLICED]
+        tests = []
+        for number, name in enumerate(group):
+            cells = exactly(name).drop_nulls()
+            cells = cells.filter(~cells.is_in(ignored))
+            tests.append((cells.len() > 0).alias(f"{number}"))
+            for index, (rule, dtype) in enumerate(_TYPES):
+                has_comma = options.decimal == "," and dtype.is_float()
+                pattern = _SURELY_WITH_COMMA if has_comma else rule.fixed_width
+                tests.append(cells.str.contains(pattern).all().alias(f"{number} {index}"))
+                if rule.fixed_width_lossy:
+                    lossy = cells.str.contains(rule.fixed_width_lossy).any()
+                    tests.append(lossy.alias(f"{number} {index} lossy"))
+        row = sample.select(tests).row(0, named=True)
+        for number, name in enumerate(group):
+            fitting = [index for index in range(len(_TYPES)) if row[f"{number}"] and row[f"{number} {index}"]]
+            is_text = not fitting or row.get(f"{number} {fitting[0]} lossy")
+            dtype = pl.String() if is_text else _TYPES[fitting[0]][1]
+            if dtype == pl.Float64:
+                cells = exactly(name).filter(~exactly(name).is_in(ignored))
+                plain = _with_point(cells) if options.decimal == "," else cells
+                dtype = exact_type(sample.select(plain).to_series())
+            dtypes[name] = dtype
+    return dtypes

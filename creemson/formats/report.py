@@ -1,4 +1,4 @@
-"""What had to be mended in a file, or could not be read: counted, with examples, and all of it in a file."""
+"""Collects what is repaired or lost in a file: counts, some examples, and a CSV file of all issues (the rejects)."""
 
 import csv
 import threading
@@ -6,37 +6,46 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeAlias
 
-from creemson.wire.messages import Issue, Issues
+from creemson.model.results import Issue, Issues
 
-__all__ = ["REJECTS_MOST", "Fault", "Report"]
+__all__ = ["MAX_REJECTS", "Fault", "Report"]
 
-EXAMPLES_MOST = 20
-"""Of issues that are told with the result."""
-REJECTS_MOST = 1_000_000
-"""Lines of a file of rejects: one about each row of a large table would be larger than the table."""
-VALUE_MOST = 200
-"""Characters of a value that are told."""
+MAX_EXAMPLES = 20
+"""Maximum number of issues that are sent with the result."""
+MAX_REJECTS = 1_000_000
+"""Maximum number of issues in the file of rejects; if every row of a large table had one, that file would be larger
+than the table."""
+MAX_VALUE = 200
+"""Maximum number of characters of a value in an issue."""
 
 Fault: TypeAlias = Literal[
-    "padded_rows", "cut_rows", "repaired_rows", "unparsable_rows", "unparsable_cells"
-]  # as the attributes of Issues are named
+    "padded_rows",
+    "cut_rows",
+    "repaired_rows",
+    "repaired_cells",
+    "unparsable_rows",
+    "unparsable_cells",
+    "missing_values",
+]
+"""The kinds of issues, which are attributes of :class:`~creemson.model.results.Issues`."""
 
 
 class Report:
-    """Collects the issues of one reading of a file, from any thread.
+    """Collects the issues of one reading of a file; thread-safe. Leaving its context closes the file of rejects.
 
     Args:
-        rejects: path of a file to write all of them to, as CSV; it appears with the first one. None for no file.
+        rejects: Path of a CSV that receives all issues; it is created with the first one. None for no file.
     """
 
     def __init__(self, rejects: Path | None = None) -> None:
         self.rejects = rejects
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # polars adds issues from several threads
         self._counts: dict[Fault, int] = {}
+        self._once: set[tuple[Fault, str]] = set()
         self._examples: list[Issue] = []
-        self._written = 0
+        self._written = 0  # number of issues in the file of rejects
         self._stream: IO[str] | None = None
-        self._writer: Any = None
+        self._writer: Any = None  # the `csv.writer` of the stream
 
     def __enter__(self) -> Self:
         return self
@@ -50,26 +59,31 @@ class Report:
         return bool(self._counts)
 
     def add(self, fault: Fault, *, line: int | None, column: str | None, value: str | None, why: str) -> None:
-        """Tell of one issue; the arguments are those of :class:`~creemson.wire.messages.Issue`."""
-        if value is not None and len(value) > VALUE_MOST:
-            value = value[: VALUE_MOST - 1] + "…"
+        """Add an issue; the arguments are those of :class:`~creemson.model.results.Issue`."""
+        if value is not None and len(value) > MAX_VALUE:
+            value = value[: MAX_VALUE - 1] + "…"
         with self._lock:
             self._counts[fault] = self._counts.get(fault, 0) + 1
-            if len(self._examples) < EXAMPLES_MOST:
+            if len(self._examples) < MAX_EXAMPLES:
                 self._examples.append(Issue(line=line, column=column, value=value, why=why))
-            if self.rejects is not None and self._written < REJECTS_MOST:
+            if self.rejects is not None and self._written < MAX_REJECTS:
                 self._write(line, column, value, why)
 
-    def count(self, fault: Fault, number: int) -> None:
-        """Tell of issues of which nothing more is known."""
-        if number:
-            with self._lock:
-                self._counts[fault] = self._counts.get(fault, 0) + number
+    def add_once(
+        self, fault: Fault, *, line: int | None, column: str | None, value: str | None, why: str
+    ) -> None:
+        """Add an issue, unless one of the same kind with the same reason was added."""
+        with self._lock:
+            is_new = (fault, why) not in self._once
+            self._once.add((fault, why))
+        if is_new:
+            self.add(fault, line=line, column=column, value=value, why=why)
 
     def clear(self) -> None:
-        """Begin anew: the file is read in another way."""
+        """Remove all issues, before the file is read in another way."""
         with self._lock:
             self._counts.clear()
+            self._once.clear()
             self._examples.clear()
             self._written = 0
         self._close()
@@ -77,7 +91,7 @@ class Report:
             self.rejects.unlink(missing_ok=True)
 
     def issues(self) -> Issues:
-        """What was told, so far; ``rejects`` is left to who knows the name under which the file will be served."""
+        """Return the issues so far; the caller sets ``rejects``, because it knows the final name of that file."""
         with self._lock:
             counts: dict[str, Any] = {str(fault): number for fault, number in self._counts.items()}
             return Issues(examples=tuple(self._examples), **counts)

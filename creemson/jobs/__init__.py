@@ -1,1 +1,1 @@
-"""What is done: reading a file, running a query on it, and the queue of jobs around that."""
+"""Jobs: the queue that decides when they run, the processor that runs them on executors, and their records."""

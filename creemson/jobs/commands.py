@@ -1,7 +1,9 @@
-"""What connections and the processor say to each other, so that neither needs to know the other.
+"""The messages between connections and the processor, so that neither depends on the other.
 
-A connection sends commands to the processor's inbox; the processor answers through the connection's
-:class:`Port`, which never makes it wait.
+    connection ── Connect, Command(…, ask), Disconnect ──> inbox of the processor
+    connection <── Port.deliver(request, reply) ───────── processor
+
+The inbox is bounded: a connection that sends too many commands waits. Delivering a reply never waits.
 """
 
 from pathlib import Path
@@ -9,10 +11,13 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
-from creemson.wire.messages import Described, JobInfo, Options, Query, ResultData, Window
+from creemson.jobs.events import Accepted, Ended, Logged, Progressed
+from creemson.model.query import Options, Query
+from creemson.model.results import Described, JobInfo, ResultData, Window
 
 __all__ = [
+    "HTTP",
+    "Ask",
     "Attach",
     "CancelJob",
     "CancelRequest",
@@ -23,6 +28,7 @@ __all__ = [
     "Disconnect",
     "FileReady",
     "FindFile",
+    "InboxMessage",
     "JobsListed",
     "ListJobs",
     "Port",
@@ -30,22 +36,117 @@ __all__ = [
     "ReadRows",
     "Reply",
     "RowsRead",
+    "StopLookUp",
     "Submit",
-    "from_store",
+    "mark_cached",
     "result_of",
 ]
 
 
+HTTP = "http-"
+"""How the connection ids of HTTP requests begin; each request has its own."""
+
+
+# --- what the processor can be asked for -------------------------------------------------------------
+
+
 @attrs.frozen
-class Cancelled:
-    """The job is being stopped, or no longer waited for."""
+class Submit:
+    """Run a query as a job, or return the result of an equal job.
+
+    Attributes:
+        query: the work.
+        timeout: maximum seconds for the job; None uses the settings.
+        keep: whether the job continues when its connection ends.
+    """
+
+    query: Query
+    timeout: float | None
+    keep: bool
+
+
+@attrs.frozen
+class Attach:
+    """Follow a job: replay its events with a number above ``after``, then send the new ones."""
+
+    job: str
+    after: int
+
+
+@attrs.frozen
+class ListJobs:
+    """List the caller's jobs."""
+
+
+@attrs.frozen
+class CancelJob:
+    """Stop a job, for all requests that wait for it."""
 
     job: str
 
 
 @attrs.frozen
+class CancelRequest:
+    """Stop the look-up of ``other``, the number of another request of this connection, or stop waiting for its job."""
+
+    other: int
+
+
+@attrs.frozen
+class StopLookUp:
+    """Stop the look-up of ``other``, a request that has been answered already; there is no reply."""
+
+    other: int
+
+
+@attrs.frozen
+class ReadColumns:
+    """Read the columns of a file.
+
+    ``of_upload``: the file has just been uploaded; the request is not refused, however many wait.
+    """
+
+    filename: str
+    options: Options | None = None
+    of_upload: bool = False
+
+
+@attrs.frozen
+class ReadRows:
+    """Read ``limit`` rows of a table, starting at row ``offset``; ``texts``: cells as a CSV shows them."""
+
+    filename: str
+    offset: int
+    limit: int
+    options: Options | None = None
+    texts: bool = False
+
+
+@attrs.frozen
+class FindFile:
+    """Find a file for download; an output that exists only in another format is rendered first."""
+
+    filename: str
+
+
+Ask: TypeAlias = (
+    Submit | Attach | ListJobs | CancelJob | CancelRequest | StopLookUp | ReadColumns | ReadRows | FindFile
+)
+
+
+# --- what the processor replies ----------------------------------------------------------------------
+
+
+@attrs.frozen
+class Cancelled:
+    """The job is being stopped, or the request no longer waits for it; a look-up has no job."""
+
+    job: str | None
+
+
+@attrs.frozen
 class ColumnsRead:
-    """The columns of a file, and how it is read."""
+    """The columns of a file, and how the file is read."""
 
     described: Described
 
@@ -59,14 +160,14 @@ class RowsRead:
 
 @attrs.frozen
 class FileReady:
-    """Where the bytes of a file are."""
+    """The path of a file's bytes."""
 
     path: Path
 
 
 @attrs.frozen
 class JobsListed:
-    """The caller's jobs, the newest first."""
+    """The caller's jobs, newest first."""
 
     jobs: tuple[JobInfo, ...]
 
@@ -74,31 +175,34 @@ class JobsListed:
 Reply: TypeAlias = (
     Accepted | Progressed | Logged | Ended | Cancelled | ColumnsRead | RowsRead | FileReady | JobsListed
 )
-"""Every request ends in exactly one of these; ``Accepted``, ``Progressed`` and ``Logged`` come before."""
+"""``Accepted``, ``Progressed`` and ``Logged`` are interim; every request ends with exactly one other reply."""
 
 
-def from_store(data: ResultData, *, cached: bool = True) -> ResultData:
-    """The same result, saying that it was answered from store."""
+def mark_cached(data: ResultData, *, cached: bool = True) -> ResultData:
+    """Return the result with ``cached`` set: whether it is served from cache."""
     if data.output_data.cached == cached:
         return data
     return attrs.evolve(data, output_data=attrs.evolve(data.output_data, cached=cached))
 
 
 def result_of(ended: Ended) -> ResultData:
-    """The result of a job that is done, which says whether it was answered from store."""
-    return from_store(ended.value, cached=ended.cached)
+    """Return the result of a job that is done; it says whether it is served from cache."""
+    return mark_cached(ended.value, cached=ended.cached)
+
+
+# --- the envelope ------------------------------------------------------------------------------------
 
 
 class Port(Protocol):
     """A connection, as the processor sees it."""
 
     def deliver(self, request: int, reply: Reply) -> None:
-        """Take a reply to a request, at once and without waiting."""
+        """Handle a reply to a request, without waiting."""
 
 
 @attrs.frozen
 class Connect:
-    """A connection is there, and its port."""
+    """Registers a connection and its port."""
 
     connection: str
     port: Port
@@ -106,105 +210,26 @@ class Connect:
 
 @attrs.frozen
 class Disconnect:
-    """The connection is gone. Nothing is delivered to its port any more."""
+    """Removes a connection; nothing is delivered to its port afterwards."""
 
     connection: str
 
 
 @attrs.frozen
-class Submit:
-    """Have a job done, or told what it made."""
+class Command:
+    """One request to the processor.
+
+    Attributes:
+        connection: id of the connection that gets the replies.
+        request: number of the request, unique within the connection.
+        caller: name of the caller.
+        ask: what the processor must do.
+    """
 
     connection: str
     request: int
     caller: str
-    query: Query
-    timeout: float | None
-    keep: bool
+    ask: Ask
 
 
-@attrs.frozen
-class Attach:
-    """Follow a job from the events after ``after`` on."""
-
-    connection: str
-    request: int
-    caller: str
-    job: str
-    after: int
-
-
-@attrs.frozen
-class ListJobs:
-    """Find out the caller's jobs."""
-
-    connection: str
-    request: int
-    caller: str
-
-
-@attrs.frozen
-class CancelJob:
-    """Stop a job for everyone who waits for it."""
-
-    connection: str
-    request: int
-    caller: str
-    job: str
-
-
-@attrs.frozen
-class CancelRequest:
-    """Stop waiting for the job of the request ``other``."""
-
-    connection: str
-    request: int
-    other: int
-
-
-@attrs.frozen
-class ReadColumns:
-    """Find out the columns of a file."""
-
-    connection: str
-    request: int
-    caller: str
-    filename: str
-    options: Options | None = None
-
-
-@attrs.frozen
-class ReadRows:
-    """Find out a window of a table."""
-
-    connection: str
-    request: int
-    caller: str
-    filename: str
-    offset: int
-    limit: int
-    options: Options | None = None
-
-
-@attrs.frozen
-class FindFile:
-    """Find a file for download; an output is rendered first where the name asks for another format."""
-
-    connection: str
-    request: int
-    caller: str
-    filename: str
-
-
-Command: TypeAlias = (
-    Connect
-    | Disconnect
-    | Submit
-    | Attach
-    | ListJobs
-    | CancelJob
-    | CancelRequest
-    | ReadColumns
-    | ReadRows
-    | FindFile
-)
+InboxMessage: TypeAlias = Connect | Disconnect | Command

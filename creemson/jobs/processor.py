@@ -1,97 +1,89 @@
 """The processor actor: one per server, shared by all connections.
 
-It owns the queue (:mod:`creemson.processing.jobs` decides, this module carries out) and the workers.
-Everything runs in its nursery and touches its state from the event loop's thread only; commands come
-over its inbox, replies go out through ports that never make it wait.
+The processor owns the job queue (:mod:`creemson.jobs.queue` decides, this module carries out its effects) and uses the
+executors. All its tasks run in one nursery. Commands arrive through its inbox; replies leave through ports, which never
+block.
 """
 
+import contextlib
 import math
-import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from functools import partial
+from typing import Any
 
+import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error
-from creemson.metrics import Metrics
-from creemson.processing import jobs
-from creemson.processing.jobs import Accepted, Ended, Job, Jobs, Waiter
-from creemson.processing.journal import Entry, InThread, Journal, Told
-from creemson.processing.mailbox import (
+from creemson.catalog.catalog import Catalog, JobRow
+from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
+from creemson.executors import commands as worker_commands
+from creemson.executors.commands import WorkerCommand
+from creemson.executors.executor import Executor, OnProgress, TransientFault
+from creemson.executors.memory import Memory
+from creemson.jobs.commands import (
     Attach,
     CancelJob,
     Cancelled,
     CancelRequest,
-    ColumnsRead,
     Command,
     Connect,
     Disconnect,
-    FileReady,
     FindFile,
+    InboxMessage,
     JobsListed,
     ListJobs,
     Port,
     ReadColumns,
     ReadRows,
     Reply,
-    RowsRead,
+    StopLookUp,
     Submit,
-    from_store,
+    mark_cached,
 )
-from creemson.processing.memory import Memory
-from creemson.processing.pool import Pool, TransientFault
-from creemson.processing.records import Work, job_of, key_of, row_of
-from creemson.settings import Settings
-from creemson.storage.catalog import Catalog, JobRow
+from creemson.jobs.events import Accepted, Ended, Waiter
+from creemson.jobs.job import Effect, Erase, Forget, Grant, Job, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.journal import RUN, Delivery, Entry, InThread, Journal
+from creemson.jobs.lookups import Lookups
+from creemson.jobs.queue import JobQueue
+from creemson.jobs.reading import MAX_CHANGES, call_on
+from creemson.jobs.records import Work, job_of, key_of, result_of_worker, row_of
+from creemson.jobs.renderings import Renderings
+from creemson.jobs.sharing.bounds import bounds_of
+from creemson.jobs.sharing.turns import SPARE, party_of
+from creemson.metrics import Metrics
+from creemson.model.converter import plain
+from creemson.model.results import JobInfo, JobState, ResultData
+from creemson.settings.sections import Settings
+from creemson.storage.store import Found, Store
 from creemson.storage.stores import Stores
-from creemson.wire import codec
-from creemson.wire.messages import (
-    OUTPUT_FORMATS,
-    Described,
-    JobInfo,
-    JobState,
-    Options,
-    OutputData,
-    ResultData,
-    Window,
-)
 
 __all__ = ["Processor"]
 
-T = TypeVar("T")
-
-LookUp: TypeAlias = ReadColumns | ReadRows | FindFile
-"""What is no job."""
-SUMMARY = "File processed successfully"
-JOBS_BYTES = 16 * 1024 * 1024
-"""Of JSON: the requests of the jobs that wait, and the results of those that are remembered. As objects they take
-up to eleven times as much."""
-GATHERING = 0.01
-"""Seconds in which jobs gather to be written down together, while some of them wait for a worker: it is that which
-keeps them waiting then, and not the disk."""
+GATHER_TIME = 0.01
+"""Seconds in which records are collected for one transaction while jobs wait for a worker: then the workers are the
+bottleneck, and the delay costs nothing."""
 TIDY_INTERVAL = 60.0
-"""Seconds between two looks for ended jobs that need not be known any more."""
+"""Seconds between two searches for ended jobs that can be forgotten."""
 STOP_GRACE = 2.0
-"""Seconds that attempts get to be stopped at the end of a drain; the pool kills within a fraction of one."""
+"""Maximum seconds for attempts to stop at the end of a drain; the executor kills workers within a fraction of this."""
 
 
 class Processor:
-    """Takes commands, runs jobs on worker processes, tells those who wait.
+    """Handles commands, runs jobs on executors, and replies to connections.
 
     Args:
-        settings: in force.
-        stores: where the files of all callers are.
-        catalog: where jobs are written down.
-        inbox: commands of the connections.
-        workers: for jobs; as many run at once as it has.
-        quick: for what should not wait behind jobs.
-        logger: for what the operator should know.
-        wall_clock: seconds since 1970.
-        memory: says when nothing new may begin; None: it never does.
-        metrics: where jobs are measured.
+        settings: Effective settings.
+        stores: the stores of all callers.
+        catalog: records jobs.
+        inbox: receives the commands of the connections.
+        workers: executor for jobs; one of the commands that it runs at once is for the spare slot.
+        quick: executor for commands that must not wait for jobs.
+        logger: Logger.
+        wall_clock: returns seconds since 1970.
+        memory: decides whether new work must be refused; None disables the check.
+        metrics: gets the durations of jobs.
         in_thread: see :class:`Journal`.
     """
 
@@ -101,210 +93,291 @@ class Processor:
         settings: Settings,
         stores: Stores,
         catalog: Catalog,
-        inbox: trio.MemoryReceiveChannel[Command],
-        workers: Pool,
-        quick: Pool,
+        inbox: trio.MemoryReceiveChannel[InboxMessage],
+        workers: Executor,
+        quick: Executor,
         logger: FilteringBoundLogger,
         wall_clock: Callable[[], float],
+        metrics: Metrics,
         memory: Memory | None = None,
-        metrics: Metrics | None = None,
         in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
         self._settings = settings
         self._stores = stores
         self._wall_clock = wall_clock
         self._memory = memory
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._epoch = 0.0  # seconds since 1970 at time 0 of the event loop
         self._journal = Journal(
             catalog,
-            tell=self._deliver,
-            on_failure=self._not_written,
+            deliver=self._deliver,
+            on_failure=self._fail_unrecorded,
+            on_written=self._release_ended,
             logger=logger,
-            company=lambda: GATHERING if self._jobs.queued else 0.0,
+            gather_time=lambda: GATHER_TIME if self._jobs.queued else 0.0,
             in_thread=in_thread,
         )
         self._inbox = inbox
         self._workers = workers
-        self._quick = quick
         self._log = logger
-        self._jobs = Jobs(
-            slots=workers.size,
-            per_caller=settings.limits.jobs_per_caller,
-            queue=settings.limits.queue,
+        bounds = bounds_of(settings)
+        self._jobs = JobQueue(
+            slots=workers.size - SPARE,
+            slots_per_caller=settings.limits.jobs_per_caller,
             retries=settings.retries.job,
-            weight=JOBS_BYTES,
+            bounds=bounds,
         )
-        self._ports: dict[str, Port] = {}
-        self._scopes: dict[str, trio.CancelScope] = {}
-        self._renderings: dict[Path, trio.Event] = {}
+        self._renderings = Renderings(
+            workers=workers,
+            timeout=settings.timeouts.job,
+            request=lambda lease: self._apply(self._jobs.request(trio.current_time(), lease)),
+            release=lambda lease: self._apply(self._jobs.release(trio.current_time(), lease)),
+            logger=logger,
+        )
+        self._lookups = Lookups(
+            stores=stores,
+            quick=quick,
+            renderings=self._renderings,
+            bound=bounds.lookups,
+            timeout=settings.timeouts.job,
+            limits=worker_commands.answer_limits(settings.limits),
+            # Not through the journal: no record must precede the answer, so it need not wait for a slow catalog.
+            reply=lambda *answer: self._deliver(Delivery(*answer)),
+            logger=logger,
+        )
+        self._in_thread = in_thread
+        self._ports: dict[str, Port] = {}  # by connection
+        self._held: dict[str, tuple[str, str]] = {}  # by unfinished job: caller and version of the file
+        self._scopes: dict[str, trio.CancelScope] = {}  # by job: of running attempts
         self._nursery: trio.Nursery | None = None
-        self._wake_at = math.inf
-        self._wake = trio.Event()
-        self._quiet = trio.Event()
+        self._wake_at = math.inf  # time of the next tick
+        self._wake = trio.Event()  # set when the next tick is due earlier
+        self._quiet = trio.Event()  # set when no attempt runs
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve the inbox until it is closed on the other side; first, take over what an earlier server has left."""
+        """Restore the jobs of the previous server, then handle commands until all senders have closed the inbox."""
         self._epoch = self._wall_clock() - trio.current_time()
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._journal.run)
             await self._restore()
-            self._nursery.start_soon(self._keep_time)
+            self._nursery.start_soon(self._run_timer)
+            await self._nursery.start(self._renderings.run)
             self._nursery.start_soon(self._tidy)
             task_status.started()
-            # Closed at the end, however that comes: nobody may wait for a processor that is no more.
+            # Closed in any case at the end, so that no sender waits for a processor that has ended.
             async with self._inbox:
                 async for command in self._inbox:
                     self._handle(command)
             self._nursery.cancel_scope.cancel()
 
     def counts(self, caller: str | None = None) -> Mapping[str, int]:
-        """See :meth:`Jobs.counts`."""
+        """Count jobs; see :meth:`JobQueue.counts`."""
         return self._jobs.counts(caller)
 
     async def drain(self, grace: float) -> None:
-        """Take on no more work and let what runs finish; stop it after ``grace`` seconds."""
+        """Stop accepting jobs and let running attempts finish; stop them after ``grace`` seconds."""
         self._apply(self._jobs.drain(trio.current_time()))
         with trio.move_on_after(grace):
             await self._until_quiet()
-        self._apply(self._jobs.abandon(trio.current_time()))
+        self._apply(self._jobs.stop_all(trio.current_time()))
         with trio.move_on_after(STOP_GRACE):
             await self._until_quiet()
         await self._journal.flush()
 
     async def _until_quiet(self) -> None:
-        while self._jobs.running:
+        while self._jobs.used:
             self._quiet = trio.Event()
             await self._quiet.wait()
 
     # --- commands ------------------------------------------------------------------------------------
 
-    def _handle(self, command: Command) -> None:
+    def _handle(self, command: InboxMessage) -> None:
         match command:
             case Connect():
                 self._ports[command.connection] = command.port
             case Disconnect():
                 self._ports.pop(command.connection, None)
+                self._lookups.disconnect(command.connection)
                 self._apply(self._jobs.disconnect(trio.current_time(), command.connection))
-            case _:
+            case Command():
                 try:
                     self._handle_request(command)
                 except CreemsonError as error:
                     self._reply(command.connection, command.request, Ended(None, None, error=error))
                 except Exception:
-                    # The edge of a request: a disk that fails must not take the other connections down.
+                    # A fault in one request, for example of the disk, must not affect the others.
                     self._log.exception("request failed unexpectedly", connection=command.connection)
-                    self._reply(command.connection, command.request, Ended(None, None, error=_ours()))
+                    self._reply(
+                        command.connection, command.request, Ended(None, None, error=internal_error())
+                    )
 
-    def _handle_request(
-        self, command: Submit | Attach | ListJobs | CancelJob | CancelRequest | LookUp
-    ) -> None:
+    def _handle_request(self, command: Command) -> None:
         now = trio.current_time()
-        match command:
-            case Submit():
-                self._submit(now, command)
-            case Attach():
+        match command.ask:
+            case Submit() as ask:
+                self._submit(now, command, ask)
+            case Attach(job, after):
                 waiter = Waiter(command.connection, command.request)
-                self._apply(self._jobs.attach(command.caller, command.job, command.after, waiter))
+                self._apply(self._jobs.attach(command.caller, job, after, waiter))
             case ListJobs():
                 listed = tuple(map(self._info, self._jobs.of_caller(command.caller)))
                 self._reply(command.connection, command.request, JobsListed(listed))
-            case CancelJob():
-                effects = self._jobs.cancel(now, command.caller, command.job)
-                self._reply(command.connection, command.request, Cancelled(command.job))
-                self._apply(effects)
-            case CancelRequest():
-                job, effects = self._jobs.leave(now, Waiter(command.connection, command.other))
-                self._reply(command.connection, command.request, Cancelled(job))
-                self._apply(effects)
-            case ReadColumns() | ReadRows() | FindFile():
+            case CancelJob(job):
+                self._cancelled(command, job, self._jobs.cancel(now, command.caller, job))
+            case CancelRequest(other) if self._lookups.cancel(command.connection, other):
+                fault = ProcessingError("cancelled", "The request was cancelled, as requested.")
+                self._reply(command.connection, other, Ended(None, None, error=fault))
+                self._reply(command.connection, command.request, Cancelled(None))
+            case StopLookUp(other):
+                self._lookups.cancel(command.connection, other)
+            case CancelRequest(other):
+                self._cancelled(command, *self._jobs.leave(now, Waiter(command.connection, other)))
+            case ReadColumns() | ReadRows() | FindFile() as ask:
                 assert self._nursery is not None
-                self._nursery.start_soon(self._look_up, command)
+                self._lookups.start(self._nursery, command, ask)
 
-    def _submit(self, now: float, command: Submit) -> None:
-        query = command.query
+    def _cancelled(self, command: Command, job: str, effects: Sequence[Effect]) -> None:
+        """Reply to a cancel before its effects are told, but after they are recorded: the job must not start again."""
+        self._apply([effect for effect in effects if isinstance(effect, Record)])
+        self._reply(command.connection, command.request, Cancelled(job))
+        self._apply([effect for effect in effects if not isinstance(effect, Record)])
+
+    def _submit(self, now: float, command: Command, ask: Submit) -> None:
+        """Accept a job for the present version of its file, unless the work has been done already."""
+        for _ in range(MAX_CHANGES):
+            if self._try_submit(now, command, ask):
+                return
+        raise ProcessingError(
+            "file_changed", f"{ask.query.filename!r} is being replaced all the time. Ask again."
+        )
+
+    def _try_submit(self, now: float, command: Command, ask: Submit) -> bool:
+        """Submit a job; return False if the file was replaced before its version could be held."""
+        query = ask.query
         store = self._stores.of(command.caller)
-        _, version = store.look_up(query.filename)
+        version = store.look_up(query.filename).version
         store.check_quota()
-        key, weight = key_of(version, query)
+        key, size_bytes = key_of(version, query)
         done = self._jobs.find_done(command.caller, key)
-        if done is not None and self._has_output(done.work):
+        if done is not None and store.has_output(done.work.output):
             for event in self._jobs.again(done):
                 self._reply(command.connection, command.request, event)
-            return
+            return True
         if done is not None:
             self._apply(self._jobs.forget(done.id))
-        work = Work(query, key, command.caller)
+        job = secrets.token_hex(8)
+        if not self._hold(job, command.caller, query.filename, version):
+            return False
+        work = Work(query, key, command.caller, version)
         limit = self._settings.timeouts.job
         effects = self._jobs.submit(
             now,
-            job=secrets.token_hex(8),
+            job=job,
             key=key,
             caller=command.caller,
             work=work,
-            timeout=limit if command.timeout is None else min(limit, command.timeout),
-            waiter=Waiter(command.connection, command.request, command.keep),
-            weight=weight,
+            timeout=limit if ask.timeout is None else min(limit, ask.timeout),
+            waiter=Waiter(command.connection, command.request, ask.keep),
+            party=party_of(command.caller, command.connection),
+            size_bytes=size_bytes,
             refusal=self._memory.refusal() if self._memory is not None and self._memory.scarce else None,
         )
+        if not any(isinstance(effect, Record) and effect.job.id == job for effect in effects):
+            self._release(job)  # it was refused, or an equal job does the work
         self._apply(effects)
+        return True
+
+    def _hold(self, job: str, caller: str, name: str, version: str) -> bool:
+        """Keep the bytes of a version for a job; return whether they could be found."""
+        held = self._stores.of(caller).hold(name, version)
+        if held:
+            self._held[job] = caller, version
+        return held
+
+    def _release(self, job: str) -> None:
+        """End :meth:`_hold`."""
+        caller, version = self._held.pop(job, (None, ""))
+        if caller is not None and self._stores.of(caller).release(version):
+            assert self._nursery is not None
+            self._nursery.start_soon(self._drop, self._stores.of(caller), version)
+
+    def _release_ended(self, rows: Sequence[JobRow | str]) -> None:
+        """Release what ended jobs held. Not before their end is recorded: until then, a crash starts them again."""
+        for row in rows:
+            if isinstance(row, JobRow) and row.state != "queued":
+                self._release(row.id)
+
+    async def _drop(self, store: Store, version: str) -> None:
+        try:
+            await self._in_thread(store.drop, version)
+        except OSError as error:  # the next server tries again
+            self._log.warning("kept bytes not removed", error=str(error))
 
     # --- effects -------------------------------------------------------------------------------------
 
-    def _apply(self, effects: list[jobs.Effect]) -> None:
+    def _apply(self, effects: Sequence[Effect]) -> None:
         assert self._nursery is not None
+        notified = 0
         for effect in effects:
             match effect:
-                case jobs.Notify(waiter, event):
-                    self._reply(waiter.connection, waiter.request, event)
-                case jobs.Record(job):
+                case Notify(waiter, event):
+                    notified += 1
+                    delivery = Delivery(waiter.connection, waiter.request, event)
+                    self._journal.put(delivery, later=notified > RUN)
+                case Record(job):
                     self._record(job)
-                case jobs.Erase(name):
+                case Erase(name):
                     self._journal.put(name)
-                case jobs.Start():
-                    # Made here and not in the task: a cancel may come before that has begun.
+                case Start():
+                    # Created here and not in the task, because a cancel may come before the task has begun.
                     scope = self._scopes[effect.job] = trio.CancelScope()
                     self._nursery.start_soon(self._attempt, effect, scope)
-                case jobs.Stop(name, _):
+                case Stop(name, _):
                     self._scopes[name].cancel()
-                case jobs.Forget(_, work):
+                case Grant(lease):
+                    self._renderings.granted(lease)
+                case Revoke(lease):
+                    self._renderings.revoked(lease)
+                case Forget(_, work):
                     try:
-                        self._stores.of(work.caller).files.remove_output(work.output, OUTPUT_FORMATS)
+                        self._stores.of(work.caller).remove_output(work.output)
                     except OSError as error:
                         self._log.warning("output not removed", output=work.output, error=str(error))
-        if not self._jobs.running:
+        if not self._jobs.used:
             self._quiet.set()
         if self._jobs.next_wake() < self._wake_at:
             self._wake.set()
 
-    def _not_written(self, batch: Sequence[Entry], error: OSError) -> Sequence[Told]:
-        """What cannot be written down is not accepted; how a job ended is told all the same."""
+    def _fail_unrecorded(self, batch: Sequence[Entry], error: OSError) -> Sequence[Delivery]:
+        """Fail the new jobs that could not be recorded. The ends of other jobs are delivered anyway."""
         fault = disk_error(error)
-        told = [entry for entry in batch if isinstance(entry, Told)]
-        accepted = {entry.reply.job for entry in told if isinstance(entry.reply, Accepted)}
+        deliveries = [entry for entry in batch if isinstance(entry, Delivery)]
+        accepted = {entry.reply.job for entry in deliveries if isinstance(entry.reply, Accepted)}
         refused = accepted & {entry.id for entry in batch if isinstance(entry, JobRow)}
         for job in refused:
             self._apply(self._jobs.fail(trio.current_time(), job, fault))
         return [
-            entry for entry in told if not (isinstance(entry.reply, Accepted) and entry.reply.job in refused)
+            entry
+            for entry in deliveries
+            if not (isinstance(entry.reply, Accepted) and entry.reply.job in refused)
         ]
 
     def _reply(self, connection: str, request: int, reply: Reply) -> None:
-        """Answer a request, after all that was to be told before."""
-        self._journal.put(Told(connection, request, reply))
+        """Deliver a reply after all entries of the journal that precede it."""
+        self._journal.put(Delivery(connection, request, reply))
 
-    def _deliver(self, told: Told) -> None:
-        port = self._ports.get(told.connection)
+    def _deliver(self, delivery: Delivery) -> None:
+        port = self._ports.get(delivery.connection)
         if port is None:
             return
         try:
-            port.deliver(told.request, told.reply)
+            port.deliver(delivery.request, delivery.reply)
         except Exception:
-            # A port is not to raise; if one does, that is its own connection's loss.
-            self._log.exception("reply not delivered", connection=told.connection)
-            del self._ports[told.connection]
+            # Ports must not raise; if one does, only its own connection suffers.
+            self._log.exception("reply not delivered", connection=delivery.connection)
+            del self._ports[delivery.connection]
 
-    async def _keep_time(self) -> None:
+    async def _run_timer(self) -> None:
         """Call ``tick`` when backoffs and timeouts are due."""
         while True:
             self._wake = trio.Event()
@@ -313,10 +386,10 @@ class Processor:
                 await self._wake.wait()
             self._apply(self._jobs.tick(trio.current_time()))
 
-    # --- what is written down ------------------------------------------------------------------------
+    # --- records -------------------------------------------------------------------------------------
 
     def _record(self, job: Job) -> None:
-        """Write a job down; of one that has ended, less is kept in memory from then on."""
+        """Record a job; once it has ended, keep only a part of it in memory."""
         row = row_of(job, self._epoch)
         self._journal.put(row)
         if job.ended:
@@ -327,40 +400,61 @@ class Processor:
                 "job ended", job=job.id, caller=job.caller, state=job.state, seconds=round(seconds, 3)
             )
             job.work = job.work.lightened()
-            if job.state == "done":  # what it is told for from now on
-                job.value = from_store(job.value)
-            self._apply(self._jobs.weigh(job, len(row.outcome or "")))
+            if job.state == "done":  # from now on, it is served from cache
+                job.value = mark_cached(job.value)
+                self._expect_output(job)
+            self._apply(self._jobs.set_size(job, len(row.outcome or "")))
 
     async def _restore(self) -> None:
-        """Take over the jobs that an earlier server has done, or not."""
+        """Restore the jobs that the previous server recorded."""
         for row in await self._journal.load():
             try:
                 job = job_of(row, self._epoch)
             except (ValueError, TypeError, KeyError, CreemsonError) as error:
-                self._log.warning("a job of an earlier server is given up", job=row.id, error=str(error))
+                self._log.warning(
+                    "a job of an earlier server cannot be restored", job=row.id, error=str(error)
+                )
                 self._journal.put(row.id)
                 continue
-            fault = None if job.ended else self._why_not(job.work)
+            if job.state == "done":
+                self._expect_output(job)
+            fault = None if job.ended else await self._rebind(job)
             self._apply(self._jobs.restore(trio.current_time(), job, error=fault))
+        try:
+            await self._in_thread(self._stores.drop_unheld)
+        except OSError as error:
+            self._log.warning("kept bytes not removed", error=str(error))
         unfinished = len(self._jobs.unfinished())
         if unfinished:
-            self._log.info("jobs of an earlier server are begun again", jobs=unfinished)
+            self._log.info("jobs of an earlier server start again", jobs=unfinished)
 
-    def _why_not(self, work: Work) -> CreemsonError | None:
-        """Why a job cannot be begun again."""
-        name = work.query.filename
+    def _expect_output(self, job: Job) -> None:
+        """Let the store serve the output of a job that is done only with the size that the worker has reported."""
+        output = job.value.output_data
+        if output.size is not None:
+            self._stores.of(job.caller).expect_output(job.work.output, output.size, output.texts_size)
+
+    async def _rebind(self, job: Job) -> CreemsonError | None:
+        """Let an unfinished job start again on its version of the file; return the error if that is impossible.
+
+        Its key changes if this server reads files differently from the one that accepted the job.
+        """
+        work: Work = job.work
+        store, name = self._stores.of(work.caller), work.query.filename
         try:
-            _, version = self._stores.of(work.caller).look_up(name)
+            version = store.look_up(name).version if work.version is None else work.version
+            await self._recognise(store, name, version)
+            if not self._hold(job.id, work.caller, name, version):
+                store.find_version(name, version)
         except CreemsonError as error:
             return error
-        if key_of(version, work.query)[0] == work.key:
-            return None
-        return ProcessingError(
-            "file_not_found", f"The file {name!r} has been replaced since this job was accepted. Ask again."
-        )
+        key, _ = key_of(version, work.query)
+        job.work = attrs.evolve(work, key=key, version=version)
+        job.key = (work.caller, key)
+        return None
 
     def _info(self, job: Job) -> JobInfo:
-        state: JobState = "queued" if job.put_off else job.state  # type: ignore[assignment]
+        state: JobState = "queued" if job.is_waiting else job.state  # type: ignore[assignment]
         return JobInfo(
             job=job.id,
             state=state,
@@ -371,24 +465,18 @@ class Processor:
         )
 
     async def _tidy(self) -> None:
-        """Forget ended jobs after the time for which outputs are kept, but not before their output has gone."""
+        """Forget ended jobs that are older than ``storage.keep_outputs`` and whose output is gone."""
         while True:
             before = trio.current_time() - self._settings.storage.keep_outputs
             ended = self._jobs.ended_before(before)
             for job in ended:
-                if not self._has_output(job.work):
+                if not self._stores.of(job.caller).has_output(job.work.output):
                     self._apply(self._jobs.forget(job.id))
             await trio.sleep(TIDY_INTERVAL)
 
-    def _has_output(self, work: Work) -> bool:
-        return os.path.exists(self._output(work))  # noqa: PTH110 - 2 µs instead of 9, with each answer from store
+    # --- tasks ---------------------------------------------------------------------------------------
 
-    def _output(self, work: Work) -> str:
-        return f"{self._stores.of(work.caller).files.root}/outputs/{work.output}"
-
-    # --- work ----------------------------------------------------------------------------------------
-
-    async def _attempt(self, start: jobs.Start, scope: trio.CancelScope) -> None:
+    async def _attempt(self, start: Start, scope: trio.CancelScope) -> None:
         """Run one attempt of a job on a worker and report its end."""
         work: Work = start.work
         began = trio.current_time()
@@ -397,7 +485,7 @@ class Processor:
         error: CreemsonError | None = None
         transient = False
 
-        phase, since = "reading", began
+        phase, since = "reading", began  # of the attempt, for the metrics
         if start.attempt == 1:
             self._metrics.phase_seconds.labels("queued").observe(start.waited)
 
@@ -411,22 +499,17 @@ class Processor:
 
         with scope:
             try:
-                command = {
-                    "op": "run",
-                    "query": codec.plain(work.query),
-                    "source": self._stores.of(work.caller).look_up(work.query.filename)[0],
-                    "target": self._output(work),
-                }
-                outcome = await self._workers.call(command, on_progress=on_progress)
-                value = _result(work.output, outcome, elapsed=trio.current_time() - began)
+                outcome = await self._run_query(work, on_progress)
+                self._stores.of(work.caller).count_output(work.output)
+                value = result_of_worker(work.output, outcome, elapsed=trio.current_time() - began)
             except TransientFault as fault:
                 error, transient = fault.error, True
             except CreemsonError as fault:
                 error, transient = fault, fault.reason == "worker_died"
             except Exception:
-                # The edge of a job: whatever is wrong with one must not take the others down.
+                # A fault in one job must not affect the others.
                 log.exception("job failed unexpectedly")
-                error = _ours()
+                error = internal_error()
         self._metrics.phase_seconds.labels(phase).observe(trio.current_time() - since)
         del self._scopes[start.job]
         if error is not None:
@@ -439,108 +522,29 @@ class Processor:
             )
         )
 
-    async def _look_up(self, command: LookUp) -> None:
-        """Answer what is no job, without keeping the inbox waiting."""
-        reply: Reply = Ended(None, None, error=_too_long(self._settings.timeouts.job))
-        with trio.move_on_after(self._settings.timeouts.job):
-            try:
-                match command:
-                    case ReadColumns():
-                        reply = ColumnsRead(await self._columns(command))
-                    case ReadRows():
-                        reply = RowsRead(await self._rows(command))
-                    case FindFile():
-                        reply = FileReady(await self._file(command))
-            except TransientFault as fault:
-                reply = Ended(None, None, error=fault.error)
-            except CreemsonError as error:
-                reply = Ended(None, None, error=error)
-            except Exception:
-                self._log.exception("request failed unexpectedly", connection=command.connection)
-                reply = Ended(None, None, error=_ours())
-        # At once: what is no job is not written down, and need not wait while the catalog is slow or locked.
-        self._deliver(Told(command.connection, command.request, reply))
+    async def _run_query(self, work: Work, on_progress: OnProgress) -> Any:
+        """Run a query on the version of the file for which it was accepted, wherever its bytes are by now."""
+        assert work.version is not None  # see _rebind
+        store, query = self._stores.of(work.caller), plain(work.query)
 
-    async def _columns(self, command: ReadColumns) -> Described:
-        source = self._stores.of(command.caller).find(command.filename)
-        found = await self._quick.call(
-            {"op": "columns", "source": str(source), "name": command.filename}
-            | _told_options(command.options)
-        )
-        return _trusted(found, Described)
-
-    async def _rows(self, command: ReadRows) -> Window:
-        source = self._stores.of(command.caller).find(command.filename)
-        found = await self._quick.call(
-            {
-                "op": "rows",
-                "source": str(source),
-                "name": command.filename,
-                "offset": command.offset,
-                "limit": command.limit,
-            }
-            | _told_options(command.options)
-        )
-        return _trusted(found, Window)
-
-    async def _file(self, command: FindFile) -> Path:
-        """The file of that name; an output is made first, where it is there in another format only."""
-        store = self._stores.of(command.caller)
-        while True:
-            try:
-                return store.find(command.filename)
-            except ProcessingError:
-                stored = store.files.find_output_of(command.filename, OUTPUT_FORMATS)
-                if stored is None:
-                    raise
-            target = store.files.outputs / command.filename
-            rendering = self._renderings.get(target)
-            if rendering is None:
-                store.check_quota()
-                await self._render(stored, target)
-            else:  # somebody else has asked for it just before
-                await rendering.wait()
-
-    async def _render(self, stored: Path, target: Path) -> None:
-        self._renderings[target] = trio.Event()
-        try:
-            await self._workers.call(
-                {"op": "render", "source": str(stored), "target": str(target), "format": target.suffix[1:]}
+        def command(found: Found) -> WorkerCommand:
+            return worker_commands.run(
+                query,
+                source=found.path,
+                identity=found.identity,
+                target=store.output_path(work.output),
+                limits=worker_commands.answer_limits(self._settings.limits),
+                room=store.room(),
             )
-        finally:
-            self._renderings.pop(target).set()
 
+        find = partial(store.find_version, work.query.filename, work.version)
+        await self._recognise(store, work.query.filename, work.version)
+        return await call_on(self._workers, find, command, on_progress=on_progress)
 
-def _told_options(options: Options | None) -> dict[str, Any]:
-    return {} if options is None else {"options": codec.plain(options)}
-
-
-def _ours() -> ProcessingError:
-    return ProcessingError("internal", "This failed for a reason that is ours, and was logged.")
-
-
-def _too_long(seconds: float) -> ProcessingError:
-    return ProcessingError(
-        "job_timeout", f"This took longer than {seconds:g} s. Try again, or with a smaller file."
-    )
-
-
-def _result(output: str, outcome: Mapping[str, Any], *, elapsed: float) -> ResultData:
-    stem = output.removesuffix(f".{OUTPUT_FORMATS[0]}")
-    data = {
-        **outcome,
-        "filename": output,
-        "final_filename_csv": f"{stem}.csv",
-        "final_filename_excel": f"{stem}.xlsx",
-        "elapsed_s": round(elapsed, 4),
-        "cached": False,
-    }
-    return ResultData(summary=SUMMARY, output_data=_trusted(data, OutputData))
-
-
-def _trusted(value: Any, kind: type[T]) -> T:
-    """Structure what a worker says; if it is nonsense, the fault is ours and not that of who asked."""
-    try:
-        return codec.structure(value, kind)
-    except InvalidFormat as error:
-        raise TypeError(error.message) from error
+    async def _recognise(self, store: Store, name: str, version: str) -> None:
+        """If a version cannot be found, compute the digest of the file: perhaps only its time has changed."""
+        try:
+            store.find_version(name, version)
+        except CreemsonError:
+            with contextlib.suppress(OSError):
+                await self._in_thread(store.recognise, name, version)

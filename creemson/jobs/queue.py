@@ -1,295 +1,109 @@
-"""Which job next: the queue as a sans-IO state machine.
+"""Decides which job runs next: the job queue as a sans-IO state machine.
 
-Every method takes what happened and the time (seconds of any monotonic clock), changes the state, and
-returns the list of effects that its caller has to carry out: start or stop an attempt, tell a waiter.
-What the caller then sees (progress, an attempt's end) comes back as the next method call.
+Every method takes what happened and the time (in seconds, of any monotonic clock), changes the state of the queue, and
+returns the list of effects that its caller must carry out, such as to start or stop an attempt or to notify a waiter.
+The caller reports what happens afterwards (progress, the end of an attempt) by the next method call.
 
-    submitted ──> queued ──> running ──> done | failed | cancelled
-                     ^           │
-                     └─ backoff ─┘  the worker died, or a transient fault: up to ``retries`` times
+:mod:`creemson.jobs.job` shows the states of a job. A job whose attempt fails by a dead worker or another transient
+fault is tried again, up to ``retries`` times. A job that ends while its attempt still runs (it was cancelled, or timed
+out) is over for its waiters at once, but occupies its slot until the attempt has stopped, so that there are never more
+than the slots that there are. Callers take turns for them: see :mod:`creemson.jobs.sharing.turns`. Work that is not a
+job uses the same slots, by a :class:`~creemson.jobs.job.Lease`.
 
-A job that ends while its attempt still runs (cancelled, timed out) is over for its waiters at once,
-but holds its slot until the attempt has been stopped, so that there are never more than ``slots``.
-
-Jobs outlive connections and servers. :class:`Record` asks for a job to be written down before what
-follows is told; a job that the next server finds unfinished comes back through :meth:`Jobs.restore`.
+Jobs outlive connections and restarts of the server. The effect :class:`Record` requests that a job is recorded before
+the effects that follow are carried out; :meth:`JobQueue.restore` takes over a job that an earlier server process has
+recorded. What a caller may hold is bounded: see :mod:`creemson.jobs.sharing.bounds`, and
+:mod:`creemson.jobs.sharing.history` for the jobs that have ended.
 """
 
 import math
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Hashable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import attrs
+from creemson.errors import CreemsonError, ProcessingError, shutting_down
+from creemson.jobs.events import Accepted, Ended, Event, Progressed, Waiter
+from creemson.jobs.job import (
+    ENDED,
+    TIMED,
+    Effect,
+    Erase,
+    Forget,
+    Grant,
+    Job,
+    Lease,
+    Notify,
+    Record,
+    Revoke,
+    Start,
+    State,
+    Stop,
+    Transition,
+    next_state,
+)
+from creemson.jobs.sharing.bounds import Bounds, Tally
+from creemson.jobs.sharing.history import History
+from creemson.jobs.sharing.turns import Turns
 
-from creemson.errors import ConnectionLost, CreemsonError, ProcessingError
-
-__all__ = [
-    "Accepted",
-    "Ended",
-    "Erase",
-    "Event",
-    "Forget",
-    "Job",
-    "Jobs",
-    "Logged",
-    "Notify",
-    "Progressed",
-    "Record",
-    "Start",
-    "Stop",
-    "Waiter",
-]
+__all__ = ["JobQueue"]
 
 PROGRESS_INTERVAL = 0.1
-"""Seconds between two progress events of one job at the least."""
+"""Minimum number of seconds between two progress events of one job."""
+NOTIFY_TIME = 1e-4
+"""Seconds that it takes to send one progress event: 0.08 ms in a connection with a thousand attached requests."""
+NOTIFY_SHARE = 0.05
+"""Maximum share of the event loop's time for progress events."""
 BACKOFF = 0.2
-"""Seconds before the first retry; each further one waits twice as long."""
-BACKOFF_MOST = 30.0
+"""Seconds before the first retry; the delay doubles with each further one."""
+MAX_BACKOFF = 30.0
+"""Maximum seconds before a retry."""
 BUSY_RETRY_AFTER = 1.0
-"""Seconds that a refused caller is told to wait."""
+"""Seconds after which a refused caller may try again."""
 SEQ_BLOCK = 1_000_000
-"""Event numbers that each server has for a job: a day of them. So none comes twice, although only the last is
-written down."""
-RESTARTS_MOST = 20
-"""Servers that may go down before a job is done, and it still is begun again: perhaps it is why they do."""
-
-State: TypeAlias = Literal["queued", "backoff", "running", "suspended", "done", "failed", "cancelled"]
-ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
-
-
-@attrs.frozen
-class Waiter:
-    """Who waits for a job: a request of a connection.
-
-    Attributes:
-        connection: names the connection.
-        request: names the request within it.
-        keep: whether the job goes on when the connection is lost.
-    """
-
-    connection: str
-    request: int
-    keep: bool = attrs.field(default=True, eq=False)
+"""Number of event numbers that each server process reserves for a job, enough for a day. So no number is used again
+after a restart, although the number of the last event is recorded only when the job ends."""
+MAX_RESTARTS = 20
+"""Maximum number of times that the server stops before a job is done; then the job fails, for it may be the cause."""
+COUNTED: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
+"""States in the counts of jobs, in this order."""
+NO_BOUNDS = Bounds()
+PLACED: frozenset[State] = frozenset({"queued", "backoff"})
+"""States of jobs that occupy a place of the queue."""
+DISCONNECTED = "The client disconnected, so its job was cancelled."
+"""Message of the error of such a job."""
 
 
-@attrs.frozen
-class Accepted:
-    """The job is taken on; ``position`` 0 starts now."""
-
-    job: str
-    position: int
-
-
-@attrs.frozen
-class Progressed:
-    """How far the job is."""
-
-    job: str
-    seq: int
-    figures: Mapping[str, Any]
-
-
-@attrs.frozen
-class Logged:
-    """Something worth telling about a job."""
-
-    job: str
-    seq: int
-    level: Literal["info", "warning"]
-    message: str
-
-
-@attrs.frozen
-class Ended:
-    """The job's end: its value, or an error.
-
-    A request that is refused has no job and no ``seq``; one whose job goes on without it has no ``seq``.
-    """
-
-    job: str | None
-    seq: int | None
-    value: Any = None
-    error: CreemsonError | None = None
-    cached: bool = False
-
-
-Event: TypeAlias = Accepted | Progressed | Logged | Ended
-
-
-@attrs.frozen
-class Start:
-    """Effect: run this attempt, and report its end by ``attempt_ended``; it has ``waited`` so many seconds."""
-
-    job: str
-    attempt: int
-    work: Any
-    waited: float = attrs.field(default=0.0, eq=False)
-
-
-@attrs.frozen
-class Stop:
-    """Effect: stop the running attempt; its end is still to be reported."""
-
-    job: str
-    attempt: int
-
-
-@attrs.frozen
-class Notify:
-    """Effect: tell a waiter."""
-
-    waiter: Waiter
-    event: Event
-
-
-@attrs.frozen
-class Forget:
-    """Effect: nobody can be answered with what the job made any more; its output may go."""
-
-    job: str
-    work: Any
-
-
-@attrs.frozen
-class Record:
-    """Effect: write the job down as it is now, before any effect that follows is carried out."""
-
-    job: "Job"
-
-
-@attrs.frozen
-class Erase:
-    """Effect: what was written down of the job may go."""
-
-    job: str
-
-
-Effect: TypeAlias = Start | Stop | Notify | Forget | Record | Erase
-
-
-@attrs.define(eq=False)
-class Job:
-    """One job.
-
-    Attributes:
-        id: names it to the clients.
-        key: the same for the same work on the same file by the same caller.
-        caller: whose it is.
-        work: what is to be done; only passed on.
-        timeout: seconds from its first start after which it is given up.
-        created, started, finished: times.
-        weight: bytes of it, while it waits of what was asked, later of what came of it.
-        attempt: number of the last attempt, from 1.
-        wake: when a backoff ends.
-        seq: number of its last event.
-        restarts: servers that went down before it was done.
-        running: whether an attempt holds a slot.
-        kept: whether somebody has asked that it goes on without them.
-        waiters: who is told, in the order in which they came.
-        detached: how many more want it done although their connections are gone.
-        latest: its last progress; older ones are of no use to anybody.
-        logged: what was said of it besides.
-    """
-
-    id: str
-    key: Hashable
-    caller: str
-    work: Any
-    timeout: float
-    created: float
-    state: State = "queued"
-    started: float | None = None
-    finished: float | None = None
-    weight: int = 0
-    attempt: int = 0
-    wake: float = 0.0
-    seq: int = 0
-    restarts: int = 0
-    progressed: float = -math.inf
-    running: bool = False
-    value: Any = None
-    error: CreemsonError | None = None
-    kept: bool = False
-    waiters: list[Waiter] = attrs.field(factory=list)
-    detached: int = 0
-    latest: Progressed | None = None
-    logged: list[Logged] = attrs.field(factory=list)
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is an outcome."""
-        return self.state in ENDED
-
-    @property
-    def put_off(self) -> bool:
-        """Whether it waits, for whatever reason."""
-        return self.state in ("queued", "backoff", "suspended")
-
-    def next_seq(self) -> int:
-        """The number of a new event."""
-        self.seq += 1
-        return self.seq
-
-    def outcome(self, *, cached: bool = False) -> Ended:
-        """The event that tells how the job ended."""
-        return Ended(self.id, self.seq, self.value, self.error, cached)
-
-    def log(self, level: Literal["info", "warning"], message: str) -> list[Effect]:
-        """Tell all who wait, and those who come later, something worth telling."""
-        event = Logged(self.id, self.next_seq(), level, message)
-        self.logged.append(event)
-        return [Notify(waiter, event) for waiter in self.waiters]
-
-    def events(self, after: int) -> list[Event]:
-        """The event log without the end: what was told since ``after``."""
-        told: list[Logged | Progressed] = [*self.logged, *([self.latest] if self.latest else [])]
-        return [event for event in sorted(told, key=lambda event: event.seq) if event.seq > after]
-
-
-class Jobs:
+class JobQueue:
     """The queue of one server.
 
     Args:
-        slots: attempts that may run at once.
-        per_caller: of these, how many may be one caller's.
-        queue: jobs that may wait.
-        retries: further attempts after a transient fault.
-        history: ended jobs that are remembered, to answer the same work again.
-        weight: bytes that the jobs which wait may weigh together, and those that are remembered.
+        slots: number of attempts that run at once; one more for parties without any.
+        slots_per_caller: maximum number of these attempts that belong to one caller.
+        retries: maximum number of further attempts after a transient fault.
+        bounds: what each caller and all together may hold.
     """
 
     def __init__(
-        self,
-        *,
-        slots: int,
-        per_caller: int,
-        queue: int,
-        retries: int,
-        history: int = 1000,
-        weight: float = math.inf,
+        self, *, slots: int, slots_per_caller: int, retries: int, bounds: Bounds = NO_BOUNDS
     ) -> None:
         self._slots = slots
-        self._per_caller = per_caller
-        self._queue = queue
         self._retries = retries
-        self._remembered = history
-        self._weight = weight
-        self._asked = self._kept = 0  # weight of the active ones, and of the history
         # Every job is in one of these two: it is active until it has an outcome and no running attempt.
         self._active: dict[str, Job] = {}
-        self._history: OrderedDict[str, Job] = OrderedDict()
-        self._by_key: dict[Hashable, Job] = {}
-        self._by_waiter: dict[str, dict[Waiter, Job]] = {}  # by connection first
-        self._timed: dict[str, Job] = {}  # running or in a backoff: those that tick() has to look at
-        self._running: Counter[str] = Counter()  # slots in use by caller
-        # Callers take turns: the first in the order is next, and goes to the end when it was served.
-        self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._history = History(bounds.remembered, bounds.remembered_bytes)
+        self._by_key: dict[Hashable, Job] = {}  # jobs that the same request joins, or is answered from
+        self._by_waiter: dict[str, dict[Waiter, Job]] = {}  # by connection, then by waiter
+        self._timed: dict[str, Job] = {}  # jobs in one of the states TIMED, which tick() checks
+        self._turns: Turns[Job | Lease] = Turns(slots=slots, slots_per_caller=slots_per_caller)
+        self._leases: dict[Lease, None] = {}  # those that wait, and those that are granted
+        self._slots_of_leases = 0
+        self._places = Tally(bounds.queued)  # jobs that are queued or in a backoff, and leases that wait
+        self._bytes = Tally(bounds.active_bytes)  # of the requests of active jobs
         self._draining = False
-        self._restored = 0
-        self._ended: Counter[str] = Counter()  # jobs that have come to each end
+        self._restored = 0  # number of unfinished jobs that were restored; they may exceed the bounds
+        self._ended: Counter[State] = Counter()  # number of ended jobs by final state
 
-    # --- what happens --------------------------------------------------------------------------------
+    # --- inputs --------------------------------------------------------------------------------------
 
     def submit(
         self,
@@ -301,133 +115,140 @@ class Jobs:
         work: Any,
         timeout: float,
         waiter: Waiter,
-        weight: int = 0,
+        party: str | None = None,
+        size_bytes: int = 0,
         refusal: CreemsonError | None = None,
     ) -> list[Effect]:
-        """Take on a job, join one that does the same work, or answer with what it made.
+        """Accept a job, join a job that does the same work, or answer with the result of a job that has done it.
 
         Args:
             now: the time.
-            job: the name of the job if it is new.
-            key: the same for the same work.
-            caller: whose it is; the key of another caller's job never matches.
+            job: id of the job, if a new one is created.
+            key: equal for the same work.
+            caller: name of the caller; jobs of other callers never match.
             work: passed on to :class:`Start`.
-            timeout: seconds.
-            waiter: who is told.
-            weight: bytes of it.
-            refusal: why nothing new may be taken on.
+            timeout: maximum seconds for the job.
+            waiter: the request to notify.
+            party: who takes turns for the job; None: its caller.
+            size_bytes: size of the request.
+            refusal: the error if no new job can be accepted now.
 
         Returns:
-            ``Accepted`` first, or one ``Ended`` with ``busy`` or ``shutting_down``; and what follows.
+            ``Accepted`` and the effects that follow from it, or one ``Ended`` with ``busy``, ``shutting_down`` or the
+            refusal.
         """
         key = (caller, key)
         known = self._by_key.get(key)
         if known is not None and known.state == "done":
             return [Notify(waiter, event) for event in self.again(known)]
         if self._draining:
-            return [Notify(waiter, Ended(None, None, error=_shutting_down()))]
+            return [Notify(waiter, Ended(None, None, error=shutting_down()))]
         if known is not None:
-            known.timeout = max(known.timeout, timeout)  # nobody gets less time than they asked for
+            known.timeout = max(known.timeout, timeout)  # nobody gets less time than requested
             return [*self._join(known, waiter), Notify(waiter, Accepted(known.id, self._position(known)))]
-        too_heavy = self._asked > 0 and self._asked + weight > self._weight
-        if self.queued >= self._queue or too_heavy:
-            refusal = refusal or ProcessingError(
-                "busy",
-                f"{self.queued} jobs wait already, and no more may. Try again in a moment.",
-                retry_after=BUSY_RETRY_AFTER,
-            )
+        refusal = refusal or self._excess(caller, size_bytes)
         if refusal is not None:
             return [Notify(waiter, Ended(None, None, error=refusal))]
-        new = Job(job, key, caller, work, timeout, created=now, kept=waiter.keep, weight=weight)
+        new = Job(
+            job, key, caller, work, timeout, created=now, party=party or caller, kept=waiter.keep,
+            size_bytes=size_bytes,
+        )  # fmt: skip
         self._active[job] = self._by_key[key] = new
-        self._asked += weight
-        self._wait(new, waiter)
+        self._bytes.add(caller, size_bytes)
+        self._add_waiter(new, waiter)
         self._enqueue(new)
         starts = self._fill(now)
         return [Record(new), Notify(waiter, Accepted(job, self._position(new))), *starts]
 
     def again(self, done: Job) -> tuple[Accepted, Ended]:
-        """What is told to whoever asks for work that is done: what it made."""
-        self._history.move_to_end(done.id)
+        """Return the answer to a request for work that this job has done."""
+        self._history.use(done)
         return Accepted(done.id, 0), done.outcome(cached=True)
 
     def attach(self, caller: str, job: str, after: int, waiter: Waiter) -> list[Effect]:
-        """Follow a job: its events since ``after``, those to come, and its end in any case.
+        """Follow a job: the waiter gets the events after number ``after``, then new ones, and in any case its end.
 
         Raises:
-            ProcessingError: ``job_not_found``, also where it is another caller's.
+            ProcessingError: ``job_not_found``: it does not exist, or belongs to another caller.
         """
         found = self._find(caller, job)
-        told: list[Effect] = [Notify(waiter, event) for event in found.events(after)]
+        replayed: list[Effect] = [Notify(waiter, event) for event in found.events(after)]
         if found.ended:
-            return [*told, Notify(waiter, found.outcome())]
+            return [*replayed, Notify(waiter, found.outcome())]
         if found.state == "suspended":
-            return [Notify(waiter, Ended(found.id, None, error=_shutting_down()))]
-        # Whoever follows it now is taken for one who had to leave: their cancel stops it again.
+            return [Notify(waiter, Ended(found.id, None, error=shutting_down()))]
+        # The waiter is assumed to be one whose connection was lost: if it cancels now, the job stops.
         found.detached = max(0, found.detached - 1)
-        return [*self._join(found, waiter), *told]
+        return [*self._join(found, waiter), *replayed]
 
     def restore(self, now: float, job: Job, *, error: CreemsonError | None = None) -> list[Effect]:
-        """Take a job over from an earlier server; oldest first, before anything else happens.
+        """Take over a job of an earlier server process. Call this for the oldest job first, and before other methods.
 
         Args:
             now: the time.
-            job: as it was recorded. If it is unfinished, it is begun again, or ended if nobody wanted it kept.
-            error: why it cannot be begun again.
+            job: the job as recorded. An unfinished job is queued again, or ends if no request wanted to keep it.
+            error: the reason why it cannot be queued again, if any.
         """
         if job.ended:
             if job.state == "done":
                 self._by_key[job.key] = job
-            self._history[job.id] = job
-            self._kept += job.weight
-            return self._trim()
+            self._history.add(job)
+            return self._trim(job.caller)
         job.restarts += 1
         job.seq = job.restarts * SEQ_BLOCK
         self._active[job.id] = job
-        self._asked += job.weight
+        self._bytes.add(job.caller, job.size_bytes)
         self._by_key.setdefault(job.key, job)
         self._enqueue(job)
         self._restored += 1
         if not job.kept:
-            return self._abort(now, job, _cancelled("The client has gone, and the work with it."))
-        if job.restarts > RESTARTS_MOST:
+            return self._abort(now, job, _cancelled(DISCONNECTED))
+        if job.restarts > MAX_RESTARTS:
             error = ProcessingError(
                 "worker_died",
-                f"The server went down {job.restarts} times before this job was done, so it is given up. "
-                "Ask for less, or look into the server's log.",
+                f"The server stopped {job.restarts} times before this job was done, so it is not tried again. "
+                "Ask for less, or read the server's log.",
             )
         if error is not None:
-            return self._abort(now, job, error, state="failed")
+            return self._abort(now, job, error, "fail")
         job.detached = 1
         return [
             Record(job),
-            *job.log("info", "The server was restarted; the job is begun again."),
+            *job.log("info", "The server was restarted; the job starts again."),
             *self._fill(now),
         ]
 
     def progress(self, now: float, job: str, attempt: int, figures: Mapping[str, Any]) -> list[Effect]:
-        """An attempt tells how far it is; told on at most every :data:`PROGRESS_INTERVAL`.
+        """Report the progress of an attempt; waiters are notified at most every :data:`PROGRESS_INTERVAL`.
+
+        If there are very many of them, they are notified less often, so that all jobs together take at most
+        :data:`NOTIFY_SHARE` of the event loop's time.
 
         Args:
             now: the time.
-            job: which.
-            attempt: of a stopped attempt, what is under way is dropped.
+            job: its id.
+            attempt: its number; late progress of a stopped attempt is dropped.
             figures: ``phase``, ``bytes_read``, ``bytes_total``, ``rows``, ``fraction``.
 
         Returns:
-            ``Progressed`` for every waiter, with ``rows_per_s`` and ``eta_s`` added.
+            ``Progressed`` for every waiter, with ``rows_per_s`` and ``eta_s`` added. The fraction never decreases, and
+            the report that the work is done is never dropped.
         """
         found = self._active.get(job)
         if found is None or found.state != "running" or found.attempt != attempt or found.started is None:
             return []
-        if now - found.progressed < PROGRESS_INTERVAL:
+        interval = max(PROGRESS_INTERVAL, len(found.waiters) * self._slots * NOTIFY_TIME / NOTIFY_SHARE)
+        finishes = figures["fraction"] >= 1 and (found.latest is None or found.latest.figures["fraction"] < 1)
+        if now - found.progressed < interval and not finishes:
             return []
         found.progressed = now
         elapsed = now - found.started
-        fraction = figures["fraction"]
+        estimate = found.estimate
+        estimate.update(now, attempt, figures["fraction"])
         rates = {
+            "fraction": estimate.fraction,
             "rows_per_s": round(figures["rows"] / elapsed, 1) if elapsed > 0 else 0.0,
-            "eta_s": round(elapsed * (1 - fraction) / fraction, 3) if fraction > 0 else None,
+            "eta_s": None if estimate.eta is None else round(estimate.eta, 3),
         }
         event = found.latest = Progressed(job, found.next_seq(), {**figures, **rates})
         return [Notify(waiter, event) for waiter in found.waiters]
@@ -442,169 +263,196 @@ class Jobs:
         error: CreemsonError | None = None,
         transient: bool = False,
     ) -> list[Effect]:
-        """An attempt is over, and its slot free.
+        """Report the end of an attempt, which frees its slot.
 
         Args:
             now: the time.
-            job: which.
-            attempt: the one that runs.
-            value: what it made, if there is no error.
-            error: why it failed.
-            transient: whether another attempt may do better.
+            job: its id.
+            attempt: its number; it must be the one that runs.
+            value: the result; None without ``error``: the attempt was stopped.
+            error: the reason why it failed.
+            transient: whether another attempt may succeed.
 
         Returns:
-            The job's end for its waiters, if this was it, and the next starts.
+            The effects of the job's end, if this ends it, and the next starts.
         """
         found = self._active[job]
-        assert found.running, job
+        assert found.slot != "free", job
         assert found.attempt == attempt, job
-        found.running = False
-        self._running[found.caller] -= 1
-        if not self._running[found.caller]:
-            del self._running[found.caller]
-        self._timed.pop(job, None)
+        found.slot = "free"
+        self._turns.give_back(found)
         effects: list[Effect] = []
+        retry = transient and found.attempt <= self._retries
         if found.ended:
             if value is not None and found.key not in self._by_key:
-                effects = [Forget(job, found.work)]  # it was made while the job was being given up
+                effects = [Forget(job, found.work)]  # the attempt ended before it could be stopped
         elif found.state == "suspended" and value is None:
-            pass  # the next server begins it again
+            pass  # the next server starts it again
         elif error is None:
             found.value = value
-            effects = self._end(now, found, "done")
-        elif transient and found.attempt <= self._retries and self._draining and found.kept:
-            effects = self._suspend(now, found)
-        elif transient and found.attempt <= self._retries and not self._draining:
-            found.state = "backoff"
-            found.wake = now + min(BACKOFF * 2 ** (found.attempt - 1), BACKOFF_MOST)
-            self._timed[job] = found
+            effects = self._end(now, found, "finish")
+        elif retry and not self._draining:
+            self._move(found, "retry")
+            found.wake = now + min(BACKOFF * 2 ** (found.attempt - 1), MAX_BACKOFF)
             effects = found.log(
                 "warning",
                 f"Attempt {found.attempt} of {self._retries + 1} failed: {error.message} It is tried again.",
             )
+        elif retry and found.kept:
+            effects = self._suspend(now, found)
         else:
-            effects = self._end(now, found, "failed", error)
+            effects = self._end(now, found, "fail", error)
         if found.ended:
             self._retire(found)
-        return effects + self._fill(now) + self._trim()
+        return effects + self._fill(now) + self._trim(found.caller)
 
     def cancel(self, now: float, caller: str, job: str) -> list[Effect]:
-        """Stop a job for everyone who waits for it.
+        """Cancel a job for all its waiters. Idempotent.
 
         Raises:
-            ProcessingError: ``job_not_found``, also where it is another caller's or has ended otherwise.
+            ProcessingError: ``job_not_found``: it does not exist, belongs to another caller, or is done or failed.
         """
         found = self._find(caller, job)
         if found.state in ("done", "failed"):
             raise ProcessingError(
-                "job_not_found", f"The job {job!r} has ended already; nothing is left to cancel."
+                "job_not_found", f"The job {job!r} has already ended; there is nothing to cancel."
             )
         return self._abort(now, found, _cancelled(f"The job {job!r} was cancelled."))
 
     def leave(self, now: float, waiter: Waiter) -> tuple[str, list[Effect]]:
-        """A waiter cancels its own request; the job goes on if others wait for it.
+        """Cancel one request; the job continues if others wait for it.
 
         Returns:
-            The job, and the effects: ``Ended`` with ``cancelled`` for the waiter.
+            The job's id, and the effects: ``Ended`` with ``cancelled`` for the waiter.
 
         Raises:
-            ProcessingError: ``job_not_found``: this waiter waits for nothing.
+            ProcessingError: ``job_not_found``: the waiter waits for no job.
         """
         found = self._by_waiter.get(waiter.connection, {}).get(waiter)
         if found is None:
             raise ProcessingError(
-                "job_not_found", "That request has no job under way; nothing is left to cancel."
+                "job_not_found", "That request has no unfinished job; there is nothing to cancel."
             )
         error = _cancelled("The request was cancelled.")
         if len(found.waiters) == 1 and not found.detached:
             return found.id, self._abort(now, found, error)
-        self._forsake(waiter)
+        self._remove_waiter(waiter)
         return found.id, [Notify(waiter, Ended(found.id, found.next_seq(), error=error))]
 
     def disconnect(self, now: float, connection: str) -> list[Effect]:
-        """A connection is gone: its waiters are, and the jobs that nobody else wants kept are stopped."""
+        """Remove the waiters of a lost connection, and cancel the jobs that no other request waits for or keeps."""
         effects: list[Effect] = []
         for waiter, found in list(self._by_waiter.get(connection, {}).items()):
-            self._forsake(waiter)
+            self._remove_waiter(waiter)
             found.detached += waiter.keep
             if not found.waiters and not found.detached:
-                effects += self._abort(now, found, _cancelled("The client has gone, and the work with it."))
+                effects += self._abort(now, found, _cancelled(DISCONNECTED))
         return effects
 
+    def request(self, now: float, lease: Lease) -> list[Effect]:
+        """Ask for a slot for work that is not a job.
+
+        Returns:
+            ``Grant``, if there is a slot now.
+
+        Raises:
+            ProcessingError: ``busy`` or ``shutting_down``.
+        """
+        if self._draining:
+            raise shutting_down()
+        refusal = self._excess(lease.caller)
+        if refusal is not None:
+            raise refusal
+        self._leases[lease] = None
+        self._places.add(lease.caller, 1)
+        self._turns.enqueue(lease)
+        return self._fill(now)
+
+    def release(self, now: float, lease: Lease) -> list[Effect]:
+        """Give back the slot of a lease, or stop waiting for it."""
+        del self._leases[lease]
+        if lease.granted:
+            self._slots_of_leases -= 1
+            self._turns.give_back(lease)
+        else:
+            self._places.add(lease.caller, -1)
+            self._turns.withdraw(lease)
+        return self._fill(now)
+
     def tick(self, now: float) -> list[Effect]:
-        """Time has passed: end backoffs, give up what ran too long."""
+        """Report that time has passed: end backoffs, and fail the jobs whose timeout is over."""
         effects: list[Effect] = []
         for found in list(self._timed.values()):
-            if self._deadline(found) <= now:
+            if found.deadline <= now:
                 error = ProcessingError(
                     "job_timeout",
-                    f"The job took longer than its {found.timeout:g} s. Ask for less, or for more time.",
+                    f"The job took longer than {found.timeout:g} s, its timeout. Ask for less, or for more time.",
                 )
-                effects += self._abort(now, found, error, state="failed")
+                effects += self._abort(now, found, error, "fail")
             elif found.state == "backoff" and found.wake <= now:
-                found.state = "queued"
-                del self._timed[found.id]
-                self._enqueue(found, first=True)
+                self._move(found, "wake")
         return effects + self._fill(now)
 
     def next_wake(self) -> float:
-        """When :meth:`tick` is due; infinity if nothing waits for time to pass."""
+        """Return the time when :meth:`tick` is due; infinity if no job has a timeout or backoff."""
         times = (
-            min(found.wake if found.state == "backoff" else math.inf, self._deadline(found))
+            min(found.wake if found.state == "backoff" else math.inf, found.deadline)
             for found in self._timed.values()
         )
         return min(times, default=math.inf)
 
     def drain(self, now: float) -> list[Effect]:
-        """Take on nothing more and start nothing more; what runs may finish, the rest waits for the next server."""
+        """Stop accepting and starting jobs. Running attempts may finish; the other jobs wait for the next server."""
         self._draining = True
-        effects: list[Effect] = []
+        effects: list[Effect] = [Revoke(lease) for lease in self._leases if not lease.granted]
         for found in list(self.unfinished()):
-            if not found.running:
+            if found.slot == "free":
                 effects += self._suspend(now, found)
         return effects
 
-    def abandon(self, now: float) -> list[Effect]:
-        """After :meth:`drain`: the time is up, stop what still runs."""
-        effects: list[Effect] = []
+    def stop_all(self, now: float) -> list[Effect]:
+        """Stop the attempts that still run after :meth:`drain`; their jobs wait for the next server."""
+        effects: list[Effect] = [Revoke(lease) for lease in self._leases]
         for found in list(self.unfinished()):
             effects += self._suspend(now, found)
         return effects
 
     def fail(self, now: float, job: str, error: CreemsonError) -> list[Effect]:
-        """A job cannot go on; nothing happens if it has ended."""
+        """Fail a job; no effect if it has ended."""
         found = self._active.get(job)
-        return [] if found is None else self._abort(now, found, error, state="failed")
+        return [] if found is None else self._abort(now, found, error, "fail")
 
     def forget(self, job: str) -> list[Effect]:
-        """What an ended job made is gone; the same work is to be done again."""
-        found = self._history.pop(job)
-        self._kept -= found.weight
-        self._release(found)
+        """Remove an ended job, for example because its output is gone; a request for the same work then runs again."""
+        self._release(self._history.pop(job))
         return [Erase(job)]
 
-    # --- what there is -------------------------------------------------------------------------------
+    # --- queries -------------------------------------------------------------------------------------
 
     @property
     def queued(self) -> int:
-        """Jobs that wait for a slot or for a backoff to end."""
-        backoffs = sum(found.state == "backoff" for found in self._timed.values())
-        return sum(map(len, self._waiting.values())) + backoffs
+        """Number of jobs that wait for a slot or for the end of a backoff."""
+        return self._places.total - len(self._leases) + self._slots_of_leases
 
     @property
     def running(self) -> int:
-        """Slots in use."""
-        return self._running.total()
+        """Number of slots that jobs use."""
+        return self.used - self._slots_of_leases
+
+    @property
+    def used(self) -> int:
+        """Number of slots in use."""
+        return self._turns.used
 
     def counts(self, caller: str | None = None) -> Mapping[str, int]:
-        """Jobs that are ``queued`` and ``running``; those that were ``done``, ``failed`` and ``cancelled`` so far.
+        """Count the jobs that are queued and running, and those that became done, failed or cancelled.
 
         Args:
-            caller: whose jobs count; of theirs, those that have ended count as long as they are known. None: all.
+            caller: counts only jobs of this caller, and only ended jobs that are in the history. None counts all jobs.
         """
         if caller is not None:
-            states = Counter("queued" if job.put_off else job.state for job in self.of_caller(caller))
-            return {state: states[state] for state in ("queued", "running", *ENDED)}
+            states = Counter("queued" if job.is_waiting else job.state for job in self.of_caller(caller))
+            return {state: states[state] for state in COUNTED}
         return {
             "queued": self.queued,
             "running": self.running,
@@ -614,33 +462,34 @@ class Jobs:
         }
 
     def unfinished(self) -> list[Job]:
-        """The jobs without an outcome that are not put off."""
+        """Return the jobs without an outcome that are not suspended."""
         return [found for found in self._active.values() if not found.ended and found.state != "suspended"]
 
     def of_caller(self, caller: str) -> list[Job]:
-        """The caller's jobs that are known, the newest first."""
-        found = [job for job in (*self._history.values(), *self._active.values()) if job.caller == caller]
+        """Return the caller's jobs, the newest first."""
+        active = [job for job in self._active.values() if job.caller == caller]
+        found = self._history.of_caller(caller) + active
         return sorted(found, key=lambda job: job.created, reverse=True)
 
     def ended_before(self, time: float) -> list[Job]:
-        """The jobs that have ended before ``time``."""
-        return [job for job in self._history.values() if job.finished is not None and job.finished < time]
+        """Return the jobs that ended before ``time``."""
+        return [job for job in self._history if job.finished is not None and job.finished < time]
 
-    def weigh(self, job: Job, weight: int) -> list[Effect]:
-        """A job has another weight by now, since it has ended."""
+    def set_size(self, job: Job, size_bytes: int) -> list[Effect]:
+        """Change the size of a job: after its end, that of its outcome."""
         if job.id in self._history:
-            self._kept += weight - job.weight
+            self._history.resize(job, size_bytes)
         else:
-            self._asked += weight - job.weight
-        job.weight = weight
-        return self._trim()
+            self._bytes.add(job.caller, size_bytes - job.size_bytes)
+            job.size_bytes = size_bytes
+        return self._trim(job.caller)
 
     def find_done(self, caller: str, key: Hashable) -> Job | None:
-        """The job that has done this work for this caller, if its result is remembered."""
+        """Return the job that has done this work for this caller, if it is in the history."""
         found = self._by_key.get((caller, key))
         return found if found is not None and found.state == "done" else None
 
-    # --- how it is done ------------------------------------------------------------------------------
+    # --- internals -----------------------------------------------------------------------------------
 
     def _find(self, caller: str, job: str) -> Job:
         found = self._active.get(job) or self._history.get(job)
@@ -648,190 +497,211 @@ class Jobs:
             raise ProcessingError("job_not_found", f"There is no job {job[:80]!r}.")
         return found
 
+    def _excess(self, caller: str, size_bytes: int = 0) -> ProcessingError | None:
+        """Return the error if one more job or lease would exceed a bound: of the caller, or of all callers."""
+        places, size = self._places, self._bytes
+        mine, bound = places.held[caller], places.bound
+        if mine >= bound.per_caller and mine < bound.total:
+            return _busy(f"{mine} of your jobs wait already, the most for one caller.")
+        if places.total >= bound.total:
+            return _busy(f"The queue is full: {places.total} jobs wait already.")
+        if not size_bytes:
+            return None
+        if size.held[caller] and size.held[caller] + size_bytes > size.bound.per_caller:
+            return _busy(
+                f"Your waiting jobs have {size.held[caller]} bytes; {size.bound.per_caller} is the most."
+            )
+        if size.total and size.total + size_bytes > size.bound.total:
+            return _busy(f"All waiting jobs have {size.total} bytes; {size.bound.total} is the most.")
+        return None
+
     def _join(self, job: Job, waiter: Waiter) -> list[Effect]:
-        """One more waits; what the first of them that wants it kept changes, is written down."""
-        self._wait(job, waiter)
+        """Add a waiter to an existing job; if this makes it a kept job, record that."""
+        self._add_waiter(job, waiter)
         if not waiter.keep or job.kept:
             return []
         job.kept = True
         return [Record(job)]
 
     def _suspend(self, now: float, job: Job) -> list[Effect]:
-        """The job goes on with the next server, if anybody wants it kept; those who wait are told so."""
+        """Leave a job to the next server if any request wanted to keep it, and notify its waiters."""
         if not job.kept:
-            return self._abort(now, job, _shutting_down(), state="failed")
-        stop: list[Effect] = [Stop(job.id, job.attempt)] if job.running else []
-        if job.state == "queued":
-            self._dequeue(job)
-        self._timed.pop(job.id, None)
-        job.state = "suspended"
-        return stop + self._dismiss(job, Ended(job.id, None, error=_shutting_down()))
+            return self._abort(now, job, shutting_down(), "fail")
+        return [*self._move(job, "suspend"), *self._dismiss(job, Ended(job.id, None, error=shutting_down()))]
 
     def _release(self, job: Job) -> None:
-        """The same work is another job from now on."""
+        """Stop using a job for requests for the same work: the next such request gets a new job."""
         if self._by_key.get(job.key) is job:
             del self._by_key[job.key]
 
     def _dismiss(self, job: Job, event: Event) -> list[Effect]:
-        """Tell those who wait the last they hear."""
-        waiters, job.waiters = job.waiters, []
+        """Send the last event to all waiters and remove them."""
+        waiters, job.waiters = job.waiters, {}
         for waiter in waiters:
-            self._unwait(waiter)
+            self._drop_waiter(waiter)
         return [Notify(waiter, event) for waiter in waiters]
 
-    def _wait(self, job: Job, waiter: Waiter) -> None:
+    def _add_waiter(self, job: Job, waiter: Waiter) -> None:
         of_connection = self._by_waiter.setdefault(waiter.connection, {})
         assert waiter not in of_connection, waiter
         of_connection[waiter] = job
-        job.waiters.append(waiter)
+        job.waiters[waiter] = None
 
-    def _unwait(self, waiter: Waiter) -> Job:
+    def _drop_waiter(self, waiter: Waiter) -> Job:
         of_connection = self._by_waiter[waiter.connection]
         job = of_connection.pop(waiter)
         if not of_connection:
             del self._by_waiter[waiter.connection]
         return job
 
-    def _forsake(self, waiter: Waiter) -> None:
-        self._unwait(waiter).waiters.remove(waiter)
+    def _remove_waiter(self, waiter: Waiter) -> None:
+        del self._drop_waiter(waiter).waiters[waiter]
 
-    def _deadline(self, job: Job) -> float:
-        return math.inf if job.started is None else job.started + job.timeout
+    def _move(self, job: Job, transition: Transition) -> list[Effect]:
+        """Change the state of a job, and update the indexes by state. No other method does this.
 
-    def _enqueue(self, job: Job, *, first: bool = False) -> None:
-        line = self._waiting.setdefault(job.caller, deque())
-        if first:
-            line.appendleft(job)
-        else:
-            line.append(job)
+        Returns:
+            ``Stop`` if the job leaves ``running`` while its attempt runs; no effect otherwise.
+        """
+        before, job.state = job.state, next_state(job.state, transition)
+        if before == "queued" and transition == "start":
+            self._turns.take(job)
+        elif before == "queued":
+            self._turns.withdraw(job)
+        elif before in TIMED:
+            del self._timed[job.id]
+        if job.state in TIMED:
+            self._timed[job.id] = job
+        elif job.state == "queued":
+            self._turns.enqueue(job, first=True)
+        elif job.state in ENDED:
+            self._ended[job.state] += 1
+        self._places.add(job.caller, (job.state in PLACED) - (before in PLACED))
+        if before == "running" and job.slot == "working":
+            job.slot = "stopping"
+            return [Stop(job.id, job.attempt)]
+        return []
 
-    def _dequeue(self, job: Job) -> None:
-        line = self._waiting[job.caller]
-        line.remove(job)
-        if not line:
-            del self._waiting[job.caller]
+    def _enqueue(self, job: Job) -> None:
+        """Let a new job wait for a slot."""
+        self._turns.enqueue(job)
+        self._places.add(job.caller, 1)
 
     def _position(self, job: Job) -> int:
-        """How many starts come first, this one included; 0 if it has started."""
-        if job.state != "queued":
-            return 0
-        place = self._waiting[job.caller].index(job) + 1
-        return sum(min(place, len(line)) for line in self._waiting.values())
+        """Return the number of jobs that start until this one has started; 0 if it has started."""
+        return self._turns.position(job) if job.state == "queued" else 0
 
     def _fill(self, now: float) -> list[Effect]:
-        """Start queued jobs while there are slots, the callers taking turns."""
+        """Start queued jobs, and grant leases, while slots are free; parties take turns."""
         effects: list[Effect] = []
-        while self.running < self._slots and not self._draining:
-            caller = next((name for name in self._waiting if self._running[name] < self._per_caller), None)
-            if caller is None:
-                break
-            found = self._waiting[caller][0]
-            self._dequeue(found)
-            if caller in self._waiting:
-                self._waiting.move_to_end(caller)
-            found.state, found.running, found.attempt = "running", True, found.attempt + 1
+        while not self._draining and (found := self._turns.next()) is not None:
+            if isinstance(found, Lease):
+                self._turns.take(found)
+                self._places.add(found.caller, -1)
+                self._slots_of_leases += 1
+                found.granted = True
+                effects.append(Grant(found))
+                continue
+            self._move(found, "start")
+            found.slot = "working"
+            found.attempt += 1
             if found.started is None:
                 found.started = now
-            self._running[caller] += 1
-            self._timed[found.id] = found
             effects.append(Start(found.id, found.attempt, found.work, now - found.created))
         return effects
 
     def _abort(
-        self,
-        now: float,
-        job: Job,
-        error: CreemsonError,
-        *,
-        state: Literal["cancelled", "failed"] = "cancelled",
+        self, now: float, job: Job, error: CreemsonError, transition: Transition = "cancel"
     ) -> list[Effect]:
-        """End a job before its time; nothing happens if it has ended."""
+        """End a job before its attempt has ended; no effect if it has ended."""
         if job.ended:
             return []
-        running = job.running and job.state != "suspended"
-        stop: list[Effect] = [Stop(job.id, job.attempt)] if running else []
-        if job.state == "queued":
-            self._dequeue(job)
-        self._timed.pop(job.id, None)
-        ended = self._end(now, job, state, error)
-        if not job.running:
+        effects = self._end(now, job, transition, error)
+        if job.slot == "free":
             self._retire(job)
-        return stop + ended + self._trim()
+        return effects + self._trim(job.caller)
 
     def _end(
-        self,
-        now: float,
-        job: Job,
-        state: Literal["done", "failed", "cancelled"],
-        error: CreemsonError | None = None,
+        self, now: float, job: Job, transition: Transition, error: CreemsonError | None = None
     ) -> list[Effect]:
-        job.state, job.error, job.finished = state, error, now
-        self._ended[state] += 1
+        stop = self._move(job, transition)
+        job.error, job.finished = error, now
         job.next_seq()
-        if state != "done":
-            self._release(job)  # a failure is not remembered as the answer: the next try may do better
-        return [Record(job), *self._dismiss(job, job.outcome())]
+        if error is not None:
+            self._release(job)  # a failure does not answer later requests: the next attempt may succeed
+        return [*stop, Record(job), *self._dismiss(job, job.outcome())]
 
     def _retire(self, job: Job) -> None:
-        """Nothing runs for an ended job any more: it becomes history."""
-        self._history[job.id] = self._active.pop(job.id)
-        self._asked -= job.weight
-        self._kept += job.weight
+        """Move an ended job to the history once no attempt of it runs."""
+        self._history.add(self._active.pop(job.id))
+        self._bytes.add(job.caller, -job.size_bytes)
 
-    def _trim(self) -> list[Effect]:
-        """Let the oldest ended jobs go when the history is full, but for the latest."""
+    def _trim(self, caller: str) -> list[Effect]:
+        """Forget jobs while the history is too large, after this caller's part of it has grown."""
         effects: list[Effect] = []
-        while len(self._history) > self._remembered or (self._kept > self._weight and len(self._history) > 1):
-            oldest = next(iter(self._history.values()))
+        while (oldest := self._history.surplus(caller)) is not None:
             effects += self.forget(oldest.id)
             if oldest.state == "done" and oldest.key not in self._by_key:
                 effects.append(Forget(oldest.id, oldest.work))
         return effects
 
     def validate(self) -> None:
-        """Assert what must always hold; tests call this after every step."""
-        running = Counter(found.caller for found in self._active.values() if found.running)
-        assert running == self._running
-        assert self.running <= self._slots
-        assert all(count <= self._per_caller for count in running.values())
-        # A retry goes back to the queue without asking for room: at most one for every slot.
-        assert self.queued <= self._queue + self._slots + self._restored
+        """Assert the invariants; tests call this after every step."""
+        self._turns.validate()
+        self._history.validate()
+        assert self._draining or self._turns.next() is None, "a slot is unused"
         states: dict[str, set[str]] = {}
+        places: Counter[str] = Counter()
+        size: Counter[str] = Counter()
+        slots: Counter[str] = Counter()
         for found in self._active.values():
             states.setdefault(found.state, set()).add(found.id)
-            if found.state != "suspended":
-                assert found.running if found.ended else found.running == (found.state == "running")
-        for found in self._history.values():
+            places[found.caller] += found.state in PLACED
+            size[found.caller] += found.size_bytes
+            slots[found.caller] += found.slot != "free"
+            assert (found.slot == "working") == (found.state == "running")
+            assert not (found.state in PLACED and found.slot != "free")
+            assert not (found.ended and found.slot == "free"), "it belongs to the history"
+        assert self.running == slots.total()
+        assert self.queued == places.total()
+        for lease in self._leases:
+            (slots if lease.granted else places)[lease.caller] += 1
+        assert +slots == self._turns.used_by
+        assert +places == self._places.held
+        assert +size == self._bytes.held
+        # A retry returns to the queue even if it is full: at most one per slot.
+        extra = self._restored + sum(
+            found.state == "backoff" or found.attempt > 0 for found in self._active.values()
+        )
+        assert self._places.total <= self._places.bound.total + extra
+        assert all(count <= self._places.bound.per_caller + extra for count in self._places.held.values())
+        for found in self._history:
             assert found.ended
-            assert not found.running
-        assert all(self._waiting.values()), "no caller has an empty line"
-        queued = [found.id for line in self._waiting.values() for found in line]
-        assert sorted(queued) == sorted(states.get("queued", ()))
+            assert found.slot == "free"
+        waiting = self._turns.all_waiting()
+        assert {entrant.id for entrant in waiting if isinstance(entrant, Job)} == states.get("queued", set())
+        assert [lease for lease in self._leases if not lease.granted] == [
+            entrant for entrant in self._leases if entrant in waiting
+        ]
         assert set(self._timed) == states.get("running", set()) | states.get("backoff", set())
-        assert len(self._history) <= self._remembered
-        assert self._asked == sum(found.weight for found in self._active.values())
-        assert self._kept == sum(found.weight for found in self._history.values())
-        assert self._kept <= self._weight or len(self._history) == 1
-        waiting: dict[str, dict[Waiter, Job]] = {}
-        for found in (*self._active.values(), *self._history.values()):
+        by_waiter: dict[str, dict[Waiter, Job]] = {}
+        for found in (*self._active.values(), *self._history):
             assert (found.state in ("failed", "cancelled")) == (found.error is not None)
             assert (found.finished is not None) == found.ended
             assert found.attempt <= self._retries + 1
             assert not (found.ended and found.waiters)
             for waiter in found.waiters:
-                waiting.setdefault(waiter.connection, {})[waiter] = found
-        assert waiting == self._by_waiter
+                by_waiter.setdefault(waiter.connection, {})[waiter] = found
+        assert by_waiter == self._by_waiter
         for key, found in self._by_key.items():
             assert key == found.key
             assert found.state not in ("failed", "cancelled")
             assert (found.id in self._history) == found.ended
-        if self.running < self._slots and not self._draining:
-            assert all(running[caller] >= self._per_caller for caller in self._waiting), "a slot is idle"
 
 
 def _cancelled(message: str) -> ProcessingError:
     return ProcessingError("cancelled", message)
 
 
-def _shutting_down() -> ConnectionLost:
-    return ConnectionLost("shutting_down", "The server is shutting down. Try again when it is back.")
+def _busy(why: str) -> ProcessingError:
+    return ProcessingError("busy", f"{why} Try again in a moment.", retry_after=BUSY_RETRY_AFTER)

@@ -1,52 +1,75 @@
-"""Jobs as the catalog keeps them."""
+"""The work of a job, and conversions: of jobs to rows of the catalog and back, and of worker results to job results."""
 
+import functools
 import hashlib
-from typing import Any, get_args
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
 
 import attrs
 import orjson
 
-from creemson.errors import CreemsonError, error_for
-from creemson.processing.jobs import Job, State
-from creemson.storage.catalog import JobRow
-from creemson.wire import codec
-from creemson.wire.messages import OUTPUT_FORMATS, Query, ResultData
+from creemson._version import READING_VERSION, __version__
+from creemson.catalog.catalog import JobRow
+from creemson.errors import CreemsonError, InvalidFormat, error_for
+from creemson.jobs.job import Job, State
+from creemson.model.converter import plain, structure
+from creemson.model.query import Query
+from creemson.model.results import OUTPUT_FORMATS, OutputData, ResultData
+from creemson.storage.names import NORMALIZED
 
-__all__ = ["Work", "job_of", "key_of", "output_name", "row_of"]
+__all__ = ["Work", "job_of", "key_of", "output_name", "result_of_worker", "row_of", "structure_trusted"]
+
+SUMMARY = "File processed successfully"
+"""The summary of every result."""
+
+T = TypeVar("T")
 
 
 @attrs.frozen
 class Work:
-    """What a job has to do.
+    """The work of a job.
 
     Attributes:
-        query: as it was asked.
-        key: the same for the same work on the same version of the file.
-        caller: whose file it is.
+        query: the query, as requested.
+        key: equal for the same work on the same version of the file; see :func:`key_of`.
+        caller: the caller who owns the file.
+        version: the version of the file; None if it was not recorded.
     """
 
     query: Query
     key: str
     caller: str
+    version: str | None
 
     def lightened(self) -> "Work":
-        """What is still to be known of it when it has been done."""
+        """Return a copy with only what is needed after the job has ended."""
         return attrs.evolve(self, query=Query(filename=self.query.filename))
 
     @property
     def output(self) -> str:
-        """Name of the stored output."""
+        """The name of the stored output."""
         return output_name(self.query.filename, self.key)
 
 
 def key_of(version: str, query: Query) -> tuple[str, int]:
-    """What is the same for the same work on the same version of a file, and the bytes that the query has as JSON."""
-    text = orjson.dumps([version, codec.plain(query)])
+    """Return a key that is equal for the same work on the same version of a file, and the size of the query as JSON.
+
+    Also the versions of what reads files and computes results belong to the key: after an upgrade, an answer that an
+    earlier version made is not taken for that of the new one.
+    """
+    text = orjson.dumps([version, _makers(), plain(query)])
     return hashlib.sha256(text).hexdigest(), len(text)
 
 
+@functools.cache
+def _makers() -> tuple[str, str, int]:
+    # The server itself does not import polars.
+    return __version__, importlib.metadata.version("polars"), READING_VERSION
+
+
 def output_name(filename: str, key: str) -> str:
-    """The name of a stored output: told apart by the job's key, recognisable by the file's name.
+    """Return the name of a stored output: unique by the job's key, recognisable by the file's name.
 
     >>> output_name("flights.csv.gz", "0123456789abcdef")
     'flights-0123456789ab.parquet'
@@ -56,10 +79,10 @@ def output_name(filename: str, key: str) -> str:
 
 
 def row_of(job: Job, epoch: float) -> JobRow:
-    """The row for a job as it is now.
+    """Return the row for a job in its current state.
 
     Args:
-        job: whose ``work`` is a :class:`Work`, and whose ``value`` is a ``ResultData``.
+        job: its ``work`` is a :class:`Work`, and its ``value`` a ``ResultData``.
         epoch: seconds since 1970 at time 0 of the job's clock.
     """
     outcome: dict[str, Any] | None = None
@@ -67,12 +90,12 @@ def row_of(job: Job, epoch: float) -> JobRow:
         fields = ("reason", "message", "details", "retry_after")
         outcome = {name: getattr(job.error, name) for name in fields}
     elif job.ended:
-        outcome = codec.plain(job.value)
+        outcome = plain(job.value)
     return JobRow(
         id=job.id,
         key=job.work.key,
         caller=job.caller,
-        query=orjson.dumps(codec.plain(job.work.query)).decode(),
+        query=orjson.dumps(plain(job.work.query)).decode(),
         timeout=job.timeout,
         kept=job.kept,
         state=job.state if job.ended else "queued",
@@ -81,37 +104,38 @@ def row_of(job: Job, epoch: float) -> JobRow:
         restarts=job.restarts,
         seq=job.seq,
         outcome=None if outcome is None else orjson.dumps(outcome).decode(),
+        version=job.work.version,
     )
 
 
 def job_of(row: JobRow, epoch: float) -> Job:
-    """The job that a row tells of.
+    """Return the job that a row describes.
 
     Args:
-        row: as :func:`row_of` made it, perhaps an earlier version of it.
-        epoch: as for :func:`row_of`.
+        row: made by :func:`row_of`, perhaps by an earlier version of the server.
+        epoch: see :func:`row_of`.
 
     Raises:
-        ValueError, TypeError, KeyError, CreemsonError: it makes no sense to this version.
+        ValueError, TypeError, KeyError, CreemsonError: this version of the server does not understand the row.
     """
-    query = codec.structure(orjson.loads(row.query), Query)
+    query = structure(orjson.loads(row.query), Query)
     if row.state not in get_args(State):
-        raise ValueError(f"a job in the state {row.state!r}")
+        raise ValueError(f"unknown state {row.state!r} of a job")
     value: ResultData | None = None
     error: CreemsonError | None = None
     if row.outcome is not None:
         outcome = orjson.loads(row.outcome)
         if row.state == "done":
-            value = codec.structure(outcome, ResultData)
+            value = structure(outcome, ResultData)
         else:
             error = error_for(**outcome)
-    work = Work(query, row.key, row.caller)
+    work = Work(query, row.key, row.caller, row.version)
     return Job(
         id=row.id,
         key=(row.caller, row.key),
         caller=row.caller,
         work=work.lightened() if row.outcome is not None else work,
-        weight=len(row.outcome or row.query),
+        size_bytes=len(row.outcome or row.query),
         timeout=row.timeout,
         created=row.created - epoch,
         state=row.state,  # type: ignore[arg-type] # checked above
@@ -122,3 +146,36 @@ def job_of(row: JobRow, epoch: float) -> Job:
         error=error,
         kept=bool(row.kept),
     )
+
+
+def structure_trusted(value: Any, kind: type[T]) -> T:
+    """Structure a value that a worker has returned.
+
+    Raises:
+        TypeError: it does not fit; this is a bug in the worker, not a fault of the request.
+    """
+    try:
+        return structure(value, kind)
+    except InvalidFormat as error:
+        raise TypeError(error.message) from error
+
+
+def result_of_worker(output: str, outcome: Mapping[str, Any], *, elapsed: float) -> ResultData:
+    """Return the result of a job.
+
+    Args:
+        output: name of its output.
+        outcome: the value that the worker returned.
+        elapsed: seconds that the attempt took.
+    """
+    stem = output.removesuffix(f".{OUTPUT_FORMATS[0]}")
+    data = {
+        **outcome,
+        "filename": output,
+        "final_filename_csv": f"{stem}.csv",
+        "final_filename_csv_normalized": f"{stem}.{NORMALIZED}",
+        "final_filename_excel": f"{stem}.xlsx",
+        "elapsed_s": round(elapsed, 4),
+        "cached": False,
+    }
+    return ResultData(summary=SUMMARY, output_data=structure_trusted(data, OutputData))

@@ -1,31 +1,37 @@
-"""Logs: one line per event, for the eye on a terminal and as JSON everywhere else.
+"""Logging: one line per event, readable on a terminal and JSON elsewhere.
 
-The only state is structlog's own configuration; a logger made before :func:`configure` follows it too.
+The only global state is the configuration of structlog; it also applies to loggers made before :func:`configure`.
 """
 
 import logging
 import math
 import sys
+import threading
 import time
-from typing import TextIO
+from collections.abc import MutableMapping
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from creemson import settings
+from creemson.logs.limiter import LineLimiter
+from creemson.logs.writer import BackgroundWriter
+from creemson.settings import sections
 
 __all__ = ["configure", "errors_only", "get_logger"]
 
+PEER_RATE, PEER_BURST = 100.0, 5000
+"""Lines about peers: per second, and at once. (Two thousand clients that reconnect write two lines each.)"""
 FLOOD_INTERVAL = 10.0
-"""Seconds between two lines about what happens all the time."""
+"""Minimum seconds between two lines about an event that repeats many times a second."""
 
 
-def configure(log: settings.Log, stream: TextIO | None = None) -> None:
-    """Set the format and the level of all logs.
+def configure(log: sections.Log, stream: TextIO | BackgroundWriter | None = None) -> None:
+    """Set the format and level of all loggers.
 
     Args:
-        log: the settings; the format `auto` is `console` if `stream` is a terminal and else `json`.
-        stream: where the lines go; None means what `sys.stderr` is now.
+        log: the settings; the format `auto` means `console` if `stream` is a terminal, otherwise `json`.
+        stream: where to write; None: the current `sys.stderr`.
     """
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
@@ -33,31 +39,52 @@ def configure(log: settings.Log, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _PeerLines(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(_console(colors=terminal) if console else _json()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(log.level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
-        # Loggers are module globals: one that is cached would keep the stream of an earlier configuration.
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", stream)),
+        # Loggers are module globals: a cached one would keep the stream of an earlier configuration.
         cache_logger_on_first_use=False,
     )
-    # They log each frame; what matters of that, the connection logs itself.
+    # These libraries log every frame; the connection actor logs what matters.
     for name in ("trio-websocket", "trio_websocket"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # Out of file handles, trio tries again ten times a second, and logs a traceback each time.
+    # Without file handles, trio retries ten times a second and logs a traceback each time.
     accepting = logging.getLogger("trio.serve_listeners")
-    if not any(isinstance(each, _Seldom) for each in accepting.filters):
-        accepting.addFilter(_Seldom())
+    if not any(isinstance(each, _FloodFilter) for each in accepting.filters):
+        accepting.addFilter(_FloodFilter())
 
 
-class _Seldom(logging.Filter):
-    """Makes a flood of the same record into a line of ours now and then."""
+class _PeerLines:
+    """Drops lines about peers if there are too many: who opens and closes connections decides how many there are."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # One key without an interval: only the bucket counts.
+        self._limiter = LineLimiter(interval=0.0, rate=PEER_RATE, burst=PEER_BURST, max_keys=1)
+
+    def __call__(self, _: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Process an event (structlog); what an operator must know or has asked for (debug) is not dropped."""
+        if method in ("info", "warning") and "peer" in event:
+            with self._lock:
+                line = self._limiter.admit(None, time.monotonic())
+            if line is None:
+                raise structlog.DropEvent
+            if line.same:
+                event["lines_left_out"] = line.same
+        return event
+
+
+class _FloodFilter(logging.Filter):
+    """Replaces a flood of the same record by one line per :data:`FLOOD_INTERVAL`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._next = -math.inf
-        self._more = 0
+        self._next = -math.inf  # time of the next line
+        self._more = 0  # records since the last line
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
@@ -65,7 +92,7 @@ class _Seldom(logging.Filter):
             self._more += 1
         else:
             get_logger("creemson").error(
-                "connections wait: there are no file handles for more (ulimit -n)",
+                "no file handles left: new connections wait (raise ulimit -n)",
                 error=record.getMessage(),
                 times_since=self._more,
             )
@@ -74,15 +101,19 @@ class _Seldom(logging.Filter):
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """Make a logger whose lines carry `logger_name`."""
+    """Return a logger whose lines carry `logger_name`."""
     logger: FilteringBoundLogger = structlog.get_logger(logger_name=name)
     return logger
 
 
-def errors_only() -> FilteringBoundLogger:
-    """A logger for what is wrong, on standard error; it leaves the configuration of the process alone."""
+def errors_only(stream: BackgroundWriter | None = None) -> FilteringBoundLogger:
+    """Return a logger for errors; it does not change the configuration of the process.
+
+    Args:
+        stream: where to write; None: the current `sys.stderr`.
+    """
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
+        structlog.WriteLogger(sys.stderr if stream is None else cast("TextIO", stream)),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -93,14 +124,14 @@ def errors_only() -> FilteringBoundLogger:
     return logger
 
 
-# In both formats a traceback is text without local variables, which may hold tokens or rows of a file.
+# In both formats a traceback is text without local variables, which may contain tokens or rows of a file.
 
 
 def _console(*, colors: bool) -> list[Processor]:
     return [
         structlog.dev.ConsoleRenderer(
             colors=colors,
-            # repr: a file's name comes from outside and may hold sequences that drive the terminal.
+            # repr: a file name comes from outside and may contain escape sequences of the terminal.
             repr_native_str=True,
             exception_formatter=structlog.dev.plain_traceback,
         )

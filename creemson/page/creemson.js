@@ -1,9 +1,9 @@
 /**
- * The browser's side of the Creemson wire protocol, version 1: one module, no dependencies.
+ * Browser client for the Creemson wire protocol, version 1: one module, no dependencies.
  *
- * A client connects in the background and comes back by itself when the connection breaks; whatever was in
- * flight is asked again, uploads and downloads go on where they were, jobs are followed from their last event
- * on. Sizes and offsets are bytes, delays are milliseconds, times of the server are seconds since 1970 UTC.
+ * A client connects in the background and reconnects automatically when the connection breaks. It then repeats the
+ * requests that were in flight, resumes uploads and downloads, and follows jobs from their last event. Sizes and
+ * offsets are in bytes, delays in milliseconds, times from the server in seconds since 1970 UTC.
  *
  *     import { connect } from "./creemson.js";
  *     const client = connect();
@@ -13,26 +13,26 @@
 
 const SUBPROTOCOL = "creemson.v1";
 const BACKOFF = { base: 250, cap: 15_000 };
-const STABLE = 5_000; // a connection that lived this long was a good one: the backoff begins anew
+const STABLE_AFTER = 5_000; // a connection that was open for this long resets the backoff
 const CONNECT_TIMEOUT = 15_000;
-const SILENCE = 20_000; // after it we ping, and after it once more we give the connection up
-const TICK = 1_000;
-const HIGH_WATER = 4 * 2 ** 20; // what may wait in the socket, so that a message can still overtake an upload
-const POLL = 20;
-const DIGEST_LIMIT = 64 * 2 ** 20; // crypto.subtle wants all bytes in memory at once
+const IDLE_TIMEOUT = 20_000; // without a frame for this long: ping; without a pong for as long again: reconnect
+const CHECK_INTERVAL = 1_000;
+const MAX_BUFFERED = 4 * 2 ** 20; // buffered in the socket; limits how long a message waits behind an upload
+const BUFFER_POLL = 20;
+const MAX_DIGEST_SIZE = 64 * 2 ** 20; // crypto.subtle needs all bytes in memory at once
 const DEFAULT_CHUNK = 2 ** 18;
-const FATAL_CLOSES = new Set([4401, 4403]); // asking again would get the same answer
-const TRY_LATER = new Set(["busy", "shutting_down"]);
-const GOING = new Set(["connection_lost", "shutting_down"]); // the server is about to leave, and its jobs stay
+const FATAL_CLOSE_CODES = new Set([4401, 4403]); // another attempt would fail in the same way
+const RETRY_LATER = new Set(["busy", "shutting_down"]);
+const SERVER_LEAVING = new Set(["connection_lost", "shutting_down"]); // jobs continue without the connection
 
 /**
- * What went wrong, in the server's words or in ours.
+ * An error that the server or this client reports.
  *
  * @property {number} code message family: 1001 connection lost, 1002 invalid format, 1003 processing error
  * @property {string} reason slug, e.g. "file_not_found"
  * @property {boolean} retryable whether the same request may succeed later
  * @property {string[]} details one line for each fault of an invalid message
- * @property {number|null} retryAfter seconds to wait before asking again
+ * @property {number|null} retryAfter seconds to wait before the next attempt
  */
 export class CreemsonError extends Error {
   constructor({ message, code, reason, retryable = false, details = [], retry_after: retryAfter = null }) {
@@ -42,11 +42,11 @@ export class CreemsonError extends Error {
   }
 }
 
-const cancelled = () => new CreemsonError({ code: 1003, reason: "cancelled", message: "Cancelled, as asked." });
+const cancelled = () => new CreemsonError({ code: 1003, reason: "cancelled", message: "Cancelled by request." });
 const lost = (message) => new CreemsonError({ code: 1001, reason: "connection_lost", retryable: true, message });
 
-/** Call what the page gave us; a fault of its own shows up on its console and does not disturb the wire. */
-function tell(callback, ...args) {
+/** Call a callback of the page; its exceptions are reported on the console and do not affect the client. */
+function notify(callback, ...args) {
   try {
     callback?.(...args);
   } catch (error) {
@@ -55,8 +55,8 @@ function tell(callback, ...args) {
 }
 
 /**
- * Integers that a number would round are BigInts. A browser that does not show us the source of a number rounds them,
- * as it always did. Looking at every value is slow, so only messages that may hold one are looked at.
+ * Parse JSON; integers that a number would round become BigInts, except in browsers without source text access in
+ * `JSON.parse`. A reviver is slow, so only messages with at least 16 digits in a row get one.
  */
 function decode(text) {
   if (!/\d{16}/.test(text)) return JSON.parse(text);
@@ -66,30 +66,39 @@ function decode(text) {
   });
 }
 
-/** SHA-256 in hexadecimal; null where it cannot be had (insecure context, or more than fits in memory). */
+/** SHA-256 in hexadecimal; null if it is not available (insecure context, or larger than MAX_DIGEST_SIZE). */
 async function digest(blob) {
-  if (blob.size > DIGEST_LIMIT || !globalThis.crypto?.subtle) return null;
+  if (blob.size > MAX_DIGEST_SIZE || !globalThis.crypto?.subtle) return null;
   const hash = await crypto.subtle.digest("SHA-256", await blob.arrayBuffer());
   return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Something that awaits answers, over as many connections as it takes. `id` is null while it is not asked. */
-class Entry {
+/**
+ * What the server recognises the content by, so that it never mixes two files: size, time and name of a File. A Blob has
+ * only a size, so it is resumed only by the same upload.
+ */
+function fingerprintOf(file) {
+  if (file.lastModified === undefined) return `${Date.now()} ${Math.random()}`;
+  return `${file.size} ${file.lastModified} ${Array.from(file.name ?? "").slice(0, 150).join("")}`;
+}
+
+/** A request that waits for responses, across reconnections if needed. `id` is null while it is not sent. */
+class Operation {
   id = null;
   settled = false;
 
-  constructor(wire) {
-    this.wire = wire;
+  constructor(connection) {
+    this.connection = connection;
     this.promise = new Promise((resolve, reject) => Object.assign(this, { _resolve: resolve, _reject: reject }));
   }
 
-  /** The message to send once the connection is open, without `id`; null to wait. */
-  fields() {
+  /** The message to send once the connection is open, without `id`; null to send nothing yet. */
+  request() {
     return null;
   }
 
-  /** The connection has broken; all that was said over it is void. */
-  lost() {}
+  /** The exchange has ended before it was complete: the connection was lost, or the request is sent again later. */
+  interrupted() {}
 
   resolve(value) {
     this.#settle();
@@ -104,21 +113,21 @@ class Entry {
   #settle() {
     if (this.settled) return;
     this.settled = true;
-    this.wire.forget(this);
-    this.ended?.();
+    this.connection.forget(this);
+    this.onSettled?.();
   }
 }
 
-/** A request with one answer. */
-class Ask extends Entry {
+/** A request with one response. */
+class Call extends Operation {
   sent = 0;
 
-  constructor(wire, message, accept = () => false) {
-    super(wire);
+  constructor(connection, message, accept = () => false) {
+    super(connection);
     Object.assign(this, { message, accept });
   }
 
-  fields() {
+  request() {
     this.sent += 1;
     return this.message;
   }
@@ -130,111 +139,111 @@ class Ask extends Entry {
   }
 }
 
-/** A job. The server has written it down before it was accepted, so that we can follow it over any connection. */
-class Job extends Entry {
-  #query; // null: it was begun elsewhere
+/** A job. The server stores it before it accepts it, so it can be followed over any connection. */
+class Job extends Operation {
+  #query; // null if it was started elsewhere
   #job;
-  #seq; // of the last event that has come
+  #lastSeq; // of the last event received
   #callbacks;
   #attached = false;
   #cancelled = false;
 
-  constructor(wire, { query = null, job = null, after = 0 }, callbacks) {
-    super(wire);
+  constructor(connection, { query = null, job = null, after = 0 }, callbacks) {
+    super(connection);
     this.#query = query;
     this.#job = job;
-    this.#seq = after;
+    this.#lastSeq = after;
     this.#callbacks = callbacks;
   }
 
-  fields() {
+  request() {
     this.#attached = this.#job !== null;
-    if (this.#attached) return { type: "attach", job: this.#job, after: this.#seq };
+    if (this.#attached) return { type: "attach", job: this.#job, after: this.#lastSeq };
     return { ...this.#query, type: "process" };
   }
 
   handle(message) {
     const { onAccepted, onProgress, onLog } = this.#callbacks;
-    this.#seq = message.seq ?? this.#seq;
+    this.#lastSeq = message.seq ?? this.#lastSeq;
     if (message.type === "accepted") {
       this.#job = message.job;
-      tell(onAccepted, message.job, message.position);
-    } else if (message.type === "progress") tell(onProgress, message);
-    else if (message.type === "log") tell(onLog, message);
+      notify(onAccepted, message.job, message.position);
+    } else if (message.type === "progress") notify(onProgress, message);
+    else if (message.type === "log") notify(onLog, message);
     else if (message.type === "result") this.resolve(message.data);
     else if (message.type === "error") this.#failed(message);
   }
 
-  lost() {
-    if (this.#cancelled) this.#abandon();
+  interrupted() {
+    if (this.#cancelled) this.#cancelOffline();
   }
 
   cancel() {
     if (this.settled || this.#cancelled) return;
     this.#cancelled = true;
-    if (this.id === null) return this.#abandon();
-    // Attached, the server may still count the connection that we have lost as another one who waits.
+    if (this.id === null) return this.#cancelOffline();
+    // After a reconnection, the server may still count the lost connection as another client that waits for the job.
     const which = this.#attached ? { job: this.#job } : { request: this.id };
-    this.wire.send({ type: "cancel", id: this.wire.newId(), ...which });
+    this.connection.send({ type: "cancel", id: this.connection.newId(), ...which });
   }
 
   #failed(message) {
     const forgotten = message.reason === "job_not_found" && this.#attached;
-    // An error that has a number is an event of the job's, its end; any other is about this request.
+    // An error with a sequence number is the last event of the job; any other concerns this request.
     if (message.seq !== undefined) this.reject(new CreemsonError(message));
-    else if (GOING.has(message.reason)) this.#wait();
+    else if (SERVER_LEAVING.has(message.reason)) this.#awaitReconnection();
     else if (forgotten && this.#cancelled) this.reject(cancelled());
-    else if (forgotten && this.#query) this.#afresh();
+    else if (forgotten && this.#query) this.#resubmit();
     else this.reject(new CreemsonError(message));
   }
 
-  /** The server closes the connection in a moment; over the next one we go on. */
-  #wait() {
-    this.wire.release(this);
-    this.lost();
+  /** The server is about to close the connection; the job continues over the next one. */
+  #awaitReconnection() {
+    this.connection.release(this);
+    this.interrupted();
   }
 
-  /** The server has lost its memory, or is another one at the same address. */
-  #afresh() {
+  /** The server has forgotten the job, or is another server at the same address. */
+  #resubmit() {
     this.#job = null;
-    this.#seq = 0;
-    this.wire.release(this);
-    this.wire.start(this);
+    this.#lastSeq = 0;
+    this.connection.release(this);
+    this.connection.start(this);
   }
 
-  /** Nobody is there to confirm it; the job lives on without us unless we cancel it when we are back. */
-  #abandon() {
+  /** Cancel without a connection: reject at once, and cancel the job on the server after reconnecting. */
+  #cancelOffline() {
     if (this.#job) {
-      const ask = new Ask(this.wire, { type: "cancel", job: this.#job }, () => true);
-      ask.promise.catch(() => {}); // the page has its answer already
-      this.wire.add(ask);
+      const call = new Call(this.connection, { type: "cancel", job: this.#job }, () => true);
+      call.promise.catch(() => {}); // the page already has its rejection
+      this.connection.add(call);
     }
     this.reject(cancelled());
   }
 }
 
-/** What uploads and downloads have in common: a place in a queue, an end by abort(), and retries. */
-class Transfer extends Entry {
-  /** It is its turn. */
+/** The common part of uploads and downloads: queueing, abort() and retries. */
+class Transfer extends Operation {
+  /** Called when the transfer is at the head of the queue. */
   begin() {
-    this.wire.add(this);
+    this.connection.add(this);
   }
 
   abort() {
-    if (!this.settled) this.quit(cancelled());
+    if (!this.settled) this.stop(cancelled());
   }
 
-  /** Give up: the server is told if it knows of us. */
-  quit(error) {
-    if (this.id !== null) this.wire.send({ type: "cancel", id: this.wire.newId(), request: this.id });
+  /** Give up; cancels the request on the server if it was sent. */
+  stop(error) {
+    if (this.id !== null) this.connection.send({ type: "cancel", id: this.connection.newId(), request: this.id });
     this.reject(error);
   }
 
   failed(message) {
-    if (!TRY_LATER.has(message.reason)) return this.reject(new CreemsonError(message));
-    this.wire.release(this);
-    this.lost();
-    setTimeout(() => this.wire.start(this), (message.retry_after ?? 1) * 1000);
+    if (!RETRY_LATER.has(message.reason)) return this.reject(new CreemsonError(message));
+    this.connection.release(this);
+    this.interrupted();
+    setTimeout(() => this.connection.start(this), (message.retry_after ?? 1) * 1000);
   }
 }
 
@@ -243,19 +252,19 @@ class Upload extends Transfer {
   #file;
   #message;
   #onProgress;
-  #ready = false; // the digest is computed
-  #going = false; // the server has said where to go on
+  #hashed = false; // the digest has been computed, where possible
+  #accepted = false; // the server has sent the offset to start from
   #sent = 0;
-  #safe = 0;
-  #run = null; // the sending loop that counts; any other stops at its next step
-  #whole = false; // all bytes were sent once
-  #ours; // what the server holds is known to be of this very file
+  #stored = 0;
+  #loop = null; // the current sending loop; any other stops at its next step
+  #sentAll = false; // all bytes have been sent at least once
+  #isOwnPart; // whether the part that the server holds is known to come from this file
 
-  constructor(wire, file, name, overwrite, resume, onProgress) {
-    super(wire);
+  constructor(connection, file, name, overwrite, resume, onProgress) {
+    super(connection);
     this.#file = file;
-    this.#message = { type: "upload", filename: name, size: file.size, overwrite };
-    this.#ours = resume;
+    this.#message = { type: "upload", filename: name, size: file.size, fingerprint: fingerprintOf(file), overwrite };
+    this.#isOwnPart = resume;
     this.#onProgress = onProgress;
   }
 
@@ -264,81 +273,81 @@ class Upload extends Transfer {
       const sha256 = await digest(this.#file);
       if (sha256) this.#message.sha256 = sha256;
     } catch (error) {
-      return this.#unreadable(error);
+      return this.#failReading(error);
     }
-    this.#ready = true;
+    this.#hashed = true;
     if (!this.settled) super.begin();
   }
 
-  fields() {
-    return this.#ready && !this.paused ? this.#message : null;
+  request() {
+    return this.#hashed && !this.paused ? this.#message : null;
   }
 
   handle(message) {
     if (message.type === "upload_ready") {
-      if (message.offset && !this.#ours && !this.#message.sha256) return this.#afresh();
-      this.#ours = true;
-      this.#going = true;
+      if (message.offset && !this.#isOwnPart && !this.#message.sha256) return this.#restart();
+      this.#isOwnPart = true;
+      this.#accepted = true;
       this.#progress(message.offset, message.offset);
-      this.#pump();
+      this.#sendChunks();
     } else if (message.type === "upload_progress") {
       this.#progress(this.#sent, message.offset);
-      this.#run?.wake?.(); // timers of a hidden page are slow, messages are not
+      this.#loop?.wake?.(); // timers of a hidden page are throttled, messages are not
     } else if (message.type === "uploaded") {
       this.#progress(message.size, message.size);
       this.resolve(message);
     } else if (message.type === "error") {
-      if (message.reason === "file_exists" && this.#whole) this.#arrived(new CreemsonError(message));
+      if (message.reason === "file_exists" && this.#sentAll) this.#checkStored(new CreemsonError(message));
       else this.failed(message);
     }
   }
 
-  lost() {
-    this.#run = null;
-    this.#going = false;
+  interrupted() {
+    this.#loop = null;
+    this.#accepted = false;
   }
 
   pause() {
     this.paused = true;
-    this.#run = null;
+    this.#loop = null;
   }
 
   resume() {
     if (!this.paused || this.settled) return;
     this.paused = false;
-    if (this.#going) this.#pump();
-    else this.wire.start(this);
+    if (this.#accepted) this.#sendChunks();
+    else this.connection.start(this);
   }
 
   reject(error) {
-    this.lost();
+    this.interrupted();
     super.reject(error);
   }
 
   #progress(sent, safe) {
     this.#sent = sent;
-    this.#safe = safe;
-    this.#whole ||= sent === this.#file.size;
-    tell(this.#onProgress, { offset: sent, safe, size: this.#file.size });
+    this.#stored = safe;
+    this.#sentAll ||= sent === this.#file.size;
+    notify(this.#onProgress, { offset: sent, safe, size: this.#file.size });
   }
 
-  /** The server holds a part of a file of this name and size, and nobody can tell whether of this one. */
-  #afresh() {
-    this.#ours = true; // that part is dropped; any other will be our own
-    this.wire.send({ type: "cancel", id: this.wire.newId(), request: this.id });
-    this.wire.release(this);
-    this.wire.start(this);
+  /** The server holds a part of a file with this name and size, but without a digest it may be another file. */
+  #restart() {
+    this.#isOwnPart = true; // the server drops that part; the next one comes from this file
+    this.connection.send({ type: "cancel", id: this.connection.newId(), request: this.id });
+    this.connection.release(this);
+    this.connection.start(this);
   }
 
-  /** The name was free when we began and is taken now: by our own bytes, if only `uploaded` got lost on its way. */
-  async #arrived(refusal) {
+  /** The name was free when the upload started and is taken now: by this file, if only the `uploaded` message was lost. */
+  async #checkStored(refusal) {
     const { filename, size, sha256 } = this.#message;
     const ask = async (message) => {
-      const question = new Ask(this.wire, message);
-      this.wire.add(question);
-      return question.promise;
+      const call = new Call(this.connection, message);
+      this.connection.add(call);
+      return call.promise;
     };
-    this.wire.forget(this);
+    this.connection.forget(this);
     try {
       const found = (await ask({ type: "files" })).files.find((file) => file.filename === filename);
       if (found?.size !== size || (sha256 && found.sha256 && found.sha256 !== sha256)) throw refusal;
@@ -349,35 +358,35 @@ class Upload extends Transfer {
     }
   }
 
-  #unreadable(error) {
+  #failReading(error) {
     if (this.settled) return;
-    const message = `${this.#file.name ?? "The file"} could not be read: ${error.message} Choose it again.`;
-    this.quit(new CreemsonError({ code: 1003, reason: "unreadable_file", message }));
+    const message = `${this.#file.name ?? "The file"} could not be read: ${error.message} Select it again.`;
+    this.stop(new CreemsonError({ code: 1003, reason: "unreadable_file", message }));
   }
 
-  async #pump() {
+  async #sendChunks() {
     if (this.paused || this.settled) return;
-    const run = (this.#run = {});
-    while (this.#run === run && this.#sent < this.#file.size) {
-      if (this.wire.buffered > HIGH_WATER) {
+    const loop = (this.#loop = {});
+    while (this.#loop === loop && this.#sent < this.#file.size) {
+      if (this.connection.buffered > MAX_BUFFERED) {
         await new Promise((resolve) => {
-          run.wake = resolve;
-          setTimeout(resolve, POLL);
+          loop.wake = resolve;
+          setTimeout(resolve, BUFFER_POLL);
         });
         continue;
       }
-      const chunk = await this.#read(run);
-      if (this.#run !== run) return;
-      this.wire.sendBytes(chunk);
-      this.#progress(this.#sent + chunk.byteLength, this.#safe);
+      const chunk = await this.#read(loop);
+      if (this.#loop !== loop) return;
+      this.connection.sendBytes(chunk);
+      this.#progress(this.#sent + chunk.byteLength, this.#stored);
     }
   }
 
-  async #read(run) {
+  async #read(loop) {
     try {
-      return await this.#file.slice(this.#sent, this.#sent + this.wire.chunkBytes).arrayBuffer();
+      return await this.#file.slice(this.#sent, this.#sent + this.connection.chunkBytes).arrayBuffer();
     } catch (error) {
-      if (this.#run === run) this.#unreadable(error);
+      if (this.#loop === loop) this.#failReading(error);
     }
   }
 }
@@ -385,19 +394,19 @@ class Upload extends Transfer {
 class Download extends Transfer {
   #filename;
   #onProgress;
-  #receiving = false; // frames before the `download` message belong to one that was given up
+  #receiving = false; // frames before the `download` message belong to an aborted download
   #parts = [];
   #received = 0;
   #size = null;
   #sha256 = null;
 
-  constructor(wire, filename, onProgress) {
-    super(wire);
+  constructor(connection, filename, onProgress) {
+    super(connection);
     this.#filename = filename;
     this.#onProgress = onProgress;
   }
 
-  fields() {
+  request() {
     return { type: "download", filename: this.#filename, offset: this.#received };
   }
 
@@ -405,15 +414,15 @@ class Download extends Transfer {
     if (message.type === "download") this.#started(message);
     else if (message.type === "downloaded") this.#finish(message);
     else if (message.type !== "error") return;
-    else if (message.reason === "offset_mismatch" && this.#received) this.#afresh();
+    else if (message.reason === "offset_mismatch" && this.#received) this.#restart();
     else this.failed(message);
   }
 
-  lost() {
+  interrupted() {
     this.#receiving = false;
   }
 
-  /** A frame of the file; Blobs, which the browser may keep outside of memory. */
+  /** A frame of the file, as a Blob, which the browser may keep on disk. */
   bytes(part) {
     if (!this.#receiving) return;
     this.#parts.push(part);
@@ -422,14 +431,14 @@ class Download extends Transfer {
   }
 
   #progress() {
-    tell(this.#onProgress, { offset: this.#received, size: this.#size });
+    notify(this.#onProgress, { offset: this.#received, size: this.#size });
   }
 
   #started({ size, sha256 = null }) {
     const other = size !== this.#size || (sha256 && this.#sha256 && sha256 !== this.#sha256);
     if (this.#received && other) {
-      this.wire.send({ type: "cancel", id: this.wire.newId(), request: this.id });
-      return this.#afresh();
+      this.connection.send({ type: "cancel", id: this.connection.newId(), request: this.id });
+      return this.#restart();
     }
     this.#size = size;
     this.#sha256 = sha256 ?? this.#sha256;
@@ -437,34 +446,34 @@ class Download extends Transfer {
     this.#progress();
   }
 
-  /** The file is another one than it was before the connection broke. */
-  #afresh() {
-    this.wire.release(this);
+  /** The file has changed since the connection was lost. */
+  #restart() {
+    this.connection.release(this);
     this.#parts = [];
     this.#received = 0;
     this.#size = this.#sha256 = null;
-    this.lost();
-    this.wire.start(this);
+    this.interrupted();
+    this.connection.start(this);
   }
 
   async #finish({ size, sha256 }) {
-    this.wire.forget(this); // the server has said all; what follows is between us and the bytes
+    this.connection.forget(this); // complete for the server; only the check remains
     const blob = new Blob(this.#parts);
     const fault = (reason, message) => this.reject(new CreemsonError({ code: 1003, reason, retryable: true, message }));
     if (blob.size !== size) {
-      return fault("size_mismatch", `${blob.size} bytes of ${this.#filename} came, it has ${size}. Try again.`);
+      return fault("size_mismatch", `Received ${blob.size} of ${size} bytes of ${this.#filename}. Try again.`);
     }
     const found = await digest(blob).catch(() => null);
     if (this.settled) return;
     if (found && sha256 && found !== sha256.toLowerCase()) {
-      return fault("checksum_mismatch", `The bytes of ${this.#filename} are not those of the server. Try again.`);
+      return fault("checksum_mismatch", `The checksum of the received ${this.#filename} differs from the server's. Try again.`);
     }
     this.resolve(blob);
   }
 }
 
-/** Transfers in one direction: one at a time, in the order in which they were asked for. */
-class Lane {
+/** Transfers in one direction: one at a time, in the order in which they were requested. */
+class TransferQueue {
   #queue = [];
 
   get head() {
@@ -472,13 +481,13 @@ class Lane {
   }
 
   add(transfer) {
-    transfer.ended = () => this.#ended(transfer);
+    transfer.onSettled = () => this.#ended(transfer);
     this.#queue.push(transfer);
     if (transfer === this.head) transfer.begin();
   }
 
   clear(error) {
-    for (const transfer of [...this.#queue].reverse()) transfer.reject(error); // so that none gets its turn
+    for (const transfer of [...this.#queue].reverse()) transfer.reject(error); // last first: none starts
   }
 
   #ended(transfer) {
@@ -488,8 +497,8 @@ class Lane {
   }
 }
 
-/** The connection: it comes back, it notices when it is dead, and it knows who awaits what. */
-class Wire {
+/** The connection: reconnects, detects dead connections, and dispatches responses to their operations. */
+class Connection {
   state = null;
   welcome = null;
   #url;
@@ -497,30 +506,30 @@ class Wire {
   #events;
   #socket = null;
   #open = false;
-  #entries = new Set(); // all that await something, in the order of asking
-  #byId = new Map(); // those that were asked over this connection
-  #number = 0;
-  #attempt = 0;
-  #timer = null;
-  #ticker;
-  #listening = new AbortController();
-  #since = 0; // when this connection was begun, or was open
-  #heard = 0;
-  #pinged = null;
-  #sent = 0; // bytes of files given to the socket, and
-  #left = 0; // those that have left it
+  #operations = new Set(); // all that wait for something, in the order of the requests
+  #inFlight = new Map(); // by id: those that were sent over this connection
+  #lastId = 0;
+  #attempts = 0;
+  #reconnectTimer = null;
+  #checkTimer;
+  #listeners = new AbortController();
+  #openedAt = 0; // when the connection opened; until then, when the attempt started
+  #receivedAt = 0;
+  #pingedAt = null;
+  #bytesSent = 0; // bytes of files handed to the socket
+  #bytesFlushed = 0; // those of them that have left the socket's buffer
   #lastError = null;
-  #notBefore = 0; // delay that the server asked for
+  #serverDelay = 0; // delay in ms that the server requested
 
   constructor(url, hello, events) {
     this.#url = url;
     this.#hello = hello;
     this.#events = events;
-    const { signal } = this.#listening;
-    globalThis.addEventListener?.("online", () => this.#hurry(), { signal });
+    const { signal } = this.#listeners;
+    globalThis.addEventListener?.("online", () => this.#reconnectSoon(), { signal });
     const page = globalThis.document;
-    page?.addEventListener("visibilitychange", () => page.visibilityState === "visible" && this.#hurry(), { signal });
-    this.#ticker = setInterval(() => this.#tick(), TICK);
+    page?.addEventListener("visibilitychange", () => page.visibilityState === "visible" && this.#reconnectSoon(), { signal });
+    this.#checkTimer = setInterval(() => this.#check(), CHECK_INTERVAL);
     this.connect();
   }
 
@@ -533,45 +542,46 @@ class Wire {
   }
 
   newId() {
-    this.#number += 1;
-    return String(this.#number);
+    this.#lastId += 1;
+    return String(this.#lastId);
   }
 
-  // --- what awaits answers ---
+  // --- operations ---
 
-  add(entry) {
-    if (this.state.state === "closed") return entry.reject(this.#lastError ?? lost("The client is closed."));
-    this.#entries.add(entry);
-    this.start(entry);
+  add(operation) {
+    if (this.state.state === "closed") return operation.reject(this.#lastError ?? lost("The client is closed."));
+    this.#operations.add(operation);
+    this.start(operation);
   }
 
-  /** Ask, unless it was asked already or cannot be now; then it is when the connection is open. */
-  start(entry) {
-    if (!this.#open || entry.id !== null || !this.#entries.has(entry)) return;
-    const fields = entry.fields();
-    if (!fields) return;
+  /** Send the request if the connection is open and it has not been sent; otherwise it is sent once it opens. */
+  start(operation) {
+    if (!this.#open || operation.id !== null || !this.#operations.has(operation)) return;
+    const request = operation.request();
+    if (!request) return;
     const id = this.newId();
-    const text = JSON.stringify({ ...fields, id });
+    const text = JSON.stringify({ ...request, id });
     const limit = this.welcome.limits?.message_bytes ?? Infinity;
     if (text.length * 3 > limit && new TextEncoder().encode(text).length > limit) {
-      // The server would close the connection, and we would ask again for ever.
-      const message = `A message of this size is not taken, at most ${limit} bytes are. Ask for less at a time.`;
-      return entry.reject(new CreemsonError({ code: 1002, reason: "message_too_large", message }));
+      // The server would close the connection, and the client would repeat the request forever.
+      const message = `The message is larger than the limit of ${limit} bytes. Request less at a time.`;
+      return operation.reject(new CreemsonError({ code: 1002, reason: "message_too_large", message }));
     }
-    entry.id = id;
-    this.#byId.set(id, entry);
+    operation.id = id;
+    this.#inFlight.set(id, operation);
     this.#socket.send(text);
   }
 
-  /** No answer to what was asked is of interest any more; it may be asked again. */
-  release(entry) {
-    this.#byId.delete(entry.id);
-    entry.id = null;
+  /** Ignore further responses; the request may be sent again. */
+  release(operation) {
+    this.#inFlight.delete(operation.id);
+    operation.id = null;
   }
 
-  forget(entry) {
-    this.release(entry);
-    this.#entries.delete(entry);
+  /** Release an operation that has ended. */
+  forget(operation) {
+    this.release(operation);
+    this.#operations.delete(operation);
   }
 
   send(message) {
@@ -579,23 +589,23 @@ class Wire {
   }
 
   sendBytes(bytes) {
-    this.#sent += bytes.byteLength;
+    this.#bytesSent += bytes.byteLength;
     this.#socket.send(bytes);
   }
 
-  // --- the life of a connection ---
+  // --- connecting ---
 
   connect() {
-    clearTimeout(this.#timer);
+    clearTimeout(this.#reconnectTimer);
     const socket = (this.#socket = new WebSocket(this.#url, SUBPROTOCOL));
-    this.#since = performance.now();
+    this.#openedAt = performance.now();
     this.#lastError = null;
-    this.#notBefore = 0;
-    // A socket that was given up may still speak for a while; nobody listens.
+    this.#serverDelay = 0;
+    // An abandoned socket may still emit events; they are ignored.
     const current = (handler) => (event) => socket === this.#socket && handler(event);
     socket.onopen = current(() => socket.send(JSON.stringify({ ...this.#hello, id: "hello" })));
     socket.onmessage = current(({ data }) => this.#receive(data));
-    socket.onclose = current(({ code }) => this.#lose(code));
+    socket.onclose = current(({ code }) => this.#lost(code));
     this.#setState("connecting");
   }
 
@@ -605,19 +615,19 @@ class Wire {
 
   close(error = null) {
     if (this.state.state === "closed") return;
-    this.#listening.abort();
-    clearInterval(this.#ticker);
-    clearTimeout(this.#timer);
+    this.#listeners.abort();
+    clearInterval(this.#checkTimer);
+    clearTimeout(this.#reconnectTimer);
     this.#drop();
     this.#lastError = error;
     this.#setState("closed", { error });
     const reason = error ?? lost("The client was closed.");
     this.#events.closed(reason);
-    for (const entry of [...this.#entries]) entry.reject(reason);
+    for (const operation of [...this.#operations]) operation.reject(reason);
   }
 
   #setState(state, more = {}) {
-    this.state = { state, retryIn: null, attempt: state === "open" ? 0 : this.#attempt, ...more };
+    this.state = { state, retryIn: null, attempt: state === "open" ? 0 : this.#attempts, ...more };
     this.#events.state(this.state);
   }
 
@@ -626,154 +636,155 @@ class Wire {
     this.#socket = null;
     this.#open = false;
     socket?.close();
-    this.#byId.clear();
-    for (const entry of [...this.#entries]) {
-      entry.id = null;
-      entry.lost();
+    this.#inFlight.clear();
+    for (const operation of [...this.#operations]) {
+      operation.id = null;
+      operation.interrupted();
     }
   }
 
-  #lose(code) {
-    const stable = this.#open && performance.now() - this.#since > STABLE;
+  #lost(code) {
+    const stable = this.#open && performance.now() - this.#openedAt > STABLE_AFTER;
     this.#drop();
-    if (FATAL_CLOSES.has(code)) {
-      const message = "The server does not let us in. Give a valid token.";
+    if (FATAL_CLOSE_CODES.has(code)) {
+      const message = "The server rejected the connection. Provide a valid token.";
       return this.close(this.#lastError ?? new CreemsonError({ code: 1002, reason: "unauthenticated", message }));
     }
-    this.#attempt = stable ? 1 : this.#attempt + 1;
-    // Full jitter, for the first time and after what the server asked for, too: all its clients lose it at once.
-    const ceiling = Math.min(BACKOFF.cap, BACKOFF.base * 2 ** (this.#attempt - 1));
-    const retryIn = this.#notBefore + Math.random() * ceiling;
-    this.#timer = setTimeout(() => this.connect(), retryIn);
+    this.#attempts = stable ? 1 : this.#attempts + 1;
+    // Full jitter, also on the first attempt and after a requested delay: all clients lose the server at the same time.
+    const ceiling = Math.min(BACKOFF.cap, BACKOFF.base * 2 ** (this.#attempts - 1));
+    const retryIn = this.#serverDelay + Math.random() * ceiling;
+    this.#reconnectTimer = setTimeout(() => this.connect(), retryIn);
     this.#setState("waiting", { retryIn });
   }
 
-  /** The network is back, or somebody looks at the page. */
-  #hurry() {
+  /** The network is back or the page became visible: reconnect now, or check that the connection is alive. */
+  #reconnectSoon() {
     this.reconnectNow();
-    if (this.#open && this.#pinged === null) this.#ping();
+    if (this.#open && this.#pingedAt === null) this.#ping();
   }
 
   #ping() {
-    this.#pinged = performance.now();
+    this.#pingedAt = performance.now();
     this.send({ type: "ping" });
   }
 
-  /** Timers of a hidden page may be minutes late, so silence counts only from a ping on. */
-  #tick() {
+  /** Timers of a hidden page may be minutes late, so only an unanswered ping counts as a loss. */
+  #check() {
     const now = performance.now();
     if (!this.#socket) return;
-    if (!this.#open) return now - this.#since > CONNECT_TIMEOUT ? this.#lose() : undefined;
-    const left = this.#sent - this.buffered;
-    if (left > this.#left) this.#alive(); // on a slow link, a pong waits behind megabytes of an upload
-    this.#left = left;
-    if (this.#pinged !== null) return now - this.#pinged > SILENCE ? this.#lose() : undefined;
-    if (now - this.#heard > SILENCE) this.#ping();
+    if (!this.#open) return now - this.#openedAt > CONNECT_TIMEOUT ? this.#lost() : undefined;
+    const flushed = this.#bytesSent - this.buffered;
+    if (flushed > this.#bytesFlushed) this.#markAlive(); // on a slow network, a pong waits behind upload data
+    this.#bytesFlushed = flushed;
+    if (this.#pingedAt !== null) return now - this.#pingedAt > IDLE_TIMEOUT ? this.#lost() : undefined;
+    if (now - this.#receivedAt > IDLE_TIMEOUT) this.#ping();
   }
 
-  #alive() {
-    this.#heard = performance.now();
-    this.#pinged = null;
+  #markAlive() {
+    this.#receivedAt = performance.now();
+    this.#pingedAt = null;
   }
 
-  // --- what the server says ---
+  // --- receiving ---
 
   #receive(data) {
-    this.#alive();
+    this.#markAlive();
     if (typeof data !== "string") return this.#events.bytes(data);
     const message = decode(data);
     if (message.type === "welcome") return this.#welcomed(message);
-    const entry = this.#byId.get(message.id);
-    if (entry && message.reason === "rate_limited") return this.#later(entry, message);
-    if (entry) return entry.handle(message);
-    if (message.type === "error") this.#error(message);
+    const operation = this.#inFlight.get(message.id);
+    if (operation && message.reason === "rate_limited") return this.#retryLater(operation, message);
+    if (operation) return operation.handle(message);
+    if (message.type === "error") this.#handleError(message);
   }
 
-  /** Too much at once: ask again when the server says so, and not all in the same moment. */
-  #later(entry, { retry_after: seconds = 0.1 }) {
-    this.release(entry);
-    entry.lost();
-    setTimeout(() => this.start(entry), seconds * 1000 * (1 + Math.random()));
+  /** Rate limited: send again after the requested delay, with jitter to spread the requests. */
+  #retryLater(operation, { retry_after: seconds = 0.1 }) {
+    this.release(operation);
+    operation.interrupted();
+    setTimeout(() => this.start(operation), seconds * 1000 * (1 + Math.random()));
   }
 
   #welcomed(message) {
     this.welcome = message;
     this.#open = true;
-    this.#since = performance.now();
-    this.#sent = this.#left = 0;
+    this.#openedAt = performance.now();
+    this.#bytesSent = this.#bytesFlushed = 0;
     this.#setState("open");
-    for (const entry of [...this.#entries]) this.start(entry);
+    for (const operation of [...this.#operations]) this.start(operation);
   }
 
-  #error(message) {
+  #handleError(message) {
     const error = new CreemsonError(message);
     if (message.id === "hello") {
       this.#lastError = error;
       if (!error.retryable) this.close(error);
     } else if (message.id === undefined && message.reason !== "unexpected_binary") {
-      // Chunks that were on their way when the server ended an upload are "unexpected"; the upload has its error.
+      // Chunks in flight when the server ends an upload are "unexpected"; the upload itself gets the actual error.
       this.#lastError = error;
-      this.#notBefore = (error.retryAfter ?? 0) * 1000;
+      this.#serverDelay = (error.retryAfter ?? 0) * 1000;
       this.#events.error(error);
     }
   }
 }
 
 /**
- * A connection to a server, for as long as it is wanted.
+ * A client of a server; stays connected until it is closed.
  *
  * Events: `state` with the new state as detail, and `error` with a {@link CreemsonError} that belongs to no request.
  */
 export class Client extends EventTarget {
-  #wire;
-  #uploads = new Lane();
-  #downloads = new Lane();
+  #connection;
+  #uploads = new TransferQueue();
+  #downloads = new TransferQueue();
 
   constructor(url, { token, name } = {}) {
     super();
     const emit = (type) => (detail) => this.dispatchEvent(new CustomEvent(type, { detail }));
-    this.#wire = new Wire(url, { type: "hello", version: 1, client: name, token: token || undefined, batch: false }, {
+    this.#connection = new Connection(url, { type: "hello", version: 1, client: name, token: token || undefined, batch: false }, {
       state: emit("state"),
       error: emit("error"),
       bytes: (part) => this.#downloads.head?.bytes(part),
-      closed: (error) => [this.#uploads, this.#downloads].forEach((lane) => lane.clear(error)),
+      closed: (error) => [this.#uploads, this.#downloads].forEach((queue) => queue.clear(error)),
     });
   }
 
   /** @returns {{state: "connecting"|"open"|"waiting"|"closed", retryIn: number|null, attempt: number,
-   *   error?: CreemsonError|null}} ms until the next attempt; losses in a row; why it is closed, null if by close() */
+   *   error?: CreemsonError|null}} `retryIn`: ms until the next attempt; `attempt`: consecutive losses, 0
+   *   while open; `error`: why the client is closed, null if by close() */
   get state() {
-    return this.#wire.state;
+    return this.#connection.state;
   }
 
   /** @returns {object|null} the last `welcome` of the server */
   get welcome() {
-    return this.#wire.welcome;
+    return this.#connection.welcome;
   }
 
-  /** Try at once instead of waiting. */
+  /** Reconnect now instead of waiting for the next attempt. */
   reconnectNow() {
-    this.#wire.reconnectNow();
+    this.#connection.reconnectNow();
   }
 
-  /** The end: whatever is in flight rejects with reason "connection_lost". */
+  /** Close the client permanently: everything in flight rejects with reason "connection_lost". */
   close() {
-    this.#wire.close();
+    this.#connection.close();
   }
 
   /** @param {string} filename
    *  @returns {Promise<{index: number, name: string, dtype: string}[]>} */
   async columns(filename) {
-    return (await this.#ask({ type: "columns", filename })).columns;
+    return (await this.#call({ type: "columns", filename })).columns;
   }
 
-  /** The columns of a file, how it is read, and what had to be mended in its first 64 KiB.
+  /** The columns of a file, how it is read, and the issues in its first 64 KiB.
    *  @param {string} filename
-   *  @param {object|null} [options] how to read it, where that is not to be found out
+   *  @param {object|null} [options] how to read it; the rest is detected
    *  @returns {Promise<{columns: {index: number, name: string, dtype: string}[], reading: object|null,
    *   issues: object|null}>} */
   async describe(filename, options = null) {
-    const { columns, reading = null, issues = null } = await this.#ask({
+    const { columns, reading = null, issues = null } = await this.#call({
       type: "columns",
       filename,
       ...(options && { options }),
@@ -783,79 +794,87 @@ export class Client extends EventTarget {
 
   /** @returns {Promise<{filename: string, size: number, modified: number, sha256?: string}[]>} bytes; seconds */
   async files() {
-    return (await this.#ask({ type: "files" })).files;
+    return (await this.#call({ type: "files" })).files;
   }
 
   /** Delete an uploaded file.
    *  @param {string} filename */
   async remove(filename) {
-    // Asked for the second time, a file that is missing is one that we deleted before the connection broke.
-    await this.#ask({ type: "delete", filename }, ({ reason }, sent) => reason === "file_not_found" && sent > 1);
+    // If a repeated request finds no file, the first one deleted it before the connection was lost.
+    await this.#call({ type: "delete", filename }, ({ reason }, sent) => reason === "file_not_found" && sent > 1);
   }
 
-  /** A window on a table.
+  /** A window of the rows of a table; those that do not fit one message are asked for by further messages.
    *  @param {string} filename an output or an uploaded file
    *  @param {number} offset rows to skip
    *  @param {number} limit rows, at most 1000
+   *  @param {object} [how] options: how to read the file; texts: whether the cells are texts, as the file writes them,
+   *    instead of values (default: false)
    *  @returns {Promise<{columns: string[], rows: any[][], offset: number, total: number|null}>} */
-  async rows(filename, offset, limit) {
-    const { columns, rows, offset: from, total = null } = await this.#ask({ type: "rows", filename, offset, limit });
-    return { columns, rows, offset: from, total };
+  async rows(filename, offset, limit, { options = null, texts = false } = {}) {
+    const how = { ...(options && { options }), ...(texts && { texts }) };
+    const found = [];
+    for (;;) {
+      const window = { offset: offset + found.length, limit: limit - found.length };
+      const { columns, rows, total = null, more } = await this.#call({ type: "rows", filename, ...window, ...how });
+      for (const row of rows) found.push(row);
+      if (!more || !rows.length) return { columns, rows: found, offset, total };
+    }
   }
 
   /** @returns {Promise<{job: string, state: "queued"|"running"|"done"|"failed"|"cancelled", filename: string,
    *   created: number, finished?: number, rows?: number}[]>} newest first */
   async jobs() {
-    return (await this.#ask({ type: "jobs" })).jobs;
+    return (await this.#call({ type: "jobs" })).jobs;
   }
 
-  /** Stop a job for all who wait for it.
+  /** Cancel a job for all clients that wait for it.
    *  @param {string} job */
   async cancel(job) {
-    // Asked for the second time, a job that has ended is one that we stopped before the connection broke.
-    await this.#ask({ type: "cancel", job }, ({ reason }, sent) => reason === "job_not_found" && sent > 1);
+    // If a repeated request finds no job, the first one cancelled it before the connection was lost.
+    await this.#call({ type: "cancel", job }, ({ reason }, sent) => reason === "job_not_found" && sent > 1);
   }
 
   /**
-   * Have a file processed.
+   * Process a file.
    *
    * @param {object} query the fields of a `process` message: filename, options, selectedColumns, where, sort, …
-   * @param {object} [callbacks] onAccepted(job, position), once more if the server has forgotten the job and it is
-   *   asked for again; onProgress(message) with bytes_read, fraction (0–1), rows_per_s, eta_s (seconds) …;
+   * @param {object} [callbacks] onAccepted(job, position), called again if the server has forgotten the job and it is
+   *   submitted again; onProgress(message) with bytes_read, fraction (0–1), rows_per_s, eta_s (seconds) …;
    *   onLog(message) with level and message
-   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` leaves the job to
-   *   others who wait for it, but after a reconnection stops it for all
+   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` lets the job continue
+   *   for other clients that wait for it, but after a reconnection cancels it for all
    */
   process(query, { onAccepted, onProgress, onLog } = {}) {
     return this.#follow({ query }, { onAccepted, onProgress, onLog });
   }
 
   /**
-   * Follow a job that was begun elsewhere, or before a reload; of one that has ended, the result comes again.
+   * Follow a job that was started elsewhere or before a reload; if it has ended, its result is sent again.
    *
    * @param {string} job as `onAccepted` and `jobs()` name it
-   * @param {object} [options] after: number (`seq`) of the last event that is known already; onProgress and onLog as
+   * @param {object} [options] after: sequence number (`seq`) of the last known event; onProgress and onLog as
    *   for `process`
-   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` stops the job for
-   *   all who wait for it
+   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` cancels the job for
+   *   all clients that wait for it
    */
   attach(job, { after = 0, onProgress, onLog } = {}) {
     return this.#follow({ job, after }, { onProgress, onLog });
   }
 
   /**
-   * Upload a file; another upload that is under way comes first.
+   * Upload a file. Uploads run one at a time, in the order of the calls.
    *
    * @param {File|Blob} file
-   * @param {object} [options] name on the server (default: the file's own); overwrite a file of that name (default:
-   *   no); resume an earlier upload of that name and size (default: yes; say no if its content may have been another:
-   *   the server can tell only where there is a digest); onProgress({offset, safe, size}): bytes sent, bytes on the
-   *   server's disk, bytes of the file
+   * @param {object} [options] name on the server (default: the file's own); overwrite: replace a file of
+   *   that name (default: false); resume an earlier upload of that name and size (default: true; pass false if its
+   *   content may differ: the server can only check this if there is a digest); onProgress({offset, safe, size}):
+   *   bytes sent, bytes on the server's disk, bytes of the file
    * @returns {{promise: Promise<object>, pause: function(): void, resume: function(): void,
-   *   abort: function(): void, paused: boolean}} the promise is for filename, size, sha256 and columns
+   *   abort: function(): void, paused: boolean}} the promise resolves to filename, size, sha256 and columns
    */
   upload(file, { name = file.name, overwrite = false, resume = true, onProgress } = {}) {
-    const upload = new Upload(this.#wire, file, name, overwrite, resume, onProgress);
+    const upload = new Upload(this.#connection, file, name, overwrite, resume, onProgress);
     this.#uploads.add(upload);
     return {
       promise: upload.promise,
@@ -869,36 +888,36 @@ export class Client extends EventTarget {
   }
 
   /**
-   * Download an uploaded file or an output; another download that is under way comes first.
+   * Download an uploaded file or an output. Downloads run one at a time, in the order of the calls.
    *
    * @param {string} filename
    * @param {object} [options] onProgress({offset, size}): bytes received, bytes of the file
    * @returns {{promise: Promise<Blob>, abort: function(): void}}
    */
   download(filename, { onProgress } = {}) {
-    const download = new Download(this.#wire, filename, onProgress);
+    const download = new Download(this.#connection, filename, onProgress);
     this.#downloads.add(download);
     return { promise: download.promise, abort: () => download.abort() };
   }
 
   #follow(what, callbacks) {
-    const job = new Job(this.#wire, what, callbacks);
-    this.#wire.add(job);
+    const job = new Job(this.#connection, what, callbacks);
+    this.#connection.add(job);
     return { promise: job.promise, cancel: () => job.cancel() };
   }
 
-  #ask(message, accept) {
-    const ask = new Ask(this.#wire, message, accept);
-    this.#wire.add(ask);
-    return ask.promise;
+  #call(message, accept) {
+    const call = new Call(this.#connection, message, accept);
+    this.#connection.add(call);
+    return call.promise;
   }
 }
 
 /**
- * Connect to a server; returns at once.
+ * Connect to a server in the background; returns immediately.
  *
- * @param {string|URL} [url] default: `ws` beside this page
- * @param {object} [options] token: what the server wants to see; name: of this client, for the server's log
+ * @param {string|URL} [url] default: `ws`, relative to the page
+ * @param {object} [options] token: for authentication; name: of this client, for the server's log
  * @returns {Client}
  */
 export function connect(url, options = {}) {

@@ -1,14 +1,18 @@
-/** Small helpers for making elements; data goes in as text, never as markup. */
+/** Helpers that create elements. Data is always inserted as text, never as markup, and with invisible characters shown. */
+
+import { visible } from "./format.js";
+
+const SHOWN = ["title", "ariaLabel", "textContent"]; // properties that are shown or read aloud
 
 /** @param {string} id
- *  @returns {HTMLElement} the element of this page */
+ *  @returns {HTMLElement} the element with this id */
 export const byId = (id) => document.getElementById(id);
 
 /**
- * Make an element.
+ * Create an element.
  *
  * @param {string} tag
- * @param {object} properties set on the element; `dataset` entry by entry
+ * @param {object} properties properties to set on the element; `dataset` is merged entry by entry
  * @param {...(Node|string)} children
  * @returns {HTMLElement}
  */
@@ -17,40 +21,41 @@ export function make(tag, properties = {}, ...children) {
   const { dataset = {}, ...others } = properties;
   Object.assign(element.dataset, dataset);
   Object.assign(element, others);
-  element.append(...children);
+  for (const name of SHOWN) if (name in others) element[name] = visible(others[name]);
+  element.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return element;
 }
 
-/** A button that does not submit.
+/** Create a button that does not submit a form.
  *  @param {string} text
  *  @param {function(): void} onclick
- *  @param {object} properties more of them */
+ *  @param {object} properties additional properties */
 export const button = (text, onclick, properties = {}) =>
   make("button", { type: "button", className: "quiet", onclick, ...properties }, text);
 
 /**
- * Show an error where it belongs, or take it away.
+ * Show an error, or hide the previous one.
  *
- * @param {HTMLElement} place
- * @param {Error|null} error
+ * @param {HTMLElement} place the element that shows the error
+ * @param {Error|null} error null hides the element
  */
 export function showError(place, error) {
   place.hidden = error === null;
-  place.textContent = error === null ? "" : lines(error).join("\n");
+  place.textContent = error === null ? "" : lines(error).map(visible).join("\n");
 }
 
-/** The message, and the details that it does not already hold. */
+/** The message, followed by the details that it does not already contain. */
 const lines = ({ message, details = [] }) => [message, ...details.filter((detail) => !message.includes(detail))];
 
-/** Tell those who cannot see it that something has happened.
+/** Announce an event to screen readers.
  *  @param {string} text */
 export function announce(text) {
-  byId("announcements").textContent = text;
+  byId("announcements").textContent = visible(text);
 }
 
-/** Move the focus, but not away from somebody who is busy elsewhere.
+/** Move the focus, unless the user is working elsewhere on the page.
  *  @param {HTMLElement} target
- *  @param {...HTMLElement} places from which it may be taken, besides none */
+ *  @param {...HTMLElement} places elements that may lose the focus; if nothing has the focus, it is always moved */
 export function focusUnlessBusy(target, ...places) {
   const active = document.activeElement ?? document.body;
   if (active === document.body || places.some((place) => place.contains(active))) target.focus();

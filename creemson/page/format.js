@@ -1,22 +1,39 @@
-/** Numbers as people read them. */
+/** Formats numbers, times and types for display. */
 
 const UNITS = ["kB", "MB", "GB", "TB"];
 
+/** @param {any} value
+ *  @returns {boolean} whether an optional field of a message has a value */
+export const isPresent = (value) => value !== null && value !== undefined;
+
+// The same list as in creemson/display/text.py, which explains it.
+const INVISIBLE = new RegExp(
+  "[\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f" +
+    "\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}]" +
+    "|(?<![^\\u0000-\\u007f])[\\u200c\\u200d]|[\\u200c\\u200d](?![^\\u0000-\\u007f])",
+  "gu",
+);
+
+/** Characters that nobody sees as their codes: names and cells come from strangers, and may be shown backwards.
+ *  @param {string} text
+ *  @returns {string} the text to show; never to send */
+export const visible = (text) => String(text).replace(INVISIBLE, (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
+
 /** @param {number} count
- *  @returns {string} with separators for thousands */
+ *  @returns {string} rounded, with thousands separators */
 export const whole = (count) => Math.round(count).toLocaleString("en");
 
 /** @param {number} count
- *  @param {string} thing
+ *  @param {string} noun singular
  *  @returns {string} e.g. "1 row", "2,000 rows" */
-export const counted = (count, thing) => `${whole(count)} ${thing}${count === 1 ? "" : "s"}`;
+export const counted = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
 
 /** @param {number} count bytes
  *  @returns {string} e.g. "12.3 MB" */
 export function bytes(count) {
   if (count < 1000) return `${Math.round(count)} B`;
   let power = Math.min(UNITS.length, Math.floor(Math.log10(count) / 3));
-  // What is rounded to three digits may have become a thousand of its unit.
+  // Rounding to three digits can give 1000 of a unit; use the next unit then.
   if (power < UNITS.length && Number((count / 1000 ** power).toPrecision(3)) === 1000) power += 1;
   return `${(count / 1000 ** power).toPrecision(3)} ${UNITS[power - 1]}`;
 }
@@ -32,24 +49,24 @@ export function seconds(count) {
 }
 
 /** @param {number} part
- *  @param {number} all
- *  @returns {string} e.g. "25 %"; never "0 %" of some nor "100 %" of not all */
-export function share(part, all) {
-  const percent = all ? (100 * part) / all : 0;
+ *  @param {number} total
+ *  @returns {string} e.g. "25 %"; "0 %" and "100 %" only if exact */
+export function share(part, total) {
+  const percent = total ? (100 * part) / total : 0;
   if (percent > 0 && percent < 1) return "under 1 %";
   if (percent < 100 && percent > 99) return "over 99 %";
   return `${Math.round(percent)} %`;
 }
 
 /** @param {number} time seconds since 1970
- *  @returns {string} day and time of here */
+ *  @returns {string} local date and time */
 export const moment = (time) =>
   new Date(time * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-/** @param {string} dtype in polars' words
- *  @returns {string} without its parameters */
+/** @param {string} dtype polars data type
+ *  @returns {string} the type without its parameters */
 export const shortType = (dtype) => dtype.replace(/\(.*$/s, "");
 
-/** @param {string} dtype in polars' words
- *  @returns {boolean} whether its values are numbers */
+/** @param {string} dtype polars data type
+ *  @returns {boolean} whether the type is numeric */
 export const isNumeric = (dtype) => /^(U?Int|Float|Decimal)/.test(dtype);

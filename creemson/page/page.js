@@ -1,51 +1,62 @@
-/** The page: its parts, and what one says to another. */
+/** Entry point of the page: creates its parts and connects them. */
 
-import { showConnection } from "./connection.js";
+import { showConnection } from "./connection/status.js";
+import { askForToken, storedToken } from "./connection/sign_in.js";
 import { connect } from "./creemson.js";
 import { byId, showError } from "./dom.js";
-import { FileList, JobList } from "./lists.js";
-import { unfinishedRun } from "./memory.js";
-import { QueryForm } from "./query.js";
-import { Result } from "./result.js";
-import { Runs } from "./run.js";
-import { askForToken, givenToken } from "./signin.js";
-import { Uploads } from "./uploads.js";
+import { FileList, JobList } from "./files/lists.js";
+import { unfinishedRun } from "./files/unfinished.js";
+import { Uploads } from "./files/uploads.js";
+import { QueryForm } from "./query/form.js";
+import { Result } from "./result/result.js";
+import { Runs } from "./result/run.js";
 
-const client = connect(undefined, { name: "page", token: givenToken() });
+const client = connect(undefined, { name: "page", token: storedToken() });
 const jobs = new JobList(client, (job) => {
-  runs.join(job);
+  runs.attach(job);
   byId("progress-title").focus();
 });
 const result = new Result(client);
 const runs = new Runs(client, {
   changed: () => jobs.refresh(),
-  begun: () => result.hide(),
+  started: () => result.hide(),
   done: (output) => result.show(output),
 });
 const form = new QueryForm((query) => runs.start(query), (filename, options) => client.describe(filename, options));
 const files = new FileList(client, { use, removed: (filename) => form.hide(filename) });
-let wanted = null; // the file that was chosen last
+let requested = null; // name of the file that was chosen last
 
 new Uploads(client, ({ filename }) => {
   files.refresh();
-  // Somebody who fills in the form for one file is not interrupted by another; it waits in the list.
+  // A new upload does not replace a form that the user is filling in for another file.
   if (!form.isBusy || form.filename === filename) use(filename);
 });
 
 async function use(filename) {
-  wanted = filename;
+  requested = filename;
   try {
-    const found = await client.describe(filename);
-    if (wanted !== filename) return;
-    form.show(filename, found);
+    const [description, table] = await describeTable(filename);
+    if (requested !== filename) return;
+    form.show(filename, description, table);
     showError(byId("files-error"), null);
   } catch (error) {
     showError(byId("files-error"), error);
   }
 }
 
-const before = unfinishedRun();
-if (before) runs.join(before, true);
+/** Describe a file; of an archive with several tables, the first one, from which people can go on to another. */
+async function describeTable(filename) {
+  try {
+    return [await client.describe(filename), null];
+  } catch (error) {
+    const [first] = error.details ?? [];
+    if (!first || !error.message.includes("options.sheet")) throw error;
+    return [await client.describe(filename, { sheet: first }), first];
+  }
+}
+
+const interrupted = unfinishedRun();
+if (interrupted) runs.attach(interrupted, true);
 
 function refresh() {
   files.refresh();
@@ -54,5 +65,5 @@ function refresh() {
 
 showConnection(client, refresh);
 askForToken(client);
-// Others may have been at work while nobody looked.
+// Other clients may have changed files and jobs while the page was hidden.
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());

@@ -1,1 +1,1 @@
-"""Who listens: listener, connection actors and the protocol that they speak."""
+"""The server: listener, WebSocket connections, HTTP, authentication."""

@@ -1,5 +1,6 @@
-"""A server of one's own, for as long as it is used: for a command or a script that has none."""
+"""A server inside another program: a command or a script starts it and stops it again."""
 
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,9 +9,11 @@ from pathlib import Path
 import attrs
 import trio
 
-from creemson import observe
-from creemson.server.service import Server
-from creemson.settings import Settings
+from creemson import logs
+from creemson.logs.standard import END_SECONDS
+from creemson.logs.writer import BackgroundWriter, to_stream
+from creemson.server.server import Server
+from creemson.settings.sections import Settings
 
 __all__ = ["embedded"]
 
@@ -19,13 +22,13 @@ __all__ = ["embedded"]
 async def embedded(settings: Settings | None = None) -> AsyncIterator[str]:
     """Run a server on a free port of this machine, in a temporary folder.
 
-    What it does is told through its clients; only what is wrong with it goes to standard error.
+    Only errors are logged, on standard error.
 
     Args:
-        settings: in force but for its address and folder; None are the defaults.
+        settings: effective settings; address and data folder are replaced. None uses the defaults.
 
     Yields:
-        Its address.
+        The WebSocket URL of the server.
     """
     settings = settings or Settings()
     with tempfile.TemporaryDirectory(prefix="creemson-") as folder:
@@ -34,8 +37,12 @@ async def embedded(settings: Settings | None = None) -> AsyncIterator[str]:
             server=attrs.evolve(settings.server, host="127.0.0.1", port=0),
             storage=attrs.evolve(settings.storage, data_dir=Path(folder)),
         )
-        async with trio.open_nursery() as nursery:
-            server = Server(own, logger=observe.errors_only())
-            port = await nursery.start(server.run)
-            yield f"ws://127.0.0.1:{port}/ws"
-            nursery.cancel_scope.cancel()
+        lines = BackgroundWriter(to_stream(sys.stderr))
+        try:
+            async with trio.open_nursery() as nursery:
+                server = Server(own, logger=logs.errors_only(lines))
+                port = await nursery.start(server.run)
+                yield f"ws://127.0.0.1:{port}/ws"
+                nursery.cancel_scope.cancel()
+        finally:
+            lines.end(END_SECONDS)

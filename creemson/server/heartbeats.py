@@ -1,4 +1,7 @@
-"""One timer for the heartbeats of all connections: a task for each would take more memory than all else of it."""
+"""One timer for the heartbeats of all connections.
+
+One task per connection would take more memory than the rest of the connection.
+"""
 
 import heapq
 import itertools
@@ -10,23 +13,23 @@ __all__ = ["Heartbeats"]
 
 
 class Heartbeats:
-    """Calls back, each one when it wants to be called."""
+    """Calls each connection back at the time that it requested."""
 
     def __init__(self) -> None:
-        self._beats: dict[int, Callable[[float], float]] = {}
-        self._due: list[tuple[float, int]] = []
+        self._beats: dict[int, Callable[[float], float]] = {}  # callbacks by number
+        self._due: list[tuple[float, int]] = []  # a heap of times and numbers
         self._numbers = itertools.count()
-        self._sooner = trio.Event()
+        self._sooner = trio.Event()  # set when a new callback is due before all others
 
     def add(self, due: float, beat: Callable[[float], float]) -> int:
-        """Have something called at a time.
+        """Add a callback.
 
         Args:
-            due: on trio's clock.
-            beat: is given the time, and returns when it is to be called next; it does not wait.
+            due: when to call it first, on trio's clock.
+            beat: takes the current time and returns the time of its next call; must not block.
 
         Returns:
-            What :meth:`remove` wants.
+            A number for :meth:`remove`.
         """
         number = next(self._numbers)
         self._beats[number] = beat
@@ -36,11 +39,11 @@ class Heartbeats:
         return number
 
     def remove(self, number: int) -> None:
-        """Call no more; its place in the queue is left to pass."""
+        """Remove a callback; its entry in the heap stays until it is due."""
         del self._beats[number]
 
     async def run(self) -> None:
-        """Call, for ever."""
+        """Make the calls that are due, until cancelled."""
         while True:
             if self._due:
                 with trio.move_on_at(self._due[0][0]):

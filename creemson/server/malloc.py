@@ -1,8 +1,8 @@
-"""The C library's memory: a server that runs for months must not grow by what it has freed.
+"""Configures glibc's malloc so that the memory of a server that runs for months does not grow.
 
-Python's own small objects come from pools of its own; all that is larger (frames, buffers, JSON, pages of
-SQLite) comes from glibc's malloc. Measured with 500 connections that come and go, it held more and more
-freed memory in pieces too small to be used again: 5 MiB a minute, with a constant amount in use.
+Python allocates small objects from its own pools; everything larger (frames, buffers, JSON, SQLite pages) comes from
+malloc. Measured with 500 connections that come and go: malloc kept more and more freed memory in fragments too small
+for reuse, 5 MiB a minute, while the memory in use was constant.
 """
 
 import ctypes
@@ -13,10 +13,10 @@ _M_ARENA_MAX = -8  # from malloc.h
 
 
 def keep_small() -> None:
-    """Have one heap, not one per thread with leftovers in each; before threads are begun.
+    """Use one arena instead of one per thread; call it before threads start.
 
-    Its thresholds stay as they are: with buffers as mappings of their own, uploads took twice as long. On other
-    C libraries than glibc, nothing happens.
+    The thresholds stay at their defaults: with large buffers as separate mappings, uploads took twice as long. Does
+    nothing with other C libraries.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -24,7 +24,7 @@ def keep_small() -> None:
 
 
 def give_back() -> None:
-    """Return the free pages to the system; it takes a millisecond. Elsewhere than on glibc, nothing."""
+    """Return free pages to the operating system; takes about 1 ms. Does nothing with other C libraries."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

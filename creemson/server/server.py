@@ -1,7 +1,9 @@
-"""A whole server: its parts, in the order in which they start and stop."""
+"""The server: creates its components, and starts and stops them in order."""
 
 import contextlib
+import errno
 import os
+import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,54 +12,63 @@ from pathlib import Path
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson import __version__
-from creemson.errors import CloseCode
+from creemson._version import __version__
+from creemson.catalog.sqlite import SqliteCatalog
+from creemson.errors import SHUTDOWN_REASON, CloseCode
+from creemson.executors.executor import Executor
+from creemson.executors.local import LocalExecutor
+from creemson.executors.memory import Memory, machine_memory
+from creemson.jobs.commands import InboxMessage
+from creemson.jobs.processor import Processor
+from creemson.jobs.sharing.turns import SPARE
 from creemson.metrics import Metrics, Now
-from creemson.processing.mailbox import Command
-from creemson.processing.memory import Memory, machine_memory
-from creemson.processing.pool import Pool
-from creemson.processing.processor import Processor
-from creemson.server import heap
-from creemson.server.bucket import Buckets
-from creemson.server.connection import Connection
-from creemson.server.gate import Gate
+from creemson.model.callers import ANYONE
+from creemson.server.auth.authenticators import Identity, make_authenticator, token_file
+from creemson.server.auth.callers import Callers
+from creemson.server.auth.rate_limit import TokenBuckets
+from creemson.server.auth.tokens import Tokens
+from creemson.server.connection.connection import Connection, Shared
+from creemson.server.connection.state import ConnectionState
+from creemson.server.connection.upload_registry import UploadRegistry
 from creemson.server.heartbeats import Heartbeats
-from creemson.server.http import Status, make_app
-from creemson.server.identity import Identity, make_authenticator
+from creemson.server.housekeeping import measure_lag, sweep_expired
+from creemson.server.http.app import make_app
+from creemson.server.http.handlers import Status
 from creemson.server.listener import Listener, Socket
-from creemson.server.protocol import ConnectionState, Protocol
-from creemson.server.tls import Certificate
-from creemson.server.transport import LINGER
-from creemson.server.uploads import Uploads
-from creemson.settings import Settings
-from creemson.storage.catalog import Catalog
+from creemson.server.refusals import Refusals
+from creemson.server.transport.closing import LINGER
+from creemson.server.transport.tls import Certificate
+from creemson.settings.sections import Settings
+from creemson.storage.access import obstacle, obstacles
 from creemson.storage.clock import AgeClock
-from creemson.storage.stores import ANYONE, Stores
+from creemson.storage.handles import Handles
+from creemson.storage.stores import Stores
 
 __all__ = ["Server"]
 
 CALLER_SHARE = 10
-"""As many connections' messages may one caller send in all."""
+"""Rate limit of one caller over all its connections, as a multiple of the limit of one connection."""
 INBOX = 1000
-"""Commands that may wait for the processor before connections wait to add theirs."""
-SWEEP_INTERVAL = 60.0
-"""Seconds between two looks at what is to be removed."""
-LAG_INTERVAL = 0.25
-"""Seconds between two measurements of the event loop's lag."""
+"""Maximum number of commands that wait for the processor; a connection that sends another one waits."""
+EVENT_BYTES = 256 * 1024
+"""Maximum bytes of a worker's event beside the answer that it carries."""
+MAX_OBSTACLES = 10
+"""Maximum number of unusable files that are named when the server does not start because of them."""
 MEMORY_SHARE = 0.8
-"""Of the machine, for all workers together where no limit is set."""
+"""Share of the machine's memory for all workers together, if no limit is set."""
 
 
 class Server:
-    """A server with the given settings.
+    """A server.
 
     Args:
-        settings: in force; ``server.port`` 0 picks a free port.
-        logger: for what the operator should know.
-        wall_clock: seconds since 1970.
+        settings: effective settings; ``server.port`` 0 picks a free port.
+        logger: Logger.
+        wall_clock: returns the seconds since 1970.
+        dropped_lines: returns the number of log lines that could not be written.
 
     Raises:
-        SettingsError: they do not suffice.
+        SettingsError: settings for the authentication are missing or invalid.
         OSError: the certificate cannot be used.
     """
 
@@ -67,37 +78,64 @@ class Server:
         *,
         logger: FilteringBoundLogger,
         wall_clock: Callable[[], float] = time.time,
+        dropped_lines: Callable[[], int] = lambda: 0,
     ) -> None:
         self._settings = settings
         self._log = logger
+        self._dropped_lines = dropped_lines
         self._wall_clock = wall_clock
         self._stopping = trio.Event()
         self._certificate = _certificate(settings)
         limits = settings.limits
-        self._gate = Gate(
+        self._callers = Callers(
             make_authenticator(settings, clock=wall_clock),
             per_caller=limits.connections_per_caller,
-            pace=Buckets(
+            pace=TokenBuckets(
                 rate=limits.messages_per_s * CALLER_SHARE, burst=limits.messages_burst * CALLER_SHARE
             ),
             logger=logger,
         )
         data = settings.storage.data_dir.absolute()
-        self._catalog = Catalog(data / "catalog.db", on_damage=self._warn_of_damage)
+        self._catalog = SqliteCatalog(data / "catalog.db", on_damage=self._warn_of_damage)
         self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
-        self._stores = Stores(data, self._catalog, quota=limits.storage_bytes, clock=wall_clock)
-        self._uploads = Uploads()
-        self._heartbeats = Heartbeats()
-        self._inbox, inbox = trio.open_memory_channel[Command](INBOX)
+        open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._stores = Stores(
+            data,
+            self._catalog,
+            quota=limits.storage_bytes,
+            clock=wall_clock,
+            handles=Handles.within(open_files),
+        )
+        self._inbox, inbox = trio.open_memory_channel[InboxMessage](INBOX)
         processing = settings.processing
         memory = processing.worker_memory_bytes or int(machine_memory() * MEMORY_SHARE / processing.workers)
         self._metrics = Metrics()
-        make_pool = partial(Pool, memory_bytes=memory, nice=processing.nice, logger=logger)
-        self._pools = (make_pool(size=processing.workers), make_pool(size=1))
+        refusals = Refusals(self._metrics, logger)
+        make_executor = partial(
+            LocalExecutor,
+            memory_bytes=memory,
+            nice=processing.nice,
+            logger=logger,
+            max_line=limits.answer_bytes + EVENT_BYTES,
+        )
+        self._executors: tuple[Executor, Executor] = (
+            make_executor(size=processing.workers + SPARE, warm=processing.workers),
+            make_executor(size=1 + SPARE, warm=1),
+        )
+        self._shared = Shared(
+            settings=settings,
+            processor=self._inbox,
+            stores=self._stores,
+            uploads=UploadRegistry(),
+            heartbeats=Heartbeats(),
+            callers=self._callers,
+            metrics=self._metrics,
+            wall_clock=wall_clock,
+        )
         self._memory = Memory(
             limits.memory_bytes,
-            workers=lambda: [pid for pool in self._pools for pid in pool.pids],
-            shed=lambda: any(pool.shed() for pool in self._pools),
+            workers=lambda: [pid for executor in self._executors for pid in executor.pids],
+            shed=lambda: any(executor.shed() for executor in self._executors),
             logger=logger,
         )
         self._processor = Processor(
@@ -105,8 +143,8 @@ class Server:
             stores=self._stores,
             catalog=self._catalog,
             inbox=inbox,
-            workers=self._pools[0],
-            quick=self._pools[1],
+            workers=self._executors[0],
+            quick=self._executors[1],
             memory=self._memory,
             metrics=self._metrics,
             logger=logger,
@@ -117,12 +155,13 @@ class Server:
         app = make_app(
             settings=settings,
             stores=self._stores,
-            gate=self._gate,
+            callers=self._callers,
             processor=self._inbox,
             status=self._status,
             draining=self._draining,
             memory=self._memory,
             metrics=self._metrics,
+            refusals=refusals,
             now=self._now,
             logger=logger,
         )
@@ -130,50 +169,48 @@ class Server:
             settings=settings,
             connect=self._connect,
             app=app,
-            gate=self._gate,
+            callers=self._callers,
             certificate=self._certificate,
             draining=self._draining,
-            metrics=self._metrics,
+            refusals=refusals,
             logger=logger,
         )
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until :meth:`stop`; cancelling stops at once. Nothing of it is left afterwards.
+        """Serve until :meth:`stop`, then drain; cancelling stops at once.
 
-        Reports the port once connections are accepted.
+        Reports the port to ``task_status`` once connections are accepted. On return, all tasks and worker processes
+        have ended.
 
         Raises:
-            OSError: the data folder cannot be used, or is another server's, or the address cannot be listened on.
+            OSError: the data folder or the token file is unusable, another server uses the folder, or
+                the address cannot be bound.
         """
-        with self._stores.data.locked(), contextlib.closing(self._catalog):
+        with self._stores.locked(), contextlib.closing(self._catalog):
             await trio.to_thread.run_sync(self._prepare)
             port = await self._listener.open()
             async with trio.open_nursery() as service:
-                service.start_soon(self._keep_order)
+                service.start_soon(sweep_expired, self._stores, self._age_clock, self._settings, self._log)
                 service.start_soon(self._memory.run)
-                service.start_soon(self._heartbeats.run)
-                service.start_soon(self._watch_loop)
+                service.start_soon(self._shared.heartbeats.run)
+                service.start_soon(measure_lag, self._metrics)
                 async with trio.open_nursery() as starting:
-                    for pool in self._pools:
-                        starting.start_soon(service.start, pool.run)
+                    for executor in self._executors:
+                        starting.start_soon(service.start, executor.run)
                 await service.start(self._processor.run)
                 async with trio.open_nursery() as listening:
                     listening.start_soon(self._listener.run)
-                    self._log.info("serving", port=port, data_dir=str(self._stores.data.root))
+                    self._log.info("serving", port=port, data_dir=str(self._stores.data_dir))
                     task_status.started(port)
                     await self._stopping.wait()
                     await self._drain(listening.cancel_scope)
                 service.cancel_scope.cancel()
         self._log.info("stopped")
 
-    @property
-    def encrypted(self) -> bool:
-        """Whether it speaks TLS."""
-        return self._certificate is not None
-
     def reload(self) -> None:
-        """Read the certificate anew; one that cannot be used is told of in the log and changes nothing."""
-        assert self._certificate is not None
+        """Load the certificate again, if there is one; if it is unusable, log that and keep the previous one."""
+        if self._certificate is None:
+            return
         try:
             self._certificate.reload()
         except OSError as error:
@@ -182,15 +219,8 @@ class Server:
             self._log.info("certificate reloaded")
 
     def stop(self) -> None:
-        """Begin to drain: accept nothing new, let running jobs finish, say goodbye."""
+        """Start draining: refuse new work, let running jobs finish, then close all connections."""
         self._stopping.set()
-
-    async def _watch_loop(self) -> None:
-        """Measure by how much the event loop is late."""
-        while True:
-            due = trio.current_time() + LAG_INTERVAL
-            await trio.sleep_until(due)
-            self._metrics.loop_lag.observe(trio.current_time() - due)
 
     def _now(self) -> Now:
         memory = self._memory
@@ -198,95 +228,68 @@ class Server:
             uptime_s=time.monotonic() - self._began,
             connections=self._listener.connections,
             jobs=self._processor.counts(),
-            restarts=sum(pool.restarts for pool in self._pools),
+            restarts=sum(executor.restarts for executor in self._executors),
             memory={"server": memory.server, "workers": memory.workers, "limit": memory.limit},
             outbox=self._listener.unsent,
+            dropped_lines=self._dropped_lines(),
         )
 
     def _status(self, caller: str) -> Status:
-        """What a caller may know: where callers are told apart, nothing of the others."""
-        alone = caller if self._gate.guarded else None
+        """Return what a caller may see: with authentication, only its own connections and jobs."""
+        only = caller if self._callers.guarded else None
         return Status(
             version=__version__,
             uptime_s=round(time.monotonic() - self._began, 3),
-            connections=self._listener.connections if alone is None else self._gate.connections(alone),
-            jobs=self._processor.counts(alone),
+            connections=self._listener.connections if only is None else self._callers.connections(only),
+            jobs=self._processor.counts(only),
         )
 
     def _prepare(self) -> None:
-        self._memory.look()
-        aside = self._catalog.open()
-        if aside is not None:
-            self._warn_of_damage(aside)
+        self._memory.check()
+        self._check_access()
+        backup = self._catalog.open()
+        if backup is not None:
+            self._warn_of_damage(backup)
         self._stores.prepare()
 
-    def _warn_of_damage(self, aside: Path) -> None:
-        self._log.warning("the catalog could not be read; a new one is begun", old=str(aside))
+    def _check_access(self) -> None:
+        """Raise OSError, with what to do, for files that the server's user may not use."""
+        found = list(obstacles(self._stores.data_dir))
+        guarded = self._settings.auth.mode == "token"
+        tokens = token_file(self._settings)
+        if guarded and (fault := obstacle(tokens)):
+            found.append(fault)
+        if found:
+            raise PermissionError(errno.EACCES, "\n".join(found[:MAX_OBSTACLES]))
+        if guarded:
+            Tokens(tokens).entries()
+
+    def _warn_of_damage(self, backup: Path) -> None:
+        self._log.warning("the catalog could not be read; starting with a new one", old=str(backup))
 
     def _warn_of_jump(self, seconds: float) -> None:
         self._log.warning(
-            "the clock has jumped; what is stored is kept by its age without it", seconds=round(seconds)
+            "the clock jumped; the age of stored files ignores the jump", seconds=round(seconds)
         )
-
-    async def _keep_order(self) -> None:
-        """Remove what is kept long enough, and what a crash has left: at start and every minute."""
-        storage = self._settings.storage
-        sweep = partial(
-            self._stores.sweep,
-            keep_uploads=storage.keep_uploads,
-            keep_outputs=storage.keep_outputs,
-            keep_parts=self._settings.timeouts.upload_idle,
-        )
-        while True:
-            try:
-                removed = await trio.to_thread.run_sync(partial(sweep, now=self._age_clock()))
-            except OSError as error:
-                self._log.error("the data folder could not be swept", error=str(error))
-            else:
-                if removed:
-                    self._log.info("swept", files=removed)
-            await trio.to_thread.run_sync(heap.give_back)
-            await trio.sleep(SWEEP_INTERVAL)
 
     async def _drain(self, listening: trio.CancelScope) -> None:
         self._log.info("draining", connections=self._listener.connections)
         self._listener.stop()
         await self._processor.drain(self._settings.server.drain_timeout)
-        self._listener.close(CloseCode.GOING_AWAY, "the server is shutting down")
-        # A peer that does not read its goodbye must not keep the server.
+        self._listener.close(CloseCode.GOING_AWAY, SHUTDOWN_REASON)
+        # A peer that does not read the close frame must not keep the server alive.
         listening.deadline = trio.current_time() + LINGER + 1
 
     def _connect(self, socket: Socket, peer: str, identity: Identity | None) -> Connection:
-        caller = ANYONE if not self._gate.guarded else "" if identity is None else identity.caller
+        caller = ANYONE if not self._callers.guarded else "" if identity is None else identity.caller
         state = ConnectionState(
             id=os.urandom(6).hex(), caller=caller, peer=peer, identity=identity, began=trio.current_time()
         )
         if identity is not None:
-            self._gate.enter(identity)
+            self._callers.enter(identity)
         log = self._log.bind(connection=state.id, peer=peer)
         log.info("connected", caller=caller)
-        protocol = Protocol(
-            state,
-            limits=self._settings.limits,
-            timeouts=self._settings.timeouts,
-            server=f"creemson {__version__}",
-            wall_clock=self._wall_clock,
-            gate=self._gate,
-            auth_timeout=self._settings.auth.timeout,
-            metrics=self._metrics,
-        )
-        return Connection(
-            socket,
-            protocol=protocol,
-            processor=self._inbox.clone(),
-            stores=self._stores,
-            uploads=self._uploads,
-            heartbeats=self._heartbeats,
-            gate=self._gate,
-            metrics=self._metrics,
-            settings=self._settings,
-            logger=log,
-        )
+        return Connection(socket, state, shared=self._shared, logger=log)
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -1,1 +1,1 @@
-"""What is kept: files and, later, the catalog. No trio: callers run what blocks in a thread."""
+"""Storage of uploads, outputs and unfinished uploads. Without trio: callers run the blocking methods in threads."""

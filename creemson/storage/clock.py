@@ -1,4 +1,4 @@
-"""The time by which the age of files is told, when the clock on the wall may jump."""
+"""A clock for the age of files; it does not jump forward when the wall clock does."""
 
 import time
 from collections.abc import Callable
@@ -6,31 +6,31 @@ from collections.abc import Callable
 __all__ = ["AgeClock"]
 
 JUMP = 60.0
-"""Seconds by which the clocks may come apart before it is a jump: time servers turn a clock by less."""
-BELIEVED = 86_400.0
-"""Seconds after which a clock that has jumped is believed: it may have been wrong before."""
+"""Difference between the clocks, in seconds, above which the wall clock has jumped; time servers adjust it by less."""
+ACCEPTED_AFTER = 86_400.0
+"""Seconds after which a jump is accepted: then the clock was probably wrong before."""
 
 
 def _since_boot() -> float:
-    """Seconds that nobody can set; unlike those of ``time.monotonic``, they go on while the machine sleeps."""
+    """Return seconds since boot; unlike ``time.monotonic``, this also counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class AgeClock:
     """Seconds since 1970 that do not jump forward.
 
-    Files are removed when they have become old. A clock that jumps ahead by a week would make all of them old at
-    once; so ages are told by the earlier of two clocks: the one on the wall, and one that was set by it in the
-    beginning and goes on steadily. After a jump back it is the first, after one forward the second. What has come
-    or was used in between is kept for longer than it should, and nothing for less. A jump that has lasted
-    for a day is believed: then the clock was wrong before, as that of a machine without a battery.
+    Old files are removed. If the clock jumped ahead by a week, all files would be old at once. So this clock returns
+    the earlier of two times: the time of the wall clock, and the time of a steady clock that was set by the wall clock
+    at the start. After a jump back, this is the wall clock; after a jump forward, the steady clock. Files that were
+    stored or used meanwhile may be kept too long, but never too short. A jump that has lasted for a day is accepted:
+    then the clock was probably wrong before, for example on a machine without a battery.
 
-    A clock that jumps while no server runs cannot be told from a long rest.
+    A jump while no server runs cannot be distinguished from a long pause.
 
     Args:
-        wall: seconds since 1970.
-        steady: seconds since any moment.
-        on_jump: is told of a jump, once, in seconds.
+        wall: returns seconds since 1970.
+        steady: returns seconds since any fixed time.
+        on_jump: called once per jump, with its size in seconds.
     """
 
     def __init__(
@@ -43,19 +43,19 @@ class AgeClock:
         self._wall = wall
         self._steady = steady
         self._on_jump = on_jump
-        self._origin = wall() - steady()  # seconds since 1970 at the steady clock's zero
-        self._seen = self._origin  # the same, at the last look
-        self._jumped = 0.0  # when the wall's clock was last seen to jump, by the steady one
+        self._origin = wall() - steady()  # seconds since 1970 at time 0 of the steady clock
+        self._seen = self._origin  # the same, at the last call
+        self._jumped = 0.0  # time of the last jump, by the steady clock
 
     def __call__(self) -> float:
-        """The time for telling ages. Not to be called from several threads at once."""
+        """Return the time. Not safe for use from several threads at once."""
         wall, steady = self._wall(), self._steady()
         jump = wall - steady - self._seen
         self._seen = wall - steady
         if abs(jump) > JUMP:
             self._jumped = steady
             self._on_jump(jump)
-        # What is no jump is a clock that is turned slowly, and followed.
-        if abs(self._seen - self._origin) <= JUMP or steady - self._jumped >= BELIEVED:
+        # Smaller differences are adjustments, which this clock follows.
+        if abs(self._seen - self._origin) <= JUMP or steady - self._jumped >= ACCEPTED_AFTER:
             self._origin = self._seen
         return min(wall, steady + self._origin)

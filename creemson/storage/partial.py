@@ -1,15 +1,20 @@
-"""An upload under way: bytes in a temporary file that become a file, or are gone on with later."""
+"""An unfinished upload: bytes in a temporary file, which is renamed when complete, or resumed later."""
 
+import contextlib
 import hashlib
 import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from creemson.errors import ProcessingError
-from creemson.storage import writeback
-from creemson.storage.files import disk_faults, exists_already, version_of
+from creemson.model.filenames import composed
+from creemson.storage import durable
+from creemson.storage.files import disk_faults, file_exists
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -17,25 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["Part"]
 
 READ_BYTES = 1024 * 1024
+"""Bytes per read when a digest is computed."""
 BEGIN_BYTES = 8 * 1024 * 1024
-"""Bytes after which the disk gets something to do."""
+"""Number of bytes after which the kernel is asked to start writing them to the disk."""
 
 
 @attrs.define
 class Part:
-    """A file under way. All methods block.
+    """An unfinished file. All methods block.
 
-    Made by :meth:`create` or :meth:`resume`; its owner ends it with :meth:`finish`, :meth:`save` or
-    :meth:`discard`.
+    Made by :meth:`create` or :meth:`resume`; its owner ends it with :meth:`finish`, :meth:`save` or :meth:`discard`.
 
     Attributes:
-        name: under which the file will appear.
-        path: of the temporary file.
-        target: path under which it will appear.
-        overwrite: whether a file that is there may be replaced.
-        size: bytes written.
-        durable: of these, bytes that survive a loss of power.
-        version: of the file, once it has appeared.
+        name: name that the file will have.
+        path: path of the temporary file.
+        target: path that the file will have.
+        overwrite: whether the file may replace an existing one.
+        size: number of bytes written.
+        durable: number of these that survive a loss of power.
+        published: status of the file, once it is finished.
     """
 
     name: str
@@ -44,21 +49,23 @@ class Part:
     overwrite: bool
     size: int
     durable: int
-    _file: int
-    _digest: "_Hash"
-    version: str | None = None
-    _begun: int = attrs.field(init=False, default=0)  # bytes that the system has begun to write to the disk
+    _file: int  # descriptor; -1 when closed
+    _digest: "_Hash"  # of the bytes written
+    published: os.stat_result | None = None
+    # Whether the name of the temporary file is on the disk, too; small uploads are finished without it.
+    _has_durable_name: bool = False
+    _begun: int = attrs.field(init=False, default=0)  # bytes that the kernel has started to write to the disk
 
     @classmethod
     def create(cls, path: Path, target: Path, *, overwrite: bool) -> "Part":
-        """Begin with nothing.
+        """Create an empty part.
 
         Raises:
             ProcessingError: ``storage_full``.
         """
         with disk_faults(target.name):
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        return cls(target.name, path, target, overwrite, 0, 0, file, hashlib.sha256())
+        return cls(composed(target.name), path, target, overwrite, 0, 0, file, hashlib.sha256())
 
     @classmethod
     def resume(
@@ -70,17 +77,17 @@ class Part:
         size: int,
         digest: "_Hash | None" = None,
     ) -> "Part":
-        """Go on with what is there.
+        """Open an existing part again.
 
         Args:
-            path: of the temporary file.
-            target: path under which the file will appear.
-            overwrite: whether a file that is there may be replaced.
-            size: bytes to go on from; what is there beyond is cut off.
-            digest: of these bytes, if it is known; they are read for it if it is not.
+            path: path of the temporary file.
+            target: path that the file will have.
+            overwrite: whether the file may replace an existing one.
+            size: number of bytes to keep; the rest is cut off.
+            digest: digest of these bytes, if known; otherwise it is computed.
 
         Raises:
-            OSError: it is not there any more, or cannot be read.
+            OSError: the part no longer exists, or cannot be read.
         """
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -91,40 +98,46 @@ class Part:
                     digest.update(data)
             os.lseek(file, size, os.SEEK_SET)
             os.fdatasync(file)
+            durable.sync_folder(path.parent)
         except OSError:
             os.close(file)
             raise
-        return cls(target.name, path, target, overwrite, size, size, file, digest)
+        return cls(
+            composed(target.name), path, target, overwrite, size, size, file, digest, has_durable_name=True
+        )
 
     def write(self, data: bytes) -> None:
         """Append ``data``.
 
         Raises:
-            ProcessingError: ``storage_full``; what was written of ``data`` does not count.
+            ProcessingError: ``storage_full``; none of ``data`` counts as written.
         """
         with disk_faults(self.name):
-            os.lseek(self._file, self.size, os.SEEK_SET)  # over what a full disk took of the last one
+            os.lseek(self._file, self.size, os.SEEK_SET)  # may overwrite data of a write that failed
             view = memoryview(data)
-            while view:  # a write may be short, as at a quota's edge
+            while view:  # a write may be short, for example at the limit of a quota
                 view = view[os.write(self._file, view) :]
         self._digest.update(data)
         self.size += len(data)
         if self.size - self._begun >= BEGIN_BYTES:
-            writeback.begin(self._file, self._begun, self.size - self._begun)
+            durable.begin_writing(self._file, self._begun, self.size - self._begun)
             self._begun = self.size
 
     def sync(self) -> None:
-        """Let what was written survive a loss of power.
+        """Make the written bytes survive a loss of power.
 
         Raises:
             ProcessingError: ``storage_full``.
         """
         with disk_faults(self.name):
             os.fdatasync(self._file)
+            if not self._has_durable_name:
+                durable.sync_folder(self.path.parent)
+                self._has_durable_name = True
         self.durable = self.size
 
     def save(self) -> "_Hash":
-        """Let go of it, to be gone on with later; returns the digest so far."""
+        """Close the part so that it can be resumed later; return the digest so far."""
         try:
             os.ftruncate(self._file, self.size)
             self.sync()
@@ -132,14 +145,22 @@ class Part:
             self._close()
         return self._digest
 
-    def finish(self, sha256: str | None = None) -> str:
-        """Let the file appear under its name, durably.
+    def finish(
+        self,
+        sha256: str | None = None,
+        *,
+        around: Callable[[str, os.stat_result], AbstractContextManager[None]] = lambda *_: (
+            contextlib.nullcontext()
+        ),
+    ) -> str:
+        """Turn the part into a file under its name, durably.
 
         Args:
-            sha256: the digest that the bytes must have, in hexadecimal; None accepts any.
+            sha256: digest that the bytes must have, in hexadecimal; None accepts any digest.
+            around: called with the digest and the status of the file; the file gets its name within this context.
 
         Returns:
-            The digest that they have.
+            The digest of the bytes.
 
         Raises:
             ProcessingError: ``checksum_mismatch``, ``file_exists`` or ``storage_full``; the part is gone.
@@ -149,36 +170,37 @@ class Part:
             if sha256 is not None and sha256.lower() != digest:
                 raise ProcessingError(
                     "checksum_mismatch",
-                    f"The bytes of {self.name!r} have SHA-256 {digest}, announced was {sha256}. Try again.",
+                    f"The bytes of {self.name!r} have SHA-256 {digest}, but {sha256} was announced. Try again.",
                 )
             with disk_faults(self.name):
                 os.ftruncate(self._file, self.size)
-                self.sync()
-                self._appear()
+                with contextlib.suppress(OSError):  # not every file system lets times be set
+                    # The time of the last write has the granularity of the kernel's clock, some milliseconds: two
+                    # small uploads of one name could not be told apart.
+                    os.utime(self._file, ns=(time.time_ns(),) * 2)
+                os.fsync(self._file)  # fdatasync(2) would not write the time
+                # The status of the open file: another one may soon have its name.
+                self.published = os.fstat(self._file)
+                with around(digest, self.published):
+                    self._publish()
+                durable.sync_folder(self.target.parent)
             self.path.unlink(missing_ok=True)
-            # Of this very file: another may have taken its place by now.
-            self.version = version_of(os.fstat(self._file))
         finally:
             self.discard()
         return digest
 
-    def _appear(self) -> None:
+    def _publish(self) -> None:
         if self.overwrite:
             self.path.replace(self.target)
         else:
             try:
-                # Unlike a rename, it fails if the name has been taken meanwhile.
+                # Unlike a rename, this fails if a file of that name has appeared in the meantime.
                 os.link(self.path, self.target)
             except FileExistsError:
-                raise exists_already(self.name) from None
-        folder = os.open(self.target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+                raise file_exists(self.name) from None
 
     def discard(self) -> None:
-        """Close the part and remove what there is of it; also after ``finish``, then nothing happens."""
+        """Close the part and remove its bytes; no effect after ``finish``."""
         self._close()
         self.path.unlink(missing_ok=True)
 

@@ -1,57 +1,77 @@
 """The stores of all callers in one data folder.
 
-    DATA/uploads, outputs, parts               whose callers are not told apart
-    DATA/callers/FOLDER/uploads, outputs, …    one caller's each; FOLDER/caller says whose
+    DATA/uploads, outputs, parts               without authentication: all callers share them
+    DATA/callers/FOLDER/uploads, outputs, …    one folder per caller; FOLDER/caller contains the name of the caller
 
-Callers never share a folder, so none can name, find, list, replace or measure another's files.
+Two callers never share a folder, so none can name, find, list, replace or measure the files of another.
 """
 
+import contextlib
 import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from creemson.storage.catalog import Catalog
-from creemson.storage.files import Files, temporary_name
+from creemson.catalog.catalog import Catalog
+from creemson.model.callers import ANYONE
+from creemson.storage import durable
+from creemson.storage.files import Files
+from creemson.storage.handles import Handles
 from creemson.storage.store import Store
 
-__all__ = ["ANYONE", "Stores"]
+__all__ = ["Stores", "locked"]
 
-ANYONE = "anonymous"
-"""The one caller where nobody has to say who they are."""
 NAME = "caller"
-"""The file in a caller's folder that says whose it is."""
+"""Name of the file in a caller's folder that contains the name of the caller."""
 
 
 class Stores:
-    """Every caller's store.
+    """The stores of all callers.
 
     Args:
-        data: the data folder.
-        catalog: opened and closed by its owner.
-        quota: bytes that each caller may store; 0 is no bound.
-        clock: seconds since 1970.
+        data: data folder.
+        catalog: the catalog; its owner opens and closes it.
+        quota: maximum number of bytes that each caller may store; 0 disables the limit.
+        clock: returns seconds since 1970.
+        handles: shares out file handles; None disables its limits.
     """
 
-    def __init__(self, data: Path, catalog: Catalog, *, quota: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        data: Path,
+        catalog: Catalog,
+        *,
+        quota: int,
+        clock: Callable[[], float],
+        handles: Handles | None = None,
+    ) -> None:
         self._data = Files(data)
         self._catalog = catalog
         self._quota = quota
         self._clock = clock
+        self._handles = handles
         self._lock = threading.Lock()
         self._stores: dict[str, Store] = {}
 
     @property
-    def data(self) -> Files:
-        """The data folder itself."""
-        return self._data
+    def data_dir(self) -> Path:
+        """The data folder."""
+        return self._data.root
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other servers out of the data folder; see :func:`locked`."""
+        return locked(self.data_dir)
+
+    def is_open(self, caller: str) -> bool:
+        """Return whether :meth:`of` returns at once. Otherwise it waits for the disk: call it in a thread."""
+        return caller in self._stores
 
     def of(self, caller: str) -> Store:
-        """The store of a caller; its folders are made when it is first asked for.
+        """Return the store of a caller; the first call creates its folders.
 
         Raises:
-            OSError: they cannot be made.
+            OSError: the folders cannot be created.
         """
         store = self._stores.get(caller)
         if store is None:
@@ -65,15 +85,19 @@ class Stores:
         if caller != ANYONE:
             files = Files(files.root / "callers" / folder_of(caller), files.root)
         files.prepare()
-        label = files.root / NAME
-        if caller != ANYONE and not label.exists():
-            part = label.with_name(temporary_name(NAME, "new"))
-            part.write_text(caller)
-            part.replace(label)
-        return Store(files, self._catalog, caller=caller, quota=self._quota, clock=self._clock)
+        if caller != ANYONE and _label_of(files.root) != caller:
+            durable.write(files.root / NAME, caller.encode())
+        return Store(
+            files,
+            self._catalog,
+            caller=caller,
+            quota=self._quota,
+            clock=self._clock,
+            handles=self._handles,
+        )
 
     def prepare(self) -> None:
-        """Open the stores of all callers there are, and remove what a crashed server's jobs left half-written.
+        """Open the stores of all known callers, and remove incomplete outputs of a crashed server.
 
         Raises:
             OSError: the data folder cannot be used.
@@ -81,13 +105,22 @@ class Stores:
         for caller in self._callers():
             self.of(caller)
 
+    def drop_unheld(self) -> None:
+        """See :meth:`Store.drop_unheld`, for all callers.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        for store in list(self._stores.values()):
+            store.drop_unheld()
+
     def sweep(
         self, *, keep_uploads: float, keep_outputs: float, keep_parts: float, now: float | None = None
     ) -> list[str]:
-        """See :meth:`Store.sweep`; of all callers.
+        """Sweep the stores of all callers; see :meth:`Store.sweep`.
 
         Raises:
-            OSError: the disk failed, perhaps not for all callers.
+            OSError: the disk failed; the stores of some callers may have been swept.
         """
         removed: list[str] = []
         for store in list(self._stores.values()):
@@ -98,12 +131,32 @@ class Stores:
 
     def _callers(self) -> Iterator[str]:
         yield ANYONE
-        for path in sorted(self._data.root.glob(f"callers/*/{NAME}")):
-            yield path.read_text()
+        for folder in sorted(self._data.root.glob("callers/*")):
+            caller = _label_of(folder)
+            # Without its label, it waits for its caller, who has the name of the folder and writes the label again.
+            if caller is not None and folder_of(caller) == folder.name:
+                yield caller
+
+
+def _label_of(folder: Path) -> str | None:
+    """Return the name of the caller to whom a folder belongs; None if it has no label."""
+    try:
+        return (folder / NAME).read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return None
+
+
+def locked(data: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep other servers out of a data folder while the context is open.
+
+    Raises:
+        OSError: another server uses the folder, or it cannot be written to.
+    """
+    return Files(data).locked()
 
 
 def folder_of(caller: str) -> str:
-    """The name of a caller's folder: recognisable, and no two callers' the same.
+    """Return the name of a caller's folder: recognisable and unique.
 
     >>> folder_of("token:Ann & Bob")
     'token-Ann-Bob-058eaad8f994b2b4'

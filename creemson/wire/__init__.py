@@ -1,1 +1,1 @@
-"""What is said: the messages of the protocol and their encoding. No I/O, no trio."""
+"""The wire protocol: its messages and their encoding. No I/O, no trio."""

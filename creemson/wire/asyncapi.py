@@ -1,7 +1,7 @@
 """The protocol as an AsyncAPI 3 document (asyncapi.com/docs/reference/specification/v3.0.0).
 
-It is made from the message classes, so it says what the codec does. AsyncAPI's own schema language is a
-superset of JSON Schema draft 7; nothing beyond that draft is used.
+It is generated from the message classes, so it matches the codec. AsyncAPI's schema language is a superset of JSON
+Schema draft 7; only that draft is used.
 """
 
 import functools
@@ -12,21 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from creemson.wire.messages import (
-    CLIENT_TYPES,
-    FUNCTIONS,
-    OPERATORS,
-    PROTOCOL_VERSION,
-    SERVER_TYPES,
-    Aggregate,
-    Bounds,
-    Classic,
-    Condition,
-    Distinct,
-    OneOf,
-    Pattern,
-    SortKey,
-)
+from creemson.model.constraints import Bounds, Distinct, OneOf, Pattern, SafeName
+from creemson.model.filenames import MAX_NAME_BYTES
+from creemson.model.query import FUNCTIONS, OPERATORS, Aggregate, Condition, SortKey
+from creemson.wire.messages import CLIENT_TYPES, PROTOCOL_VERSION, SERVER_TYPES, LegacyRequest
 
 __all__ = ["describe"]
 
@@ -55,17 +44,17 @@ _ARRAYS: Mapping[Any, Schema] = types.MappingProxyType(
         },
     }
 )  # fmt: skip
-"""Classes that are lists on the wire."""
+"""Classes whose instances are lists on the wire."""
 
 
 @functools.cache
 def describe() -> Mapping[str, Any]:
-    """The document.
+    """Return the document.
 
     Returns:
-        What ``GET /asyncapi.json`` answers; not to be changed.
+        The body of ``GET /asyncapi.json``; must not be changed.
     """
-    clients = {"classic": Classic, **CLIENT_TYPES}
+    clients = {"classic": LegacyRequest, **CLIENT_TYPES}
     # A `batch` looks the same in both directions.
     return {
         "asyncapi": "3.0.0",
@@ -73,7 +62,7 @@ def describe() -> Mapping[str, Any]:
             "title": "Creemson",
             "version": str(PROTOCOL_VERSION),
             "description": "A real-time server for tabular files. Text frames carry these messages; binary frames "
-            "carry bytes of the one transfer that is open in that direction.",
+            "carry the bytes of the transfer that is open in that direction.",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -81,28 +70,28 @@ def describe() -> Mapping[str, Any]:
                 "address": "/ws",
                 "messages": {
                     name: {"$ref": f"#/components/messages/{name}"}
-                    for name in (*map(_asked, clients), *map(_answered, SERVER_TYPES))
+                    for name in (*map(_client_name, clients), *map(_server_name, SERVER_TYPES))
                 },
             }
         },
         "operations": {
-            "receive": _operation("receive", map(_asked, clients)),
-            "send": _operation("send", map(_answered, SERVER_TYPES)),
+            "receive": _operation("receive", map(_client_name, clients)),
+            "send": _operation("send", map(_server_name, SERVER_TYPES)),
         },
         "components": {
             "messages": {
-                **{_asked(name): _message(name, kind) for name, kind in clients.items()},
-                **{_answered(name): _message(name, kind) for name, kind in SERVER_TYPES.items()},
+                **{_client_name(name): _message(name, kind) for name, kind in clients.items()},
+                **{_server_name(name): _message(name, kind) for name, kind in SERVER_TYPES.items()},
             }
         },
     }
 
 
-def _asked(name: str) -> str:
+def _client_name(name: str) -> str:
     return f"client.{name}"
 
 
-def _answered(name: str) -> str:
+def _server_name(name: str) -> str:
     return f"server.{name}"
 
 
@@ -123,7 +112,7 @@ def _summary(kind: type) -> str:
 
 
 def schema_of(kind: Any) -> Schema:
-    """The JSON Schema of a type.
+    """Return the JSON Schema of a type.
 
     >>> schema_of(tuple[int, ...])
     {'type': 'array', 'items': {'type': 'integer'}}
@@ -136,7 +125,7 @@ def schema_of(kind: Any) -> Schema:
     if origin is Annotated:
         schema = schema_of(arguments[0])
         for mark in arguments[1:]:
-            schema |= _marked(mark, schema)
+            schema |= _constraint(mark, schema)
         return schema
     if origin is Literal:
         return {"enum": list(arguments)}
@@ -154,19 +143,24 @@ def schema_of(kind: Any) -> Schema:
     raise TypeError(kind)
 
 
-def _marked(mark: object, schema: Schema) -> Schema:
+def _constraint(mark: object, schema: Schema) -> Schema:
+    """Return the part of a schema that a constraint adds."""
     match mark:
-        case Bounds(least, most):
+        case Bounds(minimum, maximum):
             names = ("minLength", "maxLength") if schema["type"] == "string" else ("minimum", "maximum")
             return {
-                name: value for name, value in zip(names, (least, most), strict=True) if value is not None
+                name: value
+                for name, value in zip(names, (minimum, maximum), strict=True)
+                if value is not None
             }
         case Distinct():
             return {"minItems": 1, "uniqueItems": True}
-        case OneOf(words):
-            return {"enum": list(words)}
-        case Pattern(regex, words):
-            return {"pattern": f"^{regex}$", "description": words}
+        case OneOf(values):
+            return {"enum": list(values)}
+        case Pattern(regex, description):
+            return {"pattern": f"^{regex}$", "description": description}
+        case SafeName():
+            return {"minLength": 1, "maxLength": MAX_NAME_BYTES, "description": "one plain file name"}
     raise TypeError(mark)
 
 

@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests of the page and of its wire part."""
+"""Headless Chromium for the tests of the page and of creemson.js."""
 
 import shutil
 
@@ -12,7 +12,7 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="session")
 def browser():
-    """One browser for all tests."""
+    """One browser, shared by all tests."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not shutil.which("chromium"):
         pytest.skip("chromium is not installed")
@@ -24,10 +24,10 @@ def browser():
 
 @pytest.fixture
 def page(browser):
-    """A page in a context of its own; what it writes to the console as an error fails the test.
+    """A page in its own browser context; errors on its console fail the test.
 
-    A connection that is refused while a server is down is the browser's word, not the page's:
-    a test that kills its server appends a part of that text to ``page.expected_errors``.
+    The browser logs refused connections while a server is down: a test that kills its server appends
+    a part of that message to ``page.expected_errors``.
     """
     context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
     page = context.new_page()
@@ -36,7 +36,7 @@ def page(browser):
     faults = []
 
     def note(message):
-        # Chromium asks for the icon by itself, whatever the page says.
+        # Chromium requests the icon even though the page declares one.
         if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
             faults.append(message.text)
 

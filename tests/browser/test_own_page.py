@@ -1,4 +1,4 @@
-"""A page of another origin, as the documentation shows it."""
+"""A page of another origin, as in the documentation."""
 
 import re
 import threading
@@ -14,7 +14,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "use-from-a-web-page.md"
 
 @pytest.fixture
 def pages():
-    """A server of pages; a test sets what it answers."""
+    """An HTTP server for pages; each test sets its content."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -34,8 +34,9 @@ def pages():
         thread.join()
 
 
-def test_the_example_of_the_guide(page, pages, tmp_path):
-    """It runs as printed, but for the ports."""
+@pytest.mark.slow
+def test_guide_example_on_another_origin_runs_as_printed(page, pages, tmp_path):
+    """The HTML of the guide runs unchanged, except for the port."""
     page.expected_errors.append("ERR_CONNECTION_REFUSED")  # the server ends before the page
     origin = f"http://localhost:{pages.server_port}"
     with serving(tmp_path / "data", "--set", f'server.allowed_origins=["{origin}"]') as server:

@@ -1,13 +1,17 @@
-"""How a file was read, what had to be mended, options to read it otherwise, and the columns at a glance."""
+"""How a file was read, its issues, the reading options, and the column profiles."""
 
 import json
 import re
+import zipfile
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+import creemson
+from creemson.formats.open import ALLOWED
 from tests.browser import test_page
-from tests.browser.test_page import run, until, visit
+from tests.browser.test_page import rows_are_here, run, until, visit
 
 READING = {
     "format": "csv", "encoding": "windows-1252", "delimiter": ";", "quote": "'", "header": 2, "skip_rows": 3,
@@ -28,27 +32,27 @@ ISSUES = {
 }
 
 
-class Told:
-    """What stands between the page and the server: it adds what a test wants to be told, and keeps what is asked.
+class Proxy:
+    """A proxy between the page and the server; it adds fields to responses and records requests.
 
-    ``columns``: what is put into answers to ``columns``: fields, or a function from the request to fields.
-    ``output``: what is put into the output of results. ``held``: whether answers to ``columns`` wait.
+    ``columns``: fields for responses to ``columns``, or a function from the request to fields.
+    ``output``: fields for the output of results. ``held``: None, or a list that collects responses to ``columns``.
     """
 
     def __init__(self):
         self.columns, self.output = {}, {}
-        self.asked = []
-        self.waiting = None
+        self.requests = []
+        self.held = None
 
-    def stand(self, socket):
+    def route(self, socket):
         server = socket.connect_to_server()
-        requests = {}
+        by_id = {}
 
         def ask(text):
             message = json.loads(text) if isinstance(text, str) else {}
             if message.get("type") in ("columns", "process"):
-                self.asked.append(dict(message))
-                requests[message["id"]] = dict(message)
+                self.requests.append(dict(message))
+                by_id[message["id"]] = dict(message)
                 for field in ("options", "strict"):
                     message.pop(field, None)
                 text = json.dumps(message)
@@ -58,10 +62,10 @@ class Told:
             message = json.loads(text) if isinstance(text, str) else {}
             if message.get("type") == "columns":
                 added = self.columns
-                message |= added(requests[message["id"]]) if callable(added) else added
+                message |= added(by_id[message["id"]]) if callable(added) else added
                 text = json.dumps(message)
-                if self.waiting is not None:
-                    self.waiting.append(lambda: socket.send(text))
+                if self.held is not None:
+                    self.held.append(lambda: socket.send(text))
                     return
             elif message.get("type") == "result":
                 message["data"]["output_data"] |= self.output
@@ -72,18 +76,18 @@ class Told:
         server.on_message(answer)
 
     def last(self, kind):
-        return [message for message in self.asked if message["type"] == kind][-1]
+        return [message for message in self.requests if message["type"] == kind][-1]
 
 
 @pytest.fixture
-def told():
-    return Told()
+def proxy():
+    return Proxy()
 
 
 @pytest.fixture
-def here(page, server, told):
-    """The page, connected to the server by way of ``told``."""
-    page.route_web_socket(re.compile(r"/ws$"), told.stand)
+def here(page, server, proxy):
+    """The page, connected to the server through ``proxy``."""
+    page.route_web_socket(re.compile(r"/ws$"), proxy.route)
     pl.DataFrame({"amount": [1, 2, 3], "city": ["Oslo", None, "Rome"]}).write_csv(
         server.data_dir / "uploads" / "reading.csv"
     )
@@ -92,7 +96,7 @@ def here(page, server, told):
 
 
 def use(page, name):
-    """Choose a file, perhaps once more."""
+    """Choose a file, even if it is already shown."""
     page.evaluate("document.querySelector('#query').hidden = true")
     test_page.use(page, name)
 
@@ -108,33 +112,33 @@ def fill(page, name, value):
 
 
 def settled(page):
-    """The answer to a change of options has come."""
+    """Wait until the response to a change of options has arrived."""
     until(page, "!document.querySelector('#run').disabled")
 
 
-def test_how_a_file_is_read_is_said(here, told):
-    """In words, beside the columns and beside the result; where nobody says so, there is no line."""
-    told.columns = told.output = {"reading": READING}
+def test_reading_known_is_shown_with_columns_and_result(here, proxy):
+    """How the file was read is shown in words; without a reading the line is hidden."""
+    proxy.columns = proxy.output = {"reading": READING}
     use(here, "reading.csv")
     words = (
         "Read as CSV · windows-1252 · delimiter ; · quote ' · 2 header rows · 3 rows skipped · decimal comma · "
-        "NA, - for empty"
+        "null values NA, -"
     )
     assert here.inner_text("#query-reading") == words
     run(here)
     assert here.inner_text("#result-reading") == words
-    told.columns = {"reading": {"format": "xlsx", "header": 0, "sheet": "B", "sheets": ["A", "B"]}}
+    proxy.columns = {"reading": {"format": "xlsx", "header": 0, "sheet": "B", "sheets": ["A", "B"]}}
     use(here, "reading.csv")
     assert here.inner_text("#query-reading") == "Read as Excel · sheet B (one of 2) · no header"
-    told.columns = {
+    proxy.columns = {
         "reading": {"format": "csv", "delimiter": "\t", "quote": "", "compression": "gzip", "header": 1}
     }
     use(here, "reading.csv")
     assert (
         here.inner_text("#query-reading")
-        == "Read as CSV · inside gzip · delimiter tab · quote none · 1 header row"
+        == "Read as CSV · compressed with gzip · delimiter tab · quote none · 1 header row"
     )
-    told.columns = told.output = {"reading": None, "issues": None}
+    proxy.columns = proxy.output = {"reading": None, "issues": None}
     use(here, "reading.csv")
     assert here.is_hidden("#query-reading")
     run_some(here, 1)
@@ -142,30 +146,30 @@ def test_how_a_file_is_read_is_said(here, told):
     assert here.is_hidden("#result-issues")
 
 
-def test_what_was_mended_is_said(here, told, server):
-    """Counts in words, the first examples as text and nothing else, and a file of them all to download."""
+def test_issues_found_are_listed_with_examples(here, proxy, server):
+    """Counts, examples as plain text, and a download of all issues."""
     here.on("dialog", lambda dialog: pytest.fail(dialog.message))
     (server.data_dir / "uploads" / ISSUES["rejects"]).write_text("line,why\n7,3 cells\n")
-    told.columns = {"issues": ISSUES}
-    told.output = {"issues": ISSUES}
+    proxy.columns = {"issues": ISSUES}
+    proxy.output = {"issues": ISSUES}
     use(here, "reading.csv")
     counts = [
-        "1 row had too few cells; the missing ones are empty.",
-        "2,000 rows had too many cells; those beyond the last column are left out.",
-        "2 cells did not fit the type of the column: left empty.",
+        "1 row had too few cells; the missing cells are null.",
+        "2,000 rows had too many cells; the extra cells were dropped.",
+        "2 cells did not match the column type (set to null).",
     ]
     assert here.locator("#query-issues li").all_inner_texts() == counts
     assert here.is_hidden("#query-issues table")
     here.click("#query-issues summary")
     assert here.is_visible("#query-issues table")
-    assert here.locator("#query-issues a").count() == 0  # there is no such file before the whole is read
+    assert here.locator("#query-issues a").count() == 0  # the file of all issues exists only after a run
     run(here)
     assert here.locator("#result-issues li").all_inner_texts() == counts
     rows = here.evaluate(
         "[...document.querySelectorAll('#result-issues tr')].map(row => [...row.children].map(cell => cell.textContent))"
     )
     assert rows == [
-        ["Line", "Column", "Value", "Why"],
+        ["Line", "Column", "Value", "Reason"],
         ["1,234", "amount", EVIL, "no number"],
         ["7", "–", "a;b;c\td", "3 cells where there are 2 columns"],
         ["–", "<b>", "(empty)", "no date"],
@@ -173,32 +177,32 @@ def test_what_was_mended_is_said(here, told, server):
     ]
     assert here.locator("main img").count() == 0
     with here.expect_download() as download:
-        here.click("#result-issues >> text=Download all of them")
+        here.click("#result-issues >> text=Download all issues")
     assert download.value.path().read_text() == "line,why\n7,3 cells\n"
-    told.output = {"issues": {"padded_rows": 0, "examples": []}}
+    proxy.output = {"issues": {"padded_rows": 0, "examples": []}}
     run_some(here, 2)
     assert here.is_hidden("#result-issues")
 
 
-def test_options_are_asked_with(here, told):
-    """A change asks for the columns again; what is empty is found out; a run sends them, too."""
+def test_options_changed_are_sent_with_requests(here, proxy):
+    """A change requests the columns again; empty fields are not sent; a run sends the options, too."""
 
     def columns(request):
         delimiter = request.get("options", {}).get("delimiter", ";")
         found = [{"index": 0, "name": f"by {delimiter}", "dtype": "String"}]
         return {"columns": found, "reading": {**READING, "delimiter": delimiter}}
 
-    told.columns = columns
+    proxy.columns = columns
     use(here, "reading.csv")
-    assert "options" not in told.last("columns")
+    assert "options" not in proxy.last("columns")
     open_options(here)
     assert here.get_attribute("#option-delimiter", "placeholder") == ";"
     assert here.get_attribute("#option-encoding", "placeholder") == "windows-1252"
     assert here.get_attribute("#option-header", "placeholder") == "2"
-    assert here.locator("#option-quote option").first.inner_text() == "as found: '"
+    assert here.locator("#option-quote option").first.inner_text() == "detected: '"
     assert here.is_hidden("#option-sheet")
     fill(here, "delimiter", "tab")
-    assert told.last("columns")["options"] == {"delimiter": "\t"}
+    assert proxy.last("columns")["options"] == {"delimiter": "\t"}
     assert here.inner_text("#columns label span").strip() == "by"
     fill(here, "encoding", "utf-8")
     fill(here, "header", "0")
@@ -206,31 +210,120 @@ def test_options_are_asked_with(here, told):
     fill(here, "null_values", "NA, unknown ,")
     here.select_option("#option-decimal", ",")
     here.select_option("#option-quote", "none")
+    here.select_option("#option-thousands", "\u202f")
+    fill(here, "date_format", "%d/%m/%Y")
+    fill(here, "comment", "none")
     settled(here)
-    wanted = {
+    expected = {
         "delimiter": "\t", "encoding": "utf-8", "header": 0, "skip_rows": 4, "null_values": ["NA", "unknown"],
-        "decimal": ",", "quote": "",
+        "decimal": ",", "quote": "", "thousands": "\u202f", "date_format": "%d/%m/%Y", "comment": "",
     }  # fmt: skip
-    assert told.last("columns")["options"] == wanted
-    asked = len(told.asked)
+    assert proxy.last("columns")["options"] == expected
+    asked = len(proxy.requests)
     here.check("#option-strict")
-    assert len(told.asked) == asked  # whether it is strict changes no column
+    assert len(proxy.requests) == asked  # strictness does not affect the columns
     run(here)
-    assert told.last("process")["options"] == wanted
-    assert told.last("process")["strict"] is True
+    assert proxy.last("process")["options"] == expected
+    assert proxy.last("process")["strict"] is True
     fill(here, "delimiter", "")
-    assert "delimiter" not in told.last("columns")["options"]
+    assert "delimiter" not in proxy.last("columns")["options"]
     use(here, "reading.csv")
     assert here.input_value("#option-encoding") == ""
     assert not here.is_checked("#option-strict")
     run(here)
-    assert "options" not in told.last("process")
-    assert "strict" not in told.last("process")
+    assert "options" not in proxy.last("process")
+    assert "strict" not in proxy.last("process")
 
 
-def test_options_fit_the_format(here, told):
-    """A workbook has sheets and no delimiter; what says itself how it is read has no options."""
-    told.columns = lambda request: {
+def test_date_formats_of_single_columns_are_an_object(here, proxy):
+    """Each column has its own pattern; the detected patterns have the same notation."""
+    patterns = {"born = when": "%b %d, %Y", "seen": "%H:%M"}
+    proxy.columns = {"reading": {"format": "csv", "date_format": patterns, "thousands": "'", "comment": "#"}}
+    use(here, "reading.csv")
+    text = "born = when=%b %d, %Y; seen=%H:%M"
+    assert f"thousands apostrophe · dates {text} · comments after #" in here.inner_text("#query-reading")
+    open_options(here)
+    assert here.get_attribute("#option-date_format", "placeholder") == text
+    assert here.get_attribute("#option-comment", "placeholder") == "#"
+    assert here.locator("#option-thousands option").first.inner_text() == "detected: apostrophe"
+    fill(here, "date_format", text)
+    assert proxy.last("columns")["options"] == {"date_format": patterns}
+
+
+def test_page_offers_only_options_that_the_format_has():
+    """Regression: the encoding of a JSON was offered, and refused by the server."""
+    script = (Path(creemson.__file__).parent / "page" / "query" / "read_options.js").read_text("utf-8")
+    table = re.search(r"const FIELDS = \{(.*?)\n\};", script, re.DOTALL)[1].replace(
+        "...TEXT_FORMATS", '"csv", "fixed"'
+    )
+    fields = re.findall(r"(\w+): (TEXT_FORMATS|\[[^]]*\])", table)
+    assert len(fields) > 10
+    for name, formats in fields:
+        for format_ in ["csv", "fixed"] if formats == "TEXT_FORMATS" else json.loads(formats):
+            assert name in ALLOWED[format_], (name, format_)
+
+
+def test_tables_of_a_zip_archive_can_be_chosen(page, server):
+    """The first one is shown, and the others are in a select without an empty choice."""
+    with zipfile.ZipFile(server.data_dir / "uploads" / "tables.zip", "w") as archive:
+        archive.writestr("a.csv", "k\nv\n")
+        archive.writestr("b.csv", "n\n7\n")
+    visit(page, server)
+    use(page, "tables.zip")
+    assert "a.csv in the archive" in page.inner_text("#query-reading")
+    open_options(page)
+    assert page.inner_text("label:has(#option-sheet)").startswith("Table")
+    assert page.locator("#option-sheet option").all_inner_texts() == ["a.csv", "b.csv"]
+    run(page)
+    assert test_page.cells(page) == [["v"]]
+    page.select_option("#option-sheet", "b.csv")
+    until(page, "document.querySelector('#columns').textContent.includes('n')")
+    until(page, "!document.querySelector('#run').disabled")
+    run(page)
+    until(page, "document.querySelector('#result-reading').textContent.includes('b.csv')")
+    rows_are_here(page)
+    assert test_page.cells(page) == [["7"]]
+
+
+def test_arrays_of_a_json_can_be_chosen(page, server):
+    """A JSON with several arrays has the select of a workbook, with another label."""
+    text = '{"meta": [{"k": "v"}], "rows": [{"a": 1}, {"a": 2}]}'
+    (server.data_dir / "uploads" / "arrays.json").write_text(text)
+    visit(page, server)
+    use(page, "arrays.json")
+    assert "Read as JSON · array rows (one of 2)" in page.inner_text("#query-reading")
+    open_options(page)
+    assert page.inner_text("label:has(#option-sheet)").startswith("Array")
+    page.select_option("#option-sheet", "meta")
+    until(page, "document.querySelector('#columns').textContent.includes('k')")
+    run(page)
+    assert test_page.cells(page) == [["v"]]
+
+
+def test_csv_is_downloaded_as_in_the_file_or_normalized(here, server):
+    """Two buttons for a text; one for a typed file, which has no other texts."""
+    uploads = server.data_dir / "uploads"
+    (uploads / "two ways.csv").write_text("due;amount\n13/02/2024;10.50\n14/02/2024;NA\n")
+    pl.DataFrame({"amount": [10.5]}).write_parquet(uploads / "one way.parquet")
+    here.reload()
+    use(here, "two ways.csv")
+    run(here)
+    expected = {
+        "CSV, as in the file": "due,amount\n13/02/2024,10.50\n14/02/2024,NA\n",
+        "CSV, normalized": "due,amount\n2024-02-13,10.5\n2024-02-14,\n",
+    }
+    for label, content in expected.items():
+        with here.expect_download() as download:
+            here.click(f"#downloads >> text={label}")
+        assert download.value.path().read_text() == content
+    use(here, "one way.parquet")
+    run(here)
+    assert here.inner_text("#downloads").split()[:3] == ["Download", "CSV", "Excel"]
+
+
+def test_options_not_applicable_to_the_format_are_hidden(here, proxy):
+    """A workbook has sheets but no delimiter; a self-describing format has no options."""
+    proxy.columns = lambda request: {
         "reading": {
             "format": "xlsx", "header": 1, "sheets": ["First", "Second <b>"],
             "sheet": request.get("options", {}).get("sheet", "First"),
@@ -241,86 +334,86 @@ def test_options_fit_the_format(here, told):
     assert here.is_hidden("#option-delimiter")
     assert here.is_visible("#option-header")
     assert here.locator("#option-sheet option").all_inner_texts() == [
-        "as found: First",
+        "detected: First",
         "First",
         "Second <b>",
     ]
     here.select_option("#option-sheet", "Second <b>")
     settled(here)
-    assert told.last("columns")["options"] == {"sheet": "Second <b>"}
+    assert proxy.last("columns")["options"] == {"sheet": "Second <b>"}
     assert here.input_value("#option-sheet") == "Second <b>"
     assert "sheet Second <b>" in here.inner_text("#query-reading")
-    told.columns = {"reading": {"format": "parquet"}}
+    proxy.columns = {"reading": {"format": "parquet"}}
     use(here, "reading.csv")
     assert here.is_hidden("#options")
-    told.columns = {"reading": None}
+    proxy.columns = {"reading": None}
     use(here, "reading.csv")
     assert here.is_visible("#options")
 
 
-def test_a_change_keeps_what_was_ticked(here, told):
-    """Where the columns stay the same, so do ticks and filters; where they do not, all begins anew."""
+def test_options_changed_keep_selection_if_columns_stay(here, proxy):
+    """Selection and filters are kept if the columns stay the same, and reset otherwise."""
     use(here, "reading.csv")
     here.click("#columns label:has-text('city')")
-    here.click("#refine summary")
-    here.click("#add-condition")
-    here.fill("#conditions input", "2")
+    here.click("#filters summary")
+    here.click("#add-filter")
+    here.fill("#filter-list input", "2")
     open_options(here)
     fill(here, "skip_rows", "0")
     assert here.inner_text("#columns-count") == "1 of 2"
-    assert here.input_value("#conditions input") == "2"
-    told.columns = {"columns": [{"index": 0, "name": "other", "dtype": "Int64"}]}
+    assert here.input_value("#filter-list input") == "2"
+    proxy.columns = {"columns": [{"index": 0, "name": "other", "dtype": "Int64"}]}
     fill(here, "skip_rows", "1")
     assert here.inner_text("#columns-count") == "1 of 1"
-    assert here.locator("#conditions li").count() == 0
+    assert here.locator("#filter-list li").count() == 0
     assert here.evaluate("document.activeElement.id") == "option-skip_rows"
 
 
-def test_only_the_last_answer_counts(here, told):
-    """While it is read again nothing can be run; an answer that was overtaken changes nothing."""
-    told.columns = lambda request: {
+def test_descriptions_out_of_order_only_the_latest_is_shown(here, proxy):
+    """Nothing can be run while a description is pending, and an outdated one is ignored."""
+    proxy.columns = lambda request: {
         "columns": [{"index": 0, "name": json.dumps(request.get("options")), "dtype": "String"}]
     }
     use(here, "reading.csv")
     open_options(here)
-    told.waiting = []
+    proxy.held = []
     here.fill("#option-skip_rows", "1")
     here.press("#option-skip_rows", "Enter")
     here.fill("#option-skip_rows", "2")
     here.press("#option-skip_rows", "Enter")
     assert here.is_disabled("#run")
-    while len(told.waiting) < 2:
+    while len(proxy.held) < 2:
         here.wait_for_timeout(10)
-    for send in reversed(told.waiting):
+    for send in reversed(proxy.held):
         send()
     settled(here)
     here.wait_for_timeout(100)
     assert here.inner_text("#columns label span") == '{"skip_rows": 2}'
 
 
-def test_an_option_that_cannot_be(here, told):
-    """What the server says of it stands beside the options; a number out of its bounds is not sent."""
+def test_invalid_option_shows_error_beside_the_options(here, proxy):
+    """The server's error is shown there; a number out of range is not sent."""
     use(here, "reading.csv")
     open_options(here)
-    asked = len(told.asked)
+    asked = len(proxy.requests)
     here.fill("#option-header", "101")
     here.press("#option-header", "Tab")
     assert here.evaluate("document.activeElement.id") == "option-header"
-    assert len(told.asked) == asked
+    assert len(proxy.requests) == asked
     here.fill("#option-header", "")
-    told.columns = {"type": "error", "code": 1003, "reason": "unreadable_file", "retryable": False,
+    proxy.columns = {"type": "error", "code": 1003, "reason": "unreadable_file", "retryable": False,
                     "message": "There is no encoding 'klingon'."}  # fmt: skip
     fill(here, "encoding", "klingon")
     assert here.inner_text("#options-error") == "There is no encoding 'klingon'."
     assert here.inner_text("#columns-count") == "2 of 2"
-    told.columns = {}
+    proxy.columns = {}
     fill(here, "encoding", "utf-8")
     assert here.is_hidden("#options-error")
 
 
 def run_some(page, limit):
-    """A run that is another one than before."""
-    page.evaluate("document.querySelector('#refine').open = true")
+    """Run with a limit, so that the query differs from the one before."""
+    page.evaluate("document.querySelector('#filters').open = true")
     page.fill("#limit", str(limit))
     run(page)
 
@@ -340,7 +433,7 @@ def sales(server):
 
 
 def cards(page):
-    """The words of each card."""
+    """The text of each card, by column."""
     page.wait_for_selector("#profile-columns > li")
     return {
         card.locator("h3").inner_text().split("\n")[0]: card.inner_text()
@@ -348,8 +441,9 @@ def cards(page):
     }
 
 
-def test_columns_at_a_glance(here, server):
-    """Each column has a card: a picture, how much is empty, figures, the most frequent values with their counts."""
+@pytest.mark.slow
+def test_profile_opened_shows_a_card_per_column(here, server):
+    """Each card has a chart, the share of nulls, figures and the most frequent values."""
     here.on("dialog", lambda dialog: pytest.fail(dialog.message))
     sales(server)
     here.reload()
@@ -360,20 +454,20 @@ def test_columns_at_a_glance(here, server):
     found = cards(here)
     assert list(found) == ["price", "city", "nothing", "odd", "tags", "day"]
     for words in (
-        "0 % empty",
-        "Least\n0",
+        "0 % null",
+        "Min\n0",
         "Median\n50",
-        "Middle half\n25 to 74.5",
-        "Greatest\n99.5",
+        "Quartiles\n25 to 74.5",
+        "Max\n99.5",
         "Mean\n49.75",
     ):
         assert words in found["price"]
-    assert "25 % empty" in found["city"]
+    assert "25 % null" in found["city"]
     assert f"{EVIL}\n50 · 25 %" in found["city"]
     assert "Distinct\n3" in found["city"]
-    assert "100 % empty" in found["nothing"]
+    assert "100 % null" in found["nothing"]
     assert "Not finite\n10" in found["odd"]
-    assert "Greatest length\n3" in found["tags"]
+    assert "Max length\n3" in found["tags"]
     assert "2024-07-18" in found["day"]
     bars = here.locator("#profile-columns > li").first.locator("svg rect title").all_text_contents()
     assert len(bars) == 20
@@ -382,19 +476,20 @@ def test_columns_at_a_glance(here, server):
     assert "Median: 50" in title
     assert here.locator("main img").count() == 0
     run_some(here, 5)
-    assert "Greatest\n2" in cards(here)["price"]  # it stays open, and is of the newer result
+    assert "Max\n2" in cards(here)["price"]  # the panel stays open and shows the newer result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(here, told, server, scheme):
-    """At 360 pixels, with all panels open, nothing has to be scrolled sideways."""
+def test_phone_width_with_all_panels_open_fits(here, proxy, server, scheme):
+    """At 360 pixels, with all panels open, the page does not scroll sideways."""
     long = "a_column_with_a_rather_long_name" * 3
-    told.columns = {
+    proxy.columns = {
         "reading": {**READING, "encoding": long},
         "issues": {**ISSUES, "examples": ISSUES["examples"] * 5},
     }
     example = {"line": 10**9, "column": long, "value": long * 2, "why": "no date"}
-    told.output = {"reading": READING, "issues": {**ISSUES, "examples": [example, *ISSUES["examples"]]}}
+    proxy.output = {"reading": READING, "issues": {**ISSUES, "examples": [example, *ISSUES["examples"]]}}
     sales(server)
     here.emulate_media(color_scheme=scheme)
     here.set_viewport_size({"width": 360, "height": 780})
@@ -408,9 +503,10 @@ def test_it_fits_a_phone(here, told, server, scheme):
     assert here.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_the_keyboard_is_enough(here, told):
-    """Options are unfolded, changed and run, examples and columns looked at, without a mouse; all have names."""
-    told.columns = told.output = {"reading": READING, "issues": ISSUES}
+@pytest.mark.slow
+def test_keyboard_alone_changes_options_and_opens_panels(here, proxy):
+    """Options, examples and profiles work without a mouse, and all controls have accessible names."""
+    proxy.columns = proxy.output = {"reading": READING, "issues": ISSUES}
     use(here, "reading.csv")
 
     def tab_to(selector):
@@ -429,15 +525,15 @@ def test_the_keyboard_is_enough(here, told):
     here.keyboard.type(";")
     here.keyboard.press("Enter")
     settled(here)
-    assert here.is_hidden("#progress")  # Enter takes the option; it does not run
+    assert here.is_hidden("#progress")  # Enter confirms the option and does not run the query
     assert here.evaluate("document.activeElement.id") == "option-delimiter"
-    assert told.last("columns")["options"] == {"delimiter": ";"}
+    assert proxy.last("columns")["options"] == {"delimiter": ";"}
     tab_to("#option-strict")
     here.keyboard.press("Space")
     tab_to("#run")
     here.keyboard.press("Enter")
     here.wait_for_selector("#result:not([hidden])")
-    assert told.last("process")["strict"] is True
+    assert proxy.last("process")["strict"] is True
     tab_to("#profile summary")
     here.keyboard.press("Enter")
     assert len(cards(here)) == 2

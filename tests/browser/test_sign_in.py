@@ -1,4 +1,4 @@
-"""The page of a server that wants to know who asks."""
+"""The page on a server that requires authentication."""
 
 import polars as pl
 import pytest
@@ -6,6 +6,8 @@ import pytest
 from tests.browser.test_page import run, upload
 from tests.integration.test_auth import creemson
 from tests.servers import SAMPLE, serving
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -16,8 +18,8 @@ def guarded(tmp_path):
         yield server, token
 
 
-def test_a_token_is_asked_for_and_kept(page, guarded, tmp_path):
-    """Nothing without it; a wrong one is told of; with it, all works, downloads as well, also after a reload."""
+def test_sign_in_with_valid_token_persists_until_revoked(page, guarded, tmp_path):
+    """A wrong token is reported; a valid one allows uploads, runs and downloads, also after a reload."""
     server, token = guarded
     page.goto(f"{server.base}/")
     page.wait_for_selector("#sign-in:not([hidden])")

@@ -1,4 +1,4 @@
-"""The browser's side of the wire, in headless Chromium against real servers."""
+"""The browser client (creemson.js), in headless Chromium against real servers."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ if not shutil.which("chromium"):
 
 SIZE = 30_000_000
 BIG = 80_000_000
-"""Bytes of a file that is too big for a digest beforehand."""
+"""Bytes of a file that is too large for a digest before the upload."""
 DOWN = "ERR_CONNECTION"
-"""What Chromium writes to the console while a server is down."""
+"""Part of the error that Chromium logs while a server is down."""
 
 PRELUDE = """
 globalThis.setup = async (options) => {
@@ -25,8 +25,8 @@ globalThis.setup = async (options) => {
   globalThis.client = wire.connect(undefined, { name: "test", ...options });
   globalThis.states = [];
   client.addEventListener("state", ({ detail }) => states.push(detail));
-  globalThis.told = [];
-  client.addEventListener("error", ({ detail }) => told.push(detail.reason));
+  globalThis.errorReasons = [];
+  client.addEventListener("error", ({ detail }) => errorReasons.push(detail.reason));
 };
 globalThis.fault = (error) => ({
   ...error, message: error.message, ours: error instanceof wire.CreemsonError && error instanceof Error,
@@ -34,7 +34,7 @@ globalThis.fault = (error) => ({
 globalThis.until = async (condition) => {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 };
-// Bytes that differ everywhere, and that the test can tell from any others by their digest.
+// Random bytes, so that any mistake changes the digest.
 globalThis.noise = (size) => {
   const data = new Uint8Array(size);
   for (let at = 0; at < size; at += 65536) crypto.getRandomValues(data.subarray(at, at + 65536));
@@ -52,7 +52,7 @@ globalThis.upload = (data, options) => {
   globalThis.outcome = null;
   handle.promise.then((message) => (outcome = message), (error) => (outcome = fault(error)));
 };
-// A job, and all that is told of it. What is lost is tried again at once.
+// A job and its events. Reconnections happen at once.
 globalThis.watch = (begin) => {
   Math.random = () => 0;
   const events = [], note = (...event) => events.push(event);
@@ -69,33 +69,33 @@ globalThis.watch = (begin) => {
 
 @pytest.fixture
 def wire(page, server):
-    """A page with a client as ``client``, connected to the shared server."""
+    """A page whose ``client`` is connected to the shared server."""
     return opened(page, server)
 
 
 @pytest.fixture
 def own(page, tmp_path):
-    """A server of one's own to kill, a page whose client is connected to it, and a way to start it again."""
+    """A page whose ``client`` is connected to a server that the test may kill, and that server."""
     page.expected_errors.append(DOWN)
     with serving(tmp_path / "data") as first:
         yield opened(page, first), first
 
 
 def opened(page, server, options=None):
-    page.goto(f"http://127.0.0.1:{server.port}/healthz")  # not the web page, which has a client of its own
+    page.goto(f"http://127.0.0.1:{server.port}/healthz")  # the web page would create a second client
     page.evaluate(f"() => {{ {PRELUDE} }}")
     page.evaluate("setup", options)
     return page
 
 
 def run(page, body, argument=None):
-    """Have the body of an async function run in the page; one that hangs fails."""
-    late = 'new Promise((_, no) => setTimeout(no, 60000, new Error("nothing came of it in 60 s")))'
+    """Run the body of an async function in the page; fails if it hangs."""
+    late = 'new Promise((_, no) => setTimeout(no, 60000, new Error("timed out after 60 s")))'
     return page.evaluate(f"(argument) => Promise.race([{late}, (async () => {{ {body} }})()])", argument)
 
 
 def wait_for(page, condition):
-    """Wait for a condition with the test's clock, where the page's is not running."""
+    """Wait for a condition with the test's clock, for pages whose clock is stopped."""
     wait_until(lambda: page.evaluate(condition))
 
 
@@ -104,12 +104,12 @@ def digest_of(path):
 
 
 def again(server):
-    """The same server once more, after it was killed: same port, same data."""
+    """Restart a killed server on the same port with the same data."""
     return serving(server.data_dir, "--port", str(server.port))
 
 
-def test_connects_in_the_background(wire):
-    """A client says hello by itself, and tells how it is going."""
+def test_client_created_connects_in_background(wire):
+    """The client sends hello by itself and reports its state."""
     found = run(
         wire,
         """await until(() => client.state.state === "open");
@@ -122,8 +122,8 @@ def test_connects_in_the_background(wire):
     assert found["welcome"]["limits"]["chunk_bytes"] > 0
 
 
-def test_simple_requests(wire):
-    """Columns, files and rows come as documented, also when asked before the connection is open."""
+def test_requests_before_connection_opens_are_answered(wire):
+    """Columns, files and rows arrive as documented."""
     columns, files, rows = run(
         wire,
         """return await Promise.all(
@@ -137,8 +137,37 @@ def test_simple_requests(wire):
     assert "total" in rows
 
 
-def test_process(wire):
-    """A job is accepted, tells its progress, and gives the data of its result."""
+def test_rows_are_values_or_texts(wire, server):
+    """With `texts`, cells are as the file writes them; options apply to both."""
+    path = server.data_dir / "uploads" / "texts.csv"
+    path.write_text("due;amount\n2/3/2024;10.50\n")
+    values, texts, other = run(
+        wire,
+        """const rows = async (...how) => (await client.rows("texts.csv", 0, 9, ...how)).rows;
+        return [await rows(), await rows({ texts: true }),
+          await rows({ texts: true, options: { delimiter: "/", header: 0 } })];""",
+    )
+    path.unlink()
+    assert values == [["2/3/2024", 10.5]]
+    assert texts == [["2/3/2024", "10.50"]]
+    assert other[-1] == ["2", "3", "2024;10.50"]
+
+
+def test_rows_that_do_not_fit_one_message_are_asked_for_again(wire, server):
+    """A window of 1.5 MB arrives whole, in two messages."""
+    path = server.data_dir / "uploads" / "long.csv"
+    path.write_text("n,text\n" + "".join(f"{number},{'x' * 1500}\n" for number in range(1000)))
+    found = run(
+        wire,
+        """const { rows, offset } = await client.rows("long.csv", 0, 1000);
+        return { offset, count: rows.length, right: rows.every(([n, text], index) => n === index && text.length === 1500) };""",
+    )
+    path.unlink()
+    assert found == {"offset": 0, "count": 1000, "right": True}
+
+
+def test_process_reports_progress_and_returns_data(wire):
+    """The job is accepted, reports its progress and returns the data of its result."""
     found = run(
         wire,
         """const accepted = [], progress = [];
@@ -157,8 +186,8 @@ def test_process(wire):
     assert found["progress"][-1]["fraction"] == 1
 
 
-def test_jobs(wire):
-    """They are listed, the newest first; one that has ended tells how, as often as it is asked."""
+def test_jobs_ended_are_listed_and_attachable(wire):
+    """The newest job comes first; attaching to an ended job returns its result again."""
     found = run(
         wire,
         """const run = (limit) => new Promise((resolve) => {
@@ -180,8 +209,8 @@ def test_jobs(wire):
     assert (found["unknown"]["reason"], found["over"]["reason"]) == ("job_not_found", "job_not_found")
 
 
-def test_cancel(wire, server, slow_csv):
-    """A cancelled job rejects once, with the reason."""
+def test_job_cancelled_twice_rejects_once(wire, server, slow_csv):
+    """The promise rejects with the reason "cancelled"."""
     server.put("slow.csv", slow_csv)
     found = run(
         wire,
@@ -197,8 +226,8 @@ def test_cancel(wire, server, slow_csv):
     assert found["reason"] == "cancelled"
 
 
-def test_errors(wire):
-    """An error is an Error with all that the server said about it."""
+def test_request_refused_rejects_with_server_error(wire):
+    """The rejection is an Error with all fields of the server's message."""
     missing, wrong = run(
         wire,
         """const wrong = client.process({ filename: "example.csv", selectedColumns: [0, null] }).promise;
@@ -211,8 +240,8 @@ def test_errors(wire):
     assert "$.selectedColumns[1]" in wrong["details"][0]
 
 
-def test_a_message_that_is_too_large_is_not_sent(wire):
-    """What would close the connection, time and again, is refused by the client."""
+def test_message_too_large_is_rejected_unsent(wire):
+    """Sending it would close the connection again and again."""
     found, state = run(
         wire,
         """const huge = { filename: "example.csv", selectedColumns: ["x".repeat(2 ** 21)] };
@@ -221,8 +250,8 @@ def test_a_message_that_is_too_large_is_not_sent(wire):
     assert (found["reason"], state) == ("message_too_large", "open")
 
 
-def test_a_callback_that_fails(wire):
-    """A fault of the page does not disturb the wire; the browser reports it."""
+def test_callback_raises_job_completes(wire):
+    """The browser reports the exception, and the client continues."""
     found = run(
         wire,
         """const reported = [];
@@ -234,8 +263,8 @@ def test_a_callback_that_fails(wire):
     assert found == [1, ["the page's own"]]
 
 
-def test_upload_and_download(wire, server):
-    """What is uploaded is on the server's disk, byte for byte, and comes back as it was."""
+def test_file_uploaded_and_downloaded_is_identical(wire, server):
+    """The bytes on the server's disk and the downloaded bytes equal the original."""
     found = run(
         wire,
         """const data = noise(argument);
@@ -260,8 +289,8 @@ def test_upload_and_download(wire, server):
     path.unlink()
 
 
-def test_a_table_is_uploaded_with_its_columns(wire, server):
-    """The answer to an upload names the columns; a name that is taken is refused unless overwritten."""
+def test_upload_of_table_returns_columns(wire, server):
+    """An existing name is refused unless overwritten; a deleted file is not found."""
     found = run(
         wire,
         """const file = new File(["a,b\\n1,2\\n"], "tiny.csv");
@@ -277,8 +306,8 @@ def test_a_table_is_uploaded_with_its_columns(wire, server):
     assert found[3]["reason"] == "file_not_found"
 
 
-def test_transfers_wait_for_one_another(wire):
-    """Several uploads and downloads at once are done one after the other, in the order asked."""
+def test_concurrent_transfers_run_in_order(wire):
+    """Uploads and downloads run one at a time, in the order of the calls."""
     found = run(
         wire,
         """const order = [], names = ["q0", "q1", "q2"];
@@ -299,8 +328,9 @@ def test_transfers_wait_for_one_another(wire):
     assert found["texts"] == ["q0" * 9, "file_not_found", "cancelled", ""]
 
 
-def test_pause_and_resume(wire, server):
-    """A paused upload sends nothing, stays announced, and goes on where it was."""
+@pytest.mark.slow
+def test_paused_upload_sends_nothing_until_resumed(wire, server):
+    """A paused upload keeps its place on the server and resumes there."""
     found = run(
         wire,
         """const data = noise(argument);
@@ -329,8 +359,8 @@ def test_pause_and_resume(wire, server):
     path.unlink()
 
 
-def test_abort(wire, server):
-    """An aborted upload rejects at once, leaves no file, and the connection is free for the next ones."""
+def test_upload_aborted_rejects_and_leaves_no_file(wire, server):
+    """It rejects at once, and the next upload can use the connection."""
     found = run(
         wire,
         """const data = noise(argument);
@@ -341,18 +371,18 @@ def test_abort(wire, server):
         const error = await handle.promise.catch(fault);
         const next = await client.upload(new Blob(["next"]), { name: "next.bin" }).promise;
         await client.remove("next.bin");
-        return { error, next, told, states };""",
+        return { error, next, errorReasons, states };""",
         SIZE,
     )
     assert (found["error"]["code"], found["error"]["reason"]) == (1003, "cancelled")
     assert found["next"]["size"] == 4
-    assert found["told"] == []
+    assert found["errorReasons"] == []
     assert len(found["states"]) == 1
     assert not (server.data_dir / "uploads" / "aborted.bin").exists()
 
 
-def test_a_download_that_is_aborted_at_once(wire):
-    """It rejects, and the next one is not touched by it."""
+def test_download_aborted_at_once_does_not_affect_the_next(wire):
+    """The first one rejects, the second one completes."""
     found = run(
         wire,
         """const first = client.download("example.csv"), second = client.download("example.csv");
@@ -363,8 +393,9 @@ def test_a_download_that_is_aborted_at_once(wire):
     assert found == ["cancelled", SAMPLE.stat().st_size]
 
 
-def test_a_download_that_is_aborted_in_its_middle(wire, server):
-    """Frames that were on their way do not get into the next download."""
+@pytest.mark.slow
+def test_download_aborted_midway_does_not_affect_the_next(wire, server):
+    """Frames in flight do not become part of the next download."""
     path = server.data_dir / "uploads" / "long.bin"
     path.write_bytes(random.Random(1).randbytes(SIZE))
     found = run(
@@ -383,10 +414,10 @@ def test_a_download_that_is_aborted_in_its_middle(wire, server):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [SIZE, BIG])
-def test_an_upload_goes_on_after_the_server_was_killed(own, size):
-    """SIGKILL in mid-upload: the client comes back by itself and goes on from what the server has."""
+def test_upload_after_server_killed_resumes(own, size):
+    """After SIGKILL and a restart, the client reconnects and resumes from what the server has stored."""
     page, first = own
-    # Paused, so that it is the middle for certain, and that there is something on disk to go on from.
+    # Paused, so that the upload is certainly incomplete and a part is on disk.
     run(
         page,
         """globalThis.data = noise(argument);
@@ -417,8 +448,8 @@ def test_an_upload_goes_on_after_the_server_was_killed(own, size):
 
 
 @pytest.mark.slow
-def test_an_upload_that_is_paused_waits_through_a_restart(own):
-    """While paused, a reconnection does not announce the upload; resuming does."""
+def test_paused_upload_during_restart_waits_for_resume(own):
+    """A reconnection does not announce a paused upload; resuming does."""
     page, first = own
     run(
         page,
@@ -447,13 +478,13 @@ def test_an_upload_that_is_paused_waits_through_a_restart(own):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_download_goes_on_after_the_server_was_killed(own, changed):
-    """The bytes that are here are not fetched again; of a file that has changed, all are."""
+def test_download_after_server_killed_resumes(own, changed):
+    """Received bytes are not requested again, unless the file has changed."""
     page, first = own
     path = first.data_dir / "uploads" / "long.bin"
     path.write_bytes(random.Random(1).randbytes(BIG))
     with page.expect_console_message(lambda message: message.text == "busy"):
-        # A page that is busy takes no frames, so the server cannot have sent everything when it is killed.
+        # A busy page receives no frames, so the server cannot have sent everything when it is killed.
         run(
             page,
             """globalThis.steps = [];
@@ -482,8 +513,9 @@ def test_a_download_goes_on_after_the_server_was_killed(own, changed):
     assert offsets.count(0) == 1 + changed
 
 
-def test_requests_in_flight_over_a_restart(own, slow_csv):
-    """What was asked, and what is asked while the server is away, is answered by the next one, once."""
+@pytest.mark.slow
+def test_requests_across_restart_are_answered_once(own, slow_csv):
+    """Requests made before and during the downtime are answered once by the restarted server."""
     page, first = own
     first.put("example.csv")
     first.put("gone.csv")
@@ -530,8 +562,8 @@ def test_requests_in_flight_over_a_restart(own, slow_csv):
     assert "restarted" in logged[0]
 
 
-def test_close_is_the_end(wire):
-    """After close(), everything rejects, nothing is tried again, and the state says so."""
+def test_client_closed_rejects_everything(wire):
+    """After close() nothing is retried, and the state says so."""
     found = run(
         wire,
         """await until(() => client.state.state === "open");
@@ -553,7 +585,7 @@ def test_close_is_the_end(wire):
 
 
 class Fake:
-    """A server that a test plays itself, in the place of the real one."""
+    """A fake server: the test answers in place of the real one."""
 
     def __init__(self, page):
         self.sockets = []
@@ -573,7 +605,7 @@ class Fake:
         return [message["type"] for message in self.heard]
 
     def asked(self):
-        """What was asked for, without the ids."""
+        """The requests received, without their ids."""
         asked = [message for message in self.heard if message["type"] != "hello"]
         return [{key: value for key, value in message.items() if key != "id"} for message in asked]
 
@@ -597,9 +629,9 @@ def error(reason, **fields):
 
 
 def play(fake, **answers):
-    """Welcome everyone, and answer the messages of each type in turn; None closes the connection.
+    """Welcome every client, and answer messages of each type in order; None closes the connection.
 
-    An answer with ``to`` is for the last message of that type.
+    An answer with ``to`` responds to the last message of that type.
     """
     ids = {}
 
@@ -616,8 +648,8 @@ def play(fake, **answers):
     fake.answer = answer
 
 
-def test_says_hello_with_its_token(page, server, fake):
-    """Name and token go into the hello; answers in batches are not wanted."""
+def test_hello_contains_name_and_token(page, server, fake):
+    """The client does not request batches."""
     fake.answer = welcome
     opened(page, server, {"token": "secret"})
     run(page, """await until(() => client.state.state === "open");""")
@@ -626,9 +658,10 @@ def test_says_hello_with_its_token(page, server, fake):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["answer", "notice", "close"])
-def test_a_server_that_does_not_let_us_in(page, server, fake, how):
-    """A bad token is the end: no further attempt, and the reason is in the state and in every promise."""
+def test_client_unauthenticated_closes_for_good(page, server, fake, how):
+    """There is no further attempt; the state and every promise have the reason."""
 
     def refuse(socket, message):
         if how != "close":
@@ -650,8 +683,8 @@ def test_a_server_that_does_not_let_us_in(page, server, fake, how):
     assert len(fake.sockets) == 1
 
 
-def test_backs_off(page, server, fake):
-    """Each delay is a random part of a longest one, which doubles; a welcome is no success; a click tries at once."""
+def test_repeated_losses_back_off_with_jitter(page, server, fake):
+    """The maximum delay doubles; a welcome alone does not reset it; reconnectNow() does not wait."""
 
     def leave(socket, message):
         welcome(socket, message)
@@ -670,8 +703,8 @@ def test_backs_off(page, server, fake):
     assert [wait["retryIn"] for wait in waits] == [0.75 * min(15_000, 250 * 2**n) for n in range(8)]
 
 
-def test_waits_as_long_as_the_server_asks(page, server, fake):
-    """A `retry_after` without an id holds the next attempt back; chance comes on top, for all were told the same."""
+def test_retry_after_from_server_delays_reconnection(page, server, fake):
+    """Jitter is added to the `retry_after` of an error without an id, because all clients get the same."""
 
     def limit(socket, message):
         socket.send(error("rate_limited", retry_after=7))
@@ -681,14 +714,15 @@ def test_waits_as_long_as_the_server_asks(page, server, fake):
     page.add_init_script("Math.random = () => 0.5;")
     opened(page, server)
     found = run(
-        page, """await until(() => client.state.state === "waiting"); return [client.state.retryIn, told];"""
+        page,
+        """await until(() => client.state.state === "waiting"); return [client.state.retryIn, errorReasons];""",
     )
     assert found == [7125, ["rate_limited"]]
 
 
 @pytest.mark.parametrize("event", ["online", "visibilitychange"])
-def test_tries_at_once_when_there_is_hope(page, server, fake, event):
-    """The network is back, or somebody looks: no waiting."""
+def test_network_or_page_back_reconnects_at_once(page, server, fake, event):
+    """The events "online" and "visibilitychange" end the delay."""
 
     def limit(socket, message):
         if len(fake.sockets) == 1:
@@ -709,8 +743,8 @@ def test_tries_at_once_when_there_is_hope(page, server, fake, event):
     assert len(fake.sockets) == 2
 
 
-def test_a_connection_that_is_silent_is_given_up(page, server, fake):
-    """Idle, it pings every 20 s; without any frame for 40 s it connects anew, and asks again."""
+def test_silent_connection_is_replaced(page, server, fake):
+    """An idle client pings every 20 s; after 40 s without a frame it reconnects and repeats its requests."""
     talking = [True]
     seconds = last_word = 0
 
@@ -740,12 +774,12 @@ def test_a_connection_that_is_silent_is_given_up(page, server, fake):
             break
     assert 38 <= seconds - last_word <= 48
     wait_for(page, "client.state.state === 'open'")
-    # What was in flight is asked again.
+    # Requests in flight are repeated.
     wait_until(lambda: page.evaluate("true") and fake.types()[-2:] == ["hello", "files"])
 
 
-def test_what_was_done_before_the_loss_is_done(page, server, fake):
-    """A `delete` or `cancel` that is asked for the second time and finds nothing was done the first time."""
+def test_repeated_delete_or_cancel_finding_nothing_succeeds(page, server, fake):
+    """The request was executed before the connection was lost."""
     missing = {"type": "error", "reason": "file_not_found"}
     over = {"type": "error", "reason": "job_not_found"}
     play(fake, delete=[[None], [missing], [missing]], cancel=[[None], [over], [over]])
@@ -761,8 +795,8 @@ def test_what_was_done_before_the_loss_is_done(page, server, fake):
     assert found == [None, "file_not_found", None, "job_not_found"]
 
 
-def test_an_upload_whose_answer_was_lost(page, server):
-    """The file has appeared and the connection breaks before `uploaded`: that is no `file_exists`."""
+def test_upload_response_lost_still_succeeds(page, server):
+    """The file is complete, but the connection breaks before `uploaded`: this is not reported as `file_exists`."""
     cut = []
 
     def between(socket):
@@ -793,8 +827,8 @@ def test_an_upload_whose_answer_was_lost(page, server):
     (server.data_dir / "uploads" / "lost.csv").unlink()
 
 
-def test_an_upload_that_is_refused_for_now(page, server, fake):
-    """`busy` is no end: the upload is announced again after the time that the server names."""
+def test_upload_busy_is_retried(page, server, fake):
+    """After `busy`, the upload is announced again after the requested delay."""
 
     def answer(socket, message):
         welcome(socket, message)
@@ -814,8 +848,8 @@ def test_an_upload_that_is_refused_for_now(page, server, fake):
     assert fake.heard[1]["sha256"] == hashlib.sha256(b"").hexdigest()
 
 
-def test_a_message_of_an_unknown_type_is_ignored(page, server, fake):
-    """A newer server may say more than we understand."""
+def test_unknown_message_type_is_ignored(page, server, fake):
+    """A newer server may send messages that this client does not know."""
 
     def answer(socket, message):
         welcome(socket, message)
@@ -828,8 +862,8 @@ def test_a_message_of_an_unknown_type_is_ignored(page, server, fake):
     assert run(page, "return await client.files();") == []
 
 
-def test_frames_of_a_download_that_was_given_up(page, server, fake):
-    """Bytes that come before a download is announced belong to another one, and are dropped."""
+def test_frames_before_download_message_are_dropped(page, server, fake):
+    """They belong to an earlier, aborted download."""
 
     def answer(socket, message):
         welcome(socket, message)
@@ -859,8 +893,8 @@ def attach(after, job="j1"):
     return {"type": "attach", "job": job, "after": after}
 
 
-def test_a_job_is_followed_over_losses(page, server, fake):
-    """Once accepted, it is not asked for again: its events come from the last one on, and one result."""
+def test_accepted_job_after_losses_is_followed(page, server, fake):
+    """It is not submitted again: its events continue after the last one, and there is one result."""
     play(
         fake,
         process=[[ACCEPTED, PROGRESS | {"seq": 1}, LOG | {"seq": 2}, None]],
@@ -879,8 +913,8 @@ def test_a_job_is_followed_over_losses(page, server, fake):
     ]
 
 
-def test_a_job_that_the_server_has_forgotten_is_asked_for_again(page, server, fake):
-    """It is another one then, with events of its own; one that was not accepted is asked for again, too."""
+def test_forgotten_job_is_submitted_again(page, server, fake):
+    """It becomes a new job with its own events; so does a job that was not yet accepted."""
     play(
         fake,
         process=[[None], [ACCEPTED, PROGRESS | {"seq": 5}, None], [ACCEPTED | {"job": "j2"}, None]],
@@ -892,8 +926,8 @@ def test_a_job_that_the_server_has_forgotten_is_asked_for_again(page, server, fa
     assert events == [["accepted", "j1", 0], ["progress", 5], ["accepted", "j2", 0], ["result", "the data"]]
 
 
-def test_a_server_that_is_about_to_leave(page, server, fake):
-    """Jobs wait for the next connection, whether they were accepted or not, and nothing is asked before."""
+def test_server_leaving_jobs_wait_for_reconnection(page, server, fake):
+    """Accepted or not, jobs are requested again only over the next connection."""
 
     def answer(socket, message):
         welcome(socket, message)
@@ -929,8 +963,8 @@ def test_a_server_that_is_about_to_leave(page, server, fake):
     assert fake.asked()[5:] == [again[0], attach(0), again[2], attach(0, "j2")]
 
 
-def test_errors_that_end_a_job(page, server, fake):
-    """A full queue, and whatever is an event of the job itself, also if it was the server's end."""
+def test_final_errors_reject_the_job(page, server, fake):
+    """A full queue, an error that is an event of the job, and an unknown job."""
     busy = {"type": "error", "reason": "busy", "retryable": True, "retry_after": 2, "message": "later"}
     play(
         fake,
@@ -951,8 +985,8 @@ def leaving(**fields):
     return {"type": "error", "reason": "shutting_down", "retryable": True, "job": "j1", **fields}
 
 
-def test_a_job_that_is_cancelled_without_a_connection(page, server, fake):
-    """It ends at once; the server is told when it is there again, and not asked for anything else."""
+def test_job_cancelled_offline_rejects_at_once(page, server, fake):
+    """The server is notified after the reconnection, and nothing else is requested."""
     play(fake, process=[[ACCEPTED]], files=[[{"type": "files", "files": []}]])
     opened(page, server)
     run(page, BEGIN + "globalThis.job = job; await until(() => job.events.length);")
@@ -972,6 +1006,7 @@ def test_a_job_that_is_cancelled_without_a_connection(page, server, fake):
     assert fake.asked() == [ASK, CANCEL, {"type": "files"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "asked"),
     [
@@ -1002,8 +1037,8 @@ def test_a_job_that_is_cancelled_without_a_connection(page, server, fake):
         ),
     ],
 )
-def test_a_job_that_is_cancelled_in_a_bad_moment(page, server, fake, answers, asked):
-    """It ends in `cancelled`, once, and does not begin again."""
+def test_job_cancelled_during_interruption_ends_once(page, server, fake, answers, asked):
+    """It ends with `cancelled`, once, and is not submitted again."""
     play(fake, **answers, files=[[{"type": "files", "files": []}]] * 2)
     opened(page, server)
     events = run(
@@ -1022,8 +1057,8 @@ def test_a_job_that_is_cancelled_in_a_bad_moment(page, server, fake, answers, as
     assert [message for message in fake.asked() if message["type"] != "files"] == asked
 
 
-def test_a_job_of_somebody_else_is_followed(page, server, fake):
-    """From where one likes, and over losses, too."""
+def test_attached_job_is_followed_over_losses(page, server, fake):
+    """Its events come from the requested number on."""
     play(fake, attach=[[PROGRESS | {"seq": 8}, None], [LOG | {"seq": 9}, RESULT]])
     opened(page, server)
     events = run(

@@ -1,4 +1,4 @@
-"""The catalog: what is remembered of files, and that its loss or a fault of the disk is bearable."""
+"""The catalog: what it records about files and jobs, and how it handles damage and disk errors."""
 
 import contextlib
 import errno
@@ -9,7 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
-from creemson.storage.catalog import KEPT, VERSION, Catalog, JobRow, PartRow
+from creemson.catalog.catalog import JobRow, PartRow
+from creemson.catalog.sqlite import MAX_UNREADABLE, VERSION, SqliteCatalog
+from creemson.executors.commands import answer_limits
+from creemson.settings.sections import Limits
 
 DIGEST = "ab" * 32
 OTHER = "cd" * 32
@@ -32,14 +35,14 @@ def path(tmp_path):
 
 @pytest.fixture
 def catalog(path):
-    with opened(path) as catalog:
+    with open_catalog(path) as catalog:
         yield catalog
 
 
 @contextlib.contextmanager
-def opened(path, *, aside=None):
-    """A catalog that is open; ``aside`` is what :meth:`Catalog.open` must say."""
-    catalog = Catalog(path)
+def open_catalog(path, *, aside=None):
+    """An open catalog; ``aside`` is the expected return value of :meth:`SqliteCatalog.open`."""
+    catalog = SqliteCatalog(path)
     try:
         assert catalog.open() == aside
         yield catalog
@@ -48,8 +51,8 @@ def opened(path, *, aside=None):
 
 
 def fill(path, rows=200):
-    """A database of several pages of each table, all of it in the one file."""
-    with opened(path) as catalog:
+    """Create a database with several pages for each table, all in the one file."""
+    with open_catalog(path) as catalog:
         for number in range(rows):
             catalog.record_digest(f"uploads/{number}", "v", DIGEST)
             catalog.record_part(attrs.evolve(PART, path=f"parts/{number}", name=str(number)))
@@ -62,37 +65,45 @@ JOB = JobRow(
 )  # fmt: skip
 
 
-def test_jobs_are_kept_in_the_order_of_their_creation(path):
-    """And survive the program; a later row takes the place of an earlier one, an id alone erases it."""
+def test_jobs_after_reopening_come_in_order_of_creation(path):
+    """Jobs survive a restart; a later row replaces an earlier one, and a bare id deletes it."""
     old, other = attrs.evolve(JOB, id="j2", created=1.0), attrs.evolve(JOB, id="j3")
-    with opened(path) as catalog:
+    with open_catalog(path) as catalog:
         catalog.record_jobs([JOB, old, other])
         done = attrs.evolve(JOB, kept=False, state="done", finished=6.0, seq=7, outcome='{"rows": 1}')
         catalog.record_jobs([done, "j3", "never was"])
-    with opened(path) as catalog:
+    with open_catalog(path) as catalog:
         assert catalog.jobs() == [old, done]
 
 
-def test_a_transaction_is_all_or_nothing(catalog):
-    """A row that cannot be written takes those beside it along."""
+def test_transaction_with_one_bad_row_writes_nothing(catalog):
+    """A row that cannot be written rolls back the others."""
     with pytest.raises(OSError, match="NOT NULL"):
         catalog.record_jobs([JOB, attrs.evolve(JOB, id="j2", query=None)])
     assert catalog.jobs() == []
 
 
-def test_a_catalog_of_an_earlier_version_is_brought_forward(path):
-    """What it knows stays."""
-    fill(path, rows=1)
-    sql(path, "DROP TABLE jobs")
-    sql(path, "PRAGMA user_version = 1")
-    with opened(path) as catalog:
-        assert len(catalog.parts()) == 1
-        assert catalog.jobs() == []
-        catalog.record_jobs([JOB])
+def test_catalog_of_an_earlier_version_is_upgraded(path):
+    """Existing rows are kept; digests stay valid for files of the same size and time."""
+    older = "ALTER TABLE parts DROP COLUMN fingerprint; ALTER TABLE jobs DROP COLUMN version;"
+    for version, change in ((1, f"{older} DROP TABLE jobs;"), (2, older)):
+        path.unlink(missing_ok=True)
+        fill(path, rows=1)
+        with open_catalog(path) as catalog:
+            catalog.record_jobs([JOB])
+            catalog.record_digest("uploads/a.csv", "77-8-1700000000123456789-1700000000999999999", DIGEST)
+            catalog.record_digest("uploads/old.csv", "77-8--5-1700000000999999999", DIGEST)
+        sql(path, f"{change} PRAGMA user_version = {version};")
+        with open_catalog(path) as catalog:
+            assert catalog.parts() == [attrs.evolve(PART, path="parts/0", name="0")]
+            assert catalog.jobs() == ([JOB] if version == 2 else [])
+            assert catalog.digest("uploads/a.csv", "8-1700000000123456789") == DIGEST
+            assert catalog.digest("uploads/old.csv", "8--5") == DIGEST
+            catalog.record_jobs([JOB])
 
 
 def sql(path, statement):
-    """What a foreign program does to the database."""
+    """Change the database as another program would."""
     database = sqlite3.connect(path)
     try:
         database.executescript(statement)
@@ -103,24 +114,24 @@ def sql(path, statement):
 # --- files ---------------------------------------------------------------------------------------------
 
 
-def test_a_digest_is_known_for_its_version_only(catalog):
-    """Of another version, or another file, nothing is known."""
+def test_digest_is_known_only_for_its_file_and_version(catalog):
+    """Other versions and other files have no digest."""
     catalog.record_digest("uploads/a.csv", "v1", DIGEST)
     assert catalog.digest("uploads/a.csv", "v1") == DIGEST
     assert catalog.digest("uploads/a.csv", "v2") is None
     assert catalog.digest("uploads/b.csv", "v1") is None
 
 
-def test_a_new_version_takes_the_place_of_the_old(catalog):
-    """Of each file, the digest of one version is kept."""
+def test_digest_of_new_version_replaces_the_old_one(catalog):
+    """Only one version's digest is kept per file."""
     catalog.record_digest("uploads/a.csv", "v1", DIGEST)
     catalog.record_digest("uploads/a.csv", "v2", OTHER)
     assert catalog.digest("uploads/a.csv", "v1") is None
     assert catalog.digests() == {("uploads/a.csv", "v2"): OTHER}
 
 
-def test_a_use_is_no_digest(catalog):
-    """A file that was used, but never digested, has no digest; one recorded later is known."""
+def test_file_that_was_only_used_has_no_digest(catalog):
+    """A digest recorded later is known."""
     catalog.record_use({"uploads/a.csv": 5.0})
     assert catalog.digests() == {}
     catalog.record_digest("uploads/a.csv", "v1", DIGEST)
@@ -128,8 +139,8 @@ def test_a_use_is_no_digest(catalog):
     assert catalog.uses() == {"uploads/a.csv": 5.0}
 
 
-def test_the_last_use_counts(catalog):
-    """Uses may be told in any order; a file that was only digested was used at 0."""
+def test_use_recorded_out_of_order_keeps_the_latest_time(catalog):
+    """A file that has only a digest was last used at 0."""
     catalog.record_digest("uploads/a.csv", "v1", DIGEST)
     assert catalog.uses() == {"uploads/a.csv": 0.0}
     catalog.record_use({"uploads/a.csv": 7.0, "outputs/b.parquet": 3.0})
@@ -138,8 +149,8 @@ def test_the_last_use_counts(catalog):
     assert catalog.digest("uploads/a.csv", "v1") == DIGEST
 
 
-def test_a_forgotten_file_is_unknown(catalog):
-    """Digest and use go together; forgetting what is unknown, or nothing at all, is no fault."""
+def test_forget_removes_digest_and_use_of_a_file(catalog):
+    """Forgetting unknown files, or none at all, is no error."""
     for name in ("uploads/a.csv", "uploads/b.csv"):
         catalog.record_digest(name, "v1", DIGEST)
         catalog.record_use({name: 7.0})
@@ -153,8 +164,8 @@ def test_a_forgotten_file_is_unknown(catalog):
 # --- unfinished uploads --------------------------------------------------------------------------------
 
 
-def test_a_part_is_found_by_caller_and_name(catalog):
-    """Both belong together; all that was recorded comes back, also a digest that was not announced."""
+def test_part_is_found_by_caller_and_name_together(catalog):
+    """All recorded fields come back, including a missing digest."""
     silent = attrs.evolve(PART, path="parts/.2.tmp", caller="bob", sha256=None)
     catalog.record_part(PART)
     catalog.record_part(silent)
@@ -165,8 +176,8 @@ def test_a_part_is_found_by_caller_and_name(catalog):
     assert sorted(catalog.parts(), key=lambda row: row.path) == [PART, silent]
 
 
-def test_a_part_is_brought_up_to_date(catalog):
-    """What was announced stays; of a part that is unknown, no update makes one."""
+def test_update_of_a_part_keeps_its_announced_fields(catalog):
+    """An update of an unknown part does not create one."""
     catalog.record_part(PART)
     catalog.update_part(PART.path, 90, "boot-2", 2000.25)
     assert catalog.parts() == [attrs.evolve(PART, durable=90, boot="boot-2", touched=2000.25)]
@@ -174,8 +185,8 @@ def test_a_part_is_brought_up_to_date(catalog):
     assert len(catalog.parts()) == 1
 
 
-def test_of_each_name_there_is_one_part(catalog):
-    """A new one takes the place of an earlier one, whether it has the same path or another."""
+def test_new_part_replaces_the_earlier_one_of_that_name(catalog):
+    """The new part may have the same path or another one."""
     catalog.record_part(PART)
     again = attrs.evolve(PART, size=7)
     catalog.record_part(again)
@@ -185,8 +196,8 @@ def test_of_each_name_there_is_one_part(catalog):
     assert catalog.parts() == [elsewhere]
 
 
-def test_a_forgotten_part_is_unknown(catalog):
-    """Others stay; forgetting what is unknown is no fault."""
+def test_forget_part_removes_only_that_part(catalog):
+    """Idempotent; other parts stay."""
     other = attrs.evolve(PART, path="parts/.2.tmp", name="b.csv")
     catalog.record_part(PART)
     catalog.record_part(other)
@@ -196,8 +207,8 @@ def test_a_forgotten_part_is_unknown(catalog):
     assert catalog.parts() == [other]
 
 
-def test_a_size_may_be_large(catalog):
-    """Sizes beyond 4 GiB fit."""
+def test_part_of_more_than_4_gib_is_recorded(catalog):
+    """Sizes up to 2**53 are kept exactly."""
     row = attrs.evolve(PART, size=2**53, durable=2**40)
     catalog.record_part(row)
     assert catalog.part("ann", "a.csv") == row
@@ -206,9 +217,9 @@ def test_a_size_may_be_large(catalog):
 # --- the database --------------------------------------------------------------------------------------
 
 
-def test_the_catalog_survives_being_reopened(path):
-    """Everything is there again, by the same object and by another."""
-    catalog = Catalog(path)
+def test_catalog_after_reopening_has_all_rows(path):
+    """All rows are back, for the same object and for another one; closing is idempotent."""
+    catalog = SqliteCatalog(path)
     assert catalog.open() is None
     catalog.record_digest("uploads/a.csv", "v1", DIGEST)
     catalog.record_use({"uploads/a.csv": 7.0})
@@ -218,30 +229,30 @@ def test_the_catalog_survives_being_reopened(path):
     assert catalog.open() is None
     assert catalog.digests() == {("uploads/a.csv", "v1"): DIGEST}
     catalog.close()
-    with opened(path) as other:
+    with open_catalog(path) as other:
         assert other.digests() == {("uploads/a.csv", "v1"): DIGEST}
         assert other.uses() == {"uploads/a.csv": 7.0}
         assert other.parts() == [PART]
 
 
-def test_the_catalog_survives_a_crash(path, catalog):
-    """What was recorded is there for the next process, though nobody closed the database."""
+def test_catalog_after_a_crash_has_all_rows(path, catalog):
+    """The next process sees the rows although nobody closed the database."""
     catalog.record_digest("uploads/a.csv", "v1", DIGEST)
     catalog.record_part(PART)
-    with opened(path) as other:
+    with open_catalog(path) as other:
         assert other.digest("uploads/a.csv", "v1") == DIGEST
         assert other.parts() == [PART]
 
 
-def test_what_is_recorded_survives_a_loss_of_power(catalog):
-    """Each commit is synced: the least that makes `durable` true."""
+def test_catalog_syncs_each_commit_to_survive_power_loss(catalog):
+    """The minimum that makes `durable` true."""
     database = catalog._database
     assert database.execute("PRAGMA synchronous").fetchone() == (2,)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def damaged(path, kind):
-    """Make the database unreadable in one of the ways in which it happens."""
+def damage(path, kind):
+    """Make the database unreadable in one of the ways seen in practice."""
     whole = path.read_bytes()
     page = 4096
     match kind:
@@ -280,47 +291,50 @@ def damaged(path, kind):
         "a negative version",
     ],
 )
-def test_an_unreadable_database_is_put_aside(path, kind):
-    """It is kept for whoever wants to look, and a new one is begun, which works and stays."""
+def test_unreadable_database_is_moved_aside_and_replaced(path, kind):
+    """The old file is kept for inspection; the new database works and persists."""
     fill(path)
-    unreadable = damaged(path, kind)
+    unreadable = damage(path, kind)
     aside = path.with_suffix(".unreadable")
-    with opened(path, aside=aside) as catalog:
+    with open_catalog(path, aside=aside) as catalog:
         assert aside.read_bytes() == unreadable
         assert catalog.digests() == {}
         assert catalog.parts() == []
         catalog.record_part(PART)
-    with opened(path) as catalog:
+    with open_catalog(path) as catalog:
         assert catalog.parts() == [PART]
 
 
 @pytest.mark.parametrize("page", [2, 3, 4, 5])
-def test_a_database_with_a_damaged_page_is_put_aside(path, page):
-    """Also where the first page is whole: otherwise each use of the catalog would fail, for ever."""
+def test_database_with_a_damaged_page_is_moved_aside(path, page):
+    """Also if the first page is intact: otherwise every later use of the catalog would fail."""
     fill(path)
     with path.open("r+b") as stream:
         stream.seek((page - 1) * 4096)
         stream.write(b"\xa5" * 4096)
     aside = path.with_suffix(".unreadable")
-    with opened(path, aside=aside) as catalog:
+    with open_catalog(path, aside=aside) as catalog:
         assert catalog.digests() == {}
         assert catalog.parts() == []
 
 
 @pytest.mark.parametrize("content", [b"", b"S"])
-def test_a_database_without_a_page_is_a_new_one(path, content):
-    """A crash may have come before the first page was written: nothing is put aside for that."""
+def test_database_without_a_page_counts_as_new(path, content):
+    """A crash may have come before the first page was written: nothing is moved aside."""
     path.write_bytes(content)
-    with opened(path) as catalog:
+    with open_catalog(path) as catalog:
         assert catalog.parts() == []
 
 
-def test_a_second_unreadable_database_is_put_beside_the_first(path):
-    """What was put aside stays; of very many, the last makes room for the next, and not one is kept for each start."""
-    names = ["catalog.unreadable", *(f"catalog.unreadable.{number}" for number in range(2, KEPT + 1))]
+def test_second_unreadable_database_gets_a_numbered_name(path):
+    """Earlier files stay; once there are too many, the last one is overwritten."""
+    names = [
+        "catalog.unreadable",
+        *(f"catalog.unreadable.{number}" for number in range(2, MAX_UNREADABLE + 1)),
+    ]
     for name in [*names, names[-1]]:
         path.write_bytes(f"before {name}".encode() * 1000)
-        with opened(path, aside=path.with_name(name)):
+        with open_catalog(path, aside=path.with_name(name)):
             pass
     for name in names:
         assert path.with_name(name).read_bytes() == f"before {name}".encode() * 1000
@@ -328,50 +342,53 @@ def test_a_second_unreadable_database_is_put_beside_the_first(path):
 
 
 @pytest.mark.parametrize("table", ["files", "parts", "jobs"])
-def test_a_database_without_a_table_is_put_aside(path, table):
-    """It says that it is of this version, and every use of that table would fail, for ever."""
+def test_database_without_a_table_is_moved_aside(path, table):
+    """Its version number is right, but every use of that table would fail."""
     fill(path)
     sql(path, f"DROP TABLE {table}")
-    with opened(path, aside=path.with_suffix(".unreadable")) as catalog:
+    with open_catalog(path, aside=path.with_suffix(".unreadable")) as catalog:
         catalog.record_part(PART)
         assert catalog.parts() == [PART]
 
 
 @pytest.mark.parametrize("use", [lambda catalog: catalog.parts(), lambda catalog: catalog.record_part(PART)])
-def test_a_database_that_is_damaged_in_use_is_put_aside(path, use):
-    """The use is carried out on a new one, and the owner is told where the old one is."""
+def test_database_damaged_while_in_use_is_moved_aside(path, use):
+    """The operation runs on a new database, and the owner is notified where the old one is."""
     fill(path)
-    told = []
-    catalog = Catalog(path, on_damage=told.append)
+    notified = []
+    catalog = SqliteCatalog(path, on_damage=notified.append)
     catalog.open()
-    with path.open("r+b") as stream:  # all but the header
+    with path.open("r+b") as stream:  # everything but the header
         stream.seek(100)
         stream.write(b"\xa5" * (path.stat().st_size - 100))
     catalog._database.execute("PRAGMA shrink_memory")
     try:
         use(catalog)
-        assert told == [path.with_suffix(".unreadable")]
+        assert notified == [path.with_suffix(".unreadable")]
         catalog.record_part(PART)
         assert catalog.parts() == [PART]
     finally:
         catalog.close()
 
 
-def test_a_locked_database_is_left_where_it_is(path, monkeypatch):
-    """Whoever holds it lets go of it some time; until then, that is what is told: at the start and in use."""
-    monkeypatch.setattr("creemson.storage.catalog.PATIENCE", 0.05)
+def test_locked_database_is_reported_and_not_moved(path, monkeypatch):
+    """The lock will be released at some time; until then both opening and use report `EBUSY`."""
+    monkeypatch.setattr("creemson.catalog.sqlite.LOCK_TIMEOUT", 0.05)
     fill(path, 1)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        catalog = Catalog(path)
-        with pytest.raises(OSError, match="another program holds it") as caught:
+        catalog = SqliteCatalog(path)
+        with pytest.raises(OSError, match="another program has locked it") as caught:
             catalog.open()
         assert (caught.value.errno, caught.value.filename) == (errno.EBUSY, str(path))
         catalog.close()
-    with opened(path) as catalog, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with (
+        open_catalog(path) as catalog,
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(OSError, match="another program holds it"):
+        with pytest.raises(OSError, match="another program has locked it"):
             catalog.record_part(PART)
         assert len(catalog.parts()) == 1
         other.execute("ROLLBACK")
@@ -380,42 +397,42 @@ def test_a_locked_database_is_left_where_it_is(path, monkeypatch):
     assert not path.with_suffix(".unreadable").exists()
 
 
-def test_the_journal_of_an_unreadable_database_goes_with_it(path, tmp_path):
-    """What a crash left in the journal is put aside too; it does not find its way into the new database."""
+def test_journal_of_an_unreadable_database_is_moved_with_it(path, tmp_path):
+    """A journal left by a crash must not be applied to the new database."""
     before = tmp_path / "before" / "catalog.db"
     before.parent.mkdir()
-    with opened(before) as catalog:
+    with open_catalog(before) as catalog:
         catalog.record_part(PART)
         catalog._database.execute(f"PRAGMA user_version = {VERSION + 1}")
-        for suffix in ("", "-wal"):  # as they are after a crash
+        for suffix in ("", "-wal"):  # the files as a crash leaves them
             shutil.copy(f"{before}{suffix}", f"{path}{suffix}")
     aside = path.with_suffix(".unreadable")
-    with opened(path, aside=aside) as catalog:
+    with open_catalog(path, aside=aside) as catalog:
         assert catalog.parts() == []
         catalog.record_part(attrs.evolve(PART, name="new.csv"))
-    with opened(path) as catalog:
+    with open_catalog(path) as catalog:
         assert [row.name for row in catalog.parts()] == ["new.csv"]
     with contextlib.closing(sqlite3.connect(aside)) as database:
         assert database.execute("SELECT name FROM parts").fetchall() == [("a.csv",)]
 
 
-def test_a_journal_without_its_database_is_removed(path):
-    """One that is as unreadable as its database does no harm to the new one."""
+def test_unreadable_journal_of_an_unreadable_database_is_removed(path):
+    """A damaged journal does not affect the new database."""
     path.write_bytes(b"garbage" * 1000)
     journals = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
     for journal in journals:
         journal.write_bytes(b"garbage" * 1000)
-    with opened(path, aside=path.with_suffix(".unreadable")) as catalog:
+    with open_catalog(path, aside=path.with_suffix(".unreadable")) as catalog:
         catalog.record_part(PART)
     assert not any(journal.exists() for journal in journals)
-    with opened(path) as catalog:
+    with open_catalog(path) as catalog:
         assert catalog.parts() == [PART]
 
 
-def test_a_database_that_cannot_be_opened_is_a_fault_of_the_disk(path):
-    """Nothing is put aside: the catalog may be fine."""
+def test_database_that_cannot_be_opened_raises_eio(path):
+    """Nothing is moved aside: the catalog itself may be intact."""
     path.mkdir()
-    catalog = Catalog(path)
+    catalog = SqliteCatalog(path)
     with pytest.raises(OSError, match="the catalog: unable to open") as caught:
         catalog.open()
     catalog.close()
@@ -423,8 +440,8 @@ def test_a_database_that_cannot_be_opened_is_a_fault_of_the_disk(path):
     assert [child.name for child in path.parent.iterdir()] == [path.name]
 
 
-def test_a_full_disk_is_told(catalog):
-    """`ENOSPC`, which the store makes into `storage_full`; what was recorded before is still there."""
+def test_write_on_a_full_disk_raises_enospc_and_keeps_old_rows(catalog):
+    """The store turns `ENOSPC` into `storage_full`; earlier rows are still there."""
     catalog.record_part(PART)
     pages = catalog._database.execute("PRAGMA page_count").fetchone()[0]
     catalog._database.execute(f"PRAGMA max_page_count = {pages}")  # SQLite says "full" there as on a disk
@@ -433,13 +450,13 @@ def test_a_full_disk_is_told(catalog):
     assert caught.value.errno == errno.ENOSPC
     assert catalog.uses() == {}, "all of it or nothing"
     assert catalog.parts() == [PART]
-    catalog._database.execute(f"PRAGMA max_page_count = {pages + 100}")  # somebody has made room
+    catalog._database.execute(f"PRAGMA max_page_count = {pages + 100}")  # space has been freed
     catalog.record_use({f"uploads/{number}.csv": 1.0 for number in range(1000)})
     assert len(catalog.uses()) == 1000
 
 
-def test_another_fault_is_told(path, catalog):
-    """Any other is `EIO`, in reading as in writing."""
+def test_other_database_error_raises_eio(path, catalog):
+    """Any other error is `EIO`, on reads and on writes."""
     sql(path, "DROP TABLE parts")
     for attempt in (catalog.parts, lambda: catalog.record_part(PART), lambda: catalog.forget_part(PART.path)):
         with pytest.raises(OSError, match="the catalog: no such table: parts") as caught:
@@ -449,8 +466,8 @@ def test_another_fault_is_told(path, catalog):
     assert catalog.uses() == {"uploads/a.csv": 1.0}
 
 
-def test_a_use_after_a_fault_finds_no_open_transaction(path, catalog):
-    """What fails is taken back: another process can write at once."""
+def test_failed_write_leaves_no_open_transaction(path, catalog):
+    """The write is rolled back, so another process can write at once."""
     broken = attrs.evolve(PART, name=None)
     with pytest.raises(OSError, match="NOT NULL"):
         catalog.record_part(broken)
@@ -458,8 +475,8 @@ def test_a_use_after_a_fault_finds_no_open_transaction(path, catalog):
     sql(path, "PRAGMA busy_timeout = 0; DELETE FROM parts")
 
 
-def test_several_threads_use_the_catalog_at_once(catalog):
-    """Nothing is lost, and nothing raised."""
+def test_catalog_used_by_several_threads_loses_nothing(catalog):
+    """No row is lost and no thread gets an error."""
 
     def work(thread):
         for number in range(25):
@@ -480,7 +497,15 @@ def test_several_threads_use_the_catalog_at_once(catalog):
     assert catalog.uses()["uploads/shared"] == 24.0
 
 
-def test_the_database_is_opened_by_its_owner(path):
-    """A catalog that was made, and not opened, touches nothing."""
-    Catalog(path).close()
+def test_catalog_that_was_never_opened_creates_no_file(path):
+    """Only an explicit `open()` touches the disk."""
+    SqliteCatalog(path).close()
     assert list(path.parent.iterdir()) == []
+
+
+def test_the_largest_answer_can_be_recorded(path):
+    """Whatever the limits are: what is told of a job must be written down."""
+    limits = Limits(outbox_bytes=10**13, message_bytes=10**13)
+    largest = max(answer_limits(limits).values())
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert 3 * largest < database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)

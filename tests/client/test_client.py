@@ -1,4 +1,4 @@
-"""The client against a real server, and against servers that are none."""
+"""The client against a real server, and against addresses that are not a server."""
 
 import hashlib
 
@@ -6,15 +6,15 @@ import pytest
 import trio
 
 from creemson.client import connect
-from creemson.client import link as links
+from creemson.client import connection as connections
 from creemson.errors import ConnectionLost, InvalidFormat, ProcessingError
+from creemson.model.query import Query
 from creemson.wire import messages
-from creemson.wire.messages import Query
 from tests.servers import SAMPLE
 
 
-async def test_upload_process_download(server, tmp_path):
-    """The whole errand, with news of the way."""
+async def test_upload_process_and_download_report_progress(server, tmp_path):
+    """The whole workflow, with progress of both transfers."""
     sent, received = [], []
     async with connect(server.url) as client:
         assert client.welcome.version == 1
@@ -42,8 +42,8 @@ async def test_upload_process_download(server, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["copy.csv"]
 
 
-async def test_files_and_rows(server, tmp_path):
-    """What is there, a part of it, and then it is gone."""
+async def test_files_rows_and_delete_work(server, tmp_path):
+    """The file is listed, a window of it is read, and it is gone after the deletion."""
     (tmp_path / "listed.csv").write_text("a,b\n1,2\n3,4\n")
     async with connect(server.url) as client:
         await client.upload(tmp_path / "listed.csv")
@@ -56,8 +56,8 @@ async def test_files_and_rows(server, tmp_path):
         assert caught.value.reason == "file_not_found"
 
 
-async def test_progress_and_cancel(server, slow_csv):
-    """A job that runs can be stopped, and its waiter is told."""
+async def test_cancel_of_a_running_job_raises_for_its_waiter(server, slow_csv):
+    """A running job can be cancelled; whoever awaits it gets the error."""
     server.put("client-slow.csv", slow_csv)
     async with connect(server.url) as client:
         job = client.process("client-slow.csv", sort=[("text", "asc")])
@@ -69,8 +69,8 @@ async def test_progress_and_cancel(server, slow_csv):
         assert caught.value.reason == "cancelled"
 
 
-async def test_a_file_here_is_uploaded_and_processed(server, tmp_path):
-    """Once: the same content is not sent again, other content of that name only where it may be."""
+async def test_process_of_a_local_file_uploads_it_once(server, tmp_path):
+    """Unchanged content is not sent again; changed content of that name needs `overwrite`."""
     path = tmp_path / "here.csv"
     path.write_text("a,b\n1,x\n2,y\n")
     async with connect(server.url) as client:
@@ -89,8 +89,29 @@ async def test_a_file_here_is_uploaded_and_processed(server, tmp_path):
             await client.process(tmp_path / "nowhere.csv")
 
 
-async def test_what_a_result_gives(server, tmp_path):
-    """A frame, a lazy frame that outlives the client, and files of every format."""
+async def test_csv_has_the_texts_of_the_file_or_their_values(server, tmp_path):
+    """A file and windows of rows, in both ways."""
+    path = tmp_path / "written.csv"
+    path.write_text("due;amount;sure\n13/02/2024;10.50;TRUE\n14/02/2024;7.00;NA\n15/02/2024;0.10;False\n")
+    async with connect(server.url) as client:
+        result = await client.process(path)
+        await result.save(tmp_path / "out.csv")
+        await result.save(tmp_path / "values.csv", normalized=True)
+        with pytest.raises(ProcessingError, match=r"'out.xlsx' is no .csv"):
+            await result.save(tmp_path / "out.xlsx", normalized=True)
+        for name in ("written.csv", result.filename):
+            texts = await client.rows(name, limit=2, texts=True)
+            values = await client.rows(name, limit=2)
+            assert texts.rows == (("13/02/2024", "10.50", "TRUE"), ("14/02/2024", "7.00", "NA"))
+            assert values.rows == (("2024-02-13", 10.5, True), ("2024-02-14", 7.0, None))
+    written = (tmp_path / "out.csv").read_text()
+    assert written == path.read_text().replace(";", ",")
+    values = (tmp_path / "values.csv").read_text()
+    assert values == "due,amount,sure\n2024-02-13,10.5,true\n2024-02-14,7.0,\n2024-02-15,0.1,false\n"
+
+
+async def test_result_gives_frame_lazy_frame_and_files(server, tmp_path):
+    """The lazy frame works after the client is closed; files are written in every format."""
     import polars as pl
 
     server.put("result.csv")
@@ -110,8 +131,8 @@ async def test_what_a_result_gives(server, tmp_path):
     assert pl.read_ipc(tmp_path / "out.arrow").equals(frame)
 
 
-async def test_columns_and_conditions_of_python(server):
-    """Tuples, dates and numbers of other libraries are said as JSON says them."""
+async def test_process_accepts_python_and_numpy_values(server):
+    """Tuples, sets and numpy numbers are converted to JSON."""
     import numpy as np
 
     server.put("python.csv")
@@ -125,8 +146,8 @@ async def test_columns_and_conditions_of_python(server):
         assert result.columns == ("species", "year")
 
 
-async def test_errors_of_the_server_are_raised(server, tmp_path):
-    """With their reason; the connection goes on, and nothing is left of a failed download."""
+async def test_server_error_is_raised_with_its_reason(server, tmp_path):
+    """The connection stays usable, and a failed download leaves no file."""
     async with connect(server.url) as client:
         with pytest.raises(ProcessingError) as caught:
             await client.columns("nowhere.csv")
@@ -144,36 +165,36 @@ async def test_errors_of_the_server_are_raised(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_an_error_in_the_block_is_not_wrapped(server):
-    """What the caller raises comes out as it is, not in a group."""
+async def test_error_inside_the_connect_block_is_not_wrapped(server):
+    """The caller's exception comes out unchanged, not in an exception group."""
     with pytest.raises(ZeroDivisionError):
         async with connect(server.url):
             raise ZeroDivisionError
 
 
-async def test_nobody_there():
-    """A refused connection says where nobody was found."""
+async def test_connect_without_server_raises_connection_lost():
+    """The error of a refused connection names the address."""
     with pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:9/ws"):
         async with connect("ws://127.0.0.1:9/ws"):
             raise AssertionError
 
 
-async def test_an_address_that_is_none():
-    """What is no WebSocket address is told in the same way."""
+async def test_connect_to_a_non_websocket_url_raises_connection_lost():
+    """A URL that is not a WebSocket address raises the same error."""
     with pytest.raises(ConnectionLost):
         async with connect("http://127.0.0.1/"):
             raise AssertionError
 
 
-async def test_a_path_that_is_not_served(server):
-    """The refusal of the handshake is `ConnectionLost` with the status, and no group."""
+async def test_connect_to_an_unknown_path_raises_with_the_status(server):
+    """A refused handshake is `ConnectionLost` with the status, not an exception group."""
     with pytest.raises(ConnectionLost, match="404"):
         async with connect(server.url.replace("/ws", "/elsewhere")):
             raise AssertionError
 
 
-async def test_a_download_that_cannot_be_written(server, tmp_path, monkeypatch):
-    """The disk here is full: the error comes out, nothing is left, and the connection can be used on."""
+async def test_download_to_a_full_disk_raises_and_keeps_the_connection(server, tmp_path, monkeypatch):
+    """The local disk is full: the error is raised, no file is left, the connection stays usable."""
     (server.data_dir / "uploads" / "large.bin").write_bytes(bytes(8 * 2**20))
 
     def full(received, data):
@@ -188,8 +209,9 @@ async def test_a_download_that_cannot_be_written(server, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_transfers_of_one_client_take_turns(server, tmp_path):
-    """Several at once are no error; one that is given up lets the next one go on."""
+@pytest.mark.slow
+async def test_concurrent_transfers_of_one_client_are_queued(server, tmp_path):
+    """Concurrent transfers are no error; a cancelled one lets the next one proceed."""
     (server.data_dir / "uploads" / "turn.bin").write_bytes(bytes(range(256)) * 2**15)
     async with connect(server.url) as client, trio.open_nursery() as nursery:
         with trio.move_on_after(0.02):
@@ -206,8 +228,8 @@ async def test_transfers_of_one_client_take_turns(server, tmp_path):
         assert (server.data_dir / "uploads" / f"turn-{number}").stat().st_size == 100_000
 
 
-async def test_a_file_that_shrinks_while_it_is_sent(server, tmp_path, monkeypatch):
-    """The upload is given up, here and there."""
+async def test_upload_of_a_shrinking_file_is_cancelled(server, tmp_path, monkeypatch):
+    """The upload is cancelled on both sides."""
     path = tmp_path / "shrinking.bin"
     path.write_bytes(bytes(3 * 2**20))
     async with connect(server.url) as client:
@@ -216,22 +238,23 @@ async def test_a_file_that_shrinks_while_it_is_sent(server, tmp_path, monkeypatc
         assert "shrinking.bin" not in [info.filename for info in await client.files()]
 
 
-async def test_an_upload_whose_end_was_lost(server, tmp_path):
-    """The name is taken by the very same content, which was sent: that is what was to be. Otherwise it is an error."""
+async def test_upload_whose_answer_was_lost_succeeds_on_retry(server, tmp_path):
+    """If the name now holds exactly the content that was sent, the upload succeeded; otherwise it is an error."""
     for name, content in (("lost-end.csv", b"a\n1\n"), ("lost-end.bin", bytes(100))):
         path = tmp_path / name
         path.write_bytes(content)
         async with connect(server.url) as client:
 
-            async def lose(self, kind, *, client=client, expect=links.Answers.expect):
+            async def lose(self, kind, *, client=client, expect=connections.Answers.expect):
                 answer = await expect(self, kind)
                 if kind is messages.Uploaded and client.state.connections == 1:
-                    await client.session._link._socket._stream.aclose()
-                    raise links.LinkLost
+                    connection = await client.session.connected()
+                    await connection._socket._stream.aclose()
+                    raise connections.Disconnected
                 return answer
 
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(links.Answers, "expect", lose)
+                patched.setattr(connections.Answers, "expect", lose)
                 done = await client.upload(path)
             assert client.state.connections == 2
             assert (done.size, len(done.columns)) == (len(content), name.endswith("csv"))
@@ -240,8 +263,8 @@ async def test_an_upload_whose_end_was_lost(server, tmp_path):
             assert caught.value.reason == "file_exists"
 
 
-async def test_a_server_that_does_not_know_the_digest_finds_it_out(server, tmp_path):
-    """Content that is there already is not sent again, also if it came there by other ways."""
+async def test_process_of_a_file_without_known_digest_is_not_uploaded(server, tmp_path):
+    """Content already on the server is not sent again, even if it was not uploaded by a client."""
     server.put("digest.csv")
     path = tmp_path / "digest.csv"
     path.write_bytes(SAMPLE.read_bytes())

@@ -1,4 +1,4 @@
-"""Clients that come back: reconnection, heartbeat and batches on a mock clock, against a server that obeys."""
+"""Clients that reconnect: reconnection, heartbeat and batches on a mock clock, against a scripted server."""
 
 import random
 
@@ -6,17 +6,18 @@ import pytest
 import trio
 
 from creemson.client import connect
-from creemson.client.link import LinkLost, Unreachable, nobody
+from creemson.client.connection import Disconnected
+from creemson.client.handshake import Unreachable, unreachable_error
 from creemson.errors import ConnectionLost, InvalidFormat, ProcessingError
 from creemson.wire.messages import ListFiles
 from tests.peers import DATA, FIGURES, served_by, unwelcome
 
 URL = "ws://fake/ws"
-NOBODY = Unreachable(nobody(URL, "refused"))
+NOBODY = Unreachable(unreachable_error(URL, "refused"))
 
 
 def client(**options):
-    return connect(URL, dice=random.Random(1), **options)
+    return connect(URL, rng=random.Random(1), **options)
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ async def answers_then_drops(peer):
 # --- reconnection ------------------------------------------------------------------------------------
 
 
-async def test_what_was_asked_is_asked_again(serve, autojump_clock):
-    """Over the next connection, with a hello before it; the caller sees one answer."""
+async def test_pending_request_is_repeated_after_reconnect(serve, autojump_clock):
+    """It is sent over the next connection after a new hello; the caller sees one answer."""
     server = serve(drops_after(1), answer_files)
     async with client() as asking:
         assert await asking.files() == ()
@@ -60,8 +61,8 @@ async def test_what_was_asked_is_asked_again(serve, autojump_clock):
     assert server.peers[0].hello["batch"] is True
 
 
-async def test_the_delays_are_those_of_the_backoff(serve, autojump_clock):
-    """Random from the first one on, and bounded by a bound that doubles."""
+async def test_reconnect_delays_follow_the_backoff(serve, autojump_clock):
+    """Delays are random from the first on, below a limit that doubles."""
     server = serve(drops_after(1), *[NOBODY] * 6, answer_files)
     async with client() as asking:
         await asking.files()
@@ -71,8 +72,8 @@ async def test_the_delays_are_those_of_the_backoff(serve, autojump_clock):
     assert any(delay > 1 for delay in delays)
 
 
-async def test_retry_count_is_what_it_says(serve, autojump_clock):
-    """Attempts since the connection was of use; a look at it from outside."""
+async def test_retry_count_counts_attempts_since_last_success(serve, autojump_clock):
+    """The state can be watched from outside."""
     serve(answers_then_drops, NOBODY, NOBODY, answer_files)
     async with client() as asking, trio.open_nursery() as nursery:
         await asking.files()
@@ -91,8 +92,8 @@ async def test_retry_count_is_what_it_says(serve, autojump_clock):
         nursery.cancel_scope.cancel()
 
 
-async def test_it_gives_up_after_a_time(serve, autojump_clock):
-    """With `ConnectionLost`, also for what is asked later."""
+async def test_reconnecting_stops_after_give_up_time(serve, autojump_clock):
+    """Current and later requests raise `ConnectionLost`."""
     server = serve(answers_then_drops, NOBODY)
     async with client(give_up_after=30) as asking:
         await asking.files()
@@ -106,8 +107,8 @@ async def test_it_gives_up_after_a_time(serve, autojump_clock):
     assert len(server.times) > 5
 
 
-async def test_a_server_that_welcomes_and_leaves_is_given_up_too(serve, autojump_clock):
-    """A welcome alone is no success: the delays grow, and time runs out."""
+async def test_server_that_only_welcomes_is_given_up(serve, autojump_clock):
+    """A welcome alone is not a success: delays grow, and the time runs out."""
     server = serve(answers_then_drops, drops_after(0))
     async with client(give_up_after=60) as asking:
         await asking.files()
@@ -116,8 +117,8 @@ async def test_a_server_that_welcomes_and_leaves_is_given_up_too(serve, autojump
     assert 5 < len(server.times) < 60
 
 
-async def test_what_comes_too_soon_is_asked_again_later(serve, autojump_clock):
-    """After the time that the server names, and not all at once; over the same connection."""
+async def test_rate_limited_requests_are_repeated_after_retry_after(serve, autojump_clock):
+    """They wait as long as the server says, spread out, on the same connection."""
     asked = []
 
     async def busy_for_a_while(peer):
@@ -138,8 +139,8 @@ async def test_what_comes_too_soon_is_asked_again_later(serve, autojump_clock):
     assert all(time == 0 or time >= 3 for time in asked)
 
 
-async def test_a_server_that_always_says_too_soon(serve, autojump_clock):
-    """It is given up, as one that is not there would be."""
+async def test_server_that_always_rate_limits_is_given_up(serve, autojump_clock):
+    """It is given up like one that cannot be reached."""
 
     async def never(peer):
         while True:
@@ -153,8 +154,8 @@ async def test_a_server_that_always_says_too_soon(serve, autojump_clock):
     assert 20 <= trio.current_time() < 30
 
 
-async def test_the_first_connection_is_tried_once(serve, autojump_clock):
-    """Unless the caller wants to wait for the server."""
+async def test_first_connection_is_tried_once_by_default(serve, autojump_clock):
+    """With `wait_for_server` the client retries."""
     server = serve(NOBODY)
     with pytest.raises(ConnectionLost, match="refused"):
         async with client():
@@ -166,9 +167,13 @@ async def test_the_first_connection_is_tried_once(serve, autojump_clock):
 
 
 @pytest.mark.parametrize("final", [True, False])
-async def test_a_refused_handshake_is_final_or_not(serve, autojump_clock, final):
-    """A page that is not there will not be there in a second; a server that is full may have room."""
-    serve(answers_then_drops, Unreachable(nobody(URL, "HTTP"), final=final, retry_after=5.0), answer_files)
+async def test_refused_handshake_is_retried_unless_final(serve, autojump_clock, final):
+    """A missing page stays missing; a full server may have room later."""
+    serve(
+        answers_then_drops,
+        Unreachable(unreachable_error(URL, "HTTP"), final=final, retry_after=5.0),
+        answer_files,
+    )
     async with client() as asking:
         await asking.files()
         began = trio.current_time()
@@ -197,8 +202,8 @@ async def closes_unauthenticated(peer):
 
 
 @pytest.mark.parametrize("script", [refuses, refuses_aside])
-async def test_a_token_that_is_refused_is_final(serve, autojump_clock, script):
-    """Asking again would get the same answer."""
+async def test_refused_token_is_final(serve, autojump_clock, script):
+    """Another attempt would get the same answer."""
     server = serve(script)
     with pytest.raises(InvalidFormat) as caught:
         async with client(token="wrong", wait_for_server=True):
@@ -208,10 +213,10 @@ async def test_a_token_that_is_refused_is_final(serve, autojump_clock, script):
     assert server.peers[0].hello["token"] == "wrong"
 
 
-async def test_a_close_code_can_be_final(serve, autojump_clock):
-    """4401, also without a word; 1009, since the same message would be too large again."""
+async def test_final_close_code_stops_reconnecting(serve, autojump_clock):
+    """4401 even without an error message; 1009, because the same message would be too large again."""
     server = serve(closes_unauthenticated)
-    with pytest.raises(ConnectionLost, match="4401, the server does not know"):
+    with pytest.raises(ConnectionLost, match="4401, the server does not accept the token"):
         async with client(wait_for_server=True):
             raise AssertionError
     assert len(server.times) == 1
@@ -227,8 +232,8 @@ async def test_a_close_code_can_be_final(serve, autojump_clock):
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
-async def test_the_token_is_asked_for_before_each_connection(serve, autojump_clock, asynchronous):
-    """It may have expired in the meantime."""
+async def test_token_function_is_called_for_each_connection(serve, autojump_clock, asynchronous):
+    """The token may have expired in the meantime."""
     tokens = iter(["one", "two"])
 
     async def later():
@@ -240,8 +245,8 @@ async def test_the_token_is_asked_for_before_each_connection(serve, autojump_clo
     assert [peer.hello["token"] for peer in server.peers] == ["one", "two"]
 
 
-async def test_a_token_that_cannot_be_had(serve, autojump_clock):
-    """The attempt fails, and another one is made."""
+async def test_failing_token_function_fails_one_attempt(serve, autojump_clock):
+    """The attempt fails, and another one follows."""
     tokens = iter(["one", None, "three"])
     server = serve(drops_after(1), answer_files)
     async with client(token=lambda: next(tokens).lower()) as asking:
@@ -252,8 +257,8 @@ async def test_a_token_that_cannot_be_had(serve, autojump_clock):
             raise AssertionError
 
 
-async def test_a_connection_that_was_idle_comes_back_too(serve, autojump_clock):
-    """Each time there are `give_up_after` seconds."""
+async def test_idle_connection_is_reopened(serve, autojump_clock):
+    """Each loss restarts the `give_up_after` time."""
 
     async def lives(peer):
         with trio.move_on_after(100):
@@ -267,8 +272,8 @@ async def test_a_connection_that_was_idle_comes_back_too(serve, autojump_clock):
     assert len(server.times) == 4
 
 
-async def test_a_server_that_shuts_down_is_waited_for(serve, autojump_clock):
-    """It refuses, and closes in the end; the next one answers."""
+async def test_shutting_down_server_is_waited_for(serve, autojump_clock):
+    """It refuses and closes in the end; the next server answers."""
 
     async def shuts_down(peer):
         await peer.error(await peer.hear(), "shutting_down")
@@ -280,8 +285,8 @@ async def test_a_server_that_shuts_down_is_waited_for(serve, autojump_clock):
         assert trio.current_time() > 10
 
 
-async def test_a_server_that_only_says_so_is_believed_for_a_time(serve, autojump_clock):
-    """Then the error comes out."""
+async def test_server_that_keeps_shutting_down_is_given_up(serve, autojump_clock):
+    """After some time, the error is raised."""
 
     async def refuses_for_ever(peer):
         while True:
@@ -301,8 +306,8 @@ async def test_a_server_that_only_says_so_is_believed_for_a_time(serve, autojump
         (lambda asking: asking.cancel("j1"), "job_not_found"),
     ],
 )
-async def test_what_was_done_before_the_loss_is_done(serve, autojump_clock, ask, reason):
-    """Asked again, the server finds nothing to do; asked once, that is an error."""
+async def test_repeated_request_that_already_succeeded_is_no_error(serve, autojump_clock, ask, reason):
+    """After a reconnect, "not found" means that it was done; without one, it is an error."""
 
     async def refuse(peer):
         while True:
@@ -315,8 +320,8 @@ async def test_what_was_done_before_the_loss_is_done(serve, autojump_clock, ask,
             await ask(asking)
 
 
-async def test_leaving_tells_those_who_wait(serve, autojump_clock):
-    """A job that is under way has an end for who awaits it elsewhere."""
+async def test_leaving_the_client_fails_waiting_jobs(serve, autojump_clock):
+    """Another task that awaits a running job gets an error."""
     serve(until_gone)
     ends = []
 
@@ -342,8 +347,8 @@ async def test_leaving_tells_those_who_wait(serve, autojump_clock):
 # --- heartbeat ---------------------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_silent_is_given_up(serve, autojump_clock):
-    """After the interval and the timeout; the next connection answers."""
+async def test_silent_server_is_given_up_after_heartbeat_timeout(serve, autojump_clock):
+    """After interval plus timeout; the next connection answers."""
 
     async def silent(peer):
         peer.answer_pings_after(float("inf"))
@@ -355,8 +360,8 @@ async def test_a_server_that_is_silent_is_given_up(serve, autojump_clock):
     assert 30 <= server.times[1] <= 31
 
 
-async def test_the_latency_is_measured(serve, autojump_clock):
-    """By the hello, and by each ping."""
+async def test_latency_is_measured_by_hello_and_pings(serve, autojump_clock):
+    """Each pong updates the latency."""
 
     async def slow(peer):
         peer.answer_pings_after(3)
@@ -370,8 +375,8 @@ async def test_the_latency_is_measured(serve, autojump_clock):
         assert asking.state.last_activity == pytest.approx(23)
 
 
-async def test_who_does_not_answer_a_request_is_not_waited_for_for_ever(serve, autojump_clock):
-    """Although it answers pings."""
+async def test_unanswered_request_times_out(serve, autojump_clock):
+    """The server answers pings but not the request."""
     serve(until_gone)
     async with client(answer_timeout=100) as asking:
         with pytest.raises(ConnectionLost, match="100 s"):
@@ -379,15 +384,15 @@ async def test_who_does_not_answer_a_request_is_not_waited_for_for_ever(serve, a
         assert trio.current_time() == pytest.approx(100)
 
 
-async def test_a_handshake_that_hangs(serve, autojump_clock):
-    """Neither the hello is answered nor anything else."""
+async def test_unanswered_hello_times_out(serve, autojump_clock):
+    """The server answers neither the hello nor anything else."""
 
     @unwelcome
     async def hangs(peer):
         await until_gone(peer)
 
     serve(hangs)
-    with pytest.raises(ConnectionLost, match="does not answer"):
+    with pytest.raises(ConnectionLost, match="does not respond"):
         async with client(handshake_timeout=7):
             raise AssertionError
     assert trio.current_time() == pytest.approx(7)
@@ -397,7 +402,7 @@ async def test_a_handshake_that_hangs(serve, autojump_clock):
 
 
 def runs(job, *, after=0, seqs=(), end=True, asked=None):
-    """A script that runs a job, or goes on with it; it drops the connection without an end."""
+    """Return a script that runs or resumes a job; without an end, it drops the connection."""
 
     async def script(peer):
         request = await peer.hear()
@@ -414,8 +419,8 @@ def runs(job, *, after=0, seqs=(), end=True, asked=None):
     return script
 
 
-async def test_a_job_is_followed_over_the_next_connection(serve, autojump_clock):
-    """From its last event on; the caller sees all progress once, and one result."""
+async def test_job_is_followed_over_reconnects(serve, autojump_clock):
+    """It resumes from its last event; the caller sees all progress once and one result."""
     asked = []
     serve(
         runs("j1", end=False, seqs=(1, 2), asked=asked),
@@ -434,8 +439,8 @@ async def test_a_job_is_followed_over_the_next_connection(serve, autojump_clock)
     assert {request.get("job") for request in asked[1:]} == {"j1"}
 
 
-async def test_a_job_that_was_not_accepted_is_asked_for_again(serve, autojump_clock):
-    """Nobody knows whether the server had it; if so, the same work is the same job."""
+async def test_job_not_accepted_is_submitted_again(serve, autojump_clock):
+    """It is unknown whether the server had it; if so, the same work is the same job."""
     asked = []
     serve(drops_after(1), runs("j1", asked=asked))
     async with client() as asking:
@@ -443,8 +448,8 @@ async def test_a_job_that_was_not_accepted_is_asked_for_again(serve, autojump_cl
     assert [request["type"] for request in asked] == ["process"]
 
 
-async def test_a_server_without_memory_is_asked_from_the_start(serve, autojump_clock):
-    """`job_not_found` is no reason to fail."""
+async def test_job_unknown_to_new_server_is_submitted_again(serve, autojump_clock):
+    """`job_not_found` after a reconnect is not an error."""
     asked = []
 
     async def forgetful(peer):
@@ -461,8 +466,8 @@ async def test_a_server_without_memory_is_asked_from_the_start(serve, autojump_c
     assert [request["type"] for request in asked] == ["process", "attach", "process"]
 
 
-async def test_the_error_of_a_job_is_raised_for_all_who_await_it(serve, autojump_clock):
-    """And the iteration over its progress ends."""
+async def test_job_error_is_raised_for_everyone_who_awaits(serve, autojump_clock):
+    """The iteration over its progress ends."""
 
     async def fails(peer):
         request = await peer.hear()
@@ -485,8 +490,8 @@ async def test_the_error_of_a_job_is_raised_for_all_who_await_it(serve, autojump
 
 
 @pytest.mark.parametrize("ended", [True, False])
-async def test_a_server_that_shuts_down_ends_a_request_or_a_job(serve, autojump_clock, ended):
-    """With a number it is the end of the job; without, the job goes on with the next server."""
+async def test_shutting_down_with_seq_ends_the_job(serve, autojump_clock, ended):
+    """With a sequence number the job has ended; without one, it continues on the next server."""
     asked = []
 
     async def shuts_down(peer):
@@ -507,8 +512,8 @@ async def test_a_server_that_shuts_down_ends_a_request_or_a_job(serve, autojump_
             assert [request["type"] for request in asked] == ["attach"]
 
 
-async def test_attaching_to_a_job_of_another_time(serve, autojump_clock):
-    """It is followed like one's own; one that is not there is an error."""
+async def test_attach_follows_an_earlier_job(serve, autojump_clock):
+    """It is followed like a new job; an unknown one is an error."""
 
     async def knows_j1(peer):
         while True:
@@ -527,16 +532,16 @@ async def test_attaching_to_a_job_of_another_time(serve, autojump_clock):
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_cancelling_a_job(serve, autojump_clock, accepted):
-    """By its name, or before it has one."""
-    asked = []
+async def test_job_can_be_cancelled_before_and_after_accept(serve, autojump_clock, accepted):
+    """It is named by its id, or by the request before it has one."""
+    requests = []
 
     async def cancels(peer):
         process = await peer.hear()
         if accepted:
             await peer.answer(process, type="accepted", job="j1", position=0)
         cancel = await peer.hear()
-        asked.append({key: cancel[key] for key in cancel if key in ("type", "job", "request")})
+        requests.extend([process, cancel])
         await peer.answer(cancel, type="cancelled", job="j1")
         await peer.error(process, "cancelled", job="j1", seq=1)
         await until_gone(peer)
@@ -556,17 +561,17 @@ async def test_cancelling_a_job(serve, autojump_clock, accepted):
             with pytest.raises(ProcessingError):
                 await job.accepted()
         await trio.sleep(1)
-    assert asked == [{"type": "cancel", "job": "j1"} if accepted else {"type": "cancel", "request": "1"}] or (
-        not accepted and asked[0]["request"] == job._request.id
-    )
+    process, cancel = requests
+    target = {"job": "j1"} if accepted else {"request": process["id"]}
+    assert cancel == {"type": "cancel", "id": cancel["id"], **target}
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"columns": [True]}, {"columns": []}, {"where": [("a", "~", 1)]}, {"limit": -1}, {"preview": "x"}],
 )
-async def test_what_makes_no_sense_is_told_at_once(serve, autojump_clock, wrong):
-    """By the call, and not by the job."""
+async def test_invalid_arguments_are_refused_by_the_call(serve, autojump_clock, wrong):
+    """The call raises, not the job."""
     serve(until_gone)
     async with client() as asking:
         with pytest.raises(InvalidFormat):
@@ -577,7 +582,7 @@ async def test_what_makes_no_sense_is_told_at_once(serve, autojump_clock, wrong)
 
 
 async def frames_of(peer, kept):
-    """Answers everything, and keeps what came in each frame."""
+    """Answer every request and record which ones came in each frame."""
     while True:
         first = await peer.hear()
         together = [first, *peer.frames]
@@ -587,8 +592,8 @@ async def frames_of(peer, kept):
             await peer.answer(request, type="files", files=[])
 
 
-async def test_requests_of_one_moment_travel_together(serve, autojump_clock):
-    """As many as the server allows in a batch; a lone one travels alone."""
+async def test_simultaneous_requests_share_a_batch(serve, autojump_clock):
+    """A batch has at most as many requests as the server allows; a single request is sent alone."""
     kept = []
     serve(lambda peer: frames_of(peer, kept))
     async with client() as asking:
@@ -599,8 +604,8 @@ async def test_requests_of_one_moment_travel_together(serve, autojump_clock):
     assert kept == [["files"], ["files"] * 5, ["files"] * 2]
 
 
-async def test_a_batch_collects_what_is_begun_in_its_block(serve, autojump_clock):
-    """However long that takes, up to a second: who waits for an answer within it does not wait for ever."""
+async def test_batch_block_collects_requests(serve, autojump_clock):
+    """It collects for up to a second, so waiting for an answer inside the block does not hang."""
     kept = []
     serve(lambda peer: frames_of(peer, kept))
     async with client() as asking, trio.open_nursery() as nursery:
@@ -613,8 +618,8 @@ async def test_a_batch_collects_what_is_begun_in_its_block(serve, autojump_clock
     assert kept == [["files"] * 3, ["files"]]
 
 
-async def test_the_answers_may_travel_together_too(serve, autojump_clock):
-    """The client has said so in its hello; what a newer server says besides is passed over."""
+async def test_batched_answers_are_accepted(serve, autojump_clock):
+    """The client offers this in its hello; unknown message types are ignored."""
 
     async def batches(peer):
         request = await peer.hear()
@@ -632,8 +637,8 @@ async def test_the_answers_may_travel_together_too(serve, autojump_clock):
     "nonsense",
     ["nonsense", "[]", '{"type": "batch"}', '{"type": "batch", "messages": [1]}', '{"type": "files"}'],
 )
-async def test_nonsense_ends_the_connection(serve, autojump_clock, nonsense):
-    """And the next one is tried."""
+async def test_invalid_message_ends_the_connection(serve, autojump_clock, nonsense):
+    """The client reconnects."""
 
     async def babbles(peer):
         await peer.hear()
@@ -646,14 +651,14 @@ async def test_nonsense_ends_the_connection(serve, autojump_clock, nonsense):
     assert len(server.peers) == 2
 
 
-async def test_a_link_that_is_lost_takes_no_requests(serve, autojump_clock):
-    """Whoever still holds it is told so."""
+async def test_lost_connection_refuses_requests(serve, autojump_clock):
+    """Code that still holds the connection gets `Disconnected`."""
     serve(drops_after(1), answer_files)
     async with client() as asking:
-        link = asking.session._link
+        connection = await asking.session.connected()
         await asking.files()
-        with pytest.raises(LinkLost):
-            async with link.exchange(ListFiles(id="1")):
+        with pytest.raises(Disconnected):
+            async with connection.exchange(ListFiles(id="1")):
                 raise AssertionError
-        with pytest.raises(LinkLost):
-            await link.send(b"")
+        with pytest.raises(Disconnected):
+            await connection.send(b"")

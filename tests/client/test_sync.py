@@ -1,4 +1,4 @@
-"""The client for code that is not asynchronous: scripts, threads, other event loops; notebooks are elsewhere."""
+"""The synchronous client in scripts, threads and other event loops; notebooks have their own tests."""
 
 import asyncio
 import gc
@@ -15,8 +15,8 @@ import pytest
 import trio
 
 import creemson
-from creemson import scripting
-from creemson.client import blocking
+from creemson import api
+from creemson.client import sync
 from tests.servers import SAMPLE, wait_until
 
 
@@ -28,16 +28,16 @@ def client(server):
 
 @pytest.fixture(autouse=True)
 def no_default_clients(monkeypatch):
-    """Each test begins without, and what it has begun ends with it."""
+    """Each test starts without default clients and closes those it created."""
     monkeypatch.delenv("CREEMSON_URL", raising=False)
-    monkeypatch.setattr(scripting, "_default", defaults := {})
+    monkeypatch.setattr(api, "_default", defaults := {})
     yield
     for client in defaults.values():
         client.close()
 
 
-def script(code, **environment):
-    """Run a program of its own."""
+def run_script(code, **environment):
+    """Run a program in a new process."""
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -47,13 +47,14 @@ def script(code, **environment):
     )
 
 
-def test_every_method_waits_for_its_answer(client, tmp_path):
-    """The trio client's, one by one."""
+def test_every_method_returns_the_result_of_the_trio_client(client, tmp_path):
+    """Calls each method of the trio client once, synchronously."""
     done = client.upload(SAMPLE, name="blocking.csv", overwrite=True)
     assert done.size == SAMPLE.stat().st_size
     assert [column.name for column in client.columns("blocking.csv")][:1] == ["species"]
     assert "blocking.csv" in [info.filename for info in client.files()]
     assert client.rows("blocking.csv", offset=1, limit=2).offset == 1
+    assert client.rows("blocking.csv", limit=1, texts=True).rows[0][-1] == "2007"
     steps = []
     result = client.process(
         "blocking.csv", columns=["year"], limit=3, preview=2, profile=True, progress=steps.append
@@ -64,6 +65,8 @@ def test_every_method_waits_for_its_answer(client, tmp_path):
     assert result.lazy().collect().shape == (3, 1)
     result.save(tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().startswith("year\n")
+    result.save(tmp_path / "values.csv", normalized=True)
+    assert (tmp_path / "values.csv").read_text().startswith("year\n")
     client.download(result.filename, tmp_path / "out.parquet")
     assert (tmp_path / "out.parquet").read_bytes() == client.read(result.filename)
     [job] = [info.job for info in client.jobs() if info.filename == "blocking.csv"][:1]
@@ -77,8 +80,8 @@ def test_every_method_waits_for_its_answer(client, tmp_path):
     assert caught.value.reason == "file_not_found"
 
 
-def test_progress_comes_in_the_callers_thread(client, server):
-    """Where a caller may touch its own things; what it raises ends the wait, and the work."""
+def test_progress_callback_runs_in_callers_thread_and_may_raise(client, server):
+    """An exception from the callback ends the wait and cancels the job."""
     path = server.data_dir.parent / "uploading.csv"
     path.write_bytes(SAMPLE.read_bytes())
     threads = []
@@ -94,8 +97,8 @@ def test_progress_comes_in_the_callers_thread(client, server):
         wait_until(lambda: all(job.state != "running" for job in client.jobs()))
 
 
-def test_many_threads_at_once(client, server):
-    """Each gets its own answer."""
+def test_client_used_by_many_threads_gives_each_its_own_answer(client, server):
+    """Each thread gets the answer to its own request."""
     server.put("threads.csv")
     with ThreadPoolExecutor(8) as pool:
         limits = list(range(1, 41))
@@ -105,8 +108,8 @@ def test_many_threads_at_once(client, server):
     assert results == limits
 
 
-def test_within_an_event_loop(server):
-    """Of asyncio and of trio; in a thread, the loop goes on meanwhile."""
+def test_process_inside_asyncio_or_trio_loop_works(server):
+    """Works directly inside a running loop, and in a thread without blocking the loop."""
     server.put("loop.csv")
 
     async def work():
@@ -119,14 +122,14 @@ def test_within_an_event_loop(server):
             lambda: creemson.process("loop.csv", url=server.url, limit=3).rows
         )
 
-    with ThreadPoolExecutor(1) as pool:  # the main thread may have a loop already, of the browser's tests
+    with ThreadPoolExecutor(1) as pool:  # the browser tests may have left a loop in the main thread
         assert pool.submit(asyncio.run, work()).result() == (1, 2)
         assert pool.submit(trio.run, trio_work).result() == 3
-    assert len(scripting._default) == 1
+    assert len(api._default) == 1
 
 
-def test_a_client_that_is_closed(server):
-    """Says so, at once; closing once more does no harm, and no thread is left."""
+def test_closed_client_raises_connection_lost_and_leaves_no_thread(server):
+    """Calls fail at once; closing is idempotent; the client's thread ends."""
     client = creemson.Client(server.url)
     client.close()
     client.close()
@@ -138,24 +141,24 @@ def test_a_client_that_is_closed(server):
     wait_until(lambda: "creemson-client" not in [thread.name for thread in threading.enumerate()])
 
 
-def running(client):
+def running_jobs(client):
     return [job.job for job in client.jobs() if job.state == "running"]
 
 
-def test_closing_tells_those_who_wait(client, server):
-    """In another thread."""
+def test_close_while_another_thread_waits_raises_connection_lost(client, server):
+    """The waiting thread gets `ConnectionLost`."""
     server.put("closing.csv")
     closing = creemson.Client(server.url)
     with ThreadPoolExecutor(1) as pool, server.frozen():
         waiting = pool.submit(closing.process, "closing.csv", progress=False)
-        wait_until(lambda: running(client))
+        wait_until(lambda: running_jobs(client))
         closing.close()
         with pytest.raises(creemson.ConnectionLost):
             waiting.result(30)
 
 
-def test_a_client_that_nobody_holds_ends(server):
-    """Its thread, too."""
+def test_unreferenced_client_ends_its_thread(server):
+    """A garbage-collected client leaves no thread."""
     client = creemson.Client(server.url)
     assert client.files() is not None
     del client
@@ -163,25 +166,27 @@ def test_a_client_that_nobody_holds_ends(server):
     wait_until(lambda: "creemson-client" not in [thread.name for thread in threading.enumerate()])
 
 
-def test_nobody_there():
-    """The plain error, and no thread."""
+def test_client_without_server_raises_connection_lost():
+    """The plain error names the address, and no thread is left."""
     with pytest.raises(creemson.ConnectionLost, match=r"127\.0\.0\.1:9"):
         creemson.Client("ws://127.0.0.1:9/ws")
     with pytest.raises(TypeError):
-        blocking.Client()
+        sync.Client()
     assert "creemson-client" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_interrupting_the_wait(client, server):
-    """Ctrl-C ends the work, and the client can be used on."""
+def test_keyboard_interrupt_cancels_the_job_and_keeps_the_client(client, server):
+    """Ctrl-C cancels the job, and the client stays usable."""
     server.put("interrupted.csv")
     main = threading.main_thread().ident
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
+    handler = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # SIGINT may be ignored where the tests run
 
     def interrupt():
         with creemson.Client(server.url) as other:
-            wait_until(lambda: running(other))
-        time.sleep(0.2)  # until the first client has heard of it, too
+            wait_until(lambda: running_jobs(other))
+        time.sleep(0.2)  # until the first client knows of the job too
         signal.pthread_kill(main, signal.SIGINT)
 
     with server.frozen():
@@ -194,27 +199,28 @@ def test_interrupting_the_wait(client, server):
         wait_until(lambda: client.jobs()[0].state == "cancelled")
 
 
-def test_a_default_client_that_has_gone_is_replaced(server):
-    """It was closed, or has given up."""
+def test_closed_default_client_is_replaced(server):
+    """A default client that was closed is replaced by a new one."""
     server.put("default.csv")
     creemson.process("default.csv", url=server.url, limit=1)
-    [client] = scripting._default.values()
+    [client] = api._default.values()
     client.close()
     assert creemson.process("default.csv", url=server.url, limit=1).rows == 1
-    assert list(scripting._default.values()) != [client]
+    assert list(api._default.values()) != [client]
 
 
-def test_the_environment_names_the_server(server, monkeypatch):
-    """Where the caller does not."""
+def test_server_url_is_taken_from_the_environment(server, monkeypatch):
+    """`CREEMSON_URL` is used if the caller gives no URL."""
     server.put("environment.csv")
     monkeypatch.setenv("CREEMSON_URL", server.url)
     assert creemson.process("environment.csv", columns=[0]).rows == 344
 
 
-def test_a_plain_script():
-    """One line, with a server of its own; it ends with the program, which does not have to close anything."""
+@pytest.mark.slow
+def test_script_without_server_starts_its_own_and_stops_it_at_exit():
+    """One call starts an embedded server; it ends with the program without an explicit close."""
     began = time.monotonic()
-    done = script(
+    done = run_script(
         f"""if True:
         import creemson, psutil, os
         result = creemson.process({str(SAMPLE)!r}, columns=["species", 5], where=[("year", "==", 2007)])
@@ -229,18 +235,20 @@ def test_a_plain_script():
     assert time.monotonic() - began < 30
 
 
-def test_an_error_in_a_plain_script():
-    """Is the plain exception, and the program ends."""
-    done = script("import creemson; creemson.process('nowhere.csv')")
+@pytest.mark.slow
+def test_script_with_an_error_ends_with_the_plain_exception():
+    """The program ends with the original exception and exit status 1."""
+    done = run_script("import creemson; creemson.process('nowhere.csv')")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
         "creemson.errors.ProcessingError: There is no file 'nowhere.csv'"
     )
 
 
-def test_the_package_loads_what_is_asked_for():
-    """The server does without the client, and nobody without need loads polars."""
-    done = script(
+@pytest.mark.slow
+def test_import_loads_only_what_is_used():
+    """Importing the package loads neither trio nor polars; unknown attributes raise."""
+    done = run_script(
         "import sys, creemson; print([name for name in sys.modules if name in ('trio', 'polars', 'attrs')]);"
         "creemson.Client, creemson.process, creemson.Result, creemson.ConnectionLost; print('polars' in sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""What the command line prints of a profile: on wide and narrow terminals, with and without more than ASCII."""
+"""What the command line prints of a profile: on wide and narrow terminals, with Unicode and with ASCII only."""
 
 import io
 
@@ -6,8 +6,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from creemson.display import show_profile, show_result
-from creemson.wire.messages import ColumnProfile, Histogram, OutputData
+from creemson.display.profile import show_profile
+from creemson.display.tables import show_result
+from creemson.model.results import ColumnProfile, Histogram, OutputData
 
 NOTHING = dict.fromkeys(("min", "max", "mean", "std", "quantiles", "distinct"))
 
@@ -52,7 +53,7 @@ PROFILE = [
 
 @pytest.fixture
 def locale(monkeypatch):
-    """A terminal that knows everything, whatever the one of the tests is."""
+    """A terminal that supports everything, whatever the environment of the tests."""
     for name in ("LC_ALL", "LC_CTYPE", "LANG", "TERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -60,7 +61,7 @@ def locale(monkeypatch):
 
 
 def printed(show, *arguments, width=80, encoding="utf-8"):
-    """The lines that are printed, without what fills them."""
+    """The printed lines, without trailing spaces."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     show(Console(file=stream, width=width), *arguments)
     stream.flush()
@@ -70,23 +71,23 @@ def printed(show, *arguments, width=80, encoding="utf-8"):
 
 
 def line_of(name, **options):
-    """The line of one column, shown by itself, as words."""
+    """The line of one column, shown alone, with single spaces."""
     profile = [one for one in PROFILE if one.column.startswith(name)]
     _, line = printed(show_profile, profile, 200, **options)
     return " ".join(line.split())
 
 
-def test_a_line_for_each_column(locale):
-    """Name, type, how much is empty, a picture, and as many figures as fit."""
+def test_profile_has_a_line_for_each_column(locale):
+    """Name, type, share of empty cells, a chart, and as many statistics as fit."""
     lines = printed(show_profile, PROFILE, 200)
     assert len(lines) == 1 + len(PROFILE)
-    assert lines[0].split() == ["column", "type", "empty", "picture", "values"]
+    assert lines[0].split() == ["column", "type", "empty", "chart", "values"]
     assert line_of("mass") == "mass Float64 5 % ▁▂▂▃▄▅▆▇██ 2.5 to 1234568, median 4.25, mean 100.12"
     assert line_of("species") == "species String 5 % █▃ Adelie 75 %, Gentoo 20 %, 2 distinct"
 
 
-def test_a_wide_terminal_has_more(locale):
-    """All bins, a bar of what is empty, and more figures."""
+def test_profile_on_a_wide_terminal_shows_more(locale):
+    """All bins, a bar for the empty cells, and more figures."""
     assert line_of("mass", width=140) == (
         "mass Float64 5 % ▎ ▁▁▂▂▃▃▃▄▄▅▅▆▆▆▇▇███ 2.5 to 1234568, median 4.25, mean 100.12, std 3.1416, 94 distinct"
     )
@@ -94,8 +95,8 @@ def test_a_wide_terminal_has_more(locale):
     assert line_of("nothing", width=140) == "nothing Null 100 % █████"
 
 
-def test_a_narrow_terminal_cuts_names_first(locale):
-    """Figures are what was asked for."""
+def test_profile_on_a_narrow_terminal_truncates_names_first(locale):
+    """The figures are kept as long as possible."""
     lines = printed(show_profile, PROFILE, 200, width=60)
     assert "2.5 to 1234568" in lines[1]
     assert lines[-2].split()[:3] == ["日本語", "…", "Boolean"]
@@ -104,7 +105,7 @@ def test_a_narrow_terminal_cuts_names_first(locale):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("key", "key String 0 % a to z, 200 distinct"),  # bars of what is there once would tell nothing
+        ("key", "key String 0 % a to z, 200 distinct"),  # bars of values that occur once would be useless
         ("day", "day Date 0 % █ 2024-01-01 to 2024-12-31, median 2024-02-01"),
         ("when", "when Datetime 0 % █ 2024-01-01 to 2024-01-02, median 2024-01-01 10:30:00"),
         ("lasts", "lasts Duration 0 % █ 0 to 60 s, median 1.5 s"),
@@ -116,11 +117,11 @@ def test_a_narrow_terminal_cuts_names_first(locale):
         (
             "[red]",
             "[red]�[31m String 0 % █ [b]� 100 %, 1 distinct",
-        ),  # no markup, nothing that drives the terminal
+        ),  # no markup, no terminal control characters
     ],
 )
-def test_every_type_has_its_words(locale, name, words):
-    """Figures fit the type; what is missing is left out."""
+def test_profile_line_has_figures_that_fit_the_type(locale, name, words):
+    """Missing figures are omitted."""
     assert line_of(name, width=99) == words
 
 
@@ -129,14 +130,14 @@ def test_every_type_has_its_words(locale, name, words):
     [
         ({"TERM": "dumb"}, "utf-8"),
         ({"LANG": "C"}, "utf-8"),
-        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, "utf-8"),  # so says Python of such a locale
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, "utf-8"),  # what Python reports for such a locale
         ({"LC_ALL": "POSIX", "LANG": "en_US.UTF-8"}, "utf-8"),
         ({}, "ascii"),
         ({}, "latin-1"),
     ],
 )
-def test_a_terminal_that_knows_ascii_only(locale, environment, encoding):
-    """Pictures and frames are of ASCII; what of the data the encoding does not have is a question mark."""
+def test_output_on_an_ascii_terminal_is_ascii_only(locale, environment, encoding):
+    """Pictures and frames are ASCII; characters the encoding lacks become question marks."""
     for name, value in environment.items():
         locale.setenv(name, value)
     assert line_of("mass", encoding=encoding).startswith("mass Float64 5 % .::-=+*#@@ 2.5 to")
@@ -155,14 +156,14 @@ def test_a_terminal_that_knows_ascii_only(locale, environment, encoding):
 @pytest.mark.parametrize(
     "environment", [{"LANG": "en_US.UTF-8"}, {"LC_CTYPE": "en_US.UTF-8", "LANG": "C"}, {}]
 )
-def test_other_terminals_know_more(locale, environment):
-    """Where nothing is said against it, pictures are made of blocks."""
+def test_profile_on_other_terminals_uses_block_characters(locale, environment):
+    """Block characters are the default."""
     for name, value in environment.items():
         locale.setenv(name, value)
     assert "█" in line_of("mass")
 
 
-def test_a_table_without_columns_or_rows(locale):
-    """Nothing is no fault."""
+def test_profile_without_columns_or_rows_is_no_error(locale):
+    """An empty profile is shown without an error."""
     assert len(printed(show_profile, [], 0)) <= 1
     assert printed(show_profile, [column("a")], 0)[1].split() == ["a", "Int64", "0", "%"]

@@ -1,4 +1,4 @@
-"""What a query gives, by another engine: random tables and requests, once by ours and once as SQL by DuckDB."""
+"""Query results compared with another engine: each random request also runs as SQL in DuckDB."""
 
 import datetime
 import math
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creemson.client.jobs import query_of
-from creemson.processing.engine import run
+from creemson.client.arguments import query_of
+from creemson.engine.run import run
+from tests.examples import examples_of
 
 DAYS = st.dates(datetime.date(2020, 1, 1), datetime.date(2020, 1, 9))
 COLUMNS = {
@@ -24,12 +25,12 @@ COLUMNS = {
     "day": (pl.Date, DAYS),
     "at": (pl.Datetime("us"), st.datetimes(datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 3))),
 }
-"""With names that polars takes for patterns."""
+"""Some names would be patterns in polars."""
 NUMBERS = ("n", "^.*$", "x")
 ROWS = st.lists(st.tuples(*(st.none() | cells for _, cells in COLUMNS.values())), max_size=25)
 
 
-def literal(value):
+def sql_literal(value):
     match value:
         case bool() | int() | float():
             return str(value)
@@ -43,7 +44,7 @@ def literal(value):
 
 @st.composite
 def conditions(draw):
-    """A condition, and what it is in SQL."""
+    """A condition and its SQL equivalent."""
     column = draw(st.sampled_from(list(COLUMNS)))
     cells = COLUMNS[column][1]
     operators = ["==", "!=", "<", "<=", ">", ">=", "in", "not_in", "is_null", "not_null"]
@@ -52,12 +53,16 @@ def conditions(draw):
         return [column, operator], f'"{column}" IS {"NOT " * (operator == "not_null")}NULL'
     if operator in ("in", "not_in"):
         values = draw(st.lists(cells, min_size=1, max_size=3))
-        listed = ", ".join(map(literal, values))
+        listed = ", ".join(map(sql_literal, values))
         return [column, operator, values], f'"{column}" {"NOT " * (operator == "not_in")}IN ({listed})'
     value = draw(cells)
     if operator in ("contains", "starts_with"):
-        return [column, operator, value], f'{operator}("{column}", {literal(value)})'
-    return [column, operator, value], f'"{column}" {"=" if operator == "==" else operator} {literal(value)}'
+        return [column, operator, value], f'{operator}("{column}", {sql_literal(value)})'
+    return [
+        column,
+        operator,
+        value,
+    ], f'"{column}" {"=" if operator == "==" else operator} {sql_literal(value)}'
 
 
 FUNCTIONS = {
@@ -70,11 +75,11 @@ FUNCTIONS = {
     "std": "stddev_samp({})",
     "first": "first({} ORDER BY row)",
     "last": "last({} ORDER BY row)",
-    "n_unique": "count(DISTINCT {0}) + CAST(count(*) > count({0}) AS INTEGER)",  # null is a value here
+    "n_unique": "count(DISTINCT {0}) + CAST(count(*) > count({0}) AS INTEGER)",  # null counts as a value here
 }
 
 
-def alike(ours, theirs):
+def cells_equal(ours, theirs):
     if isinstance(ours, float) or isinstance(theirs, float):
         if ours is None or theirs is None:
             return ours is theirs
@@ -87,7 +92,7 @@ def ordered(rows):
 
 
 def compare(folder, rows, sql, *, form, in_order, **request):
-    """Run both, and compare: with the order of the rows, where it is determined."""
+    """Run both engines and compare the results, including the row order where it is defined."""
     frame = pl.DataFrame(rows, schema={name: dtype for name, (dtype, _) in COLUMNS.items()}, orient="row")
     return compare_frame(folder, frame, sql, form=form, in_order=in_order, **request)
 
@@ -96,7 +101,7 @@ def compare_frame(folder, frame, sql, *, form, in_order, **request):
     source, target = folder / f"t.{form}", folder / "out.parquet"
     if form == "csv":
         frame.write_csv(source, datetime_format="%Y-%m-%dT%H:%M:%S%.6f")
-        # Of what has no cells, or few, a CSV does not say what it is.
+        # A CSV with few or no cells does not show the types of its columns.
         types = {"n": "int64", "^.*$": "int64", "x": "float64", "t": "string", "*": "boolean", "day": "date"}
         request["options"] = {"types": types | {"at": "datetime"}, "header": 1, "delimiter": ","}
     else:
@@ -111,7 +116,7 @@ def compare_frame(folder, frame, sql, *, form, in_order, **request):
     if not in_order:
         ours, theirs = ordered(ours), ordered(theirs)
     for our_row, their_row in zip(ours, theirs, strict=True):
-        assert all(map(alike, our_row, their_row)), (sql, our_row, their_row)
+        assert all(map(cells_equal, our_row, their_row)), (sql, our_row, their_row)
     return outcome.issues
 
 
@@ -123,8 +128,8 @@ FORMS = st.sampled_from(["parquet", "csv"])
 
 
 @st.composite
-def requests_of_rows(draw):
-    """A request without groups, and what it is in SQL."""
+def row_requests(draw):
+    """A request without groups, and its SQL equivalent."""
     conditions_ = draw(st.lists(conditions(), max_size=3))
     limit = draw(st.none() | st.integers(0, 10))
     names = draw(st.lists(st.sampled_from(list(COLUMNS)), min_size=1, unique=True))
@@ -155,75 +160,72 @@ def requests_of_rows(draw):
 
 
 @st.composite
-def requests_of_groups(draw):
-    """A request with groups or aggregates, and what it is in SQL."""
+def group_requests(draw):
+    """A request with groups or aggregates, and its SQL equivalent."""
     conditions_ = draw(st.lists(conditions(), max_size=2))
     groups = draw(st.lists(st.sampled_from(list(COLUMNS)), max_size=2, unique=True))
-    asked, columns = [], [f'"{name}"' for name in groups]
+    aggregates, columns = [], [f'"{name}"' for name in groups]
     for number in range(draw(st.integers(1, 3))):
         function = draw(st.sampled_from(list(FUNCTIONS)))
         numeric = function in ("sum", "mean", "median", "std")
         column = draw(st.sampled_from(NUMBERS if numeric else tuple(COLUMNS)))
-        asked.append([column, function, f"made {number}"])
+        aggregates.append([column, function, f"made {number}"])
         columns.append(FUNCTIONS[function].format(f'"{column}"') + f' AS "made {number}"')
     by = f"GROUP BY {', '.join(columns[: len(groups)])} ORDER BY min(row)" if groups else ""
     sql = f'SELECT {", ".join(columns)} FROM "table" {where(conditions_)} {by}'
     request = {
-        "where": [condition for condition, _ in conditions_] or None, "group_by": groups or None, "aggregate": asked,
+        "where": [condition for condition, _ in conditions_] or None, "group_by": groups or None, "aggregate": aggregates,
     }  # fmt: skip
     return request, sql, bool(groups)
 
 
-@settings(deadline=None, max_examples=60)
-@given(ROWS, requests_of_rows(), FORMS)
-def test_rows(tmp_path_factory, rows, drawn, form):
-    """Filters, distinct rows, sorts, limits and new names, in this order; null is last, and equal to nothing."""
+@settings(deadline=None, max_examples=examples_of(60))
+@given(ROWS, row_requests(), FORMS)
+def test_query_without_groups_agrees_with_duckdb(tmp_path_factory, rows, drawn, form):
+    """Filter, distinct, sort, limit and rename apply in this order; nulls sort last and equal nothing."""
     request, sql, in_order = drawn
     compare(tmp_path_factory.mktemp("rows"), rows, sql, form=form, in_order=in_order, **request)
 
 
-@settings(deadline=None, max_examples=60)
-@given(ROWS, requests_of_groups(), FORMS)
-def test_groups(tmp_path_factory, rows, drawn, form):
-    """Groups and their aggregates; rows without a value in what they are grouped by are a group."""
+@settings(deadline=None, max_examples=examples_of(60))
+@given(ROWS, group_requests(), FORMS)
+def test_query_with_groups_agrees_with_duckdb(tmp_path_factory, rows, drawn, form):
+    """Groups and their aggregates agree; rows with a null group key form one group."""
     request, sql, in_order = drawn
     compare(tmp_path_factory.mktemp("groups"), rows, sql, form=form, in_order=in_order, **request)
 
 
 @pytest.fixture(scope="module")
-def many():
-    """Rows enough for many batches, whose order must not get lost."""
-    dice, rows = random.Random(1), 60_000
+def many_rows():
+    """Enough rows for many batches; their order must be kept."""
+    rng, rows = random.Random(1), 60_000
     day, moment = datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1)
     cells = {
-        "n": lambda: dice.randint(-3, 3),
-        "^.*$": lambda: dice.randint(-(2**40), 2**40),
-        "x": lambda: dice.randint(-8, 8) / 4,
-        "t": lambda: dice.choice(["a", "b", "ab", "Ä", "a%b", "_", "名", "12", "2020-01-02"]),
-        "*": lambda: dice.random() < 0.5,
-        "day": lambda: day + datetime.timedelta(days=dice.randint(0, 8)),
-        "at": lambda: moment + datetime.timedelta(minutes=dice.randint(0, 2880)),
+        "n": lambda: rng.randint(-3, 3),
+        "^.*$": lambda: rng.randint(-(2**40), 2**40),
+        "x": lambda: rng.randint(-8, 8) / 4,
+        "t": lambda: rng.choice(["a", "b", "ab", "Ä", "a%b", "_", "名", "12", "2020-01-02"]),
+        "*": lambda: rng.random() < 0.5,
+        "day": lambda: day + datetime.timedelta(days=rng.randint(0, 8)),
+        "at": lambda: moment + datetime.timedelta(minutes=rng.randint(0, 2880)),
     }
     return pl.DataFrame(
-        {
-            name: [cell() if dice.random() < 0.9 else None for _ in range(rows)]
-            for name, cell in cells.items()
-        },
+        {name: [cell() if rng.random() < 0.9 else None for _ in range(rows)] for name, cell in cells.items()},
         schema={name: dtype for name, (dtype, _) in COLUMNS.items()},
     )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("requests", [requests_of_rows(), requests_of_groups()], ids=["rows", "groups"])
-def test_many_rows(tmp_path_factory, many, requests):
-    """What comes in many batches, and is worked on by many threads, comes out the same."""
+@pytest.mark.parametrize("requests", [row_requests(), group_requests()], ids=["rows", "groups"])
+def test_query_over_many_batches_agrees_with_duckdb(tmp_path_factory, many_rows, requests):
+    """A table processed in many batches by many threads gives the same result."""
 
     @settings(deadline=None, max_examples=100, database=None)
     @given(requests, FORMS)
     def agree(drawn, form):
         request, sql, in_order = drawn
         folder = tmp_path_factory.mktemp("many")
-        compare_frame(folder, many, sql, form=form, in_order=in_order, **request)
+        compare_frame(folder, many_rows, sql, form=form, in_order=in_order, **request)
         shutil.rmtree(folder)
 
     agree()
@@ -259,10 +261,10 @@ CASTS = [
 
 
 @pytest.mark.parametrize(("column", "dtype", "sql"), CASTS)
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples_of(15, least=5))
 @given(rows=ROWS)
-def test_casts(tmp_path_factory, column, dtype, sql, rows):
-    """Other types, and nulls for what is none of them; each of those is counted."""
+def test_cast_agrees_with_duckdb_and_counts_lost_cells(tmp_path_factory, column, dtype, sql, rows):
+    """Cells that do not fit the new type become null, and each of them is counted."""
     folder = tmp_path_factory.mktemp("casts")
     issues = compare(
         folder, rows, f'SELECT {sql} FROM "table" ORDER BY row', form="parquet", in_order=True,
@@ -276,9 +278,9 @@ def test_casts(tmp_path_factory, column, dtype, sql, rows):
     assert (0 if issues is None else issues.unparsable_cells) == lost
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples_of(40))
 @given(ROWS, st.integers(-4, 4), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), FORMS)
-def test_what_comes_after_a_cast(tmp_path_factory, rows, number, operator, form):
+def test_clauses_after_a_cast_use_the_new_type(tmp_path_factory, rows, number, operator, form):
     """Conditions, groups and sorts see the new type."""
     sign = "=" if operator == "==" else operator
     sql = f"""

@@ -1,4 +1,4 @@
-"""What a request makes of a table beyond picking: other types, rows once only, other names; and what it reads for that."""
+"""Requests beyond selecting: cast, distinct and rename; and which parts of a file are read for them."""
 
 import datetime as dt
 import math
@@ -7,27 +7,29 @@ import duckdb
 import polars as pl
 import pytest
 
-from creemson.client.jobs import query_of
+from creemson.client.arguments import query_of
+from creemson.engine import progress
+from creemson.engine.cast import casting
+from creemson.engine.export.render import render
+from creemson.engine.plan import Plan
+from creemson.engine.run import run
 from creemson.errors import CreemsonError
-from creemson.processing import csv_table, progress
-from creemson.processing.casts import casting
-from creemson.processing.engine import render, run
-from creemson.processing.plan import Plan
-from creemson.wire.messages import TYPES
+from creemson.formats.csv.file import RepairedCopy
+from creemson.model.query import TYPES
 
 DAY, MOMENT, UTC = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 23, 30), dt.UTC
 NOON = dt.time(12)
 HUGE = pl.Series([0, 200_000_000, -200_000_000]).cast(pl.Date)
-"""Days that no calendar has."""
+"""Dates outside Python's calendar."""
 
 
-def quiet(tick):
-    """A tick that nobody listens to."""
+def quiet(on_progress):
+    """Ignore progress."""
 
 
 @pytest.fixture
 def ask(tmp_path):
-    """Runs a request on a table, or on the text of a CSV; gives the output and the outcome."""
+    """Run a request on a table or on CSV text; return the output and the outcome."""
 
     def ask(table, **request):
         source = tmp_path / ("t.csv" if isinstance(table, str) else "t.parquet")
@@ -42,7 +44,7 @@ def ask(tmp_path):
 
 
 def lost(outcome):
-    """The values that were lost, as far as they are told; batches may come in any order."""
+    """Return the reported lost values, sorted, because batches may come in any order."""
     return (
         sorted((issue.value or "", issue.why) for issue in outcome.issues.examples) if outcome.issues else []
     )
@@ -52,7 +54,7 @@ def lost(outcome):
 
 
 @pytest.mark.parametrize(
-    ("cells", "wanted", "expected"),
+    ("cells", "dtype", "expected"),
     [
         (["1", " 2 ", "-0", "+5", "007", "1.0", "x", "", None], "int64", [1, 2, 0, 5, 7, None, None, None, None]),
         (["127", "128", "-129"], "int8", [127, None, None]),
@@ -92,10 +94,10 @@ def lost(outcome):
         (pl.Series([], dtype=pl.String), "date", []),
     ],
 )  # fmt: skip
-def test_casts(ask, cells, wanted, expected):
-    """What makes sense as the other type is converted; all else is null, and counted."""
+def test_cast_converts_values_and_counts_lost_ones(ask, cells, dtype, expected):
+    """Values that make sense as the new type are converted; all others are null and counted."""
     cells = pl.Series("a", cells)
-    frame, outcome = ask({"a": cells}, cast={"a": wanted})
+    frame, outcome = ask({"a": cells}, cast={"a": dtype})
     assert frame["a"].to_list() == expected
     missing = frame["a"].null_count() - cells.null_count()
     assert (outcome.issues.unparsable_cells if outcome.issues else 0) == missing
@@ -105,8 +107,8 @@ def test_casts(ask, cells, wanted, expected):
 @pytest.mark.parametrize(
     "cells", [[DAY], [MOMENT], [MOMENT.replace(microsecond=500_000)], [NOON], [True, False], [-5], [0.1, 1e300, math.inf]]
 )  # fmt: skip
-def test_what_was_made_text_can_be_made_itself_again(ask, cells):
-    """The text of a value is one that the other way round is understood."""
+def test_cast_to_string_can_be_reversed(ask, cells):
+    """The text of a value is accepted when cast back."""
     kind = {
         dt.date: "date",
         dt.datetime: "datetime",
@@ -121,8 +123,8 @@ def test_what_was_made_text_can_be_made_itself_again(ask, cells):
     assert outcome.issues is None
 
 
-def test_what_is_lost_is_told(ask):
-    """With the column, the value and what would be right."""
+def test_lost_values_are_reported_with_expected_form(ask):
+    """The issue has the column, the value and the expected form."""
     _, outcome = ask(
         {"a": ["1", "one", "2"], "b": ["x", "2024-01-01", None]}, cast={"a": "int8", "b": "date"}
     )
@@ -130,16 +132,16 @@ def test_what_is_lost_is_told(ask):
     assert lost(outcome) == [("one", "not of the type int8"), ("x", "not a date such as 2024-12-31")]
 
 
-def test_strict_requests_lose_nothing(ask):
-    """What a cast would lose is an error then."""
+def test_strict_request_with_lost_value_fails(ask):
+    """A cast that loses a value is an error in a strict request."""
     with pytest.raises(CreemsonError, match="1 unparsable cell, and the request is strict") as caught:
         ask({"a": ["1", "one"]}, cast={"a": "int8"}, strict=True)
     assert caught.value.reason == "unreadable_file"
     assert ask({"a": ["1", "2"]}, cast={"a": "int8"}, strict=True)[0]["a"].to_list() == [1, 2]
 
 
-def test_all_else_sees_the_new_type(ask):
-    """Conditions, groups, aggregates and sorts."""
+def test_other_clauses_see_the_cast_type(ask):
+    """Conditions, groups, aggregates and sorts use the new type."""
     table = {"t": ["10", "9", "x", "9"], "n": [1, 2, 3, 4]}
     assert ask(table, cast={"t": "int8"}, where=[["t", ">", 9]])[0].rows() == [(10, 1)]
     assert ask(table, cast={"t": "int8"}, sort=[["t", "asc"]])[0]["t"].to_list() == [9, 9, 10, None]
@@ -148,56 +150,56 @@ def test_all_else_sees_the_new_type(ask):
     assert frame.to_dict(as_series=False) == {"n": ["2"]}
 
 
-def test_only_what_is_wanted_is_cast(ask):
-    """Cells of other rows, and of columns that play no part, are not told."""
+def test_cast_is_limited_to_needed_cells(ask):
+    """Lost cells of other rows and of unused columns are not reported."""
     table = {"t": ["1", "x", "y", "z"], "n": [1, 2, 3, 4], "other": ["q"] * 4}
     for request, number in (({}, 3), ({"where": [["n", "<", 3]]}, 1), ({"limit": 2}, 1), ({"limit": 1}, 0)):
         _, outcome = ask(table, selectedColumns=["t"], cast={"t": "int8", "other": "int8"}, **request)
         assert (outcome.issues.unparsable_cells if outcome.issues else 0) == number, request
 
 
-def test_a_limit_has_the_same_issues_each_time(tmp_path):
-    """However many batches are under way when it is reached."""
+def test_issues_with_limit_are_deterministic(tmp_path):
+    """However many batches are in progress when the limit is reached."""
     source = tmp_path / "t.parquet"
     pl.DataFrame({"t": ["1", "x"] * 200_000}).write_parquet(source, row_group_size=5_000)
     query = query_of("t.parquet", cast={"t": "int8"}, limit=1_000)
     assert {run(query, source, tmp_path / "out", quiet).issues.unparsable_cells for _ in range(5)} == {500}
 
 
-def test_many_columns_are_cast_in_no_time(ask):
-    """A request of thousands of casts is no way to keep a server busy."""
+def test_thousands_of_casts_are_fast(ask):
+    """A request with thousands of casts cannot keep a server busy."""
     names = [f"c{number}" for number in range(3_000)]
     frame, _ = ask({name: [1] for name in names}, cast=dict.fromkeys(names, "string"))
     assert set(frame.dtypes) == {pl.String()}
 
 
-def test_types_that_make_no_sense():
-    """Each of them is refused, and what would be right is named."""
+def test_impossible_cast_is_refused_with_alternatives():
+    """Each is refused, and the possible types are named."""
     for source in (pl.Int64(), pl.Float64(), pl.Boolean(), pl.Date(), pl.Datetime("ns", "UTC"), pl.Time(),
                    pl.Duration(), pl.String(), pl.Null(), pl.List(pl.Int8()), pl.Binary(), pl.Decimal(5, 2)):  # fmt: skip
-        for wanted in TYPES:
+        for dtype in TYPES:
             try:
-                casting(source, wanted, "$.cast.a")
+                casting(source, dtype, "$.cast.a")
             except CreemsonError as error:
                 (detail,) = error.details
-                named = detail.partition("can be made ")[2].rstrip(".").split()
+                named = detail.partition("can be cast to ")[2].rstrip(".").replace(",", "").split()
                 assert all(casting(source, other, "").name == other for other in named)
-                assert wanted not in named
+                assert dtype not in named
                 assert named or source == pl.Binary
 
 
-def test_dates_of_another_type_in_csv(tmp_path):
-    """A CSV output writes dates as the file does; a column that is cast has no form of the file's any more."""
+def test_dates_in_csv_output_keep_their_format_unless_cast(tmp_path):
+    """A CSV output writes dates as the source file does; a cast column uses the standard format."""
     source, out, text = tmp_path / "t.csv", tmp_path / "out.parquet", tmp_path / "out.csv"
     source.write_text("day,at\n28/01/2018,28/01/2018 10:30\n29/01/2018,29/01/2018 10:30\n")
     for request, lines in (
         ({}, ["day,at", "28/01/2018,28/01/2018 10:30"]),
         ({"cast": {"at": "date"}}, ["day,at", "28/01/2018,2018-01-28"]),
         ({"rename": {"day": "at", "at": "day"}}, ["at,day", "28/01/2018,28/01/2018 10:30"]),
-        ({"aggregate": [["at", "min", "day"]]}, ["day", "2018-01-28T10:30:00"]),
+        ({"aggregate": [["at", "min", "day"]]}, ["day", "28/01/2018 10:30"]),
     ):
         run(query_of("t.csv", **request), source, out, quiet)
-        render(out, text, "csv", quiet)
+        render(out, text, "csv", quiet, name=out.name)
         assert text.read_text().splitlines()[:2] == lines
 
 
@@ -206,23 +208,23 @@ def test_dates_of_another_type_in_csv(tmp_path):
 ROWS = {"a": [2, 1, 2, None, None, 1], "b": ["x", "y", "x", "z", "z", "q"], "n": [1, 2, 3, 4, 5, 6]}
 
 
-def test_distinct_rows_keep_their_order(ask):
-    """The first of each stays; nulls are alike."""
+def test_distinct_keeps_first_rows_in_order(ask):
+    """The first of equal rows stays; nulls are equal."""
     frame, _ = ask(ROWS, selectedColumns=["b", "a"], distinct=True)
     assert frame.rows() == [("x", 2), ("y", 1), ("z", None), ("q", 1)]
     assert ask(ROWS, distinct=False)[0].height == 6
 
 
-def test_distinct_by_some_columns(ask):
-    """The first row of the file of each stays, whole; the columns need not be in the output. Then comes the sort."""
+def test_distinct_by_columns_keeps_first_row_of_each(ask):
+    """The whole row stays; the columns need not be in the output; the sort follows."""
     assert ask(ROWS, distinct=["a"])[0].rows() == [(2, "x", 1), (1, "y", 2), (None, "z", 4)]
     frame, _ = ask(ROWS, selectedColumns=["n"], distinct=[0], sort=[["n", "desc"]], limit=2)
     assert frame["n"].to_list() == [4, 2]
     assert ask(ROWS, distinct=["a", 0])[0].height == 3
 
 
-def test_distinct_of_any_type(ask):
-    """NaN is NaN, lists are alike if their elements are, and so are structs."""
+def test_distinct_works_for_any_type(ask):
+    """NaN equals NaN; lists and structs are equal if their elements are."""
     table = {
         "x": [math.nan, math.nan, 0.0],
         "l": [[1, None], [1, None], []],
@@ -232,8 +234,8 @@ def test_distinct_of_any_type(ask):
         assert ask(table, distinct=by)[0].height == 2
 
 
-def test_distinct_groups(ask):
-    """It comes after the grouping, and by its columns."""
+def test_distinct_after_group_by_uses_grouped_columns(ask):
+    """It follows the grouping and refers to its columns."""
     frame, _ = ask(ROWS, group_by=["b"], aggregate=[["n", "count", "c"]], distinct=["c"])
     assert frame.rows() == [("x", 2), ("y", 1)]
     frame, _ = ask(
@@ -242,8 +244,8 @@ def test_distinct_groups(ask):
     assert frame["c"].to_list() == [2, 1]
 
 
-def test_new_names_come_last(ask):
-    """All else in a request uses the old ones; names may be swapped."""
+def test_rename_is_applied_last(ask):
+    """All other clauses use the old names; names may be swapped."""
     frame, _ = ask(
         ROWS, selectedColumns=["b", "a"], where=[["n", "<", 3]], sort=[["a", "asc"]], distinct=["a"],
         rename={"a": "b", "b": "a"},
@@ -254,7 +256,7 @@ def test_new_names_come_last(ask):
     assert frame.columns == ["*", "^total$"]
 
 
-# --- faults ------------------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------------
 
 NOT_FOUND = "There is no column {} in {}. {}"
 KINDS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 boolean string date datetime time"
@@ -288,11 +290,11 @@ KINDS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 boole
         ({"group_by": ["name"], "rename": {"a": "b"}}, "column_not_found",
          "$.rename.a: There is no column 'a' in the output. Did you mean 'name'?"),
         ({"rename": {"a": "name"}}, "invalid_columns",
-         "$.rename: The column 'name' stands twice in the renamed output."),
+         "$.rename: The column 'name' occurs twice in the renamed output."),
         ({"cast": {"day": "boolean"}}, "invalid_message",
-         "$.cast.day: what is Date cannot be made boolean. It can be made string date datetime."),
+         "$.cast.day: Date cannot be cast to boolean. It can be cast to string, date, datetime."),
         ({"cast": {"list": "int64"}}, "invalid_message",
-         "$.cast.list: what is List(Int64) cannot be made int64. It can be made string."),
+         "$.cast.list: List(Int64) cannot be cast to int64. It can be cast to string."),
         ({"where": [["a", "==", "1"]]}, "invalid_message",
          "$.where[0][2]: 'a' is Int64, which cannot be compared with '1'."),
         ({"cast": {"a": "string"}, "where": [["a", "==", 1]]}, "invalid_message",
@@ -309,12 +311,12 @@ KINDS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 boole
         ({"distinct": ["a", None]}, "invalid_message", "$.distinct: expected an index or a name at [1], got null"),
         ({"rename": {"a": ""}}, "invalid_message",
          '$.rename.a: expected at least 1 and at most 1000 characters, got ""'),
-        ({"rename": {"a": 1}}, "invalid_message", "$.rename.a: expected a text, got 1"),
+        ({"rename": {"a": 1}}, "invalid_message", "$.rename.a: expected a string, got 1"),
         ({"rename": "a"}, "invalid_message", '$.rename: expected an object, got "a"'),
     ],
 )  # fmt: skip
-def test_faults_name_the_field_and_what_would_be_right(ask, request_, reason, detail):
-    """In the details with the path, and in the message without repeating itself."""
+def test_invalid_request_is_refused_with_path_and_hint(ask, request_, reason, detail):
+    """The details have the path; the message does not repeat itself."""
     with pytest.raises(CreemsonError) as caught:
         ask({"a": [1], "day": [DAY], "list": [[1]], "name": ["x"]}, **request_)
     assert caught.value.reason == reason
@@ -328,7 +330,7 @@ def test_faults_name_the_field_and_what_would_be_right(ask, request_, reason, de
 
 @pytest.fixture
 def groups_of_rows(tmp_path):
-    """A Parquet file of ten row groups and four columns, and a way to make some parts of it unreadable."""
+    """A Parquet file with ten row groups and four columns, and a function that corrupts parts of it."""
     path = tmp_path / "t.parquet"
     numbers = pl.int_range(100_000, eager=True)
     pl.DataFrame(
@@ -336,7 +338,7 @@ def groups_of_rows(tmp_path):
     ).write_parquet(path, row_group_size=10_000)
 
     def spoil(*, keep, groups):
-        """Overwrite all chunks of columns but those of the kept columns in the kept row groups."""
+        """Overwrite all column chunks except those of the kept columns in the kept row groups."""
         with duckdb.connect() as other:
             chunks = other.execute(
                 "SELECT path_in_schema, row_group_id, least(dictionary_page_offset, data_page_offset), "
@@ -352,8 +354,8 @@ def groups_of_rows(tmp_path):
     return path, spoil
 
 
-def test_what_is_not_needed_is_not_read(groups_of_rows, tmp_path):
-    """Of a Parquet file, neither other columns nor row groups that a condition excludes by their statistics."""
+def test_unneeded_parts_of_parquet_are_not_read(groups_of_rows, tmp_path):
+    """Neither unneeded columns nor row groups that a condition excludes by statistics are read."""
     path, spoil = groups_of_rows
     requests = [
         {"selectedColumns": ["t"], "where": [["n", ">=", 35_000], ["n", "<", 40_000]]},
@@ -372,38 +374,38 @@ def test_what_is_not_needed_is_not_read(groups_of_rows, tmp_path):
     spoil(keep={"n", "t"}, groups={3})
     for request, rows in zip(requests, expected, strict=True):
         assert run(query_of("t.parquet", **request), path, target, quiet).rows == rows
-    with pytest.raises(CreemsonError, match="cannot be read"):
+    with pytest.raises(CreemsonError, match="damaged"):
         run(query_of("t.parquet", selectedColumns=["t"]), path, target, quiet)
 
 
-def test_the_scan_knows_what_is_wanted(groups_of_rows):
-    """The plan of polars has columns and conditions in the scan, below what counts the rows."""
+def test_scan_gets_columns_and_conditions(groups_of_rows):
+    """In polars' plan, the scan has columns and conditions, below the row counter."""
     path, _ = groups_of_rows
     frame = pl.scan_parquet(path)
     query = query_of(
         "t.parquet", selectedColumns=["t"], where=[["n", "<", 5], ["t", ">", 1]], cast={"t": "int64"}
     )
     plan = Plan(query, frame.collect_schema())
-    asked = plan.apply(frame.select(plan.needed), lambda batch: batch, counted=True).explain()
+    asked = plan.apply(frame.select(plan.needed), lambda batch: batch, has_row_count=True).explain()
     scan = asked[asked.index("Parquet SCAN") :]
     assert "PROJECT 2/4 COLUMNS" in scan
     assert 'col("n") < 5' in scan.partition("SELECTION")[2]
     assert 'col("t")' not in scan.partition("SELECTION")[2]
 
 
-def test_a_limit_ends_the_reading(tmp_path, monkeypatch):
-    """Of a CSV that is as it should be, too: it is not taken for a ragged one because rows were not read."""
+def test_limit_stops_reading_early(tmp_path, monkeypatch):
+    """A regular CSV is not taken for a ragged one because rows were not read."""
     source = tmp_path / "t.csv"
     pl.DataFrame({"a": range(300_000), "b": ["x,y"] * 300_000}).write_csv(source)
-    monkeypatch.setattr(csv_table.CsvSource, "_mend", lambda self: pytest.fail("there is nothing to mend"))
-    ticks = []
-    outcome = run(query_of("t.csv", limit=3, preview=3), source, tmp_path / "out", ticks.append)
+    monkeypatch.setattr(RepairedCopy, "write", lambda self, workspace: pytest.fail("nothing needs repair"))
+    reports = []
+    outcome = run(query_of("t.csv", limit=3, preview=3), source, tmp_path / "out", reports.append)
     assert outcome.preview == ((0, "x,y"), (1, "x,y"), (2, "x,y"))
     assert outcome.issues is None
 
 
-def test_a_ragged_file_is_mended_for_a_limit_too(tmp_path):
-    """Though the short row is far below."""
+def test_ragged_file_is_repaired_despite_limit(tmp_path):
+    """The short row is far below the limit."""
     source = tmp_path / "t.csv"
     source.write_text("a,b\n" + "1,2\n" * 200_000 + "3\n" + "4,5\n" * 100_000)
     outcome = run(query_of("t.csv", limit=3, preview=3), source, tmp_path / "out", quiet)
@@ -411,14 +413,19 @@ def test_a_ragged_file_is_mended_for_a_limit_too(tmp_path):
     assert outcome.issues.padded_rows == 1
 
 
-def test_looking_for_equal_rows_is_told(tmp_path, monkeypatch):
-    """As sorting: no batch passes while the last of them are gathered."""
+def test_distinct_reports_phase_sorting(tmp_path, monkeypatch):
+    """As with a sort, no batch passes while the last ones are collected."""
     monkeypatch.setattr(progress, "QUIET", 0.005)
-    monkeypatch.setattr(progress, "TICK_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_INTERVAL", 0.0)
     source, phases = tmp_path / "t.parquet", set()
     numbers = pl.int_range(1_500_000, eager=True)
     pl.DataFrame({"n": numbers, "t": (numbers * 2654435761 % 1_000_003).cast(pl.String)}).write_parquet(
         source
     )
-    run(query_of("t.parquet", distinct=True), source, tmp_path / "out", lambda tick: phases.add(tick.phase))
+    run(
+        query_of("t.parquet", distinct=True),
+        source,
+        tmp_path / "out",
+        lambda on_progress: phases.add(on_progress.phase),
+    )
     assert phases == {"reading", "sorting", "writing"}

@@ -1,4 +1,4 @@
-"""What a profile says of a column, and cells as JSON can say them."""
+"""Column profiles, and cell values as JSON."""
 
 import base64
 import collections
@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creemson.processing import profile as module
-from creemson.processing.profile import BINS, TOP, cell, profile_of
+from creemson.engine import profile as module
+from creemson.engine.profile import BINS, TOP, profile_of
+from creemson.engine.values import to_json
+from tests.examples import examples_of
 
 
 def profile(values, dtype=None):
-    """Of one column."""
+    """Return the profile of one column."""
     series = values if isinstance(values, pl.Series) else pl.Series("c", values, dtype=dtype)
     (described,) = profile_of(series.to_frame().lazy(), check=lambda: None)
     assert (described.column, described.dtype) == (series.name, str(series.dtype))
@@ -52,16 +54,16 @@ def profile(values, dtype=None):
         (decimal.Decimal("1.50"), "1.50"),
     ],
 )
-def test_cells(value, expected):
-    """Every value that polars can give has a form in JSON."""
-    assert cell(value) == expected
-    json.dumps(cell(value), allow_nan=False)
+def test_cell_of_any_type_has_json_form(value, expected):
+    """Every value that polars returns has a JSON form."""
+    assert to_json(value) == expected
+    json.dumps(to_json(value), allow_nan=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples_of(60), deadline=None)
 @given(st.lists(st.none() | st.integers(-(2**40), 2**40), max_size=60))
-def test_figures_of_numbers(values):
-    """Counts and figures are those of Python's statistics; the histogram holds every value once."""
+def test_figures_of_numbers_match_python_statistics(values):
+    """Counts and figures match Python's statistics; the histogram counts each value once."""
     found, present = profile(values, pl.Int64), [value for value in values if value is not None]
     assert found.nulls == values.count(None)
     assert found.distinct == pytest.approx(len(set(present)), abs=2)
@@ -81,24 +83,24 @@ def test_figures_of_numbers(values):
     assert found.top is None
 
 
-def test_quantiles_and_histogram():
-    """Quantiles are values of the column; bins are equal, and the last one holds its upper edge."""
+def test_quantiles_are_values_and_bins_are_equal():
+    """Quantiles are values of the column; bins have equal width, and the last one includes its upper edge."""
     found = profile(list(range(101)))
     assert found.quantiles == {"0.25": 25, "0.5": 50, "0.75": 75}
     assert found.histogram.edges == pytest.approx([5 * edge for edge in range(21)])
     assert found.histogram.counts == (*[5] * 19, 6)
 
 
-def test_no_number_is_no_part_of_the_figures():
-    """NaN and the infinities are neither nulls nor part of any figure."""
+def test_nan_and_infinity_are_excluded_from_figures():
+    """NaN and the infinities count neither as nulls nor in any figure."""
     found = profile([1.0, math.nan, math.inf, -math.inf, 3.0, None])
     assert (found.nulls, found.min, found.max, found.mean) == (1, 1.0, 3.0, 2.0)
     assert sum(found.histogram.counts) == 2
     assert profile([math.nan, None]).min is None
 
 
-def test_text_has_its_most_frequent_values():
-    """Of text there are the most frequent values, equals in their own order."""
+def test_profile_of_text_has_most_frequent_values():
+    """Text has its most frequent values, ties in alphabetical order."""
     found = profile(["b", "a", "b", None, *"cdefghijkl"])
     assert found.top[:3] == (("b", 2), ("a", 1), ("c", 1))
     assert len(found.top) == TOP
@@ -109,14 +111,14 @@ def test_text_has_its_most_frequent_values():
 @pytest.mark.parametrize(
     "dtype", [pl.Categorical, pl.Enum(["z", "a"]), pl.Categorical(pl.Categories("mine"))]
 )
-def test_categories_are_text(dtype):
+def test_profile_of_categories_is_that_of_text(dtype):
     """Categories are described as the text they show."""
     found = profile(["z", "a", "z"], dtype)
     assert (found.min, found.max, found.top) == ("a", "z", (("z", 2), ("a", 1)))
 
 
-def test_truth_values():
-    """Booleans have counts."""
+def test_profile_of_booleans_has_counts():
+    """Booleans have counts of both values."""
     found = profile([True, False, True, None])
     assert (found.min, found.max, found.top, found.nulls) == (False, True, ((True, 2), (False, 1)), 1)
 
@@ -134,7 +136,7 @@ def test_truth_values():
         ([datetime.timedelta(0), datetime.timedelta(1)], 0.0, 86400.0),
     ],
 )
-def test_dates_and_times(values, low, high):
+def test_profile_of_dates_and_times_has_bounds_and_histogram(values, low, high):
     """Dates, times and durations have bounds, quantiles and a histogram in their own form."""
     found = profile([*values, None])
     assert (found.min, found.max, found.mean, found.nulls) == (low, high, None, 1)
@@ -143,7 +145,7 @@ def test_dates_and_times(values, low, high):
     assert found.quantiles["0.25"] == low
 
 
-def test_decimals_and_large_integers():
+def test_decimals_and_large_integers_are_text():
     """Numbers that JSON cannot hold exactly are text; their mean is a float."""
     found = profile([decimal.Decimal("1.50"), decimal.Decimal("2.50")])
     assert (found.min, found.max, found.mean) == ("1.50", "2.50", 2.0)
@@ -159,14 +161,14 @@ def test_decimals_and_large_integers():
         ([None, None], pl.Null),
     ],
 )
-def test_what_has_parts_has_only_its_nulls(values, dtype):
-    """Of structs, of lists that are equally long, and of nothing at all only the nulls are counted."""
+def test_profile_of_nested_or_null_column_counts_nulls_only(values, dtype):
+    """For structs, arrays and null columns only the nulls are counted."""
     found = profile(values, dtype)
     assert found.nulls == values.count(None)
     assert (found.min, found.distinct, found.histogram, found.top) == (None, None, None, None)
 
 
-# --- every type against Python ---------------------------------------------------------------------------
+# --- every type compared with Python ---------------------------------------------------------------------------
 
 ZONE = zoneinfo.ZoneInfo("Europe/Oslo")
 MOMENTS = st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1))
@@ -208,14 +210,14 @@ def some(values):
 
 
 def same(found, expected):
-    """Whether a figure is that value, or next to it as floats go."""
+    """Return whether a figure equals the expected value, within float precision."""
     if isinstance(expected, float):
         return found == pytest.approx(expected, rel=1e-6)
-    return found == cell(expected)
+    return found == to_json(expected)
 
 
 def check_order(found, present):
-    """Bounds and quantiles are those of the sorted values; the bins hold each value once."""
+    """Assert that bounds and quantiles are those of the sorted values, and that the bins count each value once."""
     present = sorted(present)
     if not present:
         assert (found.min, found.max, found.quantiles, found.histogram) == (None, None, None, None)
@@ -229,10 +231,10 @@ def check_order(found, present):
 
 
 @pytest.mark.parametrize("kind", ORDERED)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples_of(40), deadline=None)
 @given(data=st.data())
-def test_what_has_an_order(kind, data):
-    """Numbers, dates and times of every type are described as Python sorts them; what is no number is left out."""
+def test_profile_of_ordered_type_matches_python(kind, data):
+    """Numbers, dates and times of every type are sorted as in Python; NaN and infinity are left out."""
     dtype, strategy = ORDERED[kind]
     values = data.draw(some(strategy))
     found = profile(values, dtype)
@@ -244,10 +246,10 @@ def test_what_has_an_order(kind, data):
 
 
 @pytest.mark.parametrize("kind", NAMED)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples_of(40), deadline=None)
 @given(data=st.data())
-def test_what_has_names(kind, data):
-    """Text, categories and truth values are counted; the most frequent come first, equals in their own order."""
+def test_profile_of_named_type_counts_values(kind, data):
+    """Text, categories and booleans are counted; the most frequent come first, ties in their own order."""
     dtype, strategy = NAMED[kind]
     values = data.draw(some(strategy))
     found = profile(values, dtype)
@@ -263,10 +265,10 @@ def test_what_has_names(kind, data):
 
 
 @pytest.mark.parametrize("kind", LONG)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples_of(40), deadline=None)
 @given(data=st.data())
-def test_what_has_a_length(kind, data):
-    """Of bytes and of lists, the figures are of their lengths."""
+def test_profile_of_binary_and_lists_describes_lengths(kind, data):
+    """The figures of bytes and lists are those of their lengths."""
     dtype, strategy = LONG[kind]
     values = data.draw(some(strategy))
     found = profile(values, dtype)
@@ -276,10 +278,10 @@ def test_what_has_a_length(kind, data):
     assert found.mean == (pytest.approx(statistics.fmean(lengths)) if lengths else None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples_of(60), deadline=None)
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=60))
-def test_each_bin_holds_what_is_between_its_edges(values):
-    """From the lower edge up to below the upper one; the last bin holds the greatest value, too."""
+def test_bin_includes_lower_edge_and_excludes_upper(values):
+    """Each bin is half-open; the last one also includes the maximum."""
     found = profile(values, pl.Int64).histogram
     edges = [*found.edges[:-1], math.inf]
     for index, count in enumerate(found.counts):
@@ -287,8 +289,8 @@ def test_each_bin_holds_what_is_between_its_edges(values):
 
 
 @pytest.mark.parametrize("cells", [1, 7, 10_000])
-def test_many_columns(monkeypatch, cells):
-    """However many columns are read together, each is described as if it were alone, in their order."""
+def test_profile_of_many_columns_equals_that_of_each(monkeypatch, cells):
+    """However many columns are read together, each is described as if read alone, in order."""
     monkeypatch.setattr(module, "GROUP_CELLS", cells)
     columns = {f"c{index}": [index, None, index + 1] for index in range(20)}
     columns |= {f"t{index}": ["x" * index, "y", None] for index in range(5)}
@@ -297,8 +299,8 @@ def test_many_columns(monkeypatch, cells):
     assert list(profile_of(frame.lazy(), check=lambda: None)) == alone
 
 
-def test_a_large_column_is_read_alone(monkeypatch):
-    """What is read together has a bound in cells and one in bytes."""
+def test_large_column_is_read_alone(monkeypatch):
+    """A group of columns is limited both in cells and in bytes."""
     reads = []
     collect = pl.LazyFrame.collect
 
@@ -318,8 +320,8 @@ def test_a_large_column_is_read_alone(monkeypatch):
     assert reads == [1] * 9
 
 
-def test_huge_floats_overflow_nothing():
-    """Where a mean or deviation has no finite value, there is none, and the histogram is still one."""
+def test_huge_floats_do_not_overflow():
+    """A mean or deviation without a finite value is null, and the histogram is still valid."""
     found = profile([1e308, -1e308, 1e308])
     assert found.std is None
     json.dumps([found.mean, *found.histogram.edges], allow_nan=False)
@@ -343,8 +345,8 @@ def test_huge_floats_overflow_nothing():
     ],
     ids=lambda series: str(series.dtype),
 )
-def test_the_ends_of_every_type(values):
-    """The largest and smallest values have a description that JSON can say; what Python's calendar lacks is left out."""
+def test_extremes_of_every_type_have_json_form(values):
+    """The largest and smallest values have a JSON form; dates outside Python's calendar are left out."""
     for some in (values, values.clear()):
         found = profile(some)
         assert found.nulls == some.null_count()
@@ -354,15 +356,15 @@ def test_the_ends_of_every_type(values):
 
 
 @pytest.mark.parametrize("name", ["*", "^a.*$", "", "a b"])
-def test_any_name(name):
-    """A name is a name, whatever polars would read into it."""
+def test_column_name_is_never_a_pattern(name):
+    """A name is taken literally, whatever polars would make of it."""
     frame = pl.DataFrame({"abc": [1], name: [5]})
     described = profile_of(frame.lazy(), check=lambda: None)
     assert [(found.column, found.min) for found in described] == [("abc", 1), (name, 5)]
 
 
 def test_check_is_called_between_columns():
-    """What the check raises ends the profile."""
+    """An exception from the check ends the profile."""
     calls = []
 
     def check():
@@ -376,7 +378,7 @@ def test_check_is_called_between_columns():
 
 
 def test_check_is_called_while_a_column_takes_long(monkeypatch):
-    """From another thread; what it raises there ends the profile as soon as polars is back."""
+    """It is called from another thread; its exception ends the profile as soon as polars returns."""
     monkeypatch.setattr(module, "INTERVAL", 0.001)
     looked = threading.Event()
 
@@ -385,7 +387,7 @@ def test_check_is_called_while_a_column_takes_long(monkeypatch):
             looked.set()
             raise KeyError
 
-    monkeypatch.setattr(module, "_describable", lambda values: looked.wait(30) and values)
+    monkeypatch.setattr(module, "_comparable", lambda values: looked.wait(30) and values)
     with pytest.raises(KeyError):
         profile_of(pl.LazyFrame({"a": range(9), "b": range(9)}), check=check)
     assert looked.is_set()

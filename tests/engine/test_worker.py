@@ -1,4 +1,4 @@
-"""The worker: commands and events in this process, then as a process of its own on pipes."""
+"""The worker: commands and events in this process, then as a separate process with pipes."""
 
 import errno
 import io
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ import psutil
 import pytest
 from polars.exceptions import ComputeError, PanicException
 
+from creemson.engine import run as engine
+from creemson.engine import worker
+from creemson.engine.progress import Progress
+from creemson.engine.worker import Worker
 from creemson.errors import ProcessingError
-from creemson.processing import engine, worker
-from creemson.processing.engine import Tick
-from creemson.processing.worker import Worker
 
 
 @pytest.fixture
@@ -46,15 +48,15 @@ def run_command(source, target, query=None):
 
 
 def carry_out(command):
-    """The events that a command gives."""
+    """Return the events of a command."""
     events = []
     Worker(events.extend).carry_out(command)
     assert events.pop(0) == {"event": "began"}
     return events
 
 
-def test_run_writes_the_target_and_tells_what_it_holds(table, tmp_path):
-    """`run` ends in `done` with the outcome; the target is there and the temporary name is not."""
+def test_run_writes_target_and_reports_outcome(table, tmp_path):
+    """`run` ends with `done` and the outcome; the target exists and the temporary file does not."""
     target = tmp_path / "out.parquet"
     *progress, done = carry_out(run_command(table, target, {"selectedColumns": ["b"], "preview": 1}))
     assert done["event"] == "done"
@@ -68,7 +70,7 @@ def test_run_writes_the_target_and_tells_what_it_holds(table, tmp_path):
 
 
 def test_render_writes_another_format(table, tmp_path):
-    """`render` makes another format of a stored output."""
+    """`render` converts a stored output to another format."""
     stored, target = tmp_path / "out.parquet", tmp_path / "out.csv"
     carry_out(run_command(table, stored))
     command = {
@@ -82,21 +84,88 @@ def test_render_writes_another_format(table, tmp_path):
     assert target.read_text() == "a,b\n1,x\n2,y\n"
 
 
-def test_rows_are_told(table):
-    """A window of a table."""
+def test_rows_returns_a_window_of_the_table(table):
+    """`rows` ends with `done` and the rows."""
     events = carry_out({"op": "rows", "source": str(table), "name": "t.csv", "offset": 1, "limit": 1})
     assert events[-1]["event"] == "done"
     assert len(events[-1]["value"]["rows"]) == 1
 
 
-def test_a_file_that_is_removed_meanwhile(tmp_path):
-    """It is not found, which is nothing for the log."""
-    [failed] = carry_out({"op": "columns", "source": str(tmp_path / "gone.csv"), "name": "gone.csv"})
-    assert (failed["reason"], failed["traceback"]) == ("file_not_found", None)
+def identity(path):
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def test_columns_are_told(table):
-    """`columns` ends in `done` with index, name and type of each."""
+def rewritten(path):
+    path.write_text("a,b\n3,z\n4,y\n")
+
+
+def replaced(path):
+    other = path.with_name("other.csv")
+    shutil.copy2(path, other)
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, rewritten, replaced])
+@pytest.mark.parametrize("op", ["run", "rows", "columns"])
+def test_file_changed_before_it_is_opened_is_reported(table, tmp_path, change, op):
+    """The server has found another one; the error is not logged with a traceback."""
+    command = run_command(table, tmp_path / "out.parquet") | {
+        "op": op,
+        "name": "t.csv",
+        "offset": 0,
+        "limit": 1,
+    }
+    command["identity"] = identity(table)
+    assert carry_out(command)[-1]["event"] == "done"
+    os.utime(table, ns=(5, 5))
+    command["identity"] = identity(table)
+    change(table)
+    (tmp_path / "out.parquet").unlink(missing_ok=True)
+    [failed] = carry_out(command)
+    assert (failed["reason"], failed["transient"], failed["traceback"]) == ("file_changed", False, None)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(Path.unlink, None), (replaced, None), (rewritten, "file_changed")]
+)
+@pytest.mark.parametrize("ends", [True, False])
+def test_file_changed_while_it_is_read_is_one_version_or_an_error(
+    table, tmp_path, monkeypatch, change, reason, ends
+):
+    """A worker that has a file open needs its name no more; bytes that were changed are not published."""
+    run = engine.run
+
+    def interrupted(query, source, part, on_progress, **more):
+        change(table)
+        if ends:
+            return run(query, source, part, on_progress, **more)
+        raise ProcessingError("unreadable_file", "It makes no sense.")
+
+    monkeypatch.setattr(engine, "run", interrupted)
+    os.utime(table, ns=(5, 5))
+    target = tmp_path / "out.parquet"
+    *_, end = carry_out(run_command(table, target) | {"identity": identity(table)})
+    if reason is None and ends:
+        assert end["event"] == "done"
+        assert pl.read_parquet(target)["a"].to_list() == [1, 2]
+    else:
+        assert end["reason"] == (reason or "unreadable_file")
+        assert not target.exists()
+
+
+def test_open_file_is_closed_after_each_command(table, tmp_path):
+    """Also after a failure."""
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    carry_out(run_command(table, tmp_path / "out.parquet"))
+    carry_out(run_command(table, tmp_path / "out.parquet", {"selectedColumns": ["c"]}))
+    carry_out({"op": "columns", "source": str(table), "name": "t.csv", "identity": [1, 2, 3]})
+    assert len(os.listdir("/proc/self/fd")) == len(before)  # noqa: PTH208
+
+
+def test_columns_returns_index_name_and_type(table):
+    """`columns` ends with `done` and the columns."""
     [done] = carry_out({"op": "columns", "source": str(table), "name": "t.csv"})
     assert done["value"].pop("reading")["format"] == "csv"
     assert done == {
@@ -110,8 +179,8 @@ def test_columns_are_told(table):
     }
 
 
-def test_an_error_of_the_query_is_told_as_it_is(table, tmp_path):
-    """A fault of the query keeps reason and details, is not transient and has no traceback; nothing is left."""
+def test_query_error_keeps_its_reason(table, tmp_path):
+    """It keeps reason and details, is not transient, has no traceback and leaves no file."""
     [failed] = carry_out(run_command(table, tmp_path / "out.parquet", {"selectedColumns": ["c"]}))
     assert (failed["event"], failed["reason"]) == ("failed", "column_not_found")
     assert "'c'" in failed["message"]
@@ -142,10 +211,10 @@ CAUSED.__cause__ = ComputeError("parquet: underlying IO error: No space left on 
     ],
     ids=repr,
 )
-def test_every_failure_becomes_an_event(monkeypatch, tmp_path, table, error, reason, transient, logged):
-    """Whatever goes wrong ends the command and not the worker; what is ours or the disk's has a traceback."""
+def test_every_error_becomes_a_failed_event(monkeypatch, tmp_path, table, error, reason, transient, logged):
+    """Any error ends the command, not the worker; bugs and disk errors have a traceback."""
 
-    def fail(query, source, part, tick, **_more):
+    def fail(query, source, part, on_progress, **_more):
         part.write_bytes(b"half")
         raise error
 
@@ -160,14 +229,14 @@ def test_every_failure_becomes_an_event(monkeypatch, tmp_path, table, error, rea
     assert list(tmp_path.iterdir()) == [table]
 
 
-def test_an_unknown_command_is_a_fault_of_ours(table):
-    """A command of another version fails, and does not end the worker."""
+def test_unknown_command_is_internal_error(table):
+    """A command of another version fails and does not end the worker."""
     [failed] = carry_out({"op": "dance", "source": str(table)})
     assert failed["reason"] == "internal"
 
 
-def test_a_real_disk_that_is_full(tmp_path, table):
-    """What polars says of a full disk becomes `storage_full`."""
+def test_full_disk_is_storage_full(tmp_path, table):
+    """Polars' error about a full disk becomes `storage_full`."""
     part = tmp_path / "part"
     part.symlink_to("/dev/full")
     [failed] = carry_out(run_command(table, tmp_path / "out.parquet") | {"part": str(part)})[-1:]
@@ -178,16 +247,16 @@ def lines(*commands):
     return [json.dumps(command).encode() + b"\n" for command in commands]
 
 
-def test_cancel_stops_the_command_that_runs(monkeypatch, table, tmp_path):
-    """`cancel` is heard while a command runs, which ends in `stopped` and leaves nothing."""
+def test_cancel_stops_the_running_command(monkeypatch, table, tmp_path):
+    """`cancel` is received while a command runs, which ends with `stopped` and leaves nothing."""
     events = []
     worker = Worker(events.extend)
 
-    def run(query, source, part, tick, *, rejects):
+    def run(query, source, part, on_progress, *, rejects, limits):
         part.write_bytes(b"half")
-        tick(Tick("reading", 1, 2, 1, 0.5))
+        on_progress(Progress("reading", 1, 2, 1, 0.5))
         worker.receive(lines({"op": "cancel"}))
-        tick(Tick("reading", 2, 2, 2, 0.9))
+        on_progress(Progress("reading", 2, 2, 2, 0.9))
 
     monkeypatch.setattr(engine, "run", run)
     worker.carry_out(run_command(table, tmp_path / "out.parquet"))
@@ -195,8 +264,8 @@ def test_cancel_stops_the_command_that_runs(monkeypatch, table, tmp_path):
     assert list(tmp_path.iterdir()) == [table]
 
 
-def test_a_cancel_that_comes_too_late_does_not_hit_the_next_command(table, tmp_path):
-    """A `cancel` with nothing to stop is forgotten when the next command comes."""
+def test_late_cancel_does_not_stop_the_next_command(table, tmp_path):
+    """A `cancel` with nothing to stop is dropped when the next command starts."""
     events = []
     worker = Worker(events.extend)
     worker.receive(lines({"op": "cancel"}, run_command(table, tmp_path / "out.parquet")))
@@ -207,13 +276,13 @@ def test_a_cancel_that_comes_too_late_does_not_hit_the_next_command(table, tmp_p
     assert [events[0]["event"], events[1]["event"], events[-1]["event"]] == ["ready", "began", "done"]
 
 
-class Exited(Exception):  # noqa: N818 - what has happened
+class Exited(Exception):  # noqa: N818 - named after the event
     pass
 
 
 @pytest.fixture
 def exits(monkeypatch):
-    """`os._exit` raises instead, and its statuses are listed."""
+    """`os._exit` raises instead; collects the exit statuses."""
     statuses = []
 
     def exit_(status):
@@ -225,8 +294,8 @@ def exits(monkeypatch):
 
 
 @pytest.mark.parametrize(("line", "status"), [(b"", 0), (b'{"op":"ru{"op":"cancel"}\n', 1), (b'["op"]\n', 1)])
-def test_a_worker_ends_with_what_it_can_hear(exits, capsys, line, status):
-    """The end of the input ends the process; so does what makes no sense, as nothing after it would."""
+def test_worker_exits_at_end_or_invalid_input(exits, capsys, line, status):
+    """The end of input ends the process; so does invalid input, because all after it would be invalid too."""
     with pytest.raises(Exited):
         worker._listen(Worker(print), io.BytesIO(line))
     assert exits == [status]
@@ -235,7 +304,7 @@ def test_a_worker_ends_with_what_it_can_hear(exits, capsys, line, status):
 
 @pytest.fixture
 def processlike(monkeypatch, exits):
-    """Lets `main` run here: on pipes, without changing what this process is."""
+    """Let `main` run in this process, on pipes, without changing the process."""
     done = {"limits": [], "nice": [], "signals": []}
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: done["limits"].append(limits))
     monkeypatch.setattr(os, "nice", done["nice"].append)
@@ -248,7 +317,7 @@ def processlike(monkeypatch, exits):
 
 
 class Short:
-    """A stream that takes three bytes at a time, until it is full."""
+    """A stream that accepts three bytes at a time until it is full."""
 
     def __init__(self, room):
         self.room = room
@@ -261,8 +330,8 @@ class Short:
         return min(3, len(data))
 
 
-def test_main_sets_the_process_up(monkeypatch, exits, processlike):
-    """Ctrl-C is ignored, niceness and limit are set, lines come out whole; without a reader it ends."""
+def test_main_sets_up_the_process(monkeypatch, exits, processlike):
+    """Ignores Ctrl-C, sets niceness and limit, writes complete lines, and exits when nobody reads them."""
     monkeypatch.setattr(sys, "argv", ["worker", "--nice=3", "--data-bytes=1000000"])
     monkeypatch.setattr(resource, "getrlimit", lambda which: (-1, -1))
     stream = Short(40)
@@ -276,8 +345,8 @@ def test_main_sets_the_process_up(monkeypatch, exits, processlike):
     }  # fmt: skip
 
 
-def test_a_limit_stays_below_the_one_that_is_in_force(monkeypatch, processlike):
-    """Where the system allows less than is asked for, the worker starts with that; 0 sets no limit."""
+def test_memory_limit_respects_existing_limit(monkeypatch, processlike):
+    """If the system allows less than requested, the worker uses that; 0 sets no limit."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: (500, 500))
     worker._limit_memory(1000)
     assert processlike["limits"] == [(500, 500)]
@@ -288,8 +357,8 @@ def test_a_limit_stays_below_the_one_that_is_in_force(monkeypatch, processlike):
     assert processlike["limits"] == [(500, 500)]
 
 
-def test_what_is_printed_goes_to_standard_error(capfd):
-    """The stream for events is the former standard output; what is printed goes elsewhere from then on."""
+def test_printed_text_goes_to_standard_error(capfd):
+    """Events go to the original standard output; anything printed goes to standard error."""
     out = os.dup(1)
     try:
         stream = worker._protocol_stream()
@@ -317,10 +386,10 @@ def large(tmp_path_factory):
 
 
 class Process:
-    """A worker process, talked to without the pool."""
+    """A worker process without the pool."""
 
     def __init__(self, *arguments, code=None):
-        start = ["-c", code] if code else ["-m", "creemson.processing.worker"]
+        start = ["-c", code] if code else ["-m", "creemson.engine.worker"]
         self.popen = subprocess.Popen(
             [sys.executable, *start, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -350,8 +419,8 @@ class Process:
 
 
 @pytest.mark.parametrize("working", [False, True])
-def test_the_end_of_input_is_the_end(large, tmp_path, working):
-    """A worker exits within 3 s of the end of its input, in the middle of a sort as well as idle."""
+def test_worker_exits_at_end_of_input(large, tmp_path, working):
+    """It exits within 3 s, whether idle or sorting."""
     with Process() as process:
         if working:
             process.send(run_command(large, tmp_path / "out.parquet", {"sort": [["t"], ["h"]]}))
@@ -362,8 +431,8 @@ def test_the_end_of_input_is_the_end(large, tmp_path, working):
         assert process.popen.stderr.read() == b""
 
 
-def test_signals(large, tmp_path):
-    """Ctrl-C does nothing to a worker; SIGTERM ends it at once, even in the middle of a sort."""
+def test_sigint_is_ignored_and_sigterm_ends_the_worker(large, tmp_path):
+    """Ctrl-C has no effect; SIGTERM ends the worker immediately, even while it sorts."""
     with Process() as process:
         process.popen.send_signal(signal.SIGINT)
         process.send(run_command(large, tmp_path / "out.parquet", {"sort": [["t"], ["h"]]}))
@@ -375,7 +444,8 @@ def test_signals(large, tmp_path):
 
 PRINTS = """
 import os
-from creemson.processing import engine, worker
+from creemson.engine import run as engine
+from creemson.engine import worker
 columns = engine.columns
 def loud(*args):
     print("stray")
@@ -386,8 +456,8 @@ worker.main()
 """
 
 
-def test_prints_do_not_get_among_the_events(table):
-    """What a library prints, or a child of it, goes to standard error."""
+def test_prints_of_libraries_do_not_mix_with_events(table):
+    """Output of a library or a child process goes to standard error."""
     with Process(code=PRINTS) as process:
         process.send({"op": "columns", "source": str(table), "name": "t.csv"})
         assert process.receive() == {"event": "began"}
@@ -398,12 +468,12 @@ def test_prints_do_not_get_among_the_events(table):
         assert b"stray from a child\n" in process.popen.stderr.read()
 
 
-def test_data_beyond_the_limit_abort(table, large, tmp_path):
-    """A worker that needs more data than it may have aborts, and says so on standard error."""
+def test_worker_beyond_data_limit_aborts(table, large, tmp_path):
+    """A worker that needs more data than allowed aborts with a message on standard error."""
     with Process() as process:
         process.send(
             run_command(table, tmp_path / "out.parquet")
-        )  # starts polars' threads: their stacks count
+        )  # starts polars' threads, whose stacks count
         assert process.last()["event"] == "done"
         status = Path(f"/proc/{process.popen.pid}/status").read_text()
         limit = int(re.search(r"VmData:\s+(\d+) kB", status)[1]) * 1024 + (40 << 20)
@@ -414,8 +484,8 @@ def test_data_beyond_the_limit_abort(table, large, tmp_path):
 
 
 def test_niceness_and_limit_are_set():
-    """A worker is as nice as it is told to be, and may have as much data."""
+    """The process has the requested niceness and data limit."""
     with Process("--nice=7", f"--data-bytes={4 << 30}") as process:
-        told = psutil.Process(process.popen.pid)
-        assert told.nice() == psutil.Process().nice() + 7
-        assert told.rlimit(psutil.RLIMIT_DATA) == (4 << 30, 4 << 30)
+        worker = psutil.Process(process.popen.pid)
+        assert worker.nice() == psutil.Process().nice() + 7
+        assert worker.rlimit(psutil.RLIMIT_DATA) == (4 << 30, 4 << 30)

@@ -1,4 +1,4 @@
-"""The pool: real worker processes that are stopped, killed, starved and counted."""
+"""The worker pool: real worker processes that are stopped, killed, starved and counted."""
 
 import os
 import re
@@ -18,19 +18,23 @@ import structlog
 import trio
 
 from creemson.errors import ProcessingError
-from creemson.processing import pool as pool_module
-from creemson.processing.pool import Pool, TransientFault
+from creemson.executors import commands
+from creemson.executors import local as pool_module
+from creemson.executors import process as process_module
+from creemson.executors.executor import TransientFault
+from creemson.executors.local import LocalExecutor
+from creemson.executors.process import WorkerDied, WorkerProcess, describe_exit
 
 SAMPLE = Path(pool_module.__file__).parents[1] / "samples" / "penguins.csv"
-COLUMNS = {"op": "columns", "source": str(SAMPLE), "name": "penguins.csv"}
+COLUMNS = commands.columns(source=str(SAMPLE), name="penguins.csv")
 SORT = {"sort": [["t"], ["h"]]}
 PATIENCE = 60
-"""Seconds until a test gives up. What is to come at once is told from what waits for a grace by a longer grace."""
+"""Seconds until a test gives up. A longer grace period distinguishes what is immediate from what waits for it."""
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Near 100 MB of CSV: most of a second to read, and more to sort."""
+    """Nearly 100 MB of CSV: reading takes most of a second, sorting takes longer."""
     path = tmp_path_factory.mktemp("large") / "large.csv"
     number = pl.int_range(3_500_000, eager=True)
     pl.DataFrame(
@@ -44,10 +48,9 @@ def logged():
     return structlog.testing.CapturingLogger()
 
 
-def make(logged, size=1, memory_bytes=0):
-    return Pool(
-        size=size, memory_bytes=memory_bytes, nice=0, logger=structlog.wrap_logger(logged, processors=[])
-    )
+def make(logged, size=1, memory_bytes=0, warm=None):
+    logger = structlog.wrap_logger(logged, processors=[])
+    return LocalExecutor(size=size, warm=warm, memory_bytes=memory_bytes, nice=0, logger=logger)
 
 
 @pytest.fixture
@@ -65,24 +68,24 @@ def out(tmp_path):
     return folder
 
 
-def run(source, out, query=None, name="out.parquet"):
+def run(source, out, query=None, name="out.parquet", **limits):
     query = {"filename": "t.csv"} | (query or {})
-    return {"op": "run", "query": query, "source": str(source), "target": str(out / name)}
+    return commands.run(query, source=str(source), target=str(out / name), **limits)
 
 
 def count_files(pid):
-    """How many files a process has open."""
+    """Return how many files a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def data_bytes(pid):
-    """What counts against RLIMIT_DATA."""
+    """Return the bytes that count against RLIMIT_DATA."""
     return int(re.search(r"VmData:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
 
 
 async def until(condition, seconds=PATIENCE):
     with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 - no event tells of processes
+        while not condition():  # noqa: ASYNC110 - no event reports the end of a process
             await trio.sleep(0.005)
 
 
@@ -91,7 +94,7 @@ def entries(logged, event):
 
 
 class Call:
-    """A call that runs in the background, from its first sign of life on."""
+    """A call in the background; `run` is started once its first progress has arrived."""
 
     def __init__(self, pool, command):
         self.scope = trio.CancelScope()
@@ -114,7 +117,7 @@ class Call:
         self.ended.set()
 
     async def cancel(self):
-        """Cancel; returns the seconds it took to return."""
+        """Cancel the call and return the seconds until it ended."""
         before = time.perf_counter()
         self.scope.cancel()
         with trio.fail_after(PATIENCE):
@@ -124,13 +127,13 @@ class Call:
 
 
 async def pause(pid):
-    """Stop a process; a signal takes effect some time after it was sent."""
+    """Stop a process and wait until the signal has taken effect."""
     os.kill(pid, signal.SIGSTOP)
     await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
 
 async def assert_idle(pid):
-    """The process is gone, or spends next to nothing in the next 100 ms."""
+    """Assert that the process has ended or uses almost no CPU in the next 100 ms."""
     try:
         process = psutil.Process(pid)
         before = process.cpu_times()
@@ -141,11 +144,16 @@ async def assert_idle(pid):
     assert after.user + after.system - before.user - before.system <= 0.05
 
 
-# --- what a command gives ----------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------
 
 
-async def test_progress_and_value(pool, large, out):
-    """Progress comes with growing figures while the work goes on, then the value; the output is in place."""
+def files_without_texts(folder):
+    """The outputs in a folder, also unfinished ones, without their texts."""
+    return [path for path in folder.iterdir() if ".texts." not in path.name]
+
+
+async def test_call_reports_progress_and_returns_value(pool, large, out):
+    """Progress increases while the command runs, then the value follows; the output file exists."""
     progress = []
     value = await pool.call(run(large, out), on_progress=progress.append)
     assert value["rows"] == 3_500_000
@@ -154,11 +162,11 @@ async def test_progress_and_value(pool, large, out):
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert progress[0].keys() == {"phase", "bytes_read", "bytes_total", "rows", "fraction"}
-    assert [path.name for path in out.iterdir()] == ["out.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == ["out.parquet", "out.texts.parquet"]
 
 
-async def test_failure(pool, out):
-    """An error of the worker is raised with its reason; the worker goes on."""
+async def test_call_that_fails_raises_reason_and_keeps_worker(pool, out):
+    """A worker's error is raised with its reason, and the worker continues."""
     pids = pool.pids
     with pytest.raises(ProcessingError, match="'wings'") as caught:
         await pool.call(run(SAMPLE, out, {"selectedColumns": ["wings"]}))
@@ -167,8 +175,8 @@ async def test_failure(pool, out):
     assert pool.pids == pids
 
 
-async def test_faults_of_ours_are_logged(pool, logged):
-    """What is ours is told as `internal`, and its traceback is in the log."""
+async def test_unexpected_error_of_worker_is_internal_and_logged(pool, logged):
+    """A bug is reported as `internal`, and its traceback is in the log."""
     with pytest.raises(ProcessingError) as caught:
         await pool.call({"op": "dance", "source": "x"})
     assert caught.value.reason == "internal"
@@ -177,8 +185,8 @@ async def test_faults_of_ours_are_logged(pool, logged):
     assert "ValueError: dance" in entry["traceback"]
 
 
-async def test_transient_fault(pool, tmp_path):
-    """A fault of the system that may pass is a `TransientFault`, so that the job is tried again."""
+async def test_temporary_system_error_is_a_transient_fault(pool, tmp_path):
+    """A system error that may pass is a `TransientFault`, so that the job is retried."""
     open_now = count_files(pool.pids[0])
     resource.prlimit(pool.pids[0], resource.RLIMIT_NOFILE, (open_now, open_now))
     with pytest.raises(TransientFault) as caught:
@@ -186,16 +194,36 @@ async def test_transient_fault(pool, tmp_path):
     assert caught.value.error.reason == "internal"
 
 
-async def test_a_large_answer(pool, tmp_path, out):
-    """A line of megabytes arrives whole."""
+async def test_large_result_arrives_complete(pool, tmp_path, out):
+    """A result line of megabytes arrives complete."""
     source = tmp_path / "wide.csv"
     source.write_text("a\n" + "".join(f"{index}{'x' * 5000}\n" for index in range(1000)))
-    value = await pool.call(run(source, out, {"preview": 1000}))
+    value = await pool.call(
+        run(source, out, {"preview": 1000}, limits={"message": 8 << 20, "answer": 9 << 20})
+    )
     assert [row[0] for row in value["preview"]] == [f"{index}{'x' * 5000}" for index in range(1000)]
 
 
-async def test_many_calls(nursery, logged, out):
-    """Fifty calls at once on two workers all get their own answer."""
+async def test_worker_whose_answer_is_too_long_is_killed(nursery, logged, tmp_path, out):
+    """Its command fails as a bug of the server, which is logged; the next one is served by another worker."""
+    pool = LocalExecutor(
+        size=1, memory_bytes=0, nice=0, logger=structlog.wrap_logger(logged, processors=[]), max_line=1000
+    )
+    path = tmp_path / "t.csv"
+    path.write_text("a\n" + f"{'x' * 2000}\n" * 100)
+    await nursery.start(pool.run)
+    (pid,) = pool.pids
+    with trio.fail_after(PATIENCE):
+        for _ in range(2):
+            with pytest.raises(ProcessingError) as caught:
+                await pool.call(run(path, out, {"preview": 100}))
+            assert caught.value.reason == "internal"
+        assert pid not in pool.pids
+    assert "too long" in str(logged.calls)
+
+
+async def test_concurrent_calls_get_their_own_results(nursery, logged, out):
+    """Fifty concurrent calls on two workers each get their own result."""
     pool = make(logged, size=2)
     await nursery.start(pool.run)
     values = {}
@@ -209,12 +237,29 @@ async def test_many_calls(nursery, logged, out):
     assert {limit: value["rows"] for limit, value in values.items()} == {
         limit: limit for limit in range(1, 51)
     }
-    assert len(list(out.iterdir())) == 50
+    assert len(files_without_texts(out)) == 50
     assert len(pool.pids) == 2
 
 
-async def test_progress_handler_that_fails(pool, large, out):
-    """What `on_progress` raises comes out as it is, and the work is stopped."""
+@pytest.mark.slow
+async def test_worker_that_is_rarely_needed_starts_with_the_first_need(logged, nursery, large, out):
+    """Only for a command that would have to wait, and never more than `size`; it is kept."""
+    pool = make(logged, size=2, warm=1)
+    await nursery.start(pool.run)
+    for limit in (1, 2):
+        await pool.call(run(large, out, {"limit": limit}))
+    assert len(pool.pids) == 1
+    async with trio.open_nursery() as calls:
+        for limit in (3, 4, 5):
+            calls.start_soon(pool.call, run(large, out, {"limit": limit}, f"{limit}.parquet"))
+    await until(lambda: len(pool._idle) == 2)
+    await pool.call(run(large, out, {"limit": 6}))
+    assert len(pool.pids) == 2
+    assert pool.restarts == 0
+
+
+async def test_progress_handler_that_raises_stops_the_command(pool, large, out):
+    """The handler's exception is raised unchanged, and the command is stopped."""
 
     def fail(figures):
         raise ZeroDivisionError
@@ -227,8 +272,8 @@ async def test_progress_handler_that_fails(pool, large, out):
     assert not list(out.iterdir())
 
 
-async def test_a_command_that_is_no_json(pool):
-    """A command that cannot be written costs no worker."""
+async def test_command_that_is_not_json_costs_no_worker(pool):
+    """A command that cannot be encoded costs no worker."""
     pids = pool.pids
     with pytest.raises(orjson.JSONEncodeError):
         await pool.call({**COLUMNS, "name": object()})
@@ -236,12 +281,12 @@ async def test_a_command_that_is_no_json(pool):
     assert pool.pids == pids
 
 
-# --- cancelling --------------------------------------------------------------------------------------
+# --- cancellation --------------------------------------------------------------------------------------
 
 
-async def test_cancelling_a_scan(pool, nursery, monkeypatch, large, out):
-    """A scan stops when asked to: the worker is idle at once, lives on, and nothing is left on disk."""
-    monkeypatch.setattr(pool_module, "CANCEL_GRACE", 10 * PATIENCE)
+async def test_cancelled_scan_stops_and_keeps_worker(pool, nursery, monkeypatch, large, out):
+    """A scan stops when asked to: the worker idles immediately and lives on, and no file is left."""
+    monkeypatch.setattr(process_module, "CANCEL_GRACE", 10 * PATIENCE)
     [pid] = pool.pids
     call = Call(pool, run(large, out))
     await nursery.start(call.run)
@@ -253,9 +298,10 @@ async def test_cancelling_a_scan(pool, nursery, monkeypatch, large, out):
     assert pool.restarts == 0
 
 
-async def test_cancelling_a_sort(pool, nursery, monkeypatch, large, out):
-    """A sort does not listen: its worker is killed and replaced, its temporary file removed."""
-    monkeypatch.setattr(pool_module, "CANCEL_GRACE", 0.01)  # or a fast machine may be done within it
+@pytest.mark.slow
+async def test_cancelled_sort_kills_worker(pool, nursery, monkeypatch, large, out):
+    """A sort does not check for cancellation: its worker is killed and replaced, its temporary file removed."""
+    monkeypatch.setattr(process_module, "CANCEL_GRACE", 0.01)  # otherwise a fast machine may finish within it
     [pid] = pool.pids
     call = Call(pool, run(large, out, SORT))
     await nursery.start(call.run)
@@ -266,14 +312,14 @@ async def test_cancelling_a_sort(pool, nursery, monkeypatch, large, out):
     assert await pool.call(COLUMNS)
 
 
-async def test_cancelling_what_does_not_listen(pool, nursery, large, out, logged):
-    """A worker that does not stop is killed after the grace and replaced; it left a file, which is removed."""
+async def test_cancelled_worker_that_does_not_react_is_killed_after_grace(pool, nursery, large, out, logged):
+    """It is killed after the grace period and replaced; the file that it left is removed."""
     [pid] = pool.pids
     call = Call(pool, run(large, out))
     await nursery.start(call.run)
     await pause(pid)
-    assert len(list(out.iterdir())) == 1
-    assert await call.cancel() > pool_module.CANCEL_GRACE
+    assert len(files_without_texts(out)) == 1
+    assert await call.cancel() > process_module.CANCEL_GRACE
     assert not psutil.pid_exists(pid)
     assert not list(out.iterdir())
     assert await pool.call(COLUMNS)
@@ -281,8 +327,9 @@ async def test_cancelling_what_does_not_listen(pool, nursery, large, out, logged
     assert (pool.restarts, entries(logged, "worker ended")[0]["how"]) == (1, "was ended by SIGKILL")
 
 
-async def test_cancelling_again_and_again(pool, nursery, large, out, monkeypatch):
-    """Workers that we killed are replaced without delay, however often."""
+@pytest.mark.slow
+async def test_workers_killed_by_cancel_are_replaced_without_delay(pool, nursery, large, out, monkeypatch):
+    """Workers that the pool killed are replaced without delay, however often."""
     monkeypatch.setattr(pool_module, "RESTART_DELAY", 300)
     for _ in range(3):
         call = Call(pool, run(large, out))
@@ -294,9 +341,9 @@ async def test_cancelling_again_and_again(pool, nursery, large, out, monkeypatch
     assert pool.restarts == 3
 
 
-async def test_cancelling_in_the_middle_of_a_large_command(pool, nursery, monkeypatch):
-    """When only a part of a command has been written, its worker cannot be asked any more: it is replaced."""
-    monkeypatch.setattr(pool_module, "CANCEL_GRACE", 10 * PATIENCE)
+async def test_cancel_during_partly_written_command_replaces_worker(pool, nursery, monkeypatch):
+    """A worker that got only part of a command cannot be asked to stop: it is replaced."""
+    monkeypatch.setattr(process_module, "CANCEL_GRACE", 10 * PATIENCE)
     [pid] = pool.pids
     await pause(pid)
     call = Call(pool, {**COLUMNS, "name": "x" * 1_000_000})
@@ -307,8 +354,9 @@ async def test_cancelling_in_the_middle_of_a_large_command(pool, nursery, monkey
     assert pool.pids != [pid]
 
 
-async def test_cancelling_at_any_moment(pool, nursery, out):
-    """Cancelling may cross with the end of a command: the next command gets its own answer all the same."""
+@pytest.mark.slow
+async def test_cancel_at_any_moment_does_not_mix_up_results(pool, nursery, out):
+    """A cancel may cross with the end of a command: the next command still gets its own result."""
     names = [column["name"] for column in (await pool.call(COLUMNS))["columns"]]
     for step in range(40):
         with trio.move_on_after(step * 0.0005):
@@ -317,8 +365,8 @@ async def test_cancelling_at_any_moment(pool, nursery, out):
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
-async def test_cancelling_while_waiting_for_a_worker(pool, nursery, large, out):
-    """Who waits for a worker may leave; those behind them get theirs."""
+async def test_waiter_that_is_cancelled_lets_next_one_move_up(pool, nursery, large, out):
+    """A waiter for a worker may leave; those behind it still get theirs."""
     first, second = Call(pool, run(large, out)), Call(pool, COLUMNS)
     await nursery.start(first.run)
     nursery.start_soon(second.run)
@@ -331,15 +379,15 @@ async def test_cancelling_while_waiting_for_a_worker(pool, nursery, large, out):
     assert third.value
 
 
-# --- deaths ------------------------------------------------------------------------------------------
+# --- worker deaths ------------------------------------------------------------------------------------------
 
 
-async def test_a_worker_that_dies_at_work(pool, nursery, large, out, logged):
-    """Its command ends in `worker_died` and its temporary file is removed; the next call has a new worker."""
+async def test_worker_death_during_command_is_reported(pool, nursery, large, out, logged):
+    """The command fails with `worker_died`, its temporary file is removed, and the next call has a new worker."""
     [pid] = pool.pids
     call = Call(pool, run(large, out))
     await nursery.start(call.run)
-    assert len(list(out.iterdir())) == 1
+    assert len(files_without_texts(out)) == 1
     os.kill(pid, signal.SIGKILL)
     await call.ended.wait()
     assert call.error.reason == "worker_died"
@@ -350,8 +398,9 @@ async def test_a_worker_that_dies_at_work(pool, nursery, large, out, logged):
     assert any(call.method_name == "warning" for call in logged.calls)
 
 
-async def test_idle_workers_that_die(nursery, logged):
-    """Calls right after the death of idle workers succeed, before it could be noticed and after."""
+@pytest.mark.slow
+async def test_death_of_idle_workers_does_not_fail_calls(nursery, logged):
+    """Calls right after the death of idle workers succeed, whether the pool has noticed it or not."""
     pool = make(logged, size=2)
     await nursery.start(pool.run)
     await until(lambda: len(pool._idle) == 2)
@@ -364,8 +413,8 @@ async def test_idle_workers_that_die(nursery, logged):
     assert pool._returned.value == 2
 
 
-async def test_more_memory_than_allowed(nursery, logged, large, out):
-    """A worker over the limit is killed, and its command ends in `out_of_memory`; the next call succeeds."""
+async def test_worker_over_memory_limit_is_killed(nursery, logged, large, out):
+    """A worker over the limit is killed, its command fails with `out_of_memory`, and the next call succeeds."""
     pool = make(logged, memory_bytes=150 << 20)
     await nursery.start(pool.run)
     with pytest.raises(ProcessingError) as caught:
@@ -375,38 +424,36 @@ async def test_more_memory_than_allowed(nursery, logged, large, out):
     assert await pool.call(COLUMNS)
 
 
-async def test_a_worker_that_keeps_much_memory_is_replaced(nursery, monkeypatch, logged):
-    """A command does not have to make do with what the one before it has left of its worker's memory."""
+async def test_worker_that_keeps_much_memory_is_replaced(nursery, monkeypatch, logged):
+    """A command does not inherit a worker whose memory is mostly used up."""
     pool = make(logged, memory_bytes=1000 << 20)
     await nursery.start(pool.run)
     [pid] = pool.pids
-    monkeypatch.setattr(
-        pool_module._Worker, "used_bytes", lambda worker: (400 << 20) + worker.began * (200 << 20)
-    )
+    monkeypatch.setattr(WorkerProcess, "used_bytes", lambda worker: (400 << 20) + worker.began * (200 << 20))
     assert await pool.call(COLUMNS)
     assert not psutil.pid_exists(pid)
     assert await pool.call(COLUMNS)
     assert entries(logged, "worker ended")[0]["how"] == "was ended by SIGKILL"
 
 
-async def test_a_worker_is_not_looked_at_after_each_small_command(nursery, monkeypatch, logged):
-    """Its memory is read now and then, and so also when many small commands have added up."""
+async def test_worker_memory_is_not_read_after_each_small_command(nursery, monkeypatch, logged):
+    """Its memory is read at intervals, so also after many small commands."""
     monkeypatch.setattr(pool_module, "MEMORY_INTERVAL", 3600.0)
     pool = make(logged, memory_bytes=1000 << 20)
     await nursery.start(pool.run)
     [worker] = pool._workers
     await pool.call(COLUMNS)
-    looked = worker.looked
+    looked = worker.checked
     assert looked <= trio.current_time()
     await pool.call(COLUMNS)
-    assert worker.looked == looked
-    worker.looked -= 3600
+    assert worker.checked == looked
+    worker.checked -= 3600
     await pool.call(COLUMNS)
-    assert worker.looked > looked
+    assert worker.checked > looked
 
 
-async def test_more_data_than_allowed(nursery, monkeypatch, logged, large, out):
-    """A worker that aborts for want of memory ends its command in `out_of_memory`."""
+async def test_worker_abort_for_lack_of_memory_is_out_of_memory(nursery, monkeypatch, logged, large, out):
+    """A worker that aborts for lack of memory fails its command with `out_of_memory`."""
     pool = make(logged)
     await nursery.start(pool.run)
     await pool.call(run(SAMPLE, out))
@@ -420,8 +467,8 @@ async def test_more_data_than_allowed(nursery, monkeypatch, logged, large, out):
 
 
 @pytest.mark.parametrize(("before", "option"), [("", "muzzy_decay_ms:0"), ("a:1", "a:1,muzzy_decay_ms:0")])
-async def test_limit_and_environment(nursery, monkeypatch, logged, before, option):
-    """The fence lies above the limit; a worker has none of the server's settings, which may be secret."""
+async def test_worker_has_hard_limit_and_clean_environment(nursery, monkeypatch, logged, before, option):
+    """The hard limit is above the soft one; a worker gets none of the server's settings, which may be secret."""
     monkeypatch.setenv("CREEMSON_TOKEN", "secret")
     monkeypatch.setenv("_RJEM_MALLOC_CONF", before)
     pool = make(logged, memory_bytes=1 << 30)
@@ -433,39 +480,39 @@ async def test_limit_and_environment(nursery, monkeypatch, logged, before, optio
     assert environment["_RJEM_MALLOC_CONF"] == option
 
 
-async def test_a_worker_whose_pipes_are_closed():
-    """A worker is dead for those who still hold it when the pool has closed its pipes."""
+async def test_worker_with_closed_pipes_counts_as_dead():
+    """After the pool has closed a worker's pipes, whoever still holds the worker sees it as dead."""
     process = await trio.lowlevel.open_process(["true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    worker = pool_module._Worker(process)
+    worker = WorkerProcess(process, lifeline=-1)
     await process.wait()
     await process.stdin.aclose()
     await process.stdout.aclose()
-    with pytest.raises(pool_module._Died):
+    with pytest.raises(WorkerDied):
         await worker.send(b"{}\n")
-    with pytest.raises(pool_module._Died):
+    with pytest.raises(WorkerDied):
         await worker.receive()
 
 
-def test_a_process_that_has_gone_uses_nothing():
-    """The memory of a process that ended between two looks is 0."""
+def test_ended_process_uses_no_memory():
+    """The memory of a process that ended between two checks is 0."""
     process = subprocess.Popen(["true"])
     process.wait()
-    assert pool_module._Worker(process).used_bytes() == 0
+    assert WorkerProcess(process, lifeline=-1).used_bytes() == 0
 
 
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGRTMIN + 3, "signal 37")]
 )
-def test_the_end_of_a_process_in_words(number, words):
-    """A death by a signal is told by its name, where it has one."""
+def test_process_ending_is_described_by_signal_name(number, words):
+    """A death by a signal is described by the signal's name if it has one."""
     with subprocess.Popen(["sleep", "60"]) as process:
-        assert pool_module._ending(process) == "is ending"
+        assert describe_exit(process) == "is ending"
         process.send_signal(number)
         process.wait()
-    assert pool_module._ending(process) == f"was ended by {words}"
+    assert describe_exit(process) == f"was ended by {words}"
 
 
-# --- starting ----------------------------------------------------------------------------------------
+# --- start ----------------------------------------------------------------------------------------
 
 
 def script(path, text):
@@ -475,7 +522,7 @@ def script(path, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("exit 1", "ended with status 1"),
         ("echo oops >&2; exit 3", "oops"),
@@ -484,8 +531,8 @@ def script(path, text):
         ("exec sleep 60", "SIGKILL"),
     ],
 )
-async def test_workers_that_cannot_start(monkeypatch, tmp_path, logged, text, told):
-    """After three failed starts `run` raises `worker_died` instead of hanging; why is in the log."""
+async def test_pool_whose_workers_cannot_start_raises(monkeypatch, tmp_path, logged, text, expected):
+    """After three failed starts `run` raises `worker_died` instead of hanging; the cause is in the log."""
     monkeypatch.setattr(sys, "executable", script(tmp_path / "python", text))
     monkeypatch.setattr(pool_module, "START_TIMEOUT", 0.3)
     began = time.perf_counter()
@@ -495,19 +542,22 @@ async def test_workers_that_cannot_start(monkeypatch, tmp_path, logged, text, to
     assert time.perf_counter() - began > 0.3
     ends = entries(logged, "worker ended")
     assert len(ends) == 3
-    assert told in str(ends[0])
+    assert expected in str(ends[0])
 
 
-async def test_no_process_at_all(monkeypatch, tmp_path, logged):
-    """Where the system gives no process, it is the same."""
+async def test_pool_without_processes_raises(monkeypatch, tmp_path, logged):
+    """The same happens if the system cannot create a process."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
-    with pytest.raises(ProcessingError, match="no process"):
+    with pytest.raises(ProcessingError, match="No process"):
         await make(logged).run()
     assert len(entries(logged, "worker cannot be started")) == 3
 
 
-async def test_workers_that_cannot_be_replaced(pool, nursery, monkeypatch, tmp_path):
-    """Those who wait when starts fail are told, as are those who come then; when starts succeed again, all is well."""
+@pytest.mark.slow
+async def test_failed_replacement_of_workers_fails_waiters_until_starts_succeed(
+    pool, nursery, monkeypatch, tmp_path
+):
+    """Waiters and newcomers get an error while starts fail; when starts succeed again, calls succeed."""
     python = sys.executable
     monkeypatch.setattr(sys, "executable", script(tmp_path / "python", "exit 1"))
     waiting = Call(pool, COLUMNS)
@@ -517,15 +567,15 @@ async def test_workers_that_cannot_be_replaced(pool, nursery, monkeypatch, tmp_p
     with trio.fail_after(PATIENCE):
         await waiting.ended.wait()
     assert waiting.error.reason == "worker_died"
-    with pytest.raises(ProcessingError, match="no process"):
+    with pytest.raises(ProcessingError, match="No process"):
         await pool.call(COLUMNS)
     monkeypatch.setattr(sys, "executable", python)
     await until(lambda: pool.pids and pool._idle, 10)
     assert await pool.call(COLUMNS)
 
 
-async def test_workers_import_nothing_from_the_working_directory(nursery, monkeypatch, tmp_path, logged):
-    """A file that has the name of a module does not get into the workers of a server started beside it."""
+async def test_workers_import_nothing_from_working_directory(nursery, monkeypatch, tmp_path, logged):
+    """A file named like a module in the server's working directory is not imported by workers."""
     (tmp_path / "queue.py").write_text("raise SystemExit")
     monkeypatch.chdir(tmp_path)
     pool = make(logged)
@@ -534,18 +584,19 @@ async def test_workers_import_nothing_from_the_working_directory(nursery, monkey
 
 
 async def test_ctrl_c_does_not_reach_workers(nursery, logged):
-    """Ctrl-C signals the group of the server: workers have their own from the very start."""
+    """Ctrl-C signals the server's process group: workers have their own group from the start."""
     pool = make(logged)
     nursery.start_soon(pool.run)
     await until(lambda: pool.pids)
     assert os.getpgid(pool.pids[0]) == pool.pids[0] != os.getpgrp()
 
 
-# --- ending ------------------------------------------------------------------------------------------
+# --- shutdown ------------------------------------------------------------------------------------------
 
 
-async def test_nothing_is_left(logged, large, out):
-    """When the pool's scope is cancelled, no process, no temporary file and no file descriptor remains."""
+@pytest.mark.slow
+async def test_cancelled_pool_leaves_nothing(logged, large, out):
+    """When the pool's scope is cancelled, no process, temporary file or file descriptor remains."""
     before = count_files("self")
     pool = make(logged, size=2)
     async with trio.open_nursery() as nursery:
@@ -563,8 +614,8 @@ async def test_nothing_is_left(logged, large, out):
     assert count_files("self") == before
 
 
-async def test_calls_outlive_the_pool(logged, nursery, large, out):
-    """Calls at work, waiting and coming when the pool has ended are told `worker_died`; nothing hangs."""
+async def test_calls_when_pool_has_ended_fail_as_worker_died(logged, nursery, large, out):
+    """Running, waiting and later calls get `worker_died`; nothing hangs."""
     pool = make(logged)
     working, waiting = Call(pool, run(large, out)), Call(pool, COLUMNS)
     async with trio.open_nursery() as place:
@@ -584,10 +635,10 @@ async def test_calls_outlive_the_pool(logged, nursery, large, out):
 
 PARENT = """
 import sys, trio, structlog
-from creemson.processing.pool import Pool
+from creemson.executors.local import LocalExecutor
 
 async def main():
-    pool = Pool(size=2, memory_bytes=0, nice=0, logger=structlog.wrap_logger(structlog.testing.CapturingLogger()))
+    pool = LocalExecutor(size=2, memory_bytes=0, nice=0, logger=structlog.wrap_logger(structlog.testing.CapturingLogger()))
     async with trio.open_nursery() as nursery:
         await nursery.start(pool.run)
         while len(pool._idle) < 2:
@@ -601,8 +652,9 @@ trio.run(main)
 """
 
 
-def test_workers_do_not_outlive_their_parent(large, out):
-    """When the server is killed, its workers are gone within 3 s, the one in the middle of a sort as well."""
+@pytest.mark.slow
+def test_workers_do_not_outlive_killed_parent(large, out):
+    """When the server is killed, its workers are gone within 3 s, also one that is sorting."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(large), str(out / "x.parquet")], stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -619,7 +671,7 @@ def test_workers_do_not_outlive_their_parent(large, out):
 
 
 def lives(pid):
-    """Whether there is such a process; where nobody reaps orphans, one that has ended remains a zombie."""
+    """Return whether the process lives; without a reaper of orphans, an ended one remains as a zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

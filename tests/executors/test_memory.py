@@ -1,18 +1,18 @@
-"""The watch over memory: when nothing new may begin, and when work is stopped."""
+"""The memory monitor: when new work is refused and when running work is stopped."""
 
 import os
 
 import pytest
 import structlog
 
-from creemson.processing import memory as module
-from creemson.processing.memory import Memory, machine_memory
+from creemson.executors import memory as module
+from creemson.executors.memory import Memory, machine_memory
 
 MIB = 2**20
 
 
 class Watched(Memory):
-    """Memory whose use a test decides."""
+    """A memory monitor whose measurements are set by the test."""
 
     def __init__(self, monkeypatch, limit=100 * MIB):
         self.use = {os.getpid(): 10 * MIB, 5: 20 * MIB, 6: 30 * MIB}
@@ -35,70 +35,70 @@ class Watched(Memory):
         return [call.kwargs["event"] for call in self.logs.calls]
 
 
-def test_what_is_used_is_added_up(monkeypatch):
-    """The server and its workers; one that has gone counts nothing."""
+def test_memory_use_is_sum_of_server_and_workers(monkeypatch):
+    """Adds up the server and its workers; a worker that has ended counts as 0."""
     memory = Watched(monkeypatch)
-    memory.look()
+    memory.check()
     assert (memory.server, memory.workers, memory.used) == (10 * MIB, 50 * MIB, 60 * MIB)
     assert not memory.scarce
     assert memory.logged() == []
 
 
-def test_over_the_limit_nothing_begins(monkeypatch):
-    """It is told once, and again when there is room; nothing is stopped for a little too much."""
+def test_memory_over_limit_refuses_new_work(monkeypatch):
+    """Scarcity is logged once, and once more when it ends; a small excess stops nothing."""
     memory = Watched(monkeypatch)
     memory.use[6] = 75 * MIB
-    memory.look()
-    memory.look()
+    memory.check()
+    memory.check()
     assert memory.scarce
     refusal = memory.refusal()
     assert (refusal.reason, refusal.retryable) == ("busy", True)
-    assert "105 MiB of the 100 MiB" in refusal.message
+    assert "105 MiB of its 100 MiB" in refusal.message
     memory.use[6] = 30 * MIB
-    memory.look()
-    assert memory.logged() == ["memory is scarce", "memory suffices again"]
+    memory.check()
+    assert memory.logged() == ["memory is scarce", "memory is no longer scarce"]
     assert memory.stopped == 0
 
 
-def test_far_over_the_limit_work_is_stopped(monkeypatch):
-    """Once for each look, so that it can be seen what that has brought."""
+def test_memory_far_over_limit_stops_one_job_per_check(monkeypatch):
+    """Stops one job per check, so that the next check sees the effect."""
     memory = Watched(monkeypatch)
     memory.use[6] = 90 * MIB
-    memory.look()
+    memory.check()
     assert memory.stopped == 1
-    memory.look()
+    memory.check()
     assert memory.stopped == 2
 
 
-def test_a_machine_that_runs_out_is_no_better(monkeypatch):
-    """Whoever uses it: the kernel would kill somebody soon."""
+def test_machine_low_on_memory_counts_as_scarce(monkeypatch):
+    """Whoever uses the memory: the kernel would soon kill a process."""
     memory = Watched(monkeypatch)
     memory.available = 10**8
-    memory.look()
+    memory.check()
     assert memory.scarce
     assert memory.stopped == 1
 
 
-def test_without_a_file_handle_nothing_can_be_seen(monkeypatch):
-    """What was seen last counts, and the watch goes on."""
+def test_memory_when_reading_fails_keeps_last_value(monkeypatch):
+    """Without a free file descriptor, the last measurement stays valid and monitoring continues."""
     memory = Watched(monkeypatch)
-    memory.look()
+    memory.check()
 
     def fail(pid):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(module, "_resident", fail)
-    memory.look()
+    memory.check()
     assert memory.used == 60 * MIB
 
 
-def test_without_a_limit_it_is_a_share_of_the_machine(monkeypatch):
-    """Four fifths."""
+def test_memory_limit_default_is_share_of_machine(monkeypatch):
+    """The default limit is four fifths of the machine's memory."""
     assert Watched(monkeypatch, limit=0).limit == pytest.approx(0.8 * 10**10)
 
 
-def test_a_container_has_less_than_its_machine(tmp_path, monkeypatch):
-    """As its control group says; "max" is no limit."""
+def test_machine_memory_in_container_is_cgroup_limit(tmp_path, monkeypatch):
+    """The control group's limit counts; "max" means no limit."""
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(module, "CGROUP_LIMITS", (tmp_path / "nowhere", limit))
     limit.write_text("1000000\n")

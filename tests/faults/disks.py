@@ -1,4 +1,4 @@
-"""Small disks, for tests that fill or break them; they are skipped where nothing may be mounted."""
+"""Small disks for tests that fill or break them; skipped where mounting is not allowed."""
 
 import subprocess
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ import pytest
 
 
 def run(*command):
-    """Run a command of the system; returns whether it could be done."""
+    """Run a system command; return whether it succeeded."""
     try:
         return subprocess.run(list(map(str, command)), capture_output=True, timeout=30).returncode == 0
     except FileNotFoundError:
@@ -16,7 +16,7 @@ def run(*command):
 
 @contextmanager
 def mounted(folder, *options):
-    """Something mounted on a folder; whatever happens, it is not any more in the end."""
+    """Mount something on a folder; unmount it at the end in any case."""
     folder.mkdir(exist_ok=True)
     if not run("mount", *options, folder):
         pytest.skip("this user may not mount anything here (mount(8)): run the test as root")
@@ -28,14 +28,14 @@ def mounted(folder, *options):
 
 @contextmanager
 def small_disk(folder, megabytes):
-    """A disk of a few megabytes, in memory."""
+    """Mount a disk of a few megabytes, in memory."""
     with mounted(folder, "-t", "tmpfs", "-o", f"size={megabytes}m", "none"):
         yield folder
 
 
 @contextmanager
 def full(folder, *, leave=0):
-    """No room on a disk but for ``leave`` bytes; it is there again after the block."""
+    """Fill a disk except for ``leave`` bytes; free it again after the block."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as stream:
         try:

@@ -1,7 +1,7 @@
 """A server that sends every message back: the real listener and transport, without the rest of Creemson.
 
-``python -m tests.faults.echo TRANSPORT`` prints its port and serves until it is killed. It has to be a process of its
-own, so that who drives it can have an event loop of another kind.
+``python -m tests.faults.echo TRANSPORT`` prints its port and serves until it is killed. It must be a separate
+process, so that its client can use another kind of event loop.
 """
 
 import contextlib
@@ -10,30 +10,32 @@ import sys
 import structlog
 import trio
 
+from creemson.metrics import Metrics
 from creemson.server.listener import Listener, Socket
-from creemson.server.transport import Closed
-from creemson.settings import Limits, Server, Settings
-from tests.test_connection import gate_of
+from creemson.server.refusals import Refusals
+from creemson.server.transport.closing import Closed
+from creemson.settings.sections import Limits, Server, Settings
+from tests.server.connection.test_connection import callers_of
 
 LARGEST = 2**24
 """Bytes of the largest message in the Autobahn test suite (cases 9.1.6 and 9.2.6)."""
 
 
 class Echo:
-    """Stands where the connection actor stands in the real server."""
+    """Takes the place of the connection actor in the real server."""
 
     def __init__(self, socket: Socket, peer: str, identity: None) -> None:
         self._socket = socket
 
     async def run(self) -> None:
-        """Send back what comes until one side closes."""
+        """Send every message back until one side closes."""
         with contextlib.suppress(Closed):
             while True:
                 await self._socket.send([await self._socket.receive()])
 
 
 async def serve() -> None:
-    """Listen on a free port of this machine, and say which."""
+    """Listen on a free port and print it."""
     settings = Settings(
         server=Server(host="127.0.0.1", port=0, transport=sys.argv[1]),
         limits=Limits(message_bytes=LARGEST, chunk_bytes=LARGEST),
@@ -42,8 +44,9 @@ async def serve() -> None:
         settings=settings,
         connect=Echo,
         app=None,
-        gate=gate_of(settings),
+        callers=callers_of(settings),
         draining=trio.Event(),
+        refusals=Refusals(Metrics(), structlog.get_logger()),
         logger=structlog.get_logger(),
     )
     print(await listener.open(), flush=True)  # noqa: T201

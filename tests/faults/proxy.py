@@ -1,4 +1,4 @@
-"""A TCP proxy that does to a connection what networks do: drops, silence, delays, odd segments."""
+"""A TCP proxy that does to connections what networks do: drops, silence, delays, unusual segments."""
 
 import random
 from contextlib import asynccontextmanager
@@ -12,17 +12,17 @@ PIECE = 64 * 1024
 
 @attrs.define
 class Plan:
-    """What becomes of one connection.
+    """What happens to one connection.
 
     Attributes:
-        cut_after: bytes from the client after which it is cut; None lets it live.
-        cut_at: seconds after its beginning at which it is cut.
-        half_open: whether the server is not told of the cut.
-        deaf: whether nobody is told of it.
-        wait: seconds before it is passed on, so that a later one may come first.
+        cut_after: bytes from the client after which the connection is cut; None never cuts it.
+        cut_at: seconds after the start at which it is cut.
+        half_open: whether the server does not notice the cut.
+        deaf: whether neither side notices the cut.
+        wait: seconds before it is forwarded, so that a later connection may arrive first.
         delay: seconds before each piece.
-        split: most bytes of a piece that is passed on.
-        merge: bytes that are held back until there are as many.
+        split: maximum bytes of a forwarded piece.
+        merge: bytes to collect before they are forwarded together.
     """
 
     cut_after: int | None = None
@@ -35,43 +35,43 @@ class Plan:
     merge: int = 0
 
     @classmethod
-    def random(cls, dice: random.Random, size: int) -> "Plan":
-        """A plan for a connection over which about ``size`` bytes are to go."""
+    def random(cls, rng: random.Random, size: int) -> "Plan":
+        """Return a plan for a connection that will carry about ``size`` bytes."""
         return cls(
-            cut_after=dice.randrange(1, size) if dice.random() < 0.7 else None,
-            half_open=dice.random() < 0.3,
-            delay=dice.choice([0, 0, 0, 0.001, 0.003]),
-            split=dice.choice([PIECE, PIECE, 10_000, 997]),
-            merge=dice.choice([0, 0, 5_000, 100_000]),
+            cut_after=rng.randrange(1, size) if rng.random() < 0.7 else None,
+            half_open=rng.random() < 0.3,
+            delay=rng.choice([0, 0, 0, 0.001, 0.003]),
+            split=rng.choice([PIECE, PIECE, 10_000, 997]),
+            merge=rng.choice([0, 0, 5_000, 100_000]),
         )
 
     @classmethod
-    def restless(cls, dice: "random.Random") -> "Plan":
-        """A plan for a connection that does not live long, whatever goes over it."""
+    def restless(cls, rng: "random.Random") -> "Plan":
+        """Return a plan for a short-lived connection, whatever it carries."""
         return cls(
-            cut_at=dice.choice([float("inf"), 0.5, 0.1, 0.1]) * dice.random(),
-            half_open=dice.random() < 0.2,
-            deaf=dice.random() < 0.2,
-            wait=dice.choice([0, 0, 0, 0.2]) * dice.random(),
-            delay=dice.choice([0, 0, 0, 0.002]),
-            split=dice.choice([PIECE, PIECE, 10_000, 997]),
+            cut_at=rng.choice([float("inf"), 0.5, 0.1, 0.1]) * rng.random(),
+            half_open=rng.random() < 0.2,
+            deaf=rng.random() < 0.2,
+            wait=rng.choice([0, 0, 0, 0.2]) * rng.random(),
+            delay=rng.choice([0, 0, 0, 0.002]),
+            split=rng.choice([PIECE, PIECE, 10_000, 997]),
         )
 
 
 @attrs.define
 class Passage:
-    """One connection through the proxy: its plan, and the bytes that have come through to the server."""
+    """One connection through the proxy: its plan, and the bytes forwarded to the server."""
 
     plan: Plan
     passed: int = 0
 
 
 class Proxy:
-    """Passes connections on to a port of this machine.
+    """Forwards connections to a port of this machine.
 
     Args:
-        target: the port; it may be changed, for connections to come.
-        plans: for the connections, in their order.
+        target: the port; it may be changed for later connections.
+        plans: one per connection, in order.
     """
 
     def __init__(self, target, plans):
@@ -106,7 +106,7 @@ class Proxy:
                 if plan.deaf and nursery.cancel_scope.deadline <= trio.current_time():
                     await trio.sleep_forever()
             if plan.half_open and (plan.cut_after is not None or plan.cut_at < float("inf")):
-                await trio.sleep_forever()  # the client has gone, and the server does not know
+                await trio.sleep_forever()  # the client is gone, and the server does not notice
 
     async def _pass_on(self, client, server, passage):
         plan, held = passage.plan, b""
@@ -114,7 +114,7 @@ class Proxy:
             while data := await client.receive_some(PIECE):
                 held += data
                 if len(held) < plan.merge:
-                    with trio.move_on_after(0.005):  # nothing else comes: no reason to wait any longer
+                    with trio.move_on_after(0.005):  # if nothing else arrives, do not wait any longer
                         held += await client.receive_some(PIECE)
                 while held:
                     piece, held = held[: plan.split], held[plan.split :]
@@ -139,7 +139,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxied(target, plans):
-    """A proxy; in the end, all its connections are cut."""
+    """Run a proxy; all its connections are cut at the end."""
     async with trio.open_nursery() as nursery:
         proxy = Proxy(target, plans)
         await nursery.start(proxy.run)

@@ -1,8 +1,8 @@
-"""The Autobahn test suite against our transport: 301 cases of RFC 6455, each a test of its own
+"""The Autobahn test suite against the transports: 301 cases of RFC 6455, each a separate test
 for each transport.
 
-They run together, in a few seconds, when the first one is asked for; `-k 6.4` runs only what it selects.
-Left out are sections 12 and 13, on compression, which we do not offer.
+They run together, in a few seconds, when the first one is requested; `-k 6.4` runs only the selected ones.
+Sections 12 and 13 are left out: they test compression, which the server does not offer.
 """
 
 import json
@@ -20,12 +20,12 @@ IN_SECTION = {
 }  # fmt: skip
 CASES = [f"{section}.{n}" for section, count in IN_SECTION.items() for n in range(1, count + 1)]
 CONFORMING = {"OK", "NON-STRICT", "INFORMATIONAL"}
-"""Autobahn's own words. NON-STRICT: what had come before a violation was not answered before the close frame;
-INFORMATIONAL: RFC 6455 leaves it open. FAILED and UNIMPLEMENTED are not among them."""
+"""Autobahn's own words. NON-STRICT: a message before a violation was not answered before the close frame;
+INFORMATIONAL: RFC 6455 leaves it open. FAILED and UNIMPLEMENTED are excluded."""
 CLOSED_WELL = {"OK", "INFORMATIONAL"}
 WITHOUT_CODE = {
-    "7.1.6": "a ping after the close frame may have the socket reset",
-    "7.3.1": "a close frame without a code is answered by one without a code",
+    "7.1.6": "a ping after the close frame may reset the connection",
+    "7.3.1": "a close frame without a code gets one without a code",
 }
 
 
@@ -34,9 +34,9 @@ def autobahn(*arguments):
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=300).stdout)
 
 
-@pytest.fixture(scope="module", params=["fast", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["fast", "plain"])
 def echo(request, tmp_path_factory):
-    """The URL of a server that sends everything back, over either transport."""
+    """The URL of an echo server, with either transport."""
     log = tmp_path_factory.mktemp("echo") / "echo.log"
     command = [sys.executable, "-m", "tests.faults.echo", request.param]
     with log.open("wb") as errors:
@@ -55,16 +55,17 @@ def echo(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def verdicts(request, echo):
-    """What came of the cases that are to be tested."""
+    """The results of the selected cases."""
     params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     return autobahn(echo, *[found["case"] for found in params if "case" in found and found["case"] in CASES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_a_case_of_autobahn(verdicts, case):
-    """No case fails, and who violates the protocol is always told by a close frame, with the code expected.
+def test_autobahn_case_passes(verdicts, case):
+    """No case fails, and every violation gets a close frame with the expected code.
 
-    That is more than Autobahn asks for, which is content with a socket that closes.
+    That is stricter than Autobahn, which accepts a socket that just closes.
     """
     verdict = verdicts[case]
     assert verdict["behavior"] in CONFORMING, verdict["said"]
@@ -73,6 +74,6 @@ def test_a_case_of_autobahn(verdicts, case):
         assert verdict["code"] in verdict["codes"], verdict["said"]
 
 
-def test_no_case_is_left_out():
-    """The table above has all cases but those on compression."""
+def test_table_has_every_autobahn_case():
+    """The table above has all cases except those on compression."""
     assert {case for case in autobahn("-") if case.split(".")[0] not in {"12", "13"}} == set(CASES)

@@ -1,8 +1,8 @@
-"""A catalog that is locked, damaged or gone: files, outputs and downloads are there all the same."""
+"""A catalog that is locked, damaged or missing: files, outputs and downloads are served all the same."""
 
 import contextlib
 import json
-import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -20,7 +20,7 @@ QUICK = ("--set", "processing.workers=1")
 
 @contextlib.contextmanager
 def holding(data_dir, mode):
-    """Another program has the catalog in its hands."""
+    """Lock the catalog as another program would."""
     with contextlib.closing(sqlite3.connect(data_dir / "catalog.db", isolation_level=None)) as database:
         database.execute(f"BEGIN {mode}")
         yield
@@ -32,12 +32,12 @@ def log_of(server):
 
 
 def filled(data_dir):
-    """A data folder with a file, an output, a rendering and half an upload; the names of the files."""
+    """Fill a data folder with a file, an output, a rendering and half an upload; return the output and its CSV."""
     with serving(data_dir, *QUICK) as server, server.connect() as client:
         client.upload("a.csv", DATA)
         output = client.run(filename="a.csv", limit=5)["data"]["output_data"]
         csv = client.download(output["final_filename_csv"])[1]
-        half = {"type": "upload", "id": "half", "filename": "half.bin", "size": 2 * 2**20}
+        half = {"type": "upload", "id": "half", "filename": "half.bin", "fingerprint": "f", "size": 2 * 2**20}
         assert client.ask(half)["offset"] == 0
         client.send(bytes(2**20))
         [part] = (data_dir / "parts").iterdir()
@@ -46,7 +46,7 @@ def filled(data_dir):
 
 
 def all_well(server, output, csv):
-    """What the folders hold is served, and new work is done."""
+    """Assert that existing files are served and new work is done."""
     with server.connect() as client:
         files = {
             entry["filename"]: entry["size"] for entry in client.ask({"type": "files", "id": "f"})["files"]
@@ -63,8 +63,8 @@ def all_well(server, output, csv):
             client.ask({"type": "delete", "id": "d", "filename": name})
 
 
-def test_a_catalog_that_is_locked_for_a_while(tmp_path):
-    """What has to be written down waits; what is only read goes on, and nothing is put aside."""
+def test_catalog_locked_briefly_delays_only_writes(tmp_path):
+    """Requests that must be recorded wait; reads continue, and the catalog is not replaced."""
     with serving(tmp_path / "data", *QUICK) as server, server.connect() as client:
         client.upload("a.csv", DATA)
         with holding(server.data_dir, "IMMEDIATE"):
@@ -78,8 +78,8 @@ def test_a_catalog_that_is_locked_for_a_while(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_catalog_that_is_locked_for_long(tmp_path):
-    """After five seconds that is told as `busy`, worth a retry; a file that is downloaded comes whole."""
+def test_catalog_locked_for_long_is_busy(tmp_path):
+    """After five seconds the error is `busy` and retryable; a download is complete all the same."""
     with serving(tmp_path / "data", *QUICK) as server, server.connect() as client:
         client.upload("a.csv", DATA)
         server.put("by-hand.csv")
@@ -88,16 +88,16 @@ def test_a_catalog_that_is_locked_for_long(tmp_path):
             assert (error["type"], error["reason"], error["code"]) == ("error", "busy", 1003)
             assert error["retryable"]
             assert "another program" in error["message"]
-            assert client.download("by-hand.csv")[2]["type"] == "downloaded"  # its digest is not written down
+            assert client.download("by-hand.csv")[2]["type"] == "downloaded"  # its digest is not recorded
         assert client.run(filename="a.csv")["type"] == "result"
-        assert any("another program holds it" in line.get("error", "") for line in log_of(server))
+        assert any("another program has locked it" in line.get("error", "") for line in log_of(server))
         assert not list(server.data_dir.glob("*.unreadable*"))
         assert "unexpectedly" not in server.log.read_text()
 
 
 @pytest.mark.slow
-def test_a_catalog_that_is_locked_at_the_start(tmp_path):
-    """The server waits for it; if it stays locked, it says so and ends. It is never put aside."""
+def test_catalog_locked_at_start_is_waited_for(tmp_path):
+    """If it stays locked, the server exits with a message. It is never replaced."""
     data = tmp_path / "data"
     filled(data)
     command = [sys.executable, "-m", "creemson", "serve", "--port", "0", "--data-dir", str(data)]
@@ -106,7 +106,7 @@ def test_a_catalog_that_is_locked_at_the_start(tmp_path):
         database.execute("BEGIN EXCLUSIVE")
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
-    assert "another program holds it" in done.stderr
+    assert "another program has locked it" in done.stderr
     assert str(data / "catalog.db") in done.stderr
     assert "Traceback" not in done.stderr
     database = sqlite3.connect(data / "catalog.db", isolation_level=None, check_same_thread=False)
@@ -116,7 +116,9 @@ def test_a_catalog_that_is_locked_at_the_start(tmp_path):
     letting_go.start()
     with serving(data, *QUICK) as server, server.connect() as client:
         assert letting_go.finished.is_set()
-        resumed = client.ask({"type": "upload", "id": "half", "filename": "half.bin", "size": 2 * 2**20})
+        resumed = client.ask(
+            {"type": "upload", "id": "half", "filename": "half.bin", "fingerprint": "f", "size": 2 * 2**20}
+        )
         assert resumed["offset"] == 2**20
     assert not list(data.glob("*.unreadable*"))
 
@@ -124,7 +126,7 @@ def test_a_catalog_that_is_locked_at_the_start(tmp_path):
 def damage(path, kind):
     match kind:
         case "noise":
-            path.write_bytes(os.urandom(20_000))
+            path.write_bytes(random.Random(1).randbytes(20_000))
         case "cut off":
             path.write_bytes(path.read_bytes()[:5000])
         case "empty":
@@ -132,12 +134,13 @@ def damage(path, kind):
         case "damaged inside":
             with path.open("r+b") as stream:
                 stream.seek(4096 + 100)
-                stream.write(os.urandom(3 * 4096))
+                stream.write(random.Random(1).randbytes(3 * 4096))
         case "of a newer version":
             with contextlib.closing(sqlite3.connect(path)) as database:
                 database.execute("PRAGMA user_version = 1000")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -148,8 +151,8 @@ def damage(path, kind):
         ),
     ],
 )
-def test_a_damaged_catalog_costs_no_file(tmp_path, kind):
-    """It is put aside, which the log says; twice over, both are kept, and the files are there each time."""
+def test_damaged_catalog_costs_no_file(tmp_path, kind):
+    """It is renamed, which is logged; a second damaged one is kept too, and the files are there each time."""
     data = tmp_path / "data"
     output, csv = filled(data)
     kept = []
@@ -157,9 +160,9 @@ def test_a_damaged_catalog_costs_no_file(tmp_path, kind):
         damage(data / "catalog.db", kind)
         kept.append((data / "catalog.db").read_bytes())
         with serving(data, *QUICK) as server:
-            told = [line for line in log_of(server) if "the catalog could not be read" in line["event"]]
+            reports = [line for line in log_of(server) if "the catalog could not be read" in line["event"]]
             aside = data / ("catalog.unreadable" if number == 0 else "catalog.unreadable.2")
-            assert [line["old"] for line in told] == ([] if kind == "empty" else [str(aside)])
+            assert [line["old"] for line in reports] == ([] if kind == "empty" else [str(aside)])
             all_well(server, output, csv)
     if kind != "empty":
         assert (data / "catalog.unreadable").read_bytes() == kept[0]
@@ -167,8 +170,8 @@ def test_a_damaged_catalog_costs_no_file(tmp_path, kind):
 
 
 @pytest.mark.slow
-def test_a_folder_in_place_of_the_catalog(tmp_path):
-    """Nothing is touched: the server says which and ends."""
+def test_folder_in_place_of_catalog_is_refused(tmp_path):
+    """Nothing is touched: the server names the path and exits."""
     data = tmp_path / "data"
     filled(data)
     shutil.move(data / "catalog.db", data / "saved")
@@ -182,11 +185,11 @@ def test_a_folder_in_place_of_the_catalog(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_catalog_that_is_damaged_while_it_is_used(tmp_path):
-    """A new one is begun at once, with no word to the client but its result; the damaged one is kept."""
+def test_catalog_damaged_while_in_use_is_replaced(tmp_path):
+    """A new one is created immediately, unnoticed by the client; the damaged one is kept."""
     with serving(tmp_path / "data", *QUICK) as server, server.connect() as client:
         client.upload("a.csv", DATA)
-        for number in range(200):  # more than SQLite keeps in mind of small tables
+        for number in range(200):  # more than SQLite caches of small tables
             client.send({"type": "process", "id": str(number), "filename": "a.csv", "limit": number + 1})
         ends = 0
         while ends < 200:
@@ -199,7 +202,7 @@ def test_a_catalog_that_is_damaged_while_it_is_used(tmp_path):
         while not list(server.data_dir.glob("catalog.unreadable")) and time.monotonic() < deadline:
             number += 1
             assert client.run(filename="a.csv", limit=number)["type"] == "result"
-        assert any("a new one is begun" in line["event"] for line in log_of(server))
+        assert any("starting with a new one" in line["event"] for line in log_of(server))
         assert client.download("a.csv")[1] == DATA
         assert client.upload("b.csv", DATA)["type"] == "uploaded"
         assert "unexpectedly" not in server.log.read_text()

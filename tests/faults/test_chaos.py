@@ -1,6 +1,6 @@
-"""Jobs and transfers while connections and servers die: each has one end, and it is the right one.
+"""Jobs and transfers while connections and servers die: each ends exactly once, with the right result.
 
-The seed is printed; ``CHAOS_SEED`` repeats the same plans (not the same timing).
+The seed decides the plans (not the timing). It is always the same, unless ``CHAOS_SEED`` sets another.
 """
 
 import itertools
@@ -27,13 +27,13 @@ CHUNK = 64 * 1024
 ROWS = 500_000
 WORKERS = 2
 QUICK = {"heartbeat_interval": 0.5, "heartbeat_timeout": 0.5, "handshake_timeout": 1.0}
-"""Seconds in which a client finds out that a connection is dead, which a network may not tell."""
+"""Seconds in which a client detects a dead connection."""
 DRAIN = 0.3
-"""Seconds for a server that is told to end: less than many a job takes."""
+"""Seconds that a terminated server may drain: less than many jobs take."""
 
 
 class Mortal:
-    """A server that is killed, or told to end, and comes back on the same folder."""
+    """A server that is killed or terminated, and restarts on the same folder."""
 
     def __init__(self, data_dir, *settings):
         self._data_dir = data_dir
@@ -41,7 +41,7 @@ class Mortal:
         self._stack = ExitStack()
         self.server = None
         self.deaths = 0
-        self.orphans = []  # the workers of those that died
+        self.orphans = []  # workers of dead servers
 
     def start(self):
         arguments = [
@@ -68,11 +68,11 @@ class Mortal:
 
 @attrs.define
 class Tally:
-    """What was seen over all runs."""
+    """Totals over all runs."""
 
     results: int = 0
     connections: int = 0
-    recoveries: list[float] = attrs.field(factory=list)  # seconds, where the server was there all the time
+    recoveries: list[float] = attrs.field(factory=list)  # seconds, only if the server did not die in between
 
 
 async def watch(client, mortal, tally):
@@ -88,9 +88,9 @@ async def watch(client, mortal, tally):
         await trio.sleep(0.005)
 
 
-async def run_job(client, table, dice):
-    """A job of its own; nobody else asks for the same."""
-    least, most = dice.randrange(ROWS // 2), dice.randrange(1, 2000)
+async def run_job(client, table, rng):
+    """Run a unique job and check its result."""
+    least, most = rng.randrange(ROWS // 2), rng.randrange(1, 2000)
     job = client.process(
         "table.csv", columns=["n", "text"], where=[("n", ">=", least)], sort=[("n", "desc")], limit=most
     )
@@ -104,9 +104,9 @@ async def run_job(client, table, dice):
     assert (await result.frame()).equals(expected)
 
 
-async def run_upload(client, folder, mortal, number, dice):
+async def run_upload(client, folder, mortal, number, rng):
     """A file there, and back."""
-    data = dice.randbytes(dice.randrange(1, 8 * CHUNK))
+    data = rng.randbytes(rng.randrange(1, 8 * CHUNK))
     path = folder / f"{number}.bin"
     path.write_bytes(data)
     done = await client.upload(path)
@@ -116,10 +116,10 @@ async def run_upload(client, folder, mortal, number, dice):
     assert (folder / f"{number}.back").read_bytes() == data
 
 
-@pytest.mark.parametrize("runs", [15, pytest.param(300, marks=pytest.mark.slow)])
-async def test_chaos(tmp_path, runs):
+@pytest.mark.slow
+async def test_jobs_and_uploads_survive_chaos(tmp_path):
     """Cuts, silence, delays, reordered connections, killed servers: every run ends as if there were none."""
-    seed = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
+    seed, runs = int(os.environ.get("CHAOS_SEED", "1")), int(os.environ.get("CHAOS_RUNS", "300"))
     sys.stdout.write(f"{seed=}")
     numbers = pl.int_range(ROWS, eager=True)
     table = pl.DataFrame({"n": numbers, "text": "x" + (numbers * 2654435761 % 1_000_003).cast(pl.String)})
@@ -132,24 +132,24 @@ async def test_chaos(tmp_path, runs):
 
     async def work(url):
         for number in left:
-            dice = random.Random(f"{seed}-{number}")
-            options = {"wait_for_server": True, "dice": dice, **QUICK}
+            rng = random.Random(f"{seed}-{number}")
+            options = {"wait_for_server": True, "rng": rng, **QUICK}
             async with connect(url, **options) as client, trio.open_nursery() as nursery:
                 nursery.start_soon(watch, client, mortal, tally)
-                if dice.random() < 0.6:
-                    await run_job(client, table, dice)
+                if rng.random() < 0.6:
+                    await run_job(client, table, rng)
                 else:
-                    await run_upload(client, folder, mortal, number, dice)
+                    await run_upload(client, folder, mortal, number, rng)
                 tally.results += 1
                 tally.connections += client.state.connections
                 nursery.cancel_scope.cancel()
 
     async def reap(proxy):
-        dice = random.Random(f"{seed}-reaper")
-        # Clients wait the longer the more often they fail: if it never ended, on a slow machine they might not either.
+        rng = random.Random(f"{seed}-reaper")
+        # Clients back off with each failure: without an end, they might never finish on a slow machine.
         for death in range(2 + runs // 8):
-            await trio.sleep(dice.uniform(0.2, 3.0 if death else 0.6))
-            await trio.to_thread.run_sync(mortal.die, dice.choice([signal.SIGKILL, signal.SIGTERM]))
+            await trio.sleep(rng.uniform(0.2, 3.0 if death else 0.6))
+            await trio.to_thread.run_sync(mortal.die, rng.choice([signal.SIGKILL, signal.SIGTERM]))
             proxy.target = mortal.server.port
 
     try:
@@ -166,7 +166,7 @@ async def test_chaos(tmp_path, runs):
         status = f"http://127.0.0.1:{server.port}/status"
         wait_until(lambda: httpx.get(status).json()["connections"] == 0)
         wait_until(lambda: httpx.get(status).json()["jobs"]["running"] == 0)
-        assert len(server.workers()) == WORKERS + 1
+        assert WORKERS + 1 <= len(server.workers()) <= WORKERS + 3  # two start when they are needed
         wait_until(lambda: not any(worker.is_running() for worker in mortal.orphans))
         assert list((server.data_dir / "parts").iterdir()) == []
         assert [path for path in (server.data_dir / "outputs").iterdir() if path.name.startswith(".")] == []
@@ -181,5 +181,5 @@ async def test_chaos(tmp_path, runs):
     assert tally.results == runs
     assert mortal.deaths >= 1 + runs // 50
     assert tally.connections > runs, "the network was too kind"
-    assert mean < 1.0 or runs < 100, "too few to have a mean"
+    assert mean < 1.0 or runs < 100, "too few runs for a mean"
     wait_until(lambda: psutil.Process().num_fds() <= before)

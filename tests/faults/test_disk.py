@@ -1,6 +1,7 @@
-"""Disks that are full or can only be read: clear errors, no half-written files, and all is well afterwards."""
+"""Disks that are full or read-only: clear errors, no partial files, and full recovery afterwards."""
 
 import os
+import random
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ DATA = b"a,b\n" + b"1,2\n" * 200_000
 
 @pytest.fixture
 def server(tmp_path):
-    """One whose data folder is a disk of its own, a small one."""
+    """A server whose data folder is a small separate disk."""
     with (
         small_disk(tmp_path / "data", MEGABYTES) as disk,
         serving(disk, "--set", "processing.workers=1") as server,
@@ -32,7 +33,7 @@ def url(server, path):
 
 
 def leftovers(server):
-    """What is half-written."""
+    """Return partial files."""
     return [
         path
         for folder in ("uploads", "outputs", "parts")
@@ -42,7 +43,7 @@ def leftovers(server):
 
 
 def room(server):
-    """Bytes that are free."""
+    """Return the free bytes."""
     disk = os.statvfs(server.data_dir)
     return disk.f_bavail * disk.f_frsize
 
@@ -51,8 +52,8 @@ def healthy(server):
     return httpx.get(url(server, "/healthz")).status_code == 200
 
 
-def test_an_upload_meets_a_full_disk(server):
-    """It is told before the bytes where that is known, and at the chunk that does not fit where it is not."""
+def test_upload_to_full_disk_is_refused(server):
+    """Before any byte if the size is known, otherwise at the chunk that does not fit."""
     with server.connect() as client:
         with full(server.data_dir, leave=2**20):
             early = client.upload("big.csv", bytes(2**22))
@@ -60,12 +61,14 @@ def test_an_upload_meets_a_full_disk(server):
         assert client.ask({"type": "upload", "id": "up", "filename": "a.csv", "size": 2**22})["offset"] == 0
         with full(server.data_dir, leave=2**20):
             for _ in range(4):
-                client.send(os.urandom(2**20))
+                client.send(random.Random(1).randbytes(2**20))
             late = client.until("uploaded", "error")[-1]
             assert (late["reason"], late["code"]) == ("storage_full", 1003)
             assert httpx.post(url(server, "/upload"), files={"file": ("h.csv", DATA * 3)}).status_code == 507
             assert healthy(server)
-        with server.connect() as again:  # the first one is told of each chunk that came after the error
+        with (
+            server.connect() as again
+        ):  # the first client gets an error for each chunk sent after the failure
             assert again.upload("a.csv", DATA, overwrite=True)["type"] == "uploaded"
         answer = httpx.post(url(server, "/upload"), files={"file": ("h.csv", DATA)})
         assert answer.status_code == 200
@@ -73,24 +76,25 @@ def test_an_upload_meets_a_full_disk(server):
     assert (server.data_dir / "uploads" / "a.csv").read_bytes() == DATA
 
 
-def test_an_output_meets_a_full_disk(server):
-    """The job ends in `storage_full`, also over HTTP; the same job has its result once there is room."""
+def test_job_with_output_on_full_disk_fails(server):
+    """The error is `storage_full`, also over HTTP; the same job succeeds once there is room."""
     numbers = pl.int_range(300_000, eager=True)
     pl.DataFrame({"n": numbers, "h": numbers.hash()}).write_parquet(server.data_dir / "uploads" / "n.parquet")
     with server.connect() as client:
         with full(server.data_dir, leave=2**20):
             error = client.run(filename="n.parquet", sort=[["h", "asc"]])
             assert (error["type"], error["reason"], error["code"]) == ("error", "storage_full", 1003)
-            classic = {"filename": "n.parquet", "selectedColumns": [0, 1]}
-            answer = httpx.post(url(server, "/process"), json=classic, timeout=PATIENCE)
+            legacy = {"filename": "n.parquet", "selectedColumns": [0, 1]}
+            answer = httpx.post(url(server, "/process"), json=legacy, timeout=PATIENCE)
             assert (answer.status_code, answer.json()["code"]) == (507, 1003)
             assert healthy(server)
             assert leftovers(server) == []
         assert client.run(filename="n.parquet", sort=[["h", "asc"]])["data"]["output_data"]["rows"] == 300_000
 
 
-def test_a_rendering_meets_a_full_disk(server):
-    """A result of kilobytes may be a CSV of gigabytes: it ends before the disk does, and leaves nothing."""
+@pytest.mark.slow
+def test_rendering_on_full_disk_fails_and_leaves_nothing(server):
+    """A result of kilobytes may be a CSV of gigabytes: it stops before the disk is full."""
     with server.connect() as client:
         small = server.data_dir / "uploads" / "zeros.parquet"
         pl.select(pl.repeat(0, 200_000_000, dtype=pl.Int8).alias("zero")).write_parquet(small)
@@ -101,7 +105,7 @@ def test_a_rendering_meets_a_full_disk(server):
         answer = httpx.get(url(server, f"/download/{done['final_filename_csv']}"), timeout=PATIENCE)
         assert answer.status_code == 507
         assert leftovers(server) == []
-        wait_until(lambda: room(server) > before - 2**20)  # a file system may give it back a moment later
+        wait_until(lambda: room(server) > before - 2**20)  # a file system may free space with a delay
         assert [path.suffix for path in (server.data_dir / "outputs").iterdir()] == [".parquet"]
         answer = client.run(filename="zeros.parquet", limit=3)
         assert answer["type"] == "result", answer
@@ -109,8 +113,8 @@ def test_a_rendering_meets_a_full_disk(server):
         assert client.download(head["final_filename_csv"])[1].split() == [b"zero", b"0", b"0", b"0"]
 
 
-def test_the_catalog_meets_a_full_disk(server):
-    """Without a byte left nothing new is accepted; files can be read and deleted, which makes room."""
+def test_catalog_on_full_disk_refuses_new_work(server):
+    """Without a free byte nothing new is accepted; files can be read and deleted, which frees space."""
     with server.connect() as client:
         client.upload("a.csv", DATA)
         server.put("by-hand.csv")
@@ -121,7 +125,7 @@ def test_the_catalog_meets_a_full_disk(server):
                 "storage_full"
             )
             assert client.download("a.csv")[1] == DATA
-            first, data, last = client.download("by-hand.csv")  # its digest cannot be written down
+            first, data, last = client.download("by-hand.csv")  # its digest cannot be recorded
             assert (first["size"], last["type"]) == (len(data), "downloaded")
             assert client.ask({"type": "columns", "id": "c", "filename": "a.csv"})["type"] == "columns"
             assert healthy(server)
@@ -132,11 +136,11 @@ def test_the_catalog_meets_a_full_disk(server):
     assert leftovers(server) == []
 
 
-# --- only to be read ---------------------------------------------------------------------------------
+# --- read-only ---------------------------------------------------------------------------------
 
 
-def test_a_start_on_a_folder_that_can_only_be_read_is_refused(tmp_path):
-    """Exit status 1, one line that names the folder and says what to do."""
+def test_start_on_read_only_folder_is_refused(tmp_path):
+    """Exit status 1 and one line that names the folder and the remedy."""
     data = tmp_path / "data"
     with mounted(data, "-t", "tmpfs", "-o", "size=1m,ro", "none"):
         command = [sys.executable, "-m", "creemson", "serve", "--port", "0", "--data-dir", data]
@@ -150,7 +154,7 @@ def test_a_start_on_a_folder_that_can_only_be_read_is_refused(tmp_path):
 
 @contextmanager
 def unwritable(server):
-    """Nothing can be made or removed in the folders, as on a disk that was mounted anew to be read."""
+    """Make the folders immutable, as on a disk remounted read-only."""
     folders = [server.data_dir / name for name in ("uploads", "outputs", "parts")]
     try:
         if not run("chattr", "+i", *folders):
@@ -162,8 +166,9 @@ def unwritable(server):
         run("chattr", "-i", *folders)
 
 
-def test_folders_that_become_unwritable(tmp_path):
-    """What writes is told so, without a path of the server; what reads goes on; then all goes on."""
+@pytest.mark.slow
+def test_folders_that_become_read_only_fail_writes_only(tmp_path):
+    """Writes fail without revealing a server path, reads continue, and everything recovers."""
     with serving(tmp_path / "data", "--set", "processing.workers=1") as server, server.connect() as client:
         client.upload("a.csv", DATA)
         with unwritable(server):
@@ -174,7 +179,7 @@ def test_folders_that_become_unwritable(tmp_path):
             ]
             for end in ends:
                 assert (end["type"], end["code"]) == ("error", 1003)
-                assert "can only be read" in end["message"] or "cannot be written" in end["message"]
+                assert "read-only" in end["message"]
                 assert str(tmp_path) not in end["message"]
             assert httpx.post(url(server, "/upload"), files={"file": ("h.csv", DATA)}).status_code == 500
             assert client.download("a.csv")[1] == DATA
@@ -188,8 +193,8 @@ def test_folders_that_become_unwritable(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_disk_that_fails_and_can_only_be_read(tmp_path):
-    """Linux does so to a file system with errors, with all files open: no crash, and reads go on."""
+def test_disk_remounted_read_only_fails_writes_only(tmp_path):
+    """Linux does this to a file system with errors, with files open: no crash, and reads continue."""
     image, disk = tmp_path / "image", tmp_path / "data"
     with image.open("wb") as stream:
         stream.truncate(32 * 2**20)
@@ -210,7 +215,7 @@ def test_a_disk_that_fails_and_can_only_be_read(tmp_path):
                 with open(f"/sys/fs/ext4/{device}/trigger_fs_error", "w") as trigger:  # noqa: PTH123
                     trigger.write("a test")
             except OSError:
-                pytest.skip("this kernel cannot be asked for an error of a file system")
+                pytest.skip("this kernel cannot simulate a file system error")
             for end in (
                 client.run(filename="a.csv", limit=2),
                 client.upload("b.csv", DATA),

@@ -1,4 +1,4 @@
-"""What peers send that no client library would: on raw sockets, with the close frames that follow."""
+"""Input that no client library would send: on raw sockets, with the close frames that follow."""
 
 import json
 import socket
@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.servers import frame, read_all, serving, upgrade_request, wait_until
@@ -15,7 +16,7 @@ PING = b'{"type": "ping", "id": "g"}'
 
 
 def frames(data):
-    """Opcodes and payloads of server frames."""
+    """Return opcodes and payloads of server frames."""
     found = []
     while data:
         opcode, size = data[0] & 0x0F, data[1]
@@ -30,7 +31,7 @@ def frames(data):
 
 
 def after_upgrade(connection):
-    """All frames until the server closes."""
+    """Return all frames until the server closes."""
     head, _, rest = read_all(connection).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
     return frames(rest)
@@ -48,41 +49,41 @@ def assert_alive(server):
 @pytest.mark.parametrize(
     ("last", "code"), [(frame(b"x", 3), 1002), (frame(b"\x0f\xa0bye", 8), 4000), (frame(b"\xff"), 1007)]
 )
-def test_what_is_being_sent_is_sent_to_its_end(server, last, code):
-    """A close or a violation in the middle of a large answer: whole frames come, and then the close frame."""
+def test_answer_being_sent_is_completed_before_close(server, last, code):
+    """A close or violation during a large answer: complete frames arrive, then the close frame."""
     with asked_for_much(server) as connection:
         connection.sendall(last)
         time.sleep(0.3)
         (kind, answer), (opcode, payload) = frames(read_all(connection))
-    assert (kind, len(json.loads(answer)["rows"])) == (1, 1000)
+    assert (kind, len(json.loads(answer)["columns"])) == (1, 1000)
     assert (opcode, close_code(payload)) == (8, code)
 
 
-def test_who_has_said_all_may_still_read(server):
-    """A half-closed connection in the middle of a large answer: it comes whole."""
+def test_half_closed_connection_still_gets_its_answer(server):
+    """The large answer arrives complete."""
     with asked_for_much(server) as connection:
         connection.shutdown(socket.SHUT_WR)
         time.sleep(0.3)
         ((kind, answer),) = frames(read_all(connection))
-    assert (kind, len(json.loads(answer)["rows"])) == (1, 1000)
+    assert (kind, len(json.loads(answer)["columns"])) == (1, 1000)
 
 
 @contextmanager
 def asked_for_much(server):
     """A connection in the middle of an answer that fills the buffers."""
-    server.put("long.csv")
-    (server.data_dir / "uploads" / "long.csv").write_text("a\n" + f"{'x' * 5000}\n" * 1000)
-    rows = {"type": "rows", "id": "r", "filename": "long.csv", "offset": 0, "limit": 1000}
+    table = pl.DataFrame({f"{number:05000}": [0] for number in range(1000)})
+    table.write_parquet(server.data_dir / "uploads" / "long.parquet")
+    columns = {"type": "columns", "id": "c", "filename": "long.parquet"}
     with server.upgraded() as connection:
         connection.recv(65536)
-        connection.sendall(frame(json.dumps(rows).encode()))
-        connection.recv(1, socket.MSG_PEEK)  # it comes
+        connection.sendall(frame(json.dumps(columns).encode()))
+        connection.recv(1, socket.MSG_PEEK)  # the answer starts
         time.sleep(0.3)  # and fills the buffers
         yield connection
 
 
-def test_a_frame_glued_to_the_upgrade_is_answered(server):
-    """The first message may come in the same segment as the handshake."""
+def test_frame_in_the_upgrade_segment_is_answered(server):
+    """The first message may arrive in the same segment as the handshake."""
     with server.upgraded(glued=frame(PING)) as connection:
         received = b""
         while b"pong" not in received:
@@ -139,8 +140,8 @@ def test_a_frame_glued_to_the_upgrade_is_answered(server):
         "reason of a close",
     ],
 )
-def test_a_violation_is_answered_by_a_close_frame(server, sent, code):
-    """RFC 6455 section 7.1.7: the peer is told 1002 or 1007, and the server lives."""
+def test_violation_is_answered_by_a_close_frame(server, sent, code):
+    """RFC 6455 section 7.1.7: the peer gets 1002 or 1007, and the server lives on."""
     with server.upgraded(glued=frame(PING)) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
@@ -158,8 +159,8 @@ def test_a_violation_is_answered_by_a_close_frame(server, sent, code):
     ],
     ids=["within a frame", "within a character", "after a ping"],
 )
-def test_text_that_is_none_is_refused_before_its_end(server, sent):
-    """1007 as soon as no UTF-8 can come of it, while the rest of the frame or message is still awaited."""
+def test_invalid_utf8_is_refused_before_the_end(server, sent):
+    """1007 as soon as the text cannot become valid, while the rest of the frame or message is pending."""
     with server.upgraded() as connection:
         connection.sendall(sent)
         *_, (opcode, payload) = after_upgrade(connection)
@@ -181,8 +182,8 @@ LIMIT = 2**20
     ],
     ids=["announced", "announced huge", "binary", "fragmented", "whole"],
 )
-def test_a_message_over_its_limit_is_told_why(server, sent):
-    """The error first, then 1009; from the header on, without waiting for the bytes."""
+def test_message_over_limit_gets_error_and_1009(server, sent):
+    """The error comes first, then 1009; the header is enough, without waiting for the payload."""
     with server.upgraded() as connection:
         connection.sendall(sent)
         (first, error), (second, payload) = after_upgrade(connection)
@@ -192,8 +193,8 @@ def test_a_message_over_its_limit_is_told_why(server, sent):
     assert_alive(server)
 
 
-def test_a_peer_that_goes_on_sending_can_still_read_why(server):
-    """What comes after the error is discarded for a while; a reset would take the error away."""
+def test_peer_that_keeps_sending_can_still_read_the_error(server):
+    """Bytes after the error are discarded for a while; a reset would destroy the error."""
     with server.upgraded() as connection:
         connection.sendall(frame(b"", size=8 * LIMIT))
         for _ in range(8):
@@ -204,8 +205,8 @@ def test_a_peer_that_goes_on_sending_can_still_read_why(server):
     assert close_code(payload) == 1009
 
 
-def test_a_violator_that_goes_on_sending_can_still_read_why(server):
-    """The same holds for a violation of the protocol, where nothing but the close frame tells."""
+def test_violator_that_keeps_sending_can_still_read_the_close(server):
+    """The same holds for a violation, where only the close frame gives the reason."""
     with server.upgraded() as connection:
         connection.sendall(frame(b"x", opcode=3))
         for _ in range(8):
@@ -216,8 +217,8 @@ def test_a_violator_that_goes_on_sending_can_still_read_why(server):
     assert (opcode, close_code(payload)) == (8, 1002)
 
 
-def test_a_message_of_exactly_the_limit_is_served(server):
-    """In fragments, with a ping in between."""
+def test_message_of_exactly_the_limit_is_served(server):
+    """It comes in fragments, with a ping in between."""
     padded = PING[:-1] + b', "padding": "' + b"x" * (LIMIT - len(PING) - len(', "padding": ""')) + b'"}'
     assert len(padded) == LIMIT
     with server.upgraded() as connection:
@@ -260,8 +261,8 @@ def test_a_message_of_exactly_the_limit_is_served(server):
         "nothing",
     ],
 )
-def test_a_handshake_that_is_none(server, request_bytes, status):
-    """It is refused, and the server lives."""
+def test_invalid_handshake_is_refused(server, request_bytes, status):
+    """The status is the expected one, and the server lives on."""
     with server.raw() as connection:
         connection.sendall(request_bytes)
         connection.shutdown(socket.SHUT_WR)
@@ -270,8 +271,8 @@ def test_a_handshake_that_is_none(server, request_bytes, status):
     assert_alive(server)
 
 
-def test_a_handshake_that_never_ends_is_cut(tmp_path):
-    """`timeouts.handshake` holds also for one byte at a time."""
+def test_endless_handshake_is_cut(tmp_path):
+    """`timeouts.handshake` applies to an incomplete head."""
     with serving(tmp_path / "data", "--set", "timeouts.handshake=0.3") as server:
         began = time.monotonic()
         with server.raw() as connection:
@@ -281,9 +282,9 @@ def test_a_handshake_that_never_ends_is_cut(tmp_path):
         assert_alive(server)
 
 
-def test_sockets_that_vanish_cost_nothing(tmp_path):
-    """Cut before the handshake, in it, behind it and in a frame: no socket is left, and no traceback."""
-    with serving(tmp_path / "data") as server:  # of its own: nobody else's sockets come and go
+def test_dropped_sockets_leave_nothing(tmp_path):
+    """Reset before, during and after the handshake and inside a frame: no socket and no traceback is left."""
+    with serving(tmp_path / "data") as server:  # a separate server, so that no other test's sockets count
         before = sockets(server)
         for sent in (b"", b"GET /ws", upgrade_request(), upgrade_request() + frame(PING)[:5]):
             for _ in range(25):
@@ -291,22 +292,22 @@ def test_sockets_that_vanish_cost_nothing(tmp_path):
                 connection.sendall(sent)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.close()
-        assert_alive(server)  # the last in the queue: all others were accepted
+        assert_alive(server)  # the last in the backlog: all others were accepted
         wait_until(lambda: sockets(server) == before)
         assert "Traceback" not in server.log.read_text()
 
 
 def sockets(server):
-    """How many sockets the server has open."""
+    """Return how many sockets the server has open."""
     found = 0
     for handle in Path(f"/proc/{server.process.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed just now
+        with suppress(FileNotFoundError):  # just closed
             found += str(handle.readlink()).startswith("socket:")
     return found
 
 
-def test_connections_have_a_number(tmp_path):
-    """Over `limits.connections_per_address` 429, and after one has gone there is room again."""
+def test_connections_per_address_are_limited(tmp_path):
+    """Beyond the limit: 429; after one is closed, there is room again."""
     with serving(tmp_path / "data", "--set", "limits.connections_per_address=2") as server:
         with server.connect() as client, server.connect():
             with server.upgraded() as third:

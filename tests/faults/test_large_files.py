@@ -1,4 +1,4 @@
-"""Files larger than the memory that a worker has."""
+"""Files larger than a worker's memory."""
 
 import pytest
 
@@ -9,8 +9,8 @@ BLOCK = "".join(f"{n},{n % 97},some text of row {n},{n / 4}\n" for n in range(30
 
 @pytest.mark.slow
 @pytest.mark.parametrize("last", [b"77,x7,bad,1.5\n", b"77,7\n"], ids=["a_bad_cell", "a_short_row"])
-def test_a_large_file_with_a_fault_near_its_end(tmp_path, last):
-    """A gigabyte of CSV goes through a worker that may have less than that; the fault is told with its line."""
+def test_file_larger_than_worker_memory_is_read_to_its_end(tmp_path, last):
+    """A gigabyte of CSV passes through a worker with less memory; the fault is reported with its line."""
     data = tmp_path / "data"
     blocks = 1_000_000_000 // len(BLOCK)
     with serving(data, "--set", "processing.worker_memory_bytes=900_000_000") as server:

@@ -1,9 +1,9 @@
-"""The client against what listens on a port and is no Creemson server, or is a broken one.
+"""The client against listeners that are not Creemson servers, and against broken servers.
 
-Whatever it does: the caller gets a documented exception in bounded time, and no task or socket is left.
+Whatever they do, the caller gets a documented exception in bounded time, and no task or socket is left.
 """
 
-import os
+import random
 from functools import partial
 
 import psutil
@@ -19,7 +19,7 @@ from tests.servers import SAMPLE
 QUICK = {"give_up_after": 0.4, "handshake_timeout": 0.3, "answer_timeout": 0.4, "heartbeat_interval": 0.3,
          "heartbeat_timeout": 0.3}  # fmt: skip
 BOUND = 15.0
-"""Seconds in which everything has to have an end, on a machine that is busy."""
+"""Seconds within which everything must end, on a busy machine."""
 
 
 async def hangs(stream):
@@ -31,12 +31,12 @@ async def closes(stream):
 
 
 async def resets(stream):
-    stream.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER of no time: a reset instead of an end
+    stream.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER 0: a reset instead of a FIN
 
 
 async def babbles(stream):
     while True:
-        await stream.send_all(os.urandom(1000))
+        await stream.send_all(random.Random(1).randbytes(1000))
 
 
 async def speaks_http(stream):
@@ -55,7 +55,7 @@ async def speaks_mail(stream):
 
 @pytest.fixture
 def leaves_nothing():
-    """No socket and no thread more than before."""
+    """Assert that no file descriptor is left."""
     process = psutil.Process()
     before = process.num_fds()
     yield
@@ -74,10 +74,11 @@ async def listening(nursery, handle):
     return f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/ws"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patient", [True, False])
 @pytest.mark.parametrize("handle", [hangs, closes, resets, babbles, speaks_http, is_busy, speaks_mail])
-async def test_what_is_no_server(leaves_nothing, handle, patient):
-    """`ConnectionLost`, and it says where nobody was."""
+async def test_listener_that_is_not_a_server_is_connection_lost(leaves_nothing, handle, patient):
+    """The error names the address."""
     async with trio.open_nursery() as nursery:
         url = await listening(nursery, handle)
         with trio.fail_after(BOUND), pytest.raises(ConnectionLost, match=r"127\.0\.0\.1"):
@@ -86,8 +87,8 @@ async def test_what_is_no_server(leaves_nothing, handle, patient):
         nursery.cancel_scope.cancel()
 
 
-async def test_a_port_where_nobody_listens(leaves_nothing):
-    """Refused at once; a patient client tries for a time."""
+async def test_port_without_listener_is_connection_lost(leaves_nothing):
+    """Refused immediately; a patient client retries for a while."""
     for patient in (False, True):
         with trio.fail_after(BOUND), pytest.raises(ConnectionLost, match=r"127\.0\.0\.1:9/ws"):
             async with connect("ws://127.0.0.1:9/ws", wait_for_server=patient, **QUICK):
@@ -96,8 +97,8 @@ async def test_a_port_where_nobody_listens(leaves_nothing):
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/", "ws://", "ws://:8000/ws", "nonsense", "ws://127.0.0.1:x/ws",
                                  "ws://127.0.0.1:99999/ws", "ws://exa mple/ws"])  # fmt: skip
-async def test_an_address_that_is_none(url):
-    """Is told in the same way."""
+async def test_invalid_address_is_connection_lost(url):
+    """The error names the expected scheme."""
     with trio.fail_after(BOUND), pytest.raises(ConnectionLost, match=r"ws:\/\/"):
         async with connect(url, **QUICK):
             raise AssertionError
@@ -141,7 +142,7 @@ async def answers_a_strange_error(peer, request):
     await peer.answer(request, type="error", message="Strange.", code=4711, reason="strange", retryable=True)
 
 
-ERRANDS = {
+CALLS = {
     "job": lambda client, folder: client.process("a.csv").result(),
     "attach": lambda client, folder: client.attach("j1").result(),
     "columns": lambda client, folder: client.columns("a.csv"),
@@ -151,13 +152,14 @@ ERRANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "handle",
     [never_answers, closes_politely, resets_in_mid_frame, breaks_the_protocol, sends_nonsense, sends_what_is_not_utf8,
      sends_bytes_nobody_asked_for, answers_something_else, answers_a_strange_error],
 )  # fmt: skip
-async def test_a_server_that_is_broken(leaves_nothing, tmp_path, handle):
-    """It welcomes, and then does this to every request, each time: every errand has an end, and it is an error."""
+async def test_broken_server_fails_every_request_in_time(leaves_nothing, tmp_path, handle):
+    """It welcomes and then misbehaves on every request: every call ends with an error."""
 
     async def serve(request):
         peer = Peer(await request.accept(), None)
@@ -176,7 +178,7 @@ async def test_a_server_that_is_broken(leaves_nothing, tmp_path, handle):
     async def errand(client, name):
         try:
             with trio.fail_after(1 if name in ("job", "attach") else BOUND):
-                await ERRANDS[name](client, tmp_path)
+                await CALLS[name](client, tmp_path)
         except (CreemsonError, trio.TooSlowError) as error:
             ends[name] = type(error)
 
@@ -187,16 +189,14 @@ async def test_a_server_that_is_broken(leaves_nothing, tmp_path, handle):
                 connect(f"ws://127.0.0.1:{listener.port}/ws", **QUICK) as client,
                 trio.open_nursery() as errands,
             ):
-                for name in ERRANDS:
+                for name in CALLS:
                     errands.start_soon(errand, client, name)
         nursery.cancel_scope.cancel()
-    assert set(ends) == set(ERRANDS)
-    waits_for_ever = (never_answers, sends_bytes_nobody_asked_for, answers_something_else)
+    assert set(ends) == set(CALLS)
+    waits_forever = (never_answers, sends_bytes_nobody_asked_for, answers_something_else)
     for (
         name,
         end,
-    ) in ends.items():  # a job may wait for as long as the server lives, since it may have to queue
-        assert issubclass(end, CreemsonError) or (handle in waits_for_ever and name in ("job", "attach")), (
-            name
-        )
+    ) in ends.items():  # a job may wait as long as the server lives, because it may be queued
+        assert issubclass(end, CreemsonError) or (handle in waits_forever and name in ("job", "attach")), name
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ from tests.servers import PATIENCE, frame, serving, upgrade_request, wait_until
 
 
 def long_job(server, client, slow_csv, **fields):
-    """Have a job run that takes a while; returns when it has begun."""
+    """Start a job that takes a while; return its id when it has begun."""
     server.put("slow.csv", slow_csv)
     client.send({"type": "process", "id": "job", "filename": "slow.csv", "sort": [["text", "asc"]], **fields})
     return client.until("progress")[0]["job"]
@@ -26,9 +26,9 @@ def gone(processes):
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_a_running_job_may_finish(tmp_path, slow_csv, sign):
-    """Drain: its result is delivered, new work refused, then close 1001 and exit 0."""
+@pytest.mark.parametrize("sign", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_draining_server_finishes_running_jobs(tmp_path, slow_csv, sign):
+    """The result is delivered, new work refused, then close 1001 and exit 0."""
     with serving(tmp_path / "data") as server, server.connect() as client, server.connect() as idle:
         workers = server.workers()
         long_job(server, client, slow_csv)
@@ -53,8 +53,8 @@ def test_a_running_job_may_finish(tmp_path, slow_csv, sign):
         assert "Traceback" not in server.log.read_text()
 
 
-def test_a_job_that_takes_too_long_to_drain_is_told(tmp_path, slow_csv):
-    """After `server.drain_timeout` it ends in `shutting_down`, and leaves no half-written output."""
+def test_job_over_drain_timeout_is_stopped(tmp_path, slow_csv):
+    """It fails with `shutting_down` and leaves no partial output."""
     with (
         serving(tmp_path / "data", "--set", "server.drain_timeout=0.1") as server,
         server.connect() as client,
@@ -69,8 +69,8 @@ def test_a_job_that_takes_too_long_to_drain_is_told(tmp_path, slow_csv):
     assert list((server.data_dir / "outputs").iterdir()) == []
 
 
-def test_the_second_signal_ends_at_once(tmp_path, slow_csv):
-    """Who presses Ctrl-C twice does not want to wait; no worker is left."""
+def test_second_signal_ends_the_server_immediately(tmp_path, slow_csv):
+    """Pressing Ctrl-C twice means not waiting; no worker is left."""
     with serving(tmp_path / "data", "--set", "server.drain_timeout=60") as server, server.connect() as client:
         workers = server.workers()
         long_job(server, client, slow_csv)
@@ -84,8 +84,9 @@ def test_the_second_signal_ends_at_once(tmp_path, slow_csv):
         assert "Traceback" not in server.log.read_text()
 
 
-def test_the_workers_of_a_killed_server_are_gone(tmp_path, slow_csv):
-    """kill -9: within 3 s; the next server sweeps what was half-written."""
+@pytest.mark.slow
+def test_workers_of_killed_server_end(tmp_path, slow_csv):
+    """After kill -9, within 3 s; the next server sweeps partial files."""
     data = tmp_path / "data"
     with serving(data) as server, server.connect() as client:
         workers = server.workers()
@@ -100,8 +101,9 @@ def test_the_workers_of_a_killed_server_are_gone(tmp_path, slow_csv):
         assert client.run(filename="slow.csv", limit=1)["type"] == "result"
 
 
-def test_workers_killed_at_random_lose_nothing(tmp_path):
-    """However often: every job gives its one result."""
+@pytest.mark.slow
+def test_randomly_killed_workers_lose_no_job(tmp_path):
+    """However often: every job has its one result."""
     with serving(tmp_path / "data", "--set", "retries.job=20") as server, server.connect() as client:
         rows = "".join(f"{number},{number * 7 % 13}\n" for number in range(200_000))
         client.upload("jobs.csv", f"a,b\n{rows}".encode())
@@ -120,11 +122,12 @@ def test_workers_killed_at_random_lose_nothing(tmp_path):
             assert ends[str(number)]["data"]["output_data"]["rows"] == number + 1
 
 
-def test_a_peer_that_does_not_read_is_closed(tmp_path):
-    """Its answers may fill the outbox and no more; others do not notice."""
+@pytest.mark.slow
+def test_peer_that_does_not_read_is_closed(tmp_path):
+    """Its answers fill at most the outbox; others do not notice."""
     with serving(tmp_path / "data", "--set", "limits.outbox_bytes=100000") as server:
         connection = socket.socket()
-        # Before connecting, or the kernel makes room for megabytes of answers.
+        # Set before connecting, or else the kernel buffers megabytes of answers.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(upgrade_request())
@@ -132,12 +135,13 @@ def test_a_peer_that_does_not_read_is_closed(tmp_path):
             for _ in range(1000):
                 connection.sendall(frame(b'{"type": "hello", "version": 1, "id": "h"}') * 100)
         connection.close()
-        assert "does not read" in server.log.read_text()
+        wait_until(lambda: "does not read" in server.log.read_text())
         with server.connect() as client:
             assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
 
 
-def test_memory_stays_with_a_peer_that_downloads_slowly(tmp_path):
+@pytest.mark.slow
+def test_slow_download_uses_little_memory(tmp_path):
     """A download waits for its reader, so the server holds a few chunks at most."""
     with serving(tmp_path / "data") as server, server.connect() as client:
         big = server.data_dir / "uploads" / "big.bin"
@@ -148,7 +152,7 @@ def test_memory_stays_with_a_peer_that_downloads_slowly(tmp_path):
         assert client.receive()["size"] == 200 * 2**20
         time.sleep(0.5)
         assert psutil.Process(server.process.pid).memory_info().rss - before < 50 * 2**20
-        # Text goes between the frames.
+        # Text messages go between the frames.
         client.send({"type": "ping", "id": "p"})
         received = 0
         pong = None
@@ -162,7 +166,8 @@ def test_memory_stays_with_a_peer_that_downloads_slowly(tmp_path):
         assert client.receive()["type"] == "downloaded"
 
 
-def test_a_port_in_use_is_told(tmp_path):
+@pytest.mark.slow
+def test_port_in_use_is_reported(tmp_path):
     """In one line and with exit status 1."""
     with serving(tmp_path / "data") as server:
         command = [sys.executable, "-m", "creemson", "serve", "--port", str(server.port), "--data-dir"]
@@ -174,7 +179,7 @@ def test_a_port_in_use_is_told(tmp_path):
     assert "Traceback" not in other.stderr
 
 
-def test_a_data_folder_that_cannot_be_used_is_told(tmp_path):
+def test_unusable_data_folder_is_reported(tmp_path):
     """A file in its place is named."""
     (tmp_path / "data").write_text("")
     command = [sys.executable, "-m", "creemson", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
@@ -184,8 +189,9 @@ def test_a_data_folder_that_cannot_be_used_is_told(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_data_folder_has_one_server(tmp_path):
-    """A second one would sweep away what the first is writing; after a kill the folder is free."""
+@pytest.mark.slow
+def test_second_server_on_a_data_folder_is_refused(tmp_path):
+    """It would sweep the first one's partial files; after a kill the folder is free."""
     with serving(tmp_path / "data") as server:
         command = [
             sys.executable,
@@ -206,9 +212,10 @@ def test_a_data_folder_has_one_server(tmp_path):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_ended_leaves_nothing(tmp_path, slow_csv, sign):
-    """Neither its embedded server's folder nor a worker; the status tells the signal."""
+def test_interrupted_command_leaves_nothing(tmp_path, slow_csv, sign):
+    """Neither its embedded server's folder nor a worker; the exit status shows the signal."""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "creemson", "process", str(slow_csv), "--sort", "text"]
     process = subprocess.Popen(
@@ -216,7 +223,7 @@ def test_a_command_that_is_ended_leaves_nothing(tmp_path, slow_csv, sign):
     )
     outputs = None
     deadline = time.monotonic() + PATIENCE
-    while not outputs:  # until the job has begun to write
+    while not outputs:  # until the job has started writing
         assert time.monotonic() < deadline
         outputs = list(tmp_path.glob("creemson-*/outputs/.*"))
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Peers that dribble, stop or fall silent, at each level, against a real server with little patience."""
+"""Peers that dribble, stop or fall silent, at each level, against a real server with short timeouts."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ DOWNLOAD = json.dumps({"type": "download", "id": "d", "filename": "large.bin"}).
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory):
-    """A server with little patience; none of its peers may be a reason for a traceback."""
+    """A server with short timeouts; no peer may cause a traceback."""
     timeouts = {
         "handshake": HANDSHAKE,
         "send": SEND,
@@ -47,14 +47,14 @@ def open_connections(server):
 
 @pytest.fixture
 def all_gone(hasty):
-    """In the end, no connection is left."""
+    """Assert that no connection is left at the end."""
     yield
     wait_until(lambda: open_connections(hasty) == 0)
 
 
 @contextmanager
 def narrow(server):
-    """A TCP connection of which the kernel takes little ahead of its reader."""
+    """A TCP connection with a small receive buffer."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before connecting
         connection.settimeout(30)
@@ -63,7 +63,7 @@ def narrow(server):
 
 
 def dribble(connection, data, *, piece=1, seconds=0.05):
-    """Send a piece now and then; whether the other side took it all."""
+    """Send a piece at a time; return whether the other side accepted everything."""
     try:
         for start in range(0, len(data), piece):
             connection.sendall(data[start : start + piece])
@@ -73,9 +73,10 @@ def dribble(connection, data, *, piece=1, seconds=0.05):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/ws", "/status"])
-def test_a_head_that_dribbles(hasty, path):
-    """`timeouts.handshake` is for the whole head of a request, however its bytes come."""
+def test_dribbling_head_is_cut(hasty, path):
+    """`timeouts.handshake` applies to the whole head of a request, however its bytes arrive."""
     began = time.monotonic()
     with hasty.raw() as connection:
         assert not dribble(connection, upgrade_request(path) * 10, seconds=0.1)
@@ -95,7 +96,7 @@ STOPS = {
 
 
 def fall_silent(server, sent, then):
-    """Send a part, then little or nothing; what the server says, and how long it took."""
+    """Send a part, then little or nothing; return the server's frames and the seconds it took."""
     began = time.monotonic()
     with server.upgraded() as connection:
         connection.sendall(sent)
@@ -105,14 +106,15 @@ def fall_silent(server, sent, then):
 
 @pytest.fixture(scope="module")
 def silent(hasty):
-    """All of them at the same time, since they take seconds."""
+    """Run all of them concurrently, because they take seconds."""
     with ThreadPoolExecutor(len(STOPS)) as pool:
         yield {where: pool.submit(fall_silent, hasty, *parts) for where, parts in STOPS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", STOPS)
-def test_a_frame_that_does_not_come(silent, where):
-    """The heartbeat drops the peer, and tells it why, wherever in a frame it has stopped."""
+def test_incomplete_frame_is_dropped_by_heartbeat(silent, where):
+    """The peer gets the reason, wherever in a frame it has stopped."""
     frames, seconds = silent[where].result()
     *_, (text, error), (opcode, payload) = frames
     assert text == 1
@@ -121,8 +123,9 @@ def test_a_frame_that_does_not_come(silent, where):
     assert INTERVAL + TIMEOUT < seconds < PATIENCE
 
 
-def test_a_frame_that_comes_slowly(hasty, all_gone):
-    """30 KiB/s are slow and honest: the message is answered, though the heartbeat does not wait as long."""
+@pytest.mark.slow
+def test_slow_frame_is_accepted(hasty, all_gone):
+    """30 KiB/s are slow and honest: the message is answered after the heartbeat's timeout."""
     began = time.monotonic()
     with hasty.upgraded() as connection:
         assert dribble(connection, frame(LARGE), piece=1500)
@@ -132,8 +135,8 @@ def test_a_frame_that_comes_slowly(hasty, all_gone):
             received += connection.recv(65536)
 
 
-def test_a_download_that_nobody_reads(hasty, all_gone):
-    """It ends after `timeouts.send`; memory and file handles are those of before."""
+def test_download_nobody_reads_is_closed(hasty, all_gone):
+    """It ends after `timeouts.send`; memory and file descriptors are freed."""
     process = psutil.Process(hasty.process.pid)
     before = process.memory_info().rss
     with narrow(hasty) as connection:
@@ -146,14 +149,14 @@ def test_a_download_that_nobody_reads(hasty, all_gone):
 @pytest.mark.parametrize(
     ("payload", "stopped"),
     [
-        # How many pongs of two bytes the system takes for a peer that does not read, and whether it lets one go
+        # How many pongs of two bytes the system accepts for a peer that does not read, and whether it drains one
         # now and then, differs: on a busy machine the server was once still answering, slowly, after 30 s.
         pytest.param(b"", OSError, id="small"),
         pytest.param(b"x" * 125, (BrokenPipeError, ConnectionResetError), id="large"),
     ],
 )
-def test_pings_of_a_peer_that_does_not_read(hasty, all_gone, payload, stopped):
-    """Their pongs fill no memory: the server reads no more, and soon closes."""
+def test_pings_of_peer_that_does_not_read_use_no_memory(hasty, all_gone, payload, stopped):
+    """The server stops reading and soon closes."""
     process = psutil.Process(hasty.process.pid)
     before = process.memory_info().rss
     with narrow(hasty) as connection:
@@ -165,7 +168,8 @@ def test_pings_of_a_peer_that_does_not_read(hasty, all_gone, payload, stopped):
     assert process.memory_info().rss - before < 50 * 2**20
 
 
-def test_a_download_over_a_slow_link(hasty, all_gone):
+@pytest.mark.slow
+def test_download_over_slow_network_goes_on(hasty, all_gone):
     """Each piece has `timeouts.send`: a chunk may take longer, and the heartbeat waits for it."""
     with narrow(hasty) as connection:
         connection.sendall(upgrade_request() + frame(DOWNLOAD))
@@ -176,16 +180,23 @@ def test_a_download_over_a_slow_link(hasty, all_gone):
             assert data, hasty.log.read_text()
             received += len(data)
             time.sleep(0.05)
-        assert received < 2**20, "not slow enough to show anything"
+        assert received < 2**20, "not slow enough to prove anything"
 
 
-async def test_a_peer_that_has_gone_without_a_word(hasty, all_gone):
-    """No FIN, no answer: the heartbeat finds out, and what there is of the upload is kept."""
+@pytest.mark.slow
+async def test_peer_gone_without_fin_is_found_by_heartbeat(hasty, all_gone):
+    """The received part of its upload is kept."""
 
     def upload(url):
         with connect(url) as websocket:
             client = Client(websocket)
-            request = {"type": "upload", "id": "u", "filename": "half.bin", "size": 300_000}
+            request = {
+                "type": "upload",
+                "id": "u",
+                "filename": "half.bin",
+                "fingerprint": "f",
+                "size": 300_000,
+            }
             assert client.ask(request)["type"] == "upload_ready"
             with suppress(ConnectionClosed):
                 for _ in range(300):

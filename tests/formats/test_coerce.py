@@ -1,19 +1,20 @@
-"""Columns as the types that somebody asked for."""
+"""Casting columns to the requested types."""
 
 import datetime as dt
 
 import polars as pl
 import pytest
 
-from creemson.processing.casting import DTYPES, cast, cast_frame
-from creemson.processing.issues import Report
-from creemson.wire.messages import TYPES, Options
+from creemson.formats.coerce import cast, cast_frame
+from creemson.formats.report import Report
+from creemson.formats.types import DTYPES
+from creemson.model.query import TYPES, Options
 
 DAY, STAMP = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 12, 30)
 
 
 @pytest.mark.parametrize(
-    ("cells", "wanted", "expected"),
+    ("cells", "dtype", "expected"),
     [
         (["1", " 2 ", "x", None], "int8", [1, 2, None, None]),
         (["1", "300"], "int8", [1, None]),
@@ -33,13 +34,13 @@ DAY, STAMP = dt.date(2024, 2, 29), dt.datetime(2024, 2, 29, 12, 30)
         ([], "time", []),
     ],
 )
-def test_cells_are_cast_or_told(cells, wanted, expected):
-    """What does not fit is null, and told with its line."""
+def test_cast_of_a_cell_that_does_not_fit_is_null_and_reported(cells, dtype, expected):
+    """Cells that do not fit become null and are reported with their line."""
     report = Report()
     frame = pl.DataFrame({"a": cells}, strict=False)
     lines = range(10, 10 + len(cells))
-    found = cast_frame(frame, lines, Options(types={"a": wanted}), report)
-    assert found.schema == {"a": DTYPES[wanted]}
+    found = cast_frame(frame, lines, Options(types={"a": dtype}), report)
+    assert found.schema == {"a": DTYPES[dtype]}
     assert found["a"].to_list() == expected
     lost = [
         line
@@ -49,23 +50,23 @@ def test_cells_are_cast_or_told(cells, wanted, expected):
     assert [example.line for example in report.issues().examples] == lost
 
 
-@pytest.mark.parametrize("wanted", TYPES)
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
     "column", [["x", None], [1, None], [0.5, None], [True, None], [DAY, None], [STAMP], [{"a": 1}], [None]]
 )
-def test_any_type_can_be_asked_for(wanted, column):
-    """Of any column."""
+def test_cast_of_any_column_to_any_type_works(dtype, column):
+    """Every type can be requested for every column."""
     frame = cast_frame(
         pl.DataFrame({"a": column}).rename({"a": "^a$"}),
         range(len(column)),
-        Options(types={"^a$": wanted}),
+        Options(types={"^a$": dtype}),
         Report(),
     )
-    assert frame.schema == {"^a$": DTYPES[wanted]}
+    assert frame.schema == {"^a$": DTYPES[dtype]}
 
 
-def test_a_frame_that_is_not_read_yet():
-    """Lines are those of a column, or the numbers of the rows; words are null first."""
+def test_cast_of_lazy_frame_reports_lines_and_replaces_null_values():
+    """Lines come from a column or are row numbers; null values are replaced before the cast."""
     frame = pl.DataFrame({"line": [5, 7, 9], "a": ["1", "x", "-"], "b": ["-", "y", "z"]}).lazy()
     options = Options(types={"a": "int8"}, null_values=("-",))
     for lazy, line in ((frame, "line"), (frame.drop("line"), None)):

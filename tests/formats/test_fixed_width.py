@@ -1,6 +1,7 @@
-"""Text whose columns are aligned with blanks: what is taken for such, and what is read of it."""
+"""Text whose columns are aligned with spaces: detection and reading."""
 
 import datetime
+import decimal
 import gzip
 
 import polars as pl
@@ -9,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing import fixed_width
-from creemson.processing.alignment import find_alignment, is_aligned
-from creemson.processing.tables import open_table
-from creemson.wire.messages import Options
-from tests.test_json_lines import loaded, opened, read
+from creemson.formats import fixed_width
+from creemson.formats.alignment import find_alignment, is_aligned
+from creemson.formats.open import open_table
+from creemson.model.query import Options
+from tests.engine.test_written import Written
+from tests.examples import examples_of
+from tests.formats.json.test_lines import loaded, opened, read
 
 TEXT = """\
 name      qty  price day
@@ -33,8 +36,8 @@ RULED = TEXT.replace("\n", "\n--------- ---- ----- ----------\n", 1)
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize("text", [TEXT, RULED, TEXT.replace("\n", "\r\n"), TEXT.replace("\nf ", "\n\nf ")])
-def test_aligned_text(tmp_path, pack, text):
-    """It is found out, with a line of dashes or without, and cells have types."""
+def test_aligned_text_is_detected_and_read_with_types(tmp_path, pack, text):
+    """With or without a line of dashes, compressed or not."""
     path, table = opened(tmp_path, pack(text.encode()), "x.txt")
     assert table.reading().format == "fixed"
     assert len(table.reading().widths) == 4
@@ -58,19 +61,19 @@ def test_aligned_text(tmp_path, pack, text):
         "\n\n\n\n\n",
     ],
 )
-def test_other_text(text):
-    """Prose, CSV, one column, and tables of a few lines are not taken for aligned text."""
-    assert not is_aligned(text, cut=False)
+def test_other_text_is_not_taken_for_aligned(text):
+    """Prose, CSV, one column and tables of a few lines."""
+    assert not is_aligned(text, is_cut=False)
 
 
-def test_columns_are_where_all_lines_have_blanks():
-    """A blank in all values is none between columns if there is no name behind it."""
+def test_column_border_needs_a_name_behind_it():
+    """A space common to all values is no border if no column name starts after it."""
     lines = ["name       x  y", "John Ab    1  2", "Jane Cd   22  3", "Mary Ef    4 55"]
     assert find_alignment(lines).widths == (10, 3, 2)
 
 
-def test_widths_that_are_asked_for(tmp_path):
-    """Cells are cut where they are said to end, by characters; the last one goes on to the end of the line."""
+def test_given_widths_cut_cells_by_characters(tmp_path):
+    """The last cell extends to the end of the line."""
     path, table = opened(tmp_path, "é123\nab4567\n\nc\n", "x.txt", widths=(2, 1, 2), header=False)
     _, frame = read(path, table)
     assert frame.rows() == [("é1", 2, 3), ("ab", 4, 567), ("c", None, None)]
@@ -78,14 +81,14 @@ def test_widths_that_are_asked_for(tmp_path):
     assert (table.reading().format, table.reading().widths, table.reading().header) == ("fixed", (2, 1, 2), 0)
 
 
-def test_a_delimiter_makes_it_csv(tmp_path):
-    """Who says that there is one means no fixed width."""
+def test_aligned_text_with_delimiter_option_is_csv(tmp_path):
+    """An explicit delimiter rules out fixed width."""
     _, table = opened(tmp_path, TEXT, "x.txt", delimiter=" ")
-    assert table.sniffed.format == "csv"
+    assert table.source.format == "csv"
 
 
-def test_header_and_lines_to_skip(tmp_path):
-    """Several rows of names are joined; without names, columns have numbers."""
+def test_header_rows_are_joined_and_missing_names_numbered(tmp_path):
+    """Several header rows are joined; without names, columns are numbered."""
     widths = (4, 4)
     frame, _ = loaded(tmp_path, "top\na   b\nx   y\n1   2\n", "x.txt", widths=widths, skip_rows=1, header=2)
     assert frame.to_dict(as_series=False) == {"a x": [1], "b y": [2]}
@@ -95,8 +98,8 @@ def test_header_and_lines_to_skip(tmp_path):
     assert frame.columns == ["a", "a_duplicated_0"]
 
 
-def test_text_that_runs_over_a_border(tmp_path):
-    """It is told, with its line."""
+def test_cell_over_a_column_border_is_reported_with_its_line(tmp_path):
+    """A text that is too long for its column counts as repaired."""
     frame, issues = loaded(
         tmp_path,
         TEXT * 1
@@ -110,8 +113,8 @@ def test_text_that_runs_over_a_border(tmp_path):
     assert issues.examples[0].line == 5 + 4 * 400 + 1
 
 
-def test_late_cells_of_another_type_make_text(tmp_path, monkeypatch):
-    """Nothing is lost."""
+def test_late_cell_of_another_type_makes_the_column_text(tmp_path, monkeypatch):
+    """No value is lost."""
     monkeypatch.setattr(fixed_width, "SAMPLE_ROWS", 4)
     path, table = opened(tmp_path, TEXT + "late      x    y     z\n", "x.txt")
     index, frame = read(path, table)
@@ -120,29 +123,29 @@ def test_late_cells_of_another_type_make_text(tmp_path, monkeypatch):
     assert frame.rows()[-1] == ("late", "x", "y", "z")
 
 
-def test_codes_stay_text(tmp_path):
-    """Numbers with zeros before them are none."""
+def test_numbers_with_leading_zeros_stay_text(tmp_path):
+    """Codes are not numbers."""
     frame, _ = loaded(tmp_path, "007 1\n12  2\n", "x.txt", widths=(4, 1), header=False)
     assert frame.rows() == [("007", 1), ("12", 2)]
 
 
-def test_types_and_words_that_were_asked_for(tmp_path):
-    """Cast after reading; cells that do not fit are null and told with their line."""
+def test_requested_types_and_null_values_are_applied(tmp_path):
+    """Cells that do not fit are null and reported with their line."""
     data = TEXT.replace(" 22 ", " NA ") + "x           y   1.00 2024-01-05\n"
     frame, issues = loaded(tmp_path, data, "x.txt", types={"qty": "int8"}, null_values=("NA",))
     assert frame["qty"].to_list() == [1, None, 7, 8, None]
     assert [(e.line, e.column, e.value) for e in issues.examples] == [(6, "qty", "y")]
 
 
-def test_no_columns_to_be_seen(tmp_path):
-    """Options of CSV make no sense for aligned text."""
+def test_csv_options_or_missing_widths_are_refused(tmp_path):
+    """Options of other formats, and text without visible columns, are refused."""
     with pytest.raises(InvalidFormat, match="no sheet"):
         opened(tmp_path, TEXT, "x.txt", sheet=0)
     path = tmp_path / "y.txt"
     path.write_text("one\ntwo\n")
-    from creemson.processing.formats import sniff
+    from creemson.formats.detection.sniff import sniff
 
-    with pytest.raises(ProcessingError, match="Say their widths"):
+    with pytest.raises(ProcessingError, match="Give their widths"):
         fixed_width.open_fixed_width(path, "y.txt", sniff(path, "y.txt"))
 
 
@@ -150,10 +153,10 @@ words = st.text("abcdefgé", min_size=1, max_size=6)
 kinds = st.sampled_from([st.integers(-9999, 9999), words, st.dates()])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples_of(60), deadline=None)
 @given(st.data())
-def test_round_trips(tmp_path_factory, data):
-    """Random tables, padded with blanks, come back cell by cell, with their widths given or found out."""
+def test_random_aligned_table_after_a_round_trip_is_equal(tmp_path_factory, data):
+    """With given and with detected widths."""
     columns = data.draw(st.lists(kinds, min_size=3, max_size=5))
     names = [f"n{index}" for index in range(len(columns))]
     rows = [[data.draw(kind) for kind in columns] for _ in range(data.draw(st.integers(4, 8)))]
@@ -171,3 +174,93 @@ def test_round_trips(tmp_path_factory, data):
         for found, row in zip(frame.rows(), rows, strict=True):
             assert [str(cell) for cell in found] == [str(cell) for cell in row]
         assert isinstance(frame, pl.DataFrame)
+
+
+PRICES = "ITEM    PRICE   QTY\nKettle  10.50   3\nMug      4.00   12\nSpoon    0.90   100\n"
+
+
+def outputs(tmp_path, data, **query):
+    """The CSV output of fixed-width text, and its types."""
+    made = Written(tmp_path, data.encode(), "x.txt", **query)
+    return made.bytes().decode(), made.outcome.dtypes
+
+
+def test_csv_output_has_the_cells_of_the_file(tmp_path):
+    """Selecting columns leaves 10.50 as it is; the values are numbers."""
+    csv, dtypes = outputs(tmp_path, PRICES)
+    assert csv == "ITEM,PRICE,QTY\nKettle,10.50,3\nMug,4.00,12\nSpoon,0.90,100\n"
+    assert dtypes == ("String", "Float64", "Int64")
+    csv, _ = outputs(tmp_path, PRICES, where=[["PRICE", "<", 5]], selectedColumns=["QTY", "PRICE"])
+    assert csv == "QTY,PRICE\n12,4.00\n100,0.90\n"
+
+
+def test_words_for_missing_values_stay_in_the_csv_output(tmp_path):
+    """A null word is null in the values, and the word in the CSV; a cell that is no number stays, too."""
+    options = Options(null_values=("n/a",), types={"QTY": "int8"})
+    data = PRICES.replace("0.90", " n/a").replace("100", "999")
+    csv, dtypes = outputs(tmp_path, data, options=options)
+    assert csv == "ITEM,PRICE,QTY\nKettle,10.50,3\nMug,4.00,12\nSpoon,n/a,999\n"
+    assert dtypes == ("String", "Float64", "Int8")
+
+
+def test_decimal_comma_is_read_and_stays_in_the_csv_output(tmp_path):
+    """Regression: the option was accepted and ignored."""
+    data = PRICES.replace(".", ",").replace("10,50", "1.010,50")
+    _, table = opened(tmp_path, data.encode(), "y.txt", decimal=",", widths=(7, 9, 5))
+    assert table.window_texts(1, 1).row(0) == ("Mug", "4,00", "12")
+    frame, _ = loaded(tmp_path, data, "y.txt", decimal=",", widths=(7, 9, 5))
+    assert frame["PRICE"].to_list() == [1010.5, 4.0, 0.9]
+    frame, _ = loaded(tmp_path, data, "y.txt", decimal=",", widths=(7, 9, 5), types={"PRICE": "float32"})
+    assert frame["PRICE"].dtype == pl.Float32
+    assert frame["PRICE"].to_list()[1] == 4.0
+    csv, _ = outputs(tmp_path, data, options=Options(decimal=",", widths=(7, 9, 5)))
+    assert csv.splitlines()[1:3] == ['Kettle,"1.010,50",3', 'Mug,"4,00",12']
+
+
+def test_names_in_the_csv_output_are_those_of_the_file(tmp_path):
+    """Doubles stay, and a column without a name has none."""
+    csv, _ = outputs(tmp_path, "a   a      b\n--  --  -- --\n1   2   3  4\n5   6   7  8\n")
+    assert csv.splitlines()[1:] == ["1,2,3,4", "5,6,7,8"]
+    assert csv.splitlines()[0] == 'a,a,"",b'
+
+
+@pytest.mark.parametrize(
+    ("cell", "dtype"),
+    [
+        ("12345678901234567.25", pl.Decimal(38, 2)),
+        ("9007199254740993", pl.Decimal(38, 1)),
+        ("7587E5903", pl.String()),
+        ("1.5e400", pl.String()),
+    ],
+)
+@pytest.mark.parametrize("rows", [3, 15_000])
+def test_number_is_never_rounded(tmp_path, cell, dtype, rows):
+    """A decimal where a double does not hold it; text if it comes after the sample."""
+    data = "NAME   VALUE                 QTY\n" + "Kettle 1.5                     3\n" * rows
+    data += f"Mug    {cell:<20}          12\n"
+    frame, _ = loaded(tmp_path, data.encode(), "x.txt")
+    assert frame.schema["VALUE"] == (dtype if rows == 3 else pl.String)
+    value = frame["VALUE"][-1]
+    assert str(value) == cell or value == decimal.Decimal(cell)
+
+
+def test_number_with_a_decimal_comma_is_never_rounded(tmp_path):
+    """The same, with the option for its sign."""
+    data = "ITEM    PRICE                 QTY\nKettle  12345678901234567,25  3\nMug     4,00                  12\n"
+    frame, _ = loaded(tmp_path, data.encode(), "y.txt", decimal=",", widths=(8, 22, 3))
+    assert frame["PRICE"].to_list() == [decimal.Decimal("12345678901234567.25"), decimal.Decimal(4)]
+
+
+def test_encoding_of_fixed_width_text_is_used(tmp_path):
+    """Regression: the option was accepted and ignored, and the file could not be read."""
+    data = "Artikel   Größe     Preis\nMutter    M4         0,12\nDübel     8 mm   1.234,50\n"
+    options = {"widths": (10, 7, 9), "decimal": ","}
+    content = data.encode("windows-1252")
+    for packed, name in ((content, "x.txt"), (gzip.compress(content), "x.txt.gz")):
+        _, table = opened(tmp_path, packed, name, encoding="windows-1252", **options)
+        frame = table.readings[0](list).collect()
+        assert frame.rows() == [("Mutter", "M4", 0.12), ("Dübel", "8 mm", 1234.5)]
+        assert frame.columns == ["Artikel", "Größe", "Preis"]
+        assert table.reading().encoding == "windows-1252"
+    with pytest.raises(ProcessingError, match="Give its encoding in options"):
+        opened(tmp_path, content, "x.txt", **options)

@@ -1,1 +1,1 @@
-"""What no peer in its right mind would send, and a great deal of it."""
+"""Fuzzing: invalid input in large amounts, random and coverage-guided."""

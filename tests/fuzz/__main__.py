@@ -1,14 +1,12 @@
-"""All coverage-guided targets, one after the other: ``python -m tests.fuzz [--scale 1.0] [--seed N]``.
+"""Runs all coverage-guided targets, one after another: ``python -m tests.fuzz [--scale 1.0] [--seed N]``.
 
-Two of them are let loose on a live server as well; it must answer in the end, without a traceback. An input
-that breaks something is printed by libFuzzer and kept as ``crash-…``: it becomes a test of
-``tests/fuzz/test_targets.py``.
+Two of them also send their inputs to a live server, which must still answer at the end, without a traceback in its log.
+libFuzzer prints an input that fails, and saves it as ``crash-…``: add it as a test to ``tests/fuzz/test_targets.py``.
 """
 
 import argparse
 import importlib.util
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.fuzz.live import held, quiet
+from tests.fuzz.live import is_quiet, resources_of
 from tests.servers import NO_PACE, serving, wait_until
 
 RUNS = {
@@ -28,24 +26,24 @@ RUNS = {
     "http": 10_000,
     "websocket": 6_000,
 }
-"""Inputs per target: what a CI has time for."""
+"""Number of inputs of each target, limited by the time of a CI run."""
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", type=float, default=1.0, help="times the runs of each target")
-    seed = int(os.environ.get("FUZZ_SEED", random.randrange(1, 2**31)))
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the runs of each target")
+    seed = int(os.environ.get("FUZZ_SEED", "1"))
     parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("targets", nargs="*", default=list(RUNS))
     options = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
-        sys.stdout.write("Atheris is not there, and so there is no coverage-guided fuzzing.\n")
+        sys.stdout.write("Atheris is not installed: coverage-guided fuzzing is skipped.\n")
         return
     sys.stdout.write(f"seed {options.seed}\n")
     failed = []
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "data", *NO_PACE) as server:
         server.put("example.csv")
-        before = held(server)
+        before = resources_of(server)
         for target in options.targets:
             began, runs = time.monotonic(), int(RUNS[target] * options.scale)
             found = Path(folder) / target
@@ -76,9 +74,9 @@ def main():
             sys.stdout.flush()
         answer = httpx.get(f"http://127.0.0.1:{server.port}/healthz", timeout=30)
         assert answer.status_code == 200
-        wait_until(lambda: quiet(server), 120)
-        wait_until(lambda: held(server).fds <= before.fds + 1)  # one for the question itself
-        sys.stdout.write(f"before {before}, after {held(server)}\n")
+        wait_until(lambda: is_quiet(server), 120)
+        wait_until(lambda: resources_of(server).fds <= before.fds + 1)  # one for the request itself
+        sys.stdout.write(f"before {before}, after {resources_of(server)}\n")
         if "Traceback (most recent" in server.log.read_text():
             failed.append("the server's log")
             sys.stdout.write(server.log.read_text()[-5000:])

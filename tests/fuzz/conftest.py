@@ -1,3 +1,3 @@
-"""What pytest is not to look into."""
+"""Files that pytest must not import."""
 
-collect_ignore = ["guided.py"]  # it needs Atheris, which is there for `nox -s fuzz` only
+collect_ignore = ["guided.py"]  # needs Atheris, which only `nox -s fuzz` installs

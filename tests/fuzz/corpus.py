@@ -1,14 +1,14 @@
-"""Valid things to begin from: messages out of the strategies, requests out of a list."""
+"""Valid inputs to mutate: messages from the strategies, HTTP requests from a list."""
 
 import hypothesis
 from hypothesis import Phase, given
 
 from creemson.wire import codec
-from creemson.wire.messages import CLIENT_TYPES, Classic
+from creemson.wire.messages import CLIENT_TYPES, LegacyRequest
 from tests import strategies
 from tests.servers import upgrade_request
 
-PER_KIND = 40
+MESSAGES_PER_CLASS = 40
 REAL = "example.csv"
 NAMES = [
     REAL,
@@ -27,14 +27,14 @@ NAMES = [
     "x" * 256,
     "a.",
 ]
-"""One that is there, and those that are not or must not be."""
-PASSING = "passing-"
-"""How the names of files begin that may be uploaded, and are removed again."""
+"""One file that exists, names of missing files, and invalid names."""
+UPLOAD_PREFIX = "passing-"
+"""Prefix of the names of uploaded files, which are removed again."""
 
 
 def messages(seed):
-    """The JSON of valid messages of every kind, by the name of the kind."""
-    return {kind.__name__: _of(kind, seed) for kind in (*CLIENT_TYPES.values(), Classic)}
+    """Return the JSON of valid messages of every class, by the name of the class."""
+    return {kind.__name__: _of(kind, seed) for kind in (*CLIENT_TYPES.values(), LegacyRequest)}
 
 
 def _of(kind, seed):
@@ -42,7 +42,7 @@ def _of(kind, seed):
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=PER_KIND,
+        max_examples=MESSAGES_PER_CLASS,
         database=None,
         phases=[Phase.generate],
         deadline=None,

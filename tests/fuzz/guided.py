@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing: ``python -m tests.fuzz.guided TARGET [libFuzzer's options]``.
 
-With ``FUZZ_PORT``, what goes to the targets ``http`` and ``websocket`` goes to the server on that port, too:
-coverage in this process finds the inputs, and a live server has to bear them. Atheris never returns, so each
-target is a process of its own; :mod:`tests.fuzz.__main__` runs them all.
+With ``FUZZ_PORT``, the inputs of the targets ``http`` and ``websocket`` are also sent to the server on that port:
+coverage in this process finds the inputs, and a live server must handle them. Atheris never returns, so each target runs in
+a separate process; :mod:`tests.fuzz.__main__` runs them all.
 """
 
 import os
@@ -13,34 +13,32 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(
-    include=["creemson", "wsproto", "h11", "python_multipart", "hypercorn", "trio_websocket"]
-):
+with atheris.instrument_imports(include=["creemson", "wsproto", "h11", "trio_websocket"]):
     from tests.fuzz import corpus, targets
     from tests.fuzz.mutations import Mutator
     from tests.fuzz.verdict import Frames, responses
     from tests.servers import upgrade_request
 
 SEEDS = 200
-"""Inputs to begin with."""
+"""Number of initial inputs."""
 
 
-def seeds(target, dice):
-    """Inputs that get somewhere, so that coverage does not have to invent JSON and HTTP first."""
-    mutator = Mutator(dice, corpus.messages(dice.getrandbits(32)))
+def seeds(target, rng):
+    """Return initial inputs that are valid, so that the fuzzer need not invent JSON and HTTP first."""
+    mutator = Mutator(rng, corpus.messages(rng.getrandbits(32)))
     make = {
         "codec": mutator.valid,
         "protocol": lambda: b"\n".join([mutator.valid() for _ in range(4)] + [b"\0data"]),
         "multipart": lambda: b"multipart/form-data; boundary=B\n" + corpus.FORM,
-        "names": lambda: dice.choice(corpus.NAMES).encode(),
-        "http": lambda: dice.choice(corpus.REQUESTS),
+        "names": lambda: rng.choice(corpus.NAMES).encode(),
+        "http": lambda: rng.choice(corpus.REQUESTS),
         "websocket": lambda: b"".join(mutator.frame(mutator.valid()) for _ in range(3)),
     }
     return (make[target]() for _ in range(SEEDS))
 
 
 def live(target, port):
-    """Send an input to the server, too; the answer is looked at as that in this process."""
+    """Return a function that sends an input to the server and checks the answer as this process does."""
 
     def send(data):
         with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -48,14 +46,14 @@ def live(target, port):
                 connection.sendall(upgrade_request() + data if target == "websocket" else data)
                 connection.shutdown(socket.SHUT_WR)
                 received = b"".join(iter(lambda: connection.recv(65536), b""))
-            except (ConnectionResetError, BrokenPipeError):  # closed with bytes of ours unread
+            except (ConnectionResetError, BrokenPipeError):  # the server closed before it had read everything
                 return
         if target == "http":
             for status in responses(data, received):
                 assert status < 500 or status in {501, 503, 505, 507}, status
         else:
-            said = Frames()
-            said.feed(received.partition(b"\r\n\r\n")[2])
+            frames = Frames()
+            frames.feed(received.partition(b"\r\n\r\n")[2])
 
     return send
 

@@ -1,4 +1,4 @@
-"""A flood of mutations over the network against a server that lives."""
+"""A flood of mutations over the network against a live server."""
 
 import itertools
 import json
@@ -18,37 +18,39 @@ import trio
 from creemson.wire.codec import Rejected
 from tests.fuzz import corpus
 from tests.fuzz.mutations import PING, Mutator
-from tests.fuzz.verdict import Frames, Wrong, responses
+from tests.fuzz.verdict import Frames, InvalidAnswer, responses
 from tests.servers import SAMPLE, upgrade_request
 
-AT_ONCE = 12
-"""Connections."""
+CONCURRENT_ATTACKS = 12
+"""Number of connections that are attacked at the same time."""
 PER_CONNECTION = 200
-"""Messages, at the most, before the violation."""
+"""Maximum number of messages before the violation."""
 HANDSHAKES = 6
-"""Requests, each on a connection of its own, for each such connection: four of a hundred mutations."""
+"""Number of requests of one attack, each on a separate connection: four of a hundred mutations."""
 PATIENCE = 60
-"""Seconds for any answer."""
+"""Timeout of any answer, in seconds."""
 QUIET = 0.03
-"""Seconds in which an answer comes to who waits for one; after that we say that nothing more follows."""
+"""Seconds to wait for an answer before the client closes its sending side."""
 HEALTH_EVERY = 0.25
-MOST_FILES = 100
-"""Uploads, after which they are removed: their list is asked for again and again."""
+MAX_FILES = 100
+"""Number of uploads above which they are removed, because many messages request their list."""
 
 
 @attrs.define
 class Tally:
-    """What was sent, and how the server bore it.
+    """What was sent, and how the server reacted.
 
     Attributes:
-        messages: mutated messages which the server has shown to have read; ``frames`` that they came in.
-        violations: connections ended by one, by its kind.
-        handshakes: requests, or several in one.
-        statuses: what requests were answered with.
+        messages: number of mutated messages that the server has certainly read.
+        frames: number of frames that contained them.
+        violations: number of connections that ended with a violation, by its kind.
+        handshakes: number of mutated HTTP requests.
+        statuses: HTTP statuses of the responses.
         closes: close codes.
-        texts: JSON messages of the server's, checked.
-        healthy: answers of ``/healthz``; the slowest took ``slowest`` seconds.
-        wrong: what the server should not have done, with what it had been sent.
+        texts: number of JSON messages of the server that were checked.
+        healthy: number of answers of ``/healthz``.
+        slowest: seconds of the slowest of them.
+        wrong: faults of the server, with the input that caused them.
     """
 
     messages: int = 0
@@ -68,14 +70,14 @@ class Tally:
 
 
 async def flood(server, count, seed):
-    """Send ``count`` mutations, and look at all that comes back."""
+    """Send ``count`` mutations, and check all answers."""
     tally = Tally()
     messages = corpus.messages(seed)
     numbers = itertools.count()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_health, server, tally)
         async with trio.open_nursery() as attackers:
-            for _ in range(AT_ONCE):
+            for _ in range(CONCURRENT_ATTACKS):
                 attackers.start_soon(_attack, server, tally, count, seed, messages, numbers)
         nursery.cancel_scope.cancel()
     return tally
@@ -85,19 +87,19 @@ async def _attack(server, tally, count, seed, messages, numbers):
     for number in numbers:
         if tally.mutations >= count or len(tally.wrong) >= 10:
             return
-        dice = random.Random(f"{seed}-{number}")  # so that one connection can be repeated alone
-        mutator = Mutator(dice, messages)
-        attempt = _requests if dice.random() < 0.5 else _messages
+        rng = random.Random(f"{seed}-{number}")  # so that one connection can be repeated alone
+        mutator = Mutator(rng, messages)
+        attempt = _requests if rng.random() < 0.5 else _messages
         sent = []
         try:
             with trio.fail_after(PATIENCE):
-                await attempt(server, tally, mutator, dice, sent)
-        except* (Wrong, Rejected, trio.TooSlowError, ValueError, KeyError) as faults:
+                await attempt(server, tally, mutator, rng, sent)
+        except* (InvalidAnswer, Rejected, trio.TooSlowError, ValueError, KeyError) as faults:
             tally.wrong.append((f"{seed}-{number}", attempt.__name__, repr(faults), b"".join(sent)[-2000:]))
 
 
 async def _watch_health(server, tally):
-    """`/healthz` is answered all the time; and of files there are neither none nor too many."""
+    """Request ``/healthz`` at intervals; keep the example file in place and the number of uploads small."""
     async with httpx.AsyncClient(timeout=PATIENCE) as client:
         while True:
             began = time.monotonic()
@@ -111,8 +113,8 @@ async def _watch_health(server, tally):
             if not (uploads / corpus.REAL).exists():
                 with suppress(OSError):
                     server.put(corpus.REAL, SAMPLE)
-            passing = list(uploads.glob(f"{corpus.PASSING}*"))
-            for path in passing if len(passing) > MOST_FILES else ():
+            passing = list(uploads.glob(f"{corpus.UPLOAD_PREFIX}*"))
+            for path in passing if len(passing) > MAX_FILES else ():
                 path.unlink(missing_ok=True)
             await trio.sleep(HEALTH_EVERY)
 
@@ -124,12 +126,12 @@ async def _connect(server):
 # --- requests ----------------------------------------------------------------------------------------
 
 
-async def _requests(server, tally, mutator, dice, sent):
-    """Some mutated requests, one connection after the other."""
+async def _requests(server, tally, mutator, rng, sent):
+    """Send some mutated requests, one connection after another."""
     for _ in range(HANDSHAKES):
         sent[:] = [mutator.handshake()]
         async with await _connect(server) as stream:
-            request, reset = sent[0], dice.random() < 0.05
+            request, reset = sent[0], rng.random() < 0.05
             received = await _exchange(stream, request, reset=reset, done=partial(responses, request))
         tally.handshakes += 1
         if received is not None:
@@ -137,10 +139,10 @@ async def _requests(server, tally, mutator, dice, sent):
 
 
 async def _exchange(stream, data, *, reset=False, done=lambda received: True):
-    """Send, wait until it is ``done``, say that this was all, and read up to the end.
+    """Send the data, wait until ``done`` or a short timeout, close the sending side, and read to the end.
 
     Returns:
-        What came; None if nothing is left to be read.
+        The received bytes; None after a reset.
     """
     received = bytearray()
     sent, cut = trio.Event(), trio.Event()
@@ -175,36 +177,36 @@ def _reset(stream):
 # --- messages ----------------------------------------------------------------------------------------
 
 
-async def _messages(server, tally, mutator, dice, sent):
-    """Many mutated messages, all of which are shown to have been read; then a violation."""
+async def _messages(server, tally, mutator, rng, sent):
+    """Send many mutated messages, wait until the server has read all of them, then send a violation."""
     frames, total = [], 0
-    for _ in range(dice.randrange(PER_CONNECTION // 2, PER_CONNECTION)):
+    for _ in range(rng.randrange(PER_CONNECTION // 2, PER_CONNECTION)):
         data, number = mutator.message()
         frames.append(data)
         total += number
     sent[:] = frames
-    token = struct.pack("!Q", dice.getrandbits(64)) + b"the end"
+    token = struct.pack("!Q", rng.getrandbits(64)) + b"the end"
     async with await _connect(server) as stream:
-        said = Frames()
+        received_frames = Frames()
         await _until_pong(
-            stream, said, upgrade_request() + b"".join(frames) + mutator.frame(token, PING), token
+            stream, received_frames, upgrade_request() + b"".join(frames) + mutator.frame(token, PING), token
         )
         tally.messages += len(frames)
         tally.frames += total
         tail, kind = mutator.violation()
         sent.append(tail)
-        reset = dice.random() < 0.1
+        reset = rng.random() < 0.1
         rest = await _exchange(stream, tail, reset=reset, done=lambda received: False)
         tally.violations[kind] += 1
         if not reset:
-            said.feed(rest)
-            said.end()
-            tally.closes[said.closed] += 1
-        tally.texts += said.texts
+            received_frames.feed(rest)
+            received_frames.end()
+            tally.closes[received_frames.closed] += 1
+        tally.texts += received_frames.texts
 
 
-async def _until_pong(stream, said, data, token):
-    """Send, and read until the pong that shows that all was read."""
+async def _until_pong(stream, received_frames, data, token):
+    """Send the data, and read until the pong that proves that the server has read everything."""
     async with trio.open_nursery() as nursery:
 
         async def send():
@@ -216,28 +218,28 @@ async def _until_pong(stream, said, data, token):
         while b"\r\n\r\n" not in head:
             piece = await stream.receive_some()
             if not piece:
-                raise Wrong(f"no handshake: {head!r}")
+                raise InvalidAnswer(f"no handshake: {head!r}")
             head += piece
         head, _, rest = head.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 101 "):
-            raise Wrong(f"no handshake: {head!r}")
-        said.feed(rest)
-        while token not in said.pongs:
+            raise InvalidAnswer(f"no handshake: {head!r}")
+        received_frames.feed(rest)
+        while token not in received_frames.pongs:
             try:
                 piece = await stream.receive_some()
             except trio.BrokenResourceError:
                 piece = b""
-            if not piece or said.closed is not None:
-                raise Wrong(f"closed with {said.closed} without a violation")
-            said.feed(piece)
+            if not piece or received_frames.closed is not None:
+                raise InvalidAnswer(f"closed with {received_frames.closed} without a violation")
+            received_frames.feed(piece)
 
 
 # --- before and after --------------------------------------------------------------------------------
 
 
 @attrs.frozen
-class Held:
-    """What the server's process has."""
+class Resources:
+    """Resources of the server's process."""
 
     rss: int
     fds: int
@@ -245,10 +247,10 @@ class Held:
     workers: int
 
 
-def held(server):
+def resources_of(server):
     process = psutil.Process(server.process.pid)
     with process.oneshot():
-        return Held(
+        return Resources(
             process.memory_info().rss,
             process.num_fds(),
             process.num_threads(),
@@ -260,8 +262,8 @@ def status(server):
     return httpx.get(f"http://127.0.0.1:{server.port}/status", timeout=PATIENCE).json()
 
 
-def quiet(server):
-    """Whether nobody is connected and no job is under way."""
+def is_quiet(server):
+    """Return whether there are no connections and no unfinished jobs."""
     now = status(server)
     return now["connections"] == 0 and now["jobs"]["queued"] == now["jobs"]["running"] == 0
 

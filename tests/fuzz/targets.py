@@ -1,34 +1,41 @@
-"""What coverage-guided fuzzing calls: each takes any bytes at all, and raises only where the code under test is wrong.
+"""The targets of coverage-guided fuzzing: each takes any bytes, and raises only if the code under test is wrong.
 
-They need no fuzzer: :mod:`tests.fuzz.test_targets` calls them with what was found earlier.
+They need no fuzzer: :mod:`tests.fuzz.test_targets` calls them with mutations.
 """
 
 import contextlib
+import unicodedata
 from functools import partial
 
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from creemson.errors import REASONS, CreemsonError, InvalidFormat, ProcessingError
-from creemson.server import effects as wanted
-from creemson.server import http1
-from creemson.server.fast import FastSocket
-from creemson.server.multipart import FileField
-from creemson.server.protocol import ConnectionState, Protocol
-from creemson.server.transport import Closed, ServerSocket, TooLarge
-from creemson.settings import Limits, Timeouts
-from creemson.storage.files import check_name
+from creemson.jobs import commands
+from creemson.jobs.events import Accepted, Ended
+from creemson.metrics import Metrics
+from creemson.model.filenames import check_name
+from creemson.model.results import Described
+from creemson.server.connection import effects
+from creemson.server.connection.protocol import Protocol
+from creemson.server.connection.state import ConnectionState
+from creemson.server.http.multipart import Begun, FormFiles
+from creemson.server.transport import http1
+from creemson.server.transport.closing import Closed
+from creemson.server.transport.plain import ServerSocket
+from creemson.server.transport.size_limit import TooLarge
+from creemson.server.transport.websocket import WebSocket
+from creemson.settings.sections import Limits, Settings, Timeouts
 from creemson.wire import codec
-from creemson.wire.messages import Described
 from tests.fuzz.verdict import Frames, responses
+from tests.server.connection.test_protocol import COLUMNS, DATA
 from tests.servers import upgrade_request
-from tests.test_protocol import COLUMNS, DATA
 
 LIMITS = Limits(batch_messages=5, upload_bytes=1000, chunk_bytes=100, message_bytes=1000)
 
 
 def fuzz_codec(data):
-    """Any text is a message or rejected; a message says the same after it was encoded."""
+    """Any text is a message or rejected; a message is unchanged after a round trip."""
     try:
         message = codec.decode_request(data)
     except codec.Rejected as rejected:
@@ -39,12 +46,12 @@ def fuzz_codec(data):
 
 
 def fuzz_protocol(data):
-    """Lines are messages, and binary ones those that begin with a zero; what they ask for is done, or fails."""
+    """Each line is a message, a binary one if it begins with NUL; its effects are carried out, or fail."""
     protocol = Protocol(
         ConnectionState(id="c", caller="x"),
-        limits=LIMITS,
-        timeouts=Timeouts(),
-        server="s",
+        settings=Settings(limits=LIMITS),
+        callers=None,
+        metrics=Metrics(),
         wall_clock=lambda: 1.0,
     )
     for now, line in enumerate(data.split(b"\n")[:50]):
@@ -53,34 +60,34 @@ def fuzz_protocol(data):
         else:
             todo = protocol.text(float(now), line.decode(errors="replace"))
         while todo:
-            todo = [*_done(protocol, todo[0], fails=len(line) % 3 == 0), *todo[1:]]
+            todo = [*_carry_out(protocol, todo[0], fails=len(line) % 3 == 0), *todo[1:]]
     assert protocol.state.processing >= 0
 
 
-def _done(protocol, effect, *, fails):
-    """What follows when an effect is carried out."""
+def _carry_out(protocol, effect, *, fails):
+    """Return the effects that follow when an effect is carried out."""
     match effect:
-        case wanted.Send(message):
+        case effects.Send(message):
             codec.structure_answer(codec.parse(codec.encode(message)))
             assert getattr(message, "reason", "busy") in REASONS
-        case wanted.OpenUpload(request) if not fails:
+        case effects.OpenUpload(request) if not fails:
             return protocol.upload_opened(0)
-        case wanted.WriteChunk(request) if not fails:
+        case effects.WriteChunk(request) if not fails:
             return protocol.chunk_written(request, 1)
-        case wanted.FinishUpload(request) if not fails:
+        case effects.FinishUpload(request) if not fails:
             protocol.upload_finished()
             return protocol.uploaded(request, "0" * 64, COLUMNS)
-        case wanted.Submit(request):
-            return [*protocol.accepted(request, "j", 0), *protocol.result(request, "j", 1, DATA)]
-        case wanted.ListFiles(request):
+        case effects.AskProcessor(request, commands.Submit()):
+            return [*protocol.reply(request, Accepted("j", 0)), *protocol.reply(request, Ended("j", 1, DATA))]
+        case effects.ListFiles(request):
             return protocol.files(request, ())
-        case wanted.ListJobs(request):
-            return protocol.jobs(request, ())
-        case wanted.ReadColumns(request):
-            return protocol.columns(request, Described(columns=COLUMNS))
-        case wanted.DeleteFile(request) if not fails:
+        case effects.AskProcessor(request, commands.ListJobs()):
+            return protocol.reply(request, commands.JobsListed(()))
+        case effects.AskProcessor(request, commands.ReadColumns()):
+            return protocol.reply(request, commands.ColumnsRead(Described(columns=COLUMNS)))
+        case effects.DeleteFile(request) if not fails:
             return protocol.deleted(request)
-        case wanted.OpenDownload(request) if not fails:
+        case effects.AskProcessor(request, commands.FindFile()) if not fails:
             try:
                 return [
                     *protocol.download_started(request, size=10, sha256=None),
@@ -88,9 +95,9 @@ def _done(protocol, effect, *, fails):
                 ]
             except CreemsonError as error:
                 return protocol.fail(request, error)
-        case wanted.CancelRequest(request):
-            return protocol.cancelled(request, "j")
-        case wanted.DropUpload() | wanted.StopDownload() | wanted.RemoveUpload() | wanted.Close():
+        case effects.AskProcessor(request, commands.CancelRequest()):
+            return protocol.reply(request, commands.Cancelled("j"))
+        case effects.DropUpload() | effects.StopDownload() | effects.RemoveUpload() | effects.Close():
             return []
         case _:
             return protocol.fail(effect.request, ProcessingError("busy", "It fails."))
@@ -98,28 +105,30 @@ def _done(protocol, effect, *, fails):
 
 
 def fuzz_multipart(data):
-    """The first line is the content type. However the rest is cut into pieces, the outcome is the same."""
+    """The first line is the content type. The outcome does not depend on how the rest is cut into pieces."""
     kind, _, body = data.partition(b"\n")
     outcomes = []
     for size in (len(body) or 1, 7, 1):
         try:
-            field = FileField(kind.decode("latin-1"), "file")
-            found = [piece for at in range(0, len(body), size) for piece in field.feed(body[at : at + size])]
-            field.feed(b"")
-            outcomes.append((field.filename, b"".join(found)))
+            files = FormFiles(kind.decode("latin-1"), "file")
+            found = [piece for at in range(0, len(body), size) for piece in files.feed(body[at : at + size])]
+            files.feed(b"")
+            content = [f"<{one.filename}>".encode() if isinstance(one, Begun) else one for one in found]
+            outcomes.append(b"".join(content))
         except InvalidFormat as error:
             outcomes.append(error.reason)
     assert outcomes[0] == outcomes[1] == outcomes[2], outcomes
 
 
 def fuzz_names(data):
-    """A name that passes is one plain component."""
+    """A name that passes is one plain path component."""
     name = data.decode(errors="surrogateescape")
     try:
         checked = check_name(name)
     except InvalidFormat:
         return
-    assert checked == name
+    assert checked == unicodedata.normalize("NFC", name)
+    name = checked
     assert "/" not in name
     assert "\\" not in name
     assert name not in {"", ".", ".."}
@@ -127,7 +136,7 @@ def fuzz_names(data):
 
 
 def fuzz_http(data):
-    """Requests of any kind get responses, and the connection comes to an end."""
+    """Any requests get valid responses, and the connection ends."""
     received = _over_memory(_serve_http, data)
     for status in responses(data, received):
         assert status < 500 or status in {501, 505}, status
@@ -154,16 +163,16 @@ async def _echo(scope, receive, send):
 
 
 def fuzz_websocket(data):
-    """Frames of any kind behind a good handshake; the answer consists of frames, the close frame last."""
-    heard = {FastSocket: [], ServerSocket: []}
-    for kind, messages in heard.items():
+    """Any frames after a valid handshake; the answer consists of frames, with the close frame last."""
+    received_by = {WebSocket: [], ServerSocket: []}
+    for kind, messages in received_by.items():
         received = _over_memory(partial(_serve_socket, kind, data, messages), data)
         head, _, rest = received.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
-        said = Frames()
-        said.feed(rest)
-        said.end()
-    assert heard[FastSocket] == heard[ServerSocket]
+        frames = Frames()
+        frames.feed(rest)
+        frames.end()
+    assert received_by[WebSocket] == received_by[ServerSocket]
 
 
 async def _serve_socket(kind, data, messages, stream):
@@ -187,7 +196,7 @@ async def _serve_socket(kind, data, messages, stream):
 
 
 def _over_memory(serve, data):
-    """What a server answers that is sent some bytes, and then nothing more."""
+    """Return the answer of a server that gets these bytes, and then the end of the stream."""
 
     async def run():
         ours, theirs = memory_stream_pair()
@@ -214,7 +223,7 @@ def _over_memory(serve, data):
 
 
 class _Strict:
-    """A logger for which what the operator would have to look at is a failure."""
+    """A logger that raises for a logged exception."""
 
     def bind(self, **_):
         return self

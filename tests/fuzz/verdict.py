@@ -1,4 +1,4 @@
-"""Whether what a server has said is worth that name, whatever it was asked."""
+"""Checks that everything a server has sent is valid, whatever it was sent."""
 
 import struct
 
@@ -7,21 +7,22 @@ import orjson
 
 from creemson.errors import REASONS
 from creemson.wire import codec
+from creemson.wire.messages import SERVER_TYPES
 
 HEALTHY = {501, 503, 505, 507}
-"""The only statuses from 500 on that are no fault of the server's."""
+"""The statuses from 500 on that are not a fault of the server."""
 
 
 _HEADERS = [("Host", "x"), ("Connection", "upgrade"), ("Upgrade", "websocket")]
-"""Of any request, to h11, which must expect what comes."""
+"""Headers of the requests that h11 gets, so that it expects the responses."""
 
 
-class Wrong(AssertionError):  # noqa: N818 - what it was
-    """The server has said something that it must not say."""
+class InvalidAnswer(AssertionError):  # noqa: N818 - describes the fault
+    """The server has sent something that it must not send."""
 
 
 class Frames:
-    """Takes a server's bytes after the handshake, in any pieces."""
+    """Checks the frames of a server after the handshake; the bytes may come in any pieces."""
 
     def __init__(self):
         self._data = b""
@@ -39,13 +40,13 @@ class Frames:
                 if len(data) < at + 4:
                     break
                 (size,), start = struct.unpack_from("!H", data, at + 2), at + 4
-                _hold(size > 125, "a length in too many bytes")
+                _check(size > 125, "a length in too many bytes")
             elif size == 127:
                 if len(data) < at + 10:
                     break
                 (size,), start = struct.unpack_from("!Q", data, at + 2), at + 10
-                _hold(2**16 <= size < 2**25, "a length in too many bytes, or too great")
-            _hold(size < 128 or data[at + 1] >= 126, "a mask")
+                _check(2**16 <= size < 2**25, "a length in too many bytes, or too large")
+            _check(size < 128 or data[at + 1] >= 126, "a mask")
             if len(data) < start + size:
                 break
             self._frame(first, data[start : start + size])
@@ -53,37 +54,37 @@ class Frames:
         self._data = data[at:]
 
     def end(self):
-        _hold(not self._data, f"half a frame: {self._data[:50]!r}")
+        _check(not self._data, f"half a frame: {self._data[:50]!r}")
 
     def _frame(self, first, payload):
-        _hold(self.closed is None, "a frame after the close frame")
+        _check(self.closed is None, "a frame after the close frame")
         if first == 0x81:
             self.texts += 1
             _message(payload, whole=self.texts % 8 == 0)
         elif first == 0x88:
             (self.closed,) = struct.unpack("!H", payload[:2]) if payload else (1005,)
             payload[2:].decode()
-            _hold(self.closed not in {1011, 1006, 1015}, f"close code {self.closed}")
+            _check(self.closed not in {1011, 1006, 1015}, f"close code {self.closed}")
         elif first == 0x8A:
             self.pongs.append(payload)
         else:
-            _hold(first in {0x82, 0x89}, f"first byte {first:#x}")
+            _check(first in {0x82, 0x89}, f"first byte {first:#x}")
 
 
-def _hold(condition, what):
+def _check(condition, what):
     if not condition:
-        raise Wrong(what)
+        raise InvalidAnswer(what)
 
 
 def _message(payload, *, whole):
-    """A text message; ``whole`` has all of its fields checked, which takes its time."""
+    """Check a text message; ``whole`` also checks all fields, which takes longer."""
     message = orjson.loads(payload)
     if message["type"] == "error":
         reason = REASONS.get(message["reason"])
-        _hold(reason is not None and message["reason"] != "internal", f"error {message}")
-        _hold((message["code"], message["retryable"]) == (reason.code, reason.retryable), f"error {message}")
-        _hold("Traceback (most recent" not in message["message"], f"error {message}")
-    elif whole or message["type"] not in codec.SERVER_TYPES:
+        _check(reason is not None and message["reason"] != "internal", f"error {message}")
+        _check((message["code"], message["retryable"]) == (reason.code, reason.retryable), f"error {message}")
+        _check("Traceback (most recent" not in message["message"], f"error {message}")
+    elif whole or message["type"] not in SERVER_TYPES:
         codec.structure_answer(message)
     if message["type"] == "batch":
         for one in message["messages"]:
@@ -91,9 +92,9 @@ def _message(payload, *, whole):
 
 
 def responses(sent, received):
-    """Hold everything that came in answer to some requests to HTTP; returns the statuses of what is whole.
+    """Check everything that was received in response to some HTTP requests; return the statuses of the complete responses.
 
-    The last one may be half: a server may take the end of what it is sent for the end of the peer.
+    The last one may be incomplete: for a server, the end of the sent bytes may mean that the peer has disconnected.
     """
     statuses = []
     connection = h11.Connection(h11.CLIENT)
@@ -105,12 +106,12 @@ def responses(sent, received):
         try:
             status = _response(connection)
         except h11.RemoteProtocolError as error:
-            if b"HEAD" in sent:  # which of several it was, cannot be told for sure
+            if b"HEAD" in sent:  # it is unknown which of several requests it was
                 break
-            raise Wrong(f"no HTTP: {error}") from error
+            raise InvalidAnswer(f"no HTTP: {error}") from error
         if status is None:
             break
-        _hold(status < 500 or status in HEALTHY, f"status {status}")
+        _check(status < 500 or status in HEALTHY, f"status {status}")
         statuses.append(status)
         if connection.their_state is h11.SWITCHED_PROTOCOL:
             Frames().feed(connection.trailing_data[0])
@@ -121,7 +122,7 @@ def responses(sent, received):
 
 
 def _response(connection):
-    """The status of a response that is whole; else None."""
+    """Return the status of a complete response; None if it is incomplete."""
     status = None
     while True:
         event = connection.next_event()

@@ -1,4 +1,4 @@
-"""Who gets in, over WebSocket and HTTP, on a real server."""
+"""Authentication over WebSocket and HTTP, on a real server."""
 
 import json
 import subprocess
@@ -11,14 +11,15 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.faults.test_frames import after_upgrade, close_code
-from tests.servers import PATIENCE, frame, serving, wait_until
+from tests.servers import PATIENCE, frame, read_all, serving, wait_until
 
 SECRET = "0123456789abcdef" * 4
 JWT = (
     "--set", "auth.mode=jwt", "--set", f"auth.jwt_key={SECRET}",
     "--set", 'auth.jwt_algorithms=["HS256"]', "--set", "auth.jwt_audience=tables",
+    "--set", "auth.jwt_leeway=0",
 )  # fmt: skip
-CLASSIC = {"filename": "a.csv", "selectedColumns": [0]}
+LEGACY = {"filename": "a.csv", "selectedColumns": [0]}
 
 
 def creemson(*arguments):
@@ -36,7 +37,7 @@ def signed(sub="ann", seconds=60.0, **claims):
 
 
 def closed(client):
-    """The error that comes first, and the close code."""
+    """Return the first error and the close code."""
     error = client.receive()
     with pytest.raises(ConnectionClosed) as end:
         client.receive()
@@ -45,7 +46,7 @@ def closed(client):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A server that wants opaque tokens; the token of ann."""
+    """A server that requires opaque tokens, and ann's token."""
     data = tmp_path_factory.mktemp("guarded") / "data"
     token = creemson("token", "create", "ann", "--data-dir", data)
     with serving(data, "--set", "auth.mode=token", "--set", "auth.timeout=0.6") as server:
@@ -56,8 +57,8 @@ def hello(token=None, **fields):
     return {"type": "hello", "version": 1, **({"token": token} if token else {}), **fields}
 
 
-def test_a_token_in_the_header_or_in_hello(guarded):
-    """Both get in; the second `hello` needs no token again."""
+def test_token_in_header_or_hello_is_accepted(guarded):
+    """After that, a second `hello` needs no token."""
     server, token = guarded
     with server.connect(additional_headers=bearer(token)) as client:
         assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
@@ -70,8 +71,8 @@ def test_a_token_in_the_header_or_in_hello(guarded):
 
 
 @pytest.mark.parametrize("header", ["Bearer wrong", "Basic YTpi", "Bearer", "crm_x_y", ""])
-def test_a_bad_header_is_401(guarded, header):
-    """Before anything is upgraded, and over HTTP as well."""
+def test_invalid_authorization_header_is_401(guarded, header):
+    """Before the upgrade, and over HTTP as well."""
     server, _ = guarded
     with (
         pytest.raises(InvalidStatus) as refused,
@@ -86,23 +87,32 @@ def test_a_bad_header_is_401(guarded, header):
 
 @pytest.mark.parametrize(
     "message",
-    [hello(), hello("wrong"), {"type": "ping", "id": "x"}, {"type": "files", "id": "x"}, CLASSIC,
-     {"type": "batch", "messages": [{"type": "ping"}, hello("wrong")]}, b"bytes"],
+    [
+        hello("wrong"), b"bytes",
+        # The server listens for 2 s after each of them.
+        *(
+            pytest.param(message, marks=pytest.mark.slow)
+            for message in (
+                hello(), {"type": "ping", "id": "x"}, {"type": "files", "id": "x"}, LEGACY,
+                {"type": "batch", "messages": [{"type": "ping"}, hello("wrong")]},
+            )
+        ),
+    ],
 )  # fmt: skip
-def test_a_bad_or_missing_token_is_told_and_closes(guarded, message):
-    """One error `unauthenticated`, then 4401; nothing that comes behind is looked at."""
+def test_missing_or_invalid_token_is_refused_and_closes(guarded, message):
+    """One error `unauthenticated`, then close 4401; everything after it is ignored."""
     server, token = guarded
     first = frame(message, 2) if isinstance(message, bytes) else frame(json.dumps(message).encode())
     with server.upgraded(glued=first + frame(json.dumps(hello(token)).encode())) as connection:
-        (_, told), (opcode, payload) = after_upgrade(connection)
-    error = json.loads(told)
+        (_, text), (opcode, payload) = after_upgrade(connection)
+    error = json.loads(text)
     assert (error["reason"], error["code"]) == ("unauthenticated", 1002)
     assert (opcode, close_code(payload)) == (8, 4401)
     assert "token" in error["message"].lower()
 
 
-def test_silence_is_closed_after_the_timeout(guarded):
-    """`auth.timeout` from the handshake on, also for somebody who sends garbage meanwhile."""
+def test_silent_connection_is_closed_after_auth_timeout(guarded):
+    """`auth.timeout` runs from the handshake on, even while the client sends garbage."""
     server, _ = guarded
     began = time.monotonic()
     with server.connect() as client:
@@ -117,8 +127,8 @@ def test_silence_is_closed_after_the_timeout(guarded):
     [("GET", "/columns/a.csv"), ("GET", "/download/a.csv"), ("POST", "/process"), ("POST", "/upload"),
      ("GET", "/status"), ("GET", "/metrics"), ("GET", "/nothing")],
 )  # fmt: skip
-def test_http_without_a_token_is_401(guarded, method, path):
-    """And says how to do better; a token in the address is none."""
+def test_http_request_without_token_is_401(guarded, method, path):
+    """The answer names the header; a token in the URL is ignored."""
     server, token = guarded
     answer = httpx.request(method, f"{server.base}{path}", params={"token": token, "access_token": token})
     assert answer.status_code == 401
@@ -128,14 +138,14 @@ def test_http_without_a_token_is_401(guarded, method, path):
 
 
 @pytest.mark.parametrize("path", ["/", "/static/page.js", "/healthz", "/readyz", "/asyncapi.json"])
-def test_what_everybody_may_see(guarded, path):
-    """The page, signs of life, the protocol."""
+def test_public_pages_need_no_token(guarded, path):
+    """The web page, health checks and the protocol description."""
     server, _ = guarded
     assert httpx.get(f"{server.base}{path}").status_code == 200
 
 
-def test_revocation_takes_effect_at_once(guarded):
-    """On open connections within a second, on new ones in this moment; others stay."""
+def test_revoked_token_closes_open_connections(guarded):
+    """Open connections close within a second, new ones are refused immediately; other callers stay."""
     server, token = guarded
     doomed = creemson("token", "create", "doomed", "--data-dir", server.data_dir)
     with server.connect() as client, server.connect(additional_headers=bearer(token)) as other:
@@ -149,8 +159,48 @@ def test_revocation_takes_effect_at_once(guarded):
         assert other.ask({"type": "ping", "id": "p"})["id"] == "p"
 
 
-def test_no_token_is_in_the_log_or_the_folder(guarded):
-    """Whatever was sent, right or wrong."""
+def test_revoked_token_ends_http_requests_in_flight(guarded):
+    """A download is cut, a half-sent upload is not stored, a job is answered with 401."""
+    server, _ = guarded
+    token = creemson("token", "create", "zoe", "--data-dir", server.data_dir)
+    head = f"HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+    form = b'--B\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n'
+
+    def post(path, kind, body, length=None):
+        lines = f"POST {path} {head}Content-Type: {kind}\r\nContent-Length: {length or len(body)}\r\n\r\n"
+        connection = server.raw()
+        connection.sendall(lines.encode() + body)
+        return connection
+
+    multipart = "multipart/form-data; boundary=B"
+    with post(
+        "/upload", multipart, form % b"a.csv" + b"n\n1\n" + bytes(30_000_000) + b"\r\n--B--"
+    ) as sending:
+        assert sending.recv(12) == b"HTTP/1.1 200"
+    [folder] = [
+        path for path in (server.data_dir / "callers").iterdir() if path.name.startswith("token-zoe-")
+    ]
+    part = form % b"late.csv" + b"n\n" + bytes(2_000_000)
+    with (
+        server.frozen(),
+        post("/process", "application/json", json.dumps(LEGACY).encode()) as job,
+        post("/upload", multipart, part, len(part) + 9) as upload,
+        server.raw() as download,
+    ):
+        download.sendall(f"GET /download/a.csv {head}\r\n".encode())
+        assert download.recv(12) == b"HTTP/1.1 200"
+        wait_until(lambda: list((folder / "parts").iterdir()))
+        creemson("token", "revoke", "zoe", "--data-dir", server.data_dir)
+        assert read_all(job).startswith(b"HTTP/1.1 401")
+        assert read_all(upload).startswith(b"HTTP/1.1 401")
+        assert len(read_all(download)) < 30_000_000
+        assert list((folder / "parts").iterdir()) == []
+        assert [path.name for path in (folder / "uploads").iterdir()] == ["a.csv"]
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_token_is_in_no_log_or_file(guarded):
+    """This holds for every token sent, valid or not."""
     server, token = guarded
     with server.connect() as client:
         client.ask(hello(token))
@@ -163,9 +213,10 @@ def test_no_token_is_in_the_log_or_the_folder(guarded):
             assert b"verysecretindeed" not in content, path
 
 
-def test_a_jwt_ends_and_is_renewed(tmp_path):
-    """By another `hello` on the open connection; without, it is closed in the moment in which it expires."""
-    with serving(tmp_path / "data", *JWT) as server:
+@pytest.mark.slow
+def test_expired_jwt_closes_unless_renewed_by_hello(tmp_path):
+    """Another `hello` on the open connection renews it; otherwise the connection closes at expiry."""
+    with serving(tmp_path / "data", *JWT, "--set", "auth.jwt_leeway=0") as server:
         with server.connect() as client, server.connect() as stale:
             began = time.monotonic()
             assert stale.ask(hello(signed(seconds=3)))["type"] == "welcome"
@@ -186,8 +237,8 @@ def test_a_jwt_ends_and_is_renewed(tmp_path):
         assert httpx.get(f"{server.base}/status", headers=bearer(signed())).status_code == 200
 
 
-def test_a_caller_has_so_many_connections(tmp_path):
-    """More are refused, in the handshake with 429, and after `hello` with 4429; others are not concerned."""
+def test_connections_per_caller_are_limited(tmp_path):
+    """More are refused, in the handshake with 503 and after `hello` with 4429; other callers are unaffected."""
     with serving(tmp_path / "data", *JWT, "--set", "limits.connections_per_caller=2") as server:
         ann = {"additional_headers": bearer(signed())}
         with server.connect(**ann) as first, server.connect() as second:
@@ -214,8 +265,8 @@ def test_a_caller_has_so_many_connections(tmp_path):
             wait_until(again)
 
 
-def test_a_damaged_token_file_lets_nobody_in(tmp_path):
-    """Who is in stays; the log says what is wrong."""
+def test_damaged_token_file_admits_nobody(tmp_path):
+    """Open connections stay; the log says what is wrong."""
     data = tmp_path / "data"
     token = creemson("token", "create", "ann", "--data-dir", data)
     with serving(data, "--set", "auth.mode=token") as server:
@@ -225,11 +276,11 @@ def test_a_damaged_token_file_lets_nobody_in(tmp_path):
             answer = httpx.get(f"{server.base}/status", headers=bearer(token))
             assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
             assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
-        assert "makes no sense in line 1" in server.log.read_text()
+        assert "is invalid in line 1" in server.log.read_text()
 
 
-def test_the_command_line_takes_a_token(guarded, tmp_path):
-    """From the option or the environment; a wrong one is told of."""
+def test_command_line_sends_the_token(guarded, tmp_path):
+    """Given as an option; an invalid one is reported."""
     server, token = guarded
     (tmp_path / "cli.csv").write_text("a,b\n1,2\n")
     creemson("upload", tmp_path / "cli.csv", "--url", server.url, "--token", token)

@@ -1,4 +1,4 @@
-"""Jobs that outlive their sockets and their server: real processes, and an independent client."""
+"""Jobs that survive their connections and their server: real processes, and an independent client."""
 
 import signal
 
@@ -10,7 +10,7 @@ LONG = {"sort": [["text", "asc"]], "selectedColumns": ["text", "half"]}
 
 
 def begin(client, **fields):
-    """Ask for a job that takes seconds, and wait until it is under way."""
+    """Start a job that takes seconds, and wait until it is running."""
     client.send({"type": "process", "id": "p", "filename": "slow.csv", **LONG, **fields})
     *_, progress = client.until("progress", "error")
     assert progress["type"] == "progress", progress
@@ -18,14 +18,14 @@ def begin(client, **fields):
 
 
 def follow(client, job, after=0):
-    """Everything that `attach` brings."""
+    """Return all messages that `attach` brings."""
     client.send({"type": "attach", "id": "a", "job": job, "after": after})
-    told = client.until("result", "error")
-    seqs = [message["seq"] for message in told]
+    events = client.until("result", "error")
+    seqs = [message["seq"] for message in events]
     assert seqs == sorted(set(seqs))
     assert seqs[0] > after
-    assert {(message["id"], message["job"]) for message in told} == {("a", job)}
-    return told
+    assert {(message["id"], message["job"]) for message in events} == {("a", job)}
+    return events
 
 
 def listed(client):
@@ -37,8 +37,8 @@ def put(slow_csv):
     return lambda server: (server.data_dir / "uploads" / "slow.csv").hardlink_to(slow_csv)
 
 
-def test_a_job_survives_its_socket(tmp_path, put):
-    """It is followed from another one; a repeat is answered from store, by the same job."""
+def test_job_survives_its_connection(tmp_path, put):
+    """It can be followed from another connection; a repeat is served from cache, by the same job."""
     with serving(tmp_path / "data") as server:
         put(server)
         with server.connect() as client:
@@ -47,11 +47,11 @@ def test_a_job_survives_its_socket(tmp_path, put):
         with server.connect() as client:
             [info] = listed(client)
             assert (info["job"], info["state"], info["filename"]) == (job, "running", "slow.csv")
-            told = follow(client, job, after=seq)
-            assert told[-1]["type"] == "result"
-            assert not told[-1]["data"]["output_data"]["cached"]
+            events = follow(client, job, after=seq)
+            assert events[-1]["type"] == "result"
+            assert not events[-1]["data"]["output_data"]["cached"]
             [info] = listed(client)
-            assert (info["state"], info["rows"]) == ("done", told[-1]["data"]["output_data"]["rows"])
+            assert (info["state"], info["rows"]) == ("done", events[-1]["data"]["output_data"]["rows"])
             client.send({"type": "process", "id": "q", "filename": "slow.csv", **LONG})
             accepted, again = client.until("result", "error")
             assert (accepted["job"], again["data"]["output_data"]["cached"]) == (job, True)
@@ -59,9 +59,9 @@ def test_a_job_survives_its_socket(tmp_path, put):
             assert (error["reason"], error["id"]) == ("job_not_found", "x")
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
-def test_a_job_survives_its_server(tmp_path, put, sign):
-    """Killed, or shut down with too little time: the next server does what was accepted, once."""
+@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_job_survives_its_server(tmp_path, put, sign):
+    """Killed, or shut down with too little time: the next server runs accepted jobs, once."""
     arguments = ["--set", "server.drain_timeout=0.1"]
     with serving(tmp_path / "data", *arguments) as server:
         put(server)
@@ -74,23 +74,27 @@ def test_a_job_survives_its_server(tmp_path, put, sign):
                 assert "seq" not in error
             server.process.wait()
     with serving(tmp_path / "data", *arguments) as server, server.connect() as client:
-        told = follow(client, job, after=seq)
-        assert told[0]["type"] == "log"
-        assert "restarted" in told[0]["message"]
-        assert told[-1]["type"] == "result"
-        data = told[-1]["data"]
+        events = follow(client, job, after=seq)
+        assert events[0]["type"] == "log"
+        assert "restarted" in events[0]["message"]
+        assert events[-1]["type"] == "result"
+        data = events[-1]["data"]
     with serving(tmp_path / "data", *arguments) as server, server.connect() as client:
         assert follow(client, job)[-1]["data"] == data
         client.send({"type": "process", "id": "q", "filename": "slow.csv", **LONG})
         accepted, again = client.until("result", "error")
         assert accepted["job"] == job
         assert again["data"]["output_data"] == data["output_data"] | {"cached": True}
-        assert len(list((server.data_dir / "outputs").iterdir())) == 1
+        outputs = [
+            path.name for path in (server.data_dir / "outputs").iterdir() if ".texts." not in path.name
+        ]
+        assert len(outputs) == 1
         assert len(listed(client)) == 1
 
 
-def test_what_was_accepted_together_survives(tmp_path):
-    """Jobs that are written down in one go are in the catalog when they are accepted: the next server does them all."""
+@pytest.mark.slow
+def test_jobs_recorded_in_one_batch_survive_a_kill(tmp_path):
+    """Jobs are in the catalog when they are accepted, so the next server runs all of them."""
     with serving(tmp_path / "data") as server:
         server.put("x.csv")
         accepted = {}
@@ -113,8 +117,8 @@ def test_what_was_accepted_together_survives(tmp_path):
     "request_",
     [{"type": "process", "id": "p", "on_disconnect": "cancel", **LONG}, {"selectedColumns": ["text"]}],
 )
-def test_work_that_nobody_waits_for_is_stopped(tmp_path, put, request_):
-    """`on_disconnect: cancel`, and classic requests."""
+def test_job_nobody_waits_for_is_stopped(tmp_path, put, request_):
+    """This applies to `on_disconnect: cancel` and to legacy requests."""
     with serving(tmp_path / "data", "--set", "processing.workers=1") as server:
         put(server)
         with server.connect() as client, server.connect() as other:

@@ -1,4 +1,4 @@
-"""HTTP on the same port: an old front end's flow, files in and out, errors, and the page's surroundings."""
+"""HTTP on the same port: an old front end's flow, uploads, downloads, errors, and the web page."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ DATA = random.Random(1).randbytes(3 * 2**20 + 5)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server that pages of one other origin may use."""
+    """A server that allows one other origin."""
     data_dir = tmp_path_factory.mktemp("http") / "data"
     with serving(
         data_dir,
@@ -46,11 +46,11 @@ def the_error(response, status, reason):
     return body
 
 
-# --- what an old front end does ----------------------------------------------------------------------
+# --- flow of an old front end ----------------------------------------------------------------------
 
 
-def test_the_flow_of_an_old_front_end(server, http):
-    """From another origin: status, upload, columns, the classic request over a WebSocket, download."""
+def test_old_front_end_flow_works_from_another_origin(server, http):
+    """Status, upload, columns, the legacy request over a WebSocket, download."""
     http.headers["origin"] = ORIGIN
     status = http.get("/status")
     assert status.headers["access-control-allow-origin"] == ORIGIN
@@ -94,11 +94,11 @@ def test_the_flow_of_an_old_front_end(server, http):
     assert posted == data
 
 
-# --- files in ----------------------------------------------------------------------------------------
+# --- uploads ----------------------------------------------------------------------------------------
 
 
-def test_an_upload_replaces_a_file_of_its_name(server, http):
-    """The bytes are those that were sent, other fields are passed over."""
+def test_upload_replaces_a_file_of_the_same_name(server, http):
+    """The bytes are stored unchanged; other form fields are ignored."""
     for data in (b"old", DATA):
         files = {"file": ("replaced.bin", data)}
         assert http.post("/upload", files=files, data={"comment": "x" * 1000}).status_code == 200
@@ -110,14 +110,14 @@ def test_an_upload_replaces_a_file_of_its_name(server, http):
     ("sent", "kept"),
     [("C:\\my data\\a b.csv", "a b.csv"), ("/etc/x/Größe.csv", "Größe.csv"), ("empty.csv", "empty.csv")],
 )
-def test_the_last_component_of_the_name_counts(server, http, sent, kept):
-    """Some clients send a path. An empty file is a file."""
+def test_upload_with_a_path_keeps_the_last_component(server, http, sent, kept):
+    """Some clients send a path; an empty file is valid."""
     assert http.post("/upload", files={"file": (sent, b"")}).json() == {"filename": kept}
     assert (server.data_dir / "uploads" / kept).read_bytes() == b""
 
 
-def test_an_upload_in_chunks_of_unknown_length(server, http):
-    """Without a Content-Length it is read until its end."""
+def test_upload_of_unknown_length_is_read_to_its_end(server, http):
+    """There is no Content-Length."""
     form = (
         b'--B\r\nContent-Disposition: form-data; name="file"; filename="chunked.bin"\r\n\r\n%b\r\n--B--\r\n'
         % DATA
@@ -145,16 +145,16 @@ def test_an_upload_in_chunks_of_unknown_length(server, http):
         ({"content": b"", "headers": {"content-type": "multipart/form-data; boundary=B"}}, 400, "invalid_message"),
     ],
 )  # fmt: skip
-def test_an_upload_that_is_refused(server, http, request_, status, reason):
-    """With words, and nothing is left of it."""
+def test_invalid_upload_is_refused_and_leaves_nothing(server, http, request_, status, reason):
+    """The error has a reason, and no file or part is left."""
     before = sorted((server.data_dir / "uploads").iterdir())
     the_error(http.post("/upload", **request_), status, reason)
     assert sorted((server.data_dir / "uploads").iterdir()) == before
     assert list((server.data_dir / "parts").iterdir()) == []
 
 
-def test_an_upload_over_the_limit(server, http):
-    """413, announced or not, and nothing is left of it."""
+def test_upload_over_limit_is_413(server, http):
+    """With or without a Content-Length, and nothing is left."""
     big = b"x" * 21_000_000
     error = the_error(http.post("/upload", files={"file": ("big.bin", big)}), 413, "upload_too_large")
     assert "20,000,000" in error["detail"]
@@ -165,14 +165,16 @@ def test_an_upload_over_the_limit(server, http):
             "/upload", content=pieces, headers={"content-type": "multipart/form-data; boundary=B"}
         )
         the_error(response, 413, "upload_too_large")
-    except httpx.WriteError:  # httpx does not look for an early answer, and the server reads on for 2 s only
+    except (
+        httpx.WriteError
+    ):  # httpx does not look for an early response, and the server reads on for only 2 s
         pass
     wait_until(lambda: list((server.data_dir / "parts").iterdir()) == [])
     assert not (server.data_dir / "uploads" / "big.bin").exists()
 
 
-def test_an_upload_that_breaks_off(server):
-    """Nothing of it is left, and nothing goes to the log as an error."""
+def test_interrupted_upload_leaves_nothing(server):
+    """No part is left, and nothing is logged as an error."""
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
             b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
@@ -187,11 +189,11 @@ def test_an_upload_that_breaks_off(server):
     assert "Traceback" not in server.log.read_text()
 
 
-# --- files out ---------------------------------------------------------------------------------------
+# --- downloads ---------------------------------------------------------------------------------------
 
 
-def test_ranges(server, http):
-    """206 with the bytes that were asked for, 416 beyond the end."""
+def test_range_request_gets_206_or_416(server, http):
+    """206 with the requested bytes, 416 beyond the end."""
     (server.data_dir / "uploads" / "ranges.bin").write_bytes(DATA)
     whole = http.get("/download/ranges.bin")
     assert whole.content == DATA
@@ -206,8 +208,8 @@ def test_ranges(server, http):
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(DATA)))
 
 
-def test_a_file_is_kept_and_not_shown(server, http):
-    """An uploaded page must not run its scripts in the name of this server."""
+def test_download_is_an_attachment_without_scripts(server, http):
+    """An uploaded page must not run scripts in this server's origin."""
     (server.data_dir / "uploads" / "evil.html").write_text("<script>alert(1)</script>")
     answer = http.get("/download/evil.html")
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -216,8 +218,8 @@ def test_a_file_is_kept_and_not_shown(server, http):
 
 
 @pytest.mark.parametrize("format", ["csv", "xlsx", "ndjson", "arrow", "parquet"])
-def test_outputs_in_all_formats(http, format):
-    """Rendered when first asked for."""
+def test_output_is_downloaded_in_every_format(http, format):
+    """It is rendered when first requested."""
     http.post("/upload", files={"file": ("formats.csv", b"a,b\n1,x\n2,y\n")})
     done = http.post("/process", json={"filename": "formats.csv", "selectedColumns": ["b", "a"]}).json()
     name = done["output_data"]["filename"].removesuffix("parquet") + format
@@ -243,7 +245,7 @@ def test_outputs_in_all_formats(http, format):
         ("GET", "/download/%2e%2e%2fcatalog.db", {}, 400, "invalid_filename"),
         ("GET", "/download/", {}, 400, "invalid_filename"),
         ("GET", "/static/../../../../etc/passwd", {}, 404, "invalid_message"),
-        ("GET", "/static/%2e%2e/http.py", {}, 404, "invalid_message"),
+        ("GET", "/static/%2e%2e/errors.py", {}, 404, "invalid_message"),
         ("POST", "/process", {"content": b"{"}, 400, "invalid_json"),
         ("POST", "/process", {"json": []}, 400, "invalid_message"),
         ("POST", "/process", {"json": {"type": "ping"}}, 400, "invalid_message"),
@@ -255,15 +257,15 @@ def test_outputs_in_all_formats(http, format):
         ("POST", "/upload", {"headers": {"origin": "http://evil.example"}}, 403, "forbidden"),
     ],
 )  # fmt: skip
-def test_errors(http, method, path, options, status, reason):
-    """A fitting status, and the words of the protocol."""
+def test_invalid_request_gets_status_and_reason(http, method, path, options, status, reason):
+    """The status fits, and the reason is that of the protocol."""
     request = http.build_request(method, path, **options)
     request.url = request.url.copy_with(raw_path=path.encode())
     the_error(http.send(request), status, reason)
 
 
-def test_an_unreadable_file(http):
-    """Its error comes back over HTTP as it does over the socket."""
+def test_unreadable_file_is_refused_as_over_websocket(http):
+    """The errors are the same as over a WebSocket."""
     http.post("/upload", files={"file": ("broken.parquet", b"PAR1 and nothing more")})
     the_error(http.get("/columns/broken.parquet"), 400, "unreadable_file")
     http.post("/upload", files={"file": ("one.csv", b"a\n1\n")})
@@ -271,13 +273,13 @@ def test_an_unreadable_file(http):
     assert the_error(error, 400, "column_not_found")["detail"]
 
 
-def test_the_own_origin_is_allowed(server, http):
-    """A page of this server may ask without being listed."""
+def test_own_origin_is_allowed(server, http):
+    """A page of this server need not be listed."""
     assert http.get("/status", headers={"origin": f"http://127.0.0.1:{server.port}"}).status_code == 200
 
 
-def test_what_operators_ask(http):
-    """Liveness, readiness, figures, and the description of the protocol."""
+def test_operator_endpoints_answer(http):
+    """Liveness, readiness, metrics, and the protocol description."""
     http.post("/upload", files={"file": ("figures.csv", b"a\n1\n")})
     http.post("/process", json={"filename": "figures.csv", "selectedColumns": [0]})
     metrics = http.get("/metrics")
@@ -296,8 +298,8 @@ def test_what_operators_ask(http):
     assert http.get("/asyncapi.json").json()["asyncapi"] == "3.0.0"
 
 
-def test_the_page_is_served(http):
-    """With headers that let it load nothing from elsewhere."""
+def test_page_is_served_with_strict_csp(http):
+    """The page can load nothing from other origins."""
     page = http.get("/")
     assert page.headers["content-type"].startswith("text/html")
     assert "script-src 'self'" in page.headers["content-security-policy"]
@@ -308,8 +310,9 @@ def test_the_page_is_served(http):
 # --- jobs and sockets --------------------------------------------------------------------------------
 
 
-def test_a_client_that_leaves_stops_its_job(tmp_path, slow_csv):
-    """As the classic request does when its socket goes."""
+@pytest.mark.slow
+def test_client_that_disconnects_stops_its_job(tmp_path, slow_csv):
+    """As with a legacy request over a WebSocket."""
     with serving(tmp_path / "data") as server:
         server.put("slow.csv", slow_csv)
         body = json.dumps({"filename": "slow.csv", "selectedColumns": [0, 1]}).encode()
@@ -325,8 +328,8 @@ def status(server):
     return httpx.get(f"http://127.0.0.1:{server.port}/status").json()["jobs"]
 
 
-def test_an_upgrade_on_a_kept_alive_connection(server):
-    """After an HTTP answer, and with a frame glued to it."""
+def test_upgrade_on_kept_alive_connection_works(server):
+    """It follows an HTTP response and has a frame in the same segment."""
     with server.raw() as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
         received = b""
@@ -340,8 +343,8 @@ def test_an_upgrade_on_a_kept_alive_connection(server):
         assert received.startswith(b"HTTP/1.1 101")
 
 
-def test_h2c_is_refused(server):
-    """The upgrade is ignored; HTTP/2 without one is no HTTP here."""
+def test_h2c_upgrade_is_ignored_and_http2_refused(server):
+    """The upgrade is ignored; HTTP/2 without an upgrade is an error."""
     with server.raw() as connection:
         connection.sendall(
             b"GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
@@ -353,8 +356,8 @@ def test_h2c_is_refused(server):
         assert read_all(connection)[:12] in (b"HTTP/1.1 505", b"HTTP/1.1 400")
 
 
-def test_slow_and_stalled_requests_are_cut(tmp_path):
-    """Headers after `timeouts.handshake`, bodies that no longer come after `timeouts.send`."""
+def test_slow_or_stalled_request_is_408(tmp_path):
+    """Headers after `timeouts.handshake`, stalled bodies after `timeouts.send`."""
     settings = ("--set", "timeouts.handshake=0.3", "--set", "timeouts.send=0.3")
     with serving(tmp_path / "data", *settings) as server:
         with server.raw() as connection:
@@ -367,8 +370,8 @@ def test_slow_and_stalled_requests_are_cut(tmp_path):
             assert read_all(connection).startswith(b"HTTP/1.1 408")
 
 
-def test_a_reader_that_stops_is_cut(tmp_path):
-    """A download that nobody reads ends after `timeouts.send`; the file is closed."""
+def test_download_without_reader_is_closed(tmp_path):
+    """It ends after `timeouts.send`, and the file is closed."""
     with serving(tmp_path / "data", "--set", "timeouts.send=0.3") as server:
         (server.data_dir / "uploads" / "large.bin").write_bytes(bytes(30_000_000))
         with server.raw() as connection:
@@ -383,8 +386,8 @@ def test_a_reader_that_stops_is_cut(tmp_path):
             wait_until(lambda: not opened())
 
 
-def test_a_large_upload_holds_the_memory(server, http):
-    """What is on its way is a few megabytes, however large the file."""
+def test_large_upload_uses_little_memory(server, http):
+    """Only a few megabytes are buffered, however large the file is."""
     process = psutil.Process(server.process.pid)
     http.post("/upload", files={"file": ("warm.bin", DATA)})
     before = process.memory_info().rss

@@ -1,4 +1,4 @@
-"""In a notebook: a real kernel, driven as Jupyter drives it."""
+"""The client in a notebook: a real kernel, driven the way Jupyter does it."""
 
 import warnings
 
@@ -7,7 +7,7 @@ import pytest
 from tests.servers import SAMPLE
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of the libraries, about themselves
+    warnings.simplefilter("ignore")  # the libraries' own warnings
     import nbformat
     from nbclient import NotebookClient
 
@@ -19,9 +19,10 @@ result.frame()
 FAILS = "creemson.process('nowhere.csv')"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_notebook(tmp_path):
-    """The kernel has an event loop of its own; progress is shown in the cell, and updated; errors are plain."""
+def test_notebook_shows_progress_and_plain_errors(tmp_path):
+    """The kernel has its own event loop; progress is shown and updated in the cell; errors are plain."""
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(CODE),
@@ -34,7 +35,7 @@ def test_a_notebook(tmp_path):
     client.execute()
     good, bad = notebook.cells
     shown = [output for output in good.outputs if output.output_type == "display_data"]
-    assert "done" in shown[0]["data"]["text/html"]  # what was displayed first is what is updated
+    assert "done" in shown[0]["data"]["text/html"]  # the first display is updated in place
     [table] = [output for output in good.outputs if output.output_type == "execute_result"]
     assert "Adelie" in table["data"]["text/plain"]
     [error] = [output for output in bad.outputs if output.output_type == "error"]

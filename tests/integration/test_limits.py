@@ -1,4 +1,4 @@
-"""Limits of a real server: who sends too much, too often, too deep or too many is told so, and hurts nobody."""
+"""Limits of a real server: excessive clients are refused with a reason and do not disturb others."""
 
 import json
 import re
@@ -14,8 +14,8 @@ PING = {"type": "ping"}
 
 
 @pytest.fixture(scope="module")
-def slow_paced(tmp_path_factory):
-    """A server that takes 5 messages at once, and then one in 100 seconds."""
+def rate_limited(tmp_path_factory):
+    """A server that accepts 5 messages at once, and then one in 100 seconds."""
     pace = ("--set", "limits.messages_per_s=0.01", "--set", "limits.messages_burst=5")
     with serving(tmp_path_factory.mktemp("paced") / "data", *pace) as server:
         server.put("example.csv")
@@ -23,26 +23,27 @@ def slow_paced(tmp_path_factory):
 
 
 def metric(server, name):
-    """The value of a line of /metrics."""
+    """Return the value of a line of /metrics."""
     text = httpx.get(f"{server.base}/metrics").text
     return sum(float(value) for value in re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE))
 
 
-def test_messages_that_come_too_soon(slow_paced):
-    """`rate_limited` with the time to wait, and the id; other connections are not concerned."""
-    with slow_paced.connect() as client:
+def test_messages_over_rate_are_refused_with_retry_after(rate_limited):
+    """`rate_limited` with the waiting time and the id; other connections are unaffected."""
+    with rate_limited.connect() as client:
         answers = [client.ask({**PING, "id": str(number)}) for number in range(8)]
         assert [answer["type"] for answer in answers] == ["pong"] * 5 + ["error"] * 3
         refused = answers[-1]
         assert (refused["reason"], refused["code"], refused["retryable"]) == ("rate_limited", 1002, True)
         assert refused["id"] == "7"
         assert 50 < refused["retry_after"] <= 100
-    with slow_paced.connect() as other:
+    with rate_limited.connect() as other:
         assert other.ask(PING)["type"] == "pong"
 
 
-def test_who_waits_as_told_is_heard_again(tmp_path):
-    """After `retry_after` seconds."""
+@pytest.mark.slow
+def test_client_that_waits_retry_after_is_served_again(tmp_path):
+    """After `retry_after` seconds the next message is accepted."""
     pace = ("--set", "limits.messages_per_s=1", "--set", "limits.messages_burst=1")
     with serving(tmp_path / "data", *pace) as server, server.connect() as client:
         while (answer := client.ask(PING))["type"] == "pong":
@@ -51,9 +52,9 @@ def test_who_waits_as_told_is_heard_again(tmp_path):
         assert client.ask(PING)["type"] == "pong"
 
 
-def test_members_of_a_batch_count(slow_paced):
-    """Each as if it were sent alone."""
-    with slow_paced.connect() as client:
+def test_batch_members_count_as_messages(rate_limited):
+    """Each counts as if it were sent alone."""
+    with rate_limited.connect() as client:
         client.send({"type": "batch", "messages": [{**PING, "id": str(number)} for number in range(7)]})
         answers = []
         while len(answers) < 7:
@@ -62,33 +63,33 @@ def test_members_of_a_batch_count(slow_paced):
         assert [answer["type"] for answer in answers] == ["pong"] * 5 + ["error"] * 2
 
 
-def test_classic_requests_keep_their_order(slow_paced):
-    """One answer each, also where it is a refusal."""
-    with slow_paced.connect() as client:
+def test_legacy_requests_over_rate_are_answered_in_order(rate_limited):
+    """Each gets one answer, even if it is a refusal."""
+    with rate_limited.connect() as client:
         for _ in range(7):
             client.send({"filename": "example.csv", "selectedColumns": [0]})
         answers = [client.receive() for _ in range(7)]
     assert [answer["type"] for answer in answers] == ["result"] * 5 + ["error"] * 2
 
 
-def test_garbage_counts_too(slow_paced):
-    """Else it would be the way to send more."""
-    with slow_paced.connect() as client:
+def test_garbage_counts_as_messages(rate_limited):
+    """Otherwise garbage could be sent without limit."""
+    with rate_limited.connect() as client:
         reasons = [client.ask("garbage")["reason"] for _ in range(7)]
     assert reasons == ["invalid_json"] * 5 + ["rate_limited"] * 2
 
 
-def test_http_requests_that_come_too_soon(slow_paced):
-    """429 with Retry-After, on one connection; the next connection is a new one."""
-    with httpx.Client(base_url=slow_paced.base) as http:
+def test_http_requests_over_rate_are_429(rate_limited):
+    """429 with Retry-After, per connection; a new connection starts afresh."""
+    with httpx.Client(base_url=rate_limited.base) as http:
         answers = [http.get("/healthz") for _ in range(7)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
     assert answers[-1].headers["Retry-After"] == "100"
     assert answers[-1].json()["reason"] == "rate_limited"
 
 
-def test_who_does_not_listen_is_not_listened_to(tmp_path):
-    """After ten thousand refusals without a pause: close 4429. One line in the log, not ten thousand."""
+def test_client_that_ignores_refusals_is_closed(tmp_path):
+    """After ten thousand refusals in a row: close 4429, and one line in the log."""
     with serving(
         tmp_path / "data", "--set", "limits.messages_per_s=1", "--set", "limits.messages_burst=1"
     ) as server:
@@ -111,8 +112,8 @@ def nested(depth):
     return json.loads("[" * depth + "]" * depth)
 
 
-def test_what_is_nested_too_deeply(server):
-    """`invalid_message` with the limit; an unknown field may be as deep as that."""
+def test_deeply_nested_message_is_refused(server):
+    """`invalid_message` with the limit; an unknown field may have that depth."""
     with server.connect() as client:
         assert client.ask({**PING, "id": "a", "extra": nested(31)})["type"] == "pong"
         refused = client.ask({**PING, "id": "b", "extra": nested(32)})
@@ -121,8 +122,8 @@ def test_what_is_nested_too_deeply(server):
         assert client.ask('{"a":' * 5000 + "1" + "}" * 5000)["reason"] in ("invalid_json", "invalid_message")
 
 
-def test_requests_in_flight_have_a_size(tmp_path):
-    """Not only a number: what is too much together is `busy`; when some are answered, there is room."""
+def test_requests_in_flight_are_limited_by_size(tmp_path):
+    """Not only by number: too much in total is `busy` until some are answered."""
     with serving(tmp_path / "data", "--set", "limits.message_bytes=64KiB") as server:
         server.put("example.csv")
         with server.connect() as client:
@@ -142,8 +143,8 @@ def test_requests_in_flight_have_a_size(tmp_path):
             wait_until(lambda: client.run(filename="example.csv", limit=1)["type"] == "result")
 
 
-def test_memory_that_is_used_up(tmp_path):
-    """New jobs are `busy`, /readyz is 503; what is done already is answered, and /healthz is well."""
+def test_scarce_memory_refuses_new_jobs_as_busy(tmp_path):
+    """/readyz is 503; lookups are still served, and /healthz is 200."""
     with serving(tmp_path / "data", "--set", "limits.memory_bytes=1") as server:
         server.put("example.csv")
         with server.connect() as client:
@@ -165,8 +166,8 @@ def test_memory_that_is_used_up(tmp_path):
         assert "memory is scarce" in server.log.read_text()
 
 
-def test_the_queue_is_bounded(tmp_path):
-    """Over limits.queue: `busy`; each refusal is counted by its reason."""
+def test_full_queue_refuses_jobs_as_busy(tmp_path):
+    """Beyond limits.queue; refusals are counted by reason."""
     with (
         serving(tmp_path / "data", "--set", "limits.queue=2", "--set", "processing.workers=1") as server,
         server.connect() as client,
@@ -194,8 +195,8 @@ def test_the_queue_is_bounded(tmp_path):
 @pytest.mark.parametrize(
     "host", ["attacker.example", "attacker.example:8000", "127.0.0.1.attacker.example", "a.b."]
 )
-def test_a_name_that_somebody_let_point_to_us(server, host):
-    """DNS rebinding: a page of that name would be of our own origin; it gets nothing, by HTTP or WebSocket."""
+def test_foreign_host_name_is_forbidden(server, host):
+    """DNS rebinding: a page of that name would be same-origin; it gets nothing, by HTTP or WebSocket."""
     for path in ("/download/example.csv", "/columns/example.csv", "/status", "/"):
         answer = httpx.get(f"{server.base}{path}", headers={"Host": host})
         assert (answer.status_code, answer.json()["reason"]) == (403, "forbidden")
@@ -212,13 +213,13 @@ def test_a_name_that_somebody_let_point_to_us(server, host):
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8000", "app.localhost", "laptop"]
 )
-def test_our_own_names(server, host):
-    """Addresses, and names that nobody can buy."""
+def test_local_host_name_is_accepted(server, host):
+    """Addresses, and names that cannot be registered."""
     assert httpx.get(f"{server.base}/columns/example.csv", headers={"Host": host}).status_code == 200
 
 
-def test_a_listed_origin_is_a_name_of_ours(tmp_path):
-    """Behind a proxy that keeps the Host header."""
+def test_host_of_allowed_origin_is_accepted(tmp_path):
+    """For a proxy that keeps the Host header."""
     listed = 'server.allowed_origins=["https://tables.example.org"]'
     with serving(tmp_path / "data", "--set", listed) as server:
         for host, status in (("tables.example.org", 200), ("other.example.org", 403)):

@@ -1,4 +1,4 @@
-"""The whole road on real sockets, walked by the independent ``websockets`` client."""
+"""The complete message flow on real sockets, driven by the independent ``websockets`` client."""
 
 import csv
 import hashlib
@@ -10,13 +10,13 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.servers import SAMPLE, serving
 
-CLASSIC = {"filename": "example.csv", "selectedColumns": [1, 2, 3]}
+LEGACY = {"filename": "example.csv", "selectedColumns": [1, 2, 3]}
 
 
-def test_the_oldest_client_is_served(server):
-    """The classic request gets exactly one message, in the shape it has always had."""
+def test_legacy_request_gets_exactly_one_message(server):
+    """The answer has the shape it has always had."""
     with server.connect() as client:
-        answer = client.ask(CLASSIC)
+        answer = client.ask(LEGACY)
         assert set(answer) == {"type", "data"}
         assert answer["type"] == "result"
         assert answer["data"]["summary"] == "File processed successfully"
@@ -28,35 +28,35 @@ def test_the_oldest_client_is_served(server):
             client.receive(timeout=0.2)
 
 
-def test_columns_keep_their_order_and_may_be_mixed(server):
-    """Indices and names, in the order of the request."""
+def test_selected_columns_keep_their_order(server):
+    """Indices and names may be mixed."""
     with server.connect() as client:
         answer = client.ask({"filename": "example.csv", "selectedColumns": ["year", 0, "sex"]})
         assert answer["data"]["output_data"]["columns"] == ["year", "species", "sex"]
 
 
-def test_classic_answers_come_in_order(server, slow_csv):
-    """A quick one that was sent later waits for the slow one; a bad one too."""
+def test_legacy_answers_come_in_order(server, slow_csv):
+    """A quick request sent later waits for the slow one; so does an invalid one."""
     server.put("order.csv", slow_csv)
     with server.connect() as client:
         client.send({"filename": "order.csv", "selectedColumns": [0]})
         client.send({"filename": "nowhere.csv", "selectedColumns": [0]})
-        client.send(CLASSIC)
+        client.send(LEGACY)
         answers = [client.receive() for _ in range(3)]
     assert answers[0]["data"]["output_data"]["rows"] == 4_000_000
     assert answers[1]["reason"] == "file_not_found"
     assert answers[2]["data"]["output_data"]["rows"] == 344
 
 
-def test_the_subprotocol_is_selected_when_offered(server):
-    """Offering none is fine, and so are others beside it."""
+def test_offered_subprotocol_is_selected(server):
+    """A client may offer none, or others too."""
     with server.connect(subprotocols=["other", "creemson.v1"]) as client:
         assert client.socket.subprotocol == "creemson.v1"
     with server.connect() as client:
         assert client.socket.subprotocol is None
 
 
-def test_hello_ping_and_columns(server):
+def test_hello_ping_and_columns_are_answered(server):
     """The small messages."""
     with server.connect() as client:
         welcome = client.ask({"type": "hello", "version": 1, "id": "h", "client": "test"})
@@ -68,8 +68,8 @@ def test_hello_ping_and_columns(server):
         assert columns["columns"][2] == {"index": 2, "name": "bill_length_mm", "dtype": "Float64"}
 
 
-def test_a_job_with_everything(server):
-    """accepted first, then the result with preview and profile; `id` in all of them."""
+def test_job_with_all_clauses_has_right_result(server):
+    """`accepted` first, then the result with preview and profile; all have the `id`."""
     with server.connect() as client:
         client.send(
             {
@@ -99,8 +99,8 @@ def test_a_job_with_everything(server):
     assert output["profile"][1]["max"] == masses[0]
 
 
-def test_the_same_work_is_done_once(server):
-    """A repeat is answered from store, with the same job; identical ones in flight share theirs."""
+def test_same_work_is_done_once(server):
+    """A repeat is served from cache with the same job; identical requests in flight share one job."""
     request = {"type": "process", "filename": "example.csv", "selectedColumns": [7, 0]}
     with server.connect() as client:
         client.send({**request, "id": "a"})
@@ -118,8 +118,8 @@ def test_the_same_work_is_done_once(server):
         assert again["data"]["output_data"]["cached"] is True
 
 
-def test_a_result_whose_file_is_gone_is_made_anew(server):
-    """The store is looked at before it is promised."""
+def test_result_with_deleted_output_is_computed_again(server):
+    """The cached output is checked before it is served."""
     with server.connect() as client:
         name = client.run(filename="example.csv", selectedColumns=[5])["data"]["output_data"]["filename"]
         (server.data_dir / "outputs" / name).unlink()
@@ -131,8 +131,8 @@ def test_a_result_whose_file_is_gone_is_made_anew(server):
         )
 
 
-def test_a_changed_file_is_other_work(server):
-    """The same name with other content is not answered from store."""
+def test_changed_file_is_different_work(server):
+    """The same name with other content is not served from cache."""
     with server.connect() as client:
         assert client.upload("changing.csv", b"a\n1\n")["type"] == "uploaded"
         assert client.run(filename="changing.csv")["data"]["output_data"]["rows"] == 1
@@ -141,8 +141,8 @@ def test_a_changed_file_is_other_work(server):
         assert (output["rows"], output["cached"]) == (2, False)
 
 
-def test_upload_process_download(server):
-    """A file goes there and its result comes back, byte for byte what was promised."""
+def test_upload_process_download_round_trip(server):
+    """The bytes and digests are right at each step."""
     lines = ["x,y", *(f"{number},{number % 7}" for number in range(300_000))]
     data = "\n".join(lines).encode() + b"\n"
     digest = hashlib.sha256(data).hexdigest()
@@ -160,8 +160,8 @@ def test_upload_process_download(server):
             assert client.download(name)[1].startswith(magic)
 
 
-def test_a_download_from_an_offset(server):
-    """The rest of the bytes, and the digest of all of them; the end is legal, beyond it is not."""
+def test_download_from_offset_sends_the_rest(server):
+    """The digest covers the whole file; an offset at the end is valid, beyond it is not."""
     data = SAMPLE.read_bytes()
     with server.connect() as client:
         started, rest, done = client.download("example.csv", offset=1000)
@@ -171,15 +171,15 @@ def test_a_download_from_an_offset(server):
         assert client.download("example.csv", offset=len(data) + 1)[0]["reason"] == "offset_mismatch"
 
 
-def test_an_empty_upload(server):
-    """It is a file; that it holds no table is told when one is asked for."""
+def test_empty_upload_is_stored(server):
+    """That it contains no table is reported when it is processed."""
     with server.connect() as client:
         assert client.upload("empty.csv", b"")["columns"] == []
         assert client.run(filename="empty.csv")["reason"] == "unreadable_file"
 
 
-def test_uploads_that_go_wrong_leave_nothing(server):
-    """A wrong digest, too many bytes, an existing name, an upload that is given up."""
+def test_failed_uploads_leave_nothing(server):
+    """A wrong digest, too many bytes, an existing name, a cancelled upload."""
     with server.connect() as client:
         assert client.upload("wrong.csv", b"a\n1\n", sha256="0" * 64)["reason"] == "checksum_mismatch"
         client.ask({"type": "upload", "id": "u", "filename": "wrong.csv", "size": 3})
@@ -200,8 +200,8 @@ def test_uploads_that_go_wrong_leave_nothing(server):
     assert list((server.data_dir / "parts").iterdir()) == []
 
 
-def test_a_batch_is_answered_member_by_member(server):
-    """In order; and now the server may batch as well."""
+def test_batch_is_answered_member_by_member(server):
+    """The answers come in order, possibly batched as well."""
     with server.connect() as client:
         client.send({"type": "batch", "messages": [{"type": "ping", "id": str(n)} for n in range(100)]})
         answers = []
@@ -211,8 +211,8 @@ def test_a_batch_is_answered_member_by_member(server):
     assert [answer["id"] for answer in answers] == [str(n) for n in range(100)]
 
 
-def test_a_client_that_does_not_batch_gets_no_batch(server):
-    """Each answer is its own message."""
+def test_client_that_never_batches_gets_no_batch(server):
+    """Each answer is a separate message."""
     with server.connect() as client:
         for number in range(50):
             client.send({"type": "ping", "id": str(number)})
@@ -275,8 +275,8 @@ def bad_files(server):
 
 @pytest.mark.usefixtures("bad_files")
 @pytest.mark.parametrize(("message", "code", "reason"), BAD_REQUESTS)
-def test_a_bad_request_gets_its_error_and_the_connection_goes_on(server, message, code, reason):
-    """Code, reason and words that help; then the next request is answered."""
+def test_invalid_request_gets_error_and_connection_goes_on(server, message, code, reason):
+    """Code, reason and a helpful message; then the next request is served."""
     with server.connect() as client:
         client.send(json.dumps(message) if isinstance(message, dict | list) else message)
         error = client.receive()
@@ -289,21 +289,37 @@ def test_a_bad_request_gets_its_error_and_the_connection_goes_on(server, message
         if isinstance(message, dict) and "id" in message:
             assert error["id"] == message["id"]
         assert client.ask({"type": "ping", "id": "next"})["id"] == "next"
-        assert client.ask(CLASSIC)["type"] == "result"
+        assert client.ask(LEGACY)["type"] == "result"
 
 
-def test_the_second_of_two_equal_ids_is_refused(server):
-    """The first goes on."""
+def test_progress_never_goes_back_and_ends_at_1(server, slow_csv):
+    """Also while it sorts; the remaining time never rises, and is 0 at the end."""
+    server.put("slow.csv", slow_csv)
+    with server.connect() as client:
+        client.send({"type": "process", "id": "p", "filename": "slow.csv", "sort": [["text"]], "limit": 10})
+        progress = [message for message in client.until("result") if message["type"] == "progress"]
+    fractions = [message["fraction"] for message in progress]
+    times = [message["eta_s"] for message in progress if message["eta_s"] is not None]
+    assert len(fractions) > 3
+    assert fractions == sorted(fractions)
+    assert times == sorted(times, reverse=True)
+    assert (fractions[-1], times[-1]) == (1.0, 0.0)
+
+
+def test_second_of_two_equal_ids_is_refused(server):
+    """The first request continues."""
     with server.connect() as client:
         client.send({"type": "process", "id": "same", "filename": "example.csv", "selectedColumns": [4]})
         client.send({"type": "ping", "id": "same"})
         messages = client.until("result")
-    told = [message.get("reason", message["type"]) for message in messages if message["type"] != "progress"]
-    assert sorted(told) == ["accepted", "duplicate_id", "result"]
+    outcomes = [
+        message.get("reason", message["type"]) for message in messages if message["type"] != "progress"
+    ]
+    assert sorted(outcomes) == ["accepted", "duplicate_id", "result"]
 
 
-def test_flights(server, flights):
-    """336,776 rows: counts, columns and figures equal an independent computation."""
+def test_flights_match_independent_computation(server, flights):
+    """With 336,776 rows, counts, columns and figures match plain Python."""
     server.put("flights.csv", flights)
     with flights.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -345,8 +361,8 @@ def test_flights(server, flights):
         assert mean == pytest.approx(statistics.fmean(expected))
 
 
-def test_cancel_by_job(server, slow_csv):
-    """`cancelled` answers the cancel, and the job ends in an error of that reason."""
+def test_cancel_by_job_ends_the_job(server, slow_csv):
+    """The cancel is answered by `cancelled`, and the job fails with that reason."""
     server.put("slow.csv", slow_csv)
     with server.connect() as client:
         job = client.ask({"type": "process", "id": "job", "filename": "slow.csv", "sort": [["text", "asc"]]})[
@@ -360,8 +376,9 @@ def test_cancel_by_job(server, slow_csv):
     assert (messages["error"]["reason"], messages["error"]["id"]) == ("cancelled", "job")
 
 
-def test_cancel_by_request(server, slow_csv):
-    """Only this request ends; whoever else waits for the same job gets its result."""
+@pytest.mark.slow
+def test_cancel_by_request_ends_only_that_request(server, slow_csv):
+    """Others who wait for the same job get its result."""
     server.put("shared.csv", slow_csv)
     request = {"type": "process", "filename": "shared.csv", "sort": [["half", "desc"]]}
     with server.connect() as client, server.connect() as other:
@@ -373,8 +390,8 @@ def test_cancel_by_request(server, slow_csv):
         assert other.until("result", "error")[-1]["type"] == "result"
 
 
-def test_a_job_over_its_time_is_given_up(server, slow_csv):
-    """`timeout` in the request is kept to."""
+def test_job_over_request_timeout_is_stopped(server, slow_csv):
+    """The request's `timeout` applies."""
     server.put("late.csv", slow_csv)
     with server.connect() as client:
         error = client.run(filename="late.csv", sort=[["text", "asc"]], timeout=0.2)
@@ -382,8 +399,8 @@ def test_a_job_over_its_time_is_given_up(server, slow_csv):
         assert "0.2 s" in error["message"]
 
 
-def test_a_killed_worker_costs_one_attempt(server, slow_csv):
-    """The job is tried again, and the client sees its result alone."""
+def test_job_of_killed_worker_is_retried(server, slow_csv):
+    """The client sees only the result."""
     server.put("killed.csv", slow_csv)
     with server.connect() as client:
         client.send(
@@ -395,11 +412,12 @@ def test_a_killed_worker_costs_one_attempt(server, slow_csv):
         result = client.until("result", "error")[-1]
         assert result["type"] == "result"
         assert result["data"]["output_data"]["preview"][0][0] == 3_999_999
-        assert client.ask(CLASSIC)["type"] == "result"
+        assert client.ask(LEGACY)["type"] == "result"
 
 
-def test_work_that_nobody_wants_is_stopped(server, slow_csv):
-    """A classic request and one with `on_disconnect: cancel` end with their socket, others go on."""
+@pytest.mark.slow
+def test_disconnect_stops_or_keeps_the_job_as_requested(server, slow_csv):
+    """With `on_disconnect: cancel` the job ends with its connection; others continue."""
     server.put("left.csv", slow_csv)
     sort = {"filename": "left.csv", "sort": [["text", "asc"]]}
     with server.connect() as client:
@@ -407,7 +425,7 @@ def test_work_that_nobody_wants_is_stopped(server, slow_csv):
             "job"
         ]
     with server.connect() as client:
-        # It is known to have ended: there is nothing left to cancel twice, and no output of it.
+        # The job may have ended already.
         assert client.ask({"type": "cancel", "id": "x", "job": job})["type"] in ("cancelled", "error")
         kept = client.ask({"type": "process", "id": "b", "preview": 4, **sort})["job"]
     with server.connect() as client:
@@ -418,7 +436,7 @@ def test_work_that_nobody_wants_is_stopped(server, slow_csv):
 
 
 def test_limits_come_from_the_settings(tmp_path):
-    """A small queue is soon busy; the message limit is that of `welcome`."""
+    """The enforced message limit is that of `welcome`."""
     with (
         serving(
             tmp_path / "data", "--set", "processing.workers=1", "--set", "limits.message_bytes=1000"

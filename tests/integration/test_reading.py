@@ -1,7 +1,10 @@
-"""Messy files on the real road: how they are read, what is told of them, and where the rest of it is."""
+"""Messy files end to end: how they are read, what is reported, and where the rejects are."""
 
 import csv
 import io
+
+import httpx
+import pytest
 
 from tests.servers import serving
 
@@ -20,17 +23,17 @@ def upload(client, name="messy.csv", data=MESSY):
     assert client.upload(name, data, overwrite=True)["type"] == "uploaded"
 
 
-def test_a_messy_file_is_read_and_told(server):
-    """What it was, what was mended, and all of that as a file; the types are those of the rows."""
+def test_messy_file_is_read_and_reported(server):
+    """The dialect, the repairs, and the rejects file; column types are those of the rows."""
     with server.connect() as client:
         upload(client)
-        told = client.ask({"type": "columns", "id": "c", "filename": "messy.csv"})
-        assert [column["dtype"] for column in told["columns"]] == ["String", "String", "Float64", "Date"]
-        assert (told["reading"]["delimiter"], told["reading"]["skip_rows"]) == (";", 2)
+        described = client.ask({"type": "columns", "id": "c", "filename": "messy.csv"})
+        assert [column["dtype"] for column in described["columns"]] == ["String", "String", "Float64", "Date"]
+        assert (described["reading"]["delimiter"], described["reading"]["skip_rows"]) == (";", 2)
         output = client.run(filename="messy.csv", preview=2)["data"]["output_data"]
         assert output["rows"] == 303
         assert output["preview"][0] == ["001", "ship 1", 1.5, "2024-01-02"]
-        assert output["reading"] == told["reading"]
+        assert output["reading"] == described["reading"]
         issues = output["issues"]
         assert (issues["padded_rows"], issues["cut_rows"], issues["unparsable_cells"]) == (1, 1, 1)
         assert [issue["line"] for issue in issues["examples"]] == [304, 305, 306]
@@ -40,25 +43,27 @@ def test_a_messy_file_is_read_and_told(server):
         assert rejects[0] == ["line", "column", "value", "why"]
         assert [row[0] for row in rejects[1:]] == ["304", "305", "306"]
         _, data, _ = client.download(output["final_filename_csv"])
-        assert data.decode().splitlines()[1] == "001,ship 1,1.5,02.01.2024"
+        lines = data.decode().splitlines()
+        assert lines[1] == '001,ship 1,"1,5",02.01.2024'
+        assert lines[-1] == "303,bad weight,heavy,01.01.2024"  # of no use as a number, but not lost
         again = client.run(filename="messy.csv", preview=2)["data"]["output_data"]
         assert (again["cached"], again["issues"], again["reading"]) == (True, issues, output["reading"])
 
 
-def test_options_and_strict(server):
-    """Options overrule what is found out and make other work of it; strict requests fail, and say where."""
+def test_options_override_detection_and_strict_fails(server):
+    """Options make it a different job; a strict request fails and names the line."""
     with server.connect() as client:
         upload(client)
         strict = client.run(filename="messy.csv", strict=True)
         assert (strict["reason"], strict["code"]) == ("unreadable_file", 1003)
         assert any("304" in detail for detail in strict["details"])
-        told = {"skip_rows": 0, "header": False, "delimiter": ";"}
-        raw = client.run(filename="messy.csv", options=told, limit=1, preview=1)["data"]["output_data"]
+        options = {"skip_rows": 0, "header": False, "delimiter": ";"}
+        raw = client.run(filename="messy.csv", options=options, limit=1, preview=1)["data"]["output_data"]
         assert raw["columns"][0] == "column_1"
         assert raw["preview"] == [["Report of the harbour", None, None, None]]
         asked = {"type": "rows", "id": "r", "filename": "messy.csv", "offset": 0, "limit": 1}
         assert client.ask(asked)["rows"][0][0] == "001"
-        assert client.ask(asked | {"options": told})["rows"][0][0] == "Report of the harbour"
+        assert client.ask(asked | {"options": options})["rows"][0][0] == "Report of the harbour"
         typed = client.run(filename="messy.csv", options={"types": {"id": "int64"}}, preview=1)
         assert typed["data"]["output_data"]["preview"][0][0] == 1
         wrong = client.run(filename="messy.csv", options={"delimeter": ";"})
@@ -70,8 +75,8 @@ def test_options_and_strict(server):
         )
 
 
-def test_the_classic_request_reads_the_same(server):
-    """The oldest clients get a messy file read, too, in one answer."""
+def test_legacy_request_reads_messy_files_too(server):
+    """The oldest clients get the same reading, in one answer."""
     with server.connect() as client:
         upload(client)
         answer = client.ask({"filename": "messy.csv", "selectedColumns": [2, 0]})
@@ -80,8 +85,36 @@ def test_the_classic_request_reads_the_same(server):
         assert output["issues"]["padded_rows"] == 1
 
 
-def test_rejects_go_with_their_output(tmp_path):
-    """A restart keeps both; to delete the output removes both; nothing temporary is left."""
+def test_result_has_a_csv_as_written_and_one_of_values(server):
+    """Over the WebSocket and HTTP; if somebody has removed the texts, the result is made again."""
+    table = b"price,on,ok\n10.50,1/13/2024,TRUE\nNA,12/3/2024,FALSE\n"
+    values = b"price,on,ok\n10.5,2024-01-13,true\n,2024-12-03,false\n"
+    with server.connect() as client, httpx.Client(base_url=server.base) as http:
+        upload(client, "w.csv", table)
+        output = client.run(filename="w.csv")["data"]["output_data"]
+        written, normalized = output["final_filename_csv"], output["final_filename_csv_normalized"]
+        assert client.download(written)[1] == table
+        assert client.download(normalized)[1] == values
+        assert http.get(f"/download/{written}").content == table
+        assert http.get(f"/download/{normalized}").content == values
+        for name in ("w.csv", output["filename"]):
+            rows = {"type": "rows", "id": "r", "filename": name, "offset": 1, "limit": 5}
+            assert client.ask(rows)["rows"] == [[None, "2024-12-03", False]]
+            assert client.ask(rows | {"texts": True})["rows"] == [["NA", "12/3/2024", "FALSE"]]
+        folder = server.data_dir / "outputs"
+        texts = folder / output["filename"].replace(".parquet", ".texts.parquet")
+        assert texts.stat().st_size == output["texts_size"]
+        texts.unlink()
+        (folder / written).unlink()
+        assert client.download(written)[0]["reason"] == "file_not_found"
+        again = client.run(filename="w.csv")["data"]["output_data"]
+        assert (again["cached"], again["filename"]) == (False, output["filename"])
+        assert client.download(written)[1] == table
+
+
+@pytest.mark.slow
+def test_rejects_live_as_long_as_their_output(tmp_path):
+    """A restart keeps both; deleting the output removes both; nothing temporary is left."""
     data = tmp_path / "data"
     with serving(data) as server, server.connect() as client:
         upload(client)
@@ -90,13 +123,15 @@ def test_rejects_go_with_their_output(tmp_path):
         output = client.run(filename="messy.csv")["data"]["output_data"]
         assert (output["cached"], output["issues"]) == (True, issues)
         assert client.download(issues["rejects"])[1].startswith(b"line,column,value,why")
-        assert {path.name for path in (data / "outputs").iterdir()} == {output["filename"], issues["rejects"]}
+        texts = output["filename"].replace(".parquet", ".texts.parquet")
+        names = {path.name for path in (data / "outputs").iterdir()}
+        assert names == {output["filename"], issues["rejects"], texts}
         assert client.ask({"type": "delete", "id": "d", "filename": output["filename"]})["type"] == "deleted"
         assert list((data / "outputs").iterdir()) == []
 
 
-def test_distinct_cast_and_rename(server):
-    """The transformations by the wire, with the faults of their fields."""
+def test_distinct_cast_and_rename_work_over_the_wire(server):
+    """Errors name the reason for each field."""
     with server.connect() as client:
         upload(client, "t.csv", b"a,b\n1,x\n1,x\n2,y\n3,y\n")
         output = client.run(

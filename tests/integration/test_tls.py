@@ -1,4 +1,4 @@
-"""TLS on the one port: HTTP and WebSocket, renewal of the certificate, peers that speak something else."""
+"""TLS on the one port: HTTP and WebSocket, certificate renewal, and peers that speak other protocols."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def authority():
 
 
 class Pair:
-    """A certificate and its key, as files."""
+    """A certificate and its key as files."""
 
     def __init__(self, folder, authority):
         self.chain, self.key = folder / "chain.pem", folder / "key.pem"
@@ -55,7 +55,7 @@ def encrypted(tmp_path_factory, authority):
 
 @pytest.fixture
 def trusting(authority):
-    """What a client needs that trusts the authority."""
+    """An SSL context that trusts the authority."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -69,8 +69,8 @@ def served_certificate(server, context):
         return stream.getpeercert(binary_form=True), stream.version(), stream.selected_alpn_protocol()
 
 
-def test_http_and_websocket_on_one_port(encrypted, trusting):
-    """An upload, a job and a download, all encrypted; large ones, too."""
+def test_http_and_websocket_share_one_tls_port(encrypted, trusting):
+    """Uploads, jobs and downloads, also large ones."""
     data = os.urandom(3_000_000).hex().encode()
     with encrypted.connect(ssl=trusting) as client:
         assert client.upload("noise.csv", data, overwrite=True)["size"] == len(data)
@@ -87,8 +87,8 @@ def test_http_and_websocket_on_one_port(encrypted, trusting):
         assert http.get("/", headers={"Connection": "close"}).status_code == 200
 
 
-def test_the_page_may_come_from_https(encrypted, trusting):
-    """The same origin, and no other."""
+def test_page_from_own_https_origin_is_allowed(encrypted, trusting):
+    """Other origins are forbidden."""
     with encrypted.connect(ssl=trusting, origin=encrypted.base) as client:
         client.ask({"type": "ping", "id": "p"})
     answer = httpx.get(
@@ -97,8 +97,8 @@ def test_the_page_may_come_from_https(encrypted, trusting):
     assert answer.status_code == 403
 
 
-def test_old_versions_are_not_spoken(encrypted, authority):
-    """TLS 1.2 is the least (RFC 8996); HTTP/2 is not offered."""
+def test_tls_older_than_1_2_is_refused(encrypted, authority):
+    """TLS 1.2 is the minimum (RFC 8996); HTTP/2 is not offered."""
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = ssl.create_default_context()
         authority.configure_trust(context)
@@ -114,8 +114,8 @@ def test_old_versions_are_not_spoken(encrypted, authority):
         served_certificate(encrypted, old)
 
 
-def test_a_renewed_certificate_is_served_after_sighup(encrypted, trusting, authority):
-    """To new connections; open ones go on. What cannot be used is told of and changes nothing."""
+def test_renewed_certificate_is_served_after_sighup(encrypted, trusting, authority):
+    """New connections get it, open ones stay open; an unusable one is logged and changes nothing."""
     old = served_certificate(encrypted, trusting)[0]
     with encrypted.connect(ssl=trusting) as client:
         encrypted.pair.renew(authority)
@@ -131,8 +131,8 @@ def test_a_renewed_certificate_is_served_after_sighup(encrypted, trusting, autho
     assert "Traceback" not in encrypted.log.read_text()
 
 
-def test_who_does_not_speak_tls_is_told(encrypted):
-    """In plain HTTP, which is what they most likely speak."""
+def test_plain_http_on_tls_port_gets_400(encrypted):
+    """The answer is plain HTTP and names https://."""
     with encrypted.raw() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = read_all(connection)
@@ -143,8 +143,8 @@ def test_who_does_not_speak_tls_is_told(encrypted):
 @pytest.mark.parametrize(
     "sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01garbage" * 10, b"\x16\x03\x01\xff\xff"]
 )
-def test_handshakes_that_come_to_nothing(encrypted, trusting, sent):
-    """Silence, half a record, garbage: closed within timeouts.handshake, one line in the log, no traceback."""
+def test_incomplete_handshake_is_closed(encrypted, trusting, sent):
+    """Silence, half a record, garbage: closed within timeouts.handshake, without a traceback."""
     with encrypted.raw() as connection:
         connection.sendall(sent)
         read_all(connection, 10)
@@ -152,8 +152,8 @@ def test_handshakes_that_come_to_nothing(encrypted, trusting, sent):
     assert "Traceback" not in encrypted.log.read_text()
 
 
-def test_close_frames_over_tls(encrypted, trusting):
-    """What is too large and what violates the protocol is told as ever: the error, then 1009; 1002."""
+def test_close_frames_work_over_tls(encrypted, trusting):
+    """A message too large gets the error, then 1009; a protocol violation gets 1002."""
     with encrypted.connect(ssl=trusting) as client, pytest.raises(ConnectionClosed) as closed:
         client.send("x" * (2**20 + 1))
         assert client.receive()["reason"] == "message_too_large"
@@ -165,8 +165,8 @@ def test_close_frames_over_tls(encrypted, trusting):
     assert (opcode, close_code(payload)) == (8, 1002)
 
 
-def test_a_client_that_does_not_trust_us(encrypted):
-    """It says why, and does not try again and again; the server takes no harm."""
+def test_client_without_trust_fails_at_once(encrypted):
+    """The client names the cause and does not retry; the server is unaffected."""
 
     async def ask():
         async with connect(encrypted.url, give_up_after=30) as client:
@@ -177,8 +177,8 @@ def test_a_client_that_does_not_trust_us(encrypted):
     assert "Traceback" not in encrypted.log.read_text()
 
 
-def test_our_client_over_tls(encrypted, trusting, authority, tmp_path):
-    """With a context of one's own; the command line trusts whom OpenSSL is told to trust."""
+def test_client_and_command_line_work_over_tls(encrypted, trusting, authority, tmp_path):
+    """With a custom SSL context; the command line uses OpenSSL's trust store."""
 
     async def ask():
         async with connect(encrypted.url, ssl_context=trusting) as client:
@@ -195,8 +195,8 @@ def test_our_client_over_tls(encrypted, trusting, authority, tmp_path):
     assert "penguins.csv" in listed.stdout
 
 
-def test_a_peer_that_resets(encrypted, trusting):
-    """In the handshake and behind it, with unread bytes: nothing is left of it."""
+def test_reset_by_peer_leaves_nothing(encrypted, trusting):
+    """During the handshake and after it, with unread bytes: no traceback."""
     for late in (False, True):
         plain = socket.create_connection(("127.0.0.1", encrypted.port))
         if late:
@@ -210,8 +210,9 @@ def test_a_peer_that_resets(encrypted, trusting):
     assert "Traceback" not in encrypted.log.read_text()
 
 
-def test_the_line_on_standard_output_says_https(tmp_path, authority):
-    """It is what people click on."""
+@pytest.mark.slow
+def test_startup_line_shows_https_url(tmp_path, authority):
+    """People click on it."""
     pair = Pair(tmp_path, authority)
     command = [sys.executable, "-m", "creemson", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
     with subprocess.Popen([*command, *pair.settings], stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""Two callers on one server, one of whom tries everything to learn of the other."""
+"""Two callers on one server, one of whom tries everything to learn about the other."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from creemson.wire import codec
 from creemson.wire.messages import CLIENT_TYPES, Batch, Hello
 from tests import strategies
+from tests.examples import examples_of
 from tests.integration.test_auth import bearer, creemson, hello
 from tests.servers import serving
 
@@ -20,7 +21,7 @@ ABSENT = {"name": "ledger-of-nil.csv", "job": "0123456789abcdef", "output": "led
 
 
 class Ann:
-    """Somebody with a file, a job, an output in three formats, and an unfinished upload."""
+    """A caller with a file, a job, an output in three formats, and an unfinished upload."""
 
     def __init__(self, client):
         self.client = client
@@ -36,14 +37,14 @@ class Ann:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def callers(tmp_path_factory):
     """A server, Ann's things, and Bob's token."""
     data = tmp_path_factory.mktemp("callers") / "data"
     ann, bob = (creemson("token", "create", name, "--data-dir", data) for name in ("ann", "bob"))
     settings = ("--set", "auth.mode=token", "--set", "limits.messages_per_s=1e6")
     with serving(data, *settings) as server, server.connect(additional_headers=bearer(ann)) as client:
         yield server, Ann(client), bob
-        # Whatever Bob did: Ann has what she had.
+        # Whatever Bob did, Ann's files and jobs are unchanged.
         files = client.ask({"type": "files", "id": "f"})["files"]
         assert [file["filename"] for file in files] == [SECRET_NAME]
         assert client.download(SECRET_NAME)[1] == b"a,b\n1," + SECRET_CELL + b"\n"
@@ -87,23 +88,23 @@ ROUTES = [
 
 
 def filled(value, names):
-    """The value with the names of one's things in it."""
+    """Return the value with a caller's names filled in."""
     if isinstance(value, dict):
         return {key: filled(one, names) for key, one in value.items()}
     return value.format(**names) if isinstance(value, str) else value
 
 
 def blurred(text, names):
-    """What was answered, whoever's names were asked for."""
+    """Return the answer without the names asked for and without times."""
     for value in names.values():
         text = text.replace(value, "?")
     return re.sub(r'"(uptime_s|time)": ?[0-9.]+', "", text)
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=json.dumps)
-def test_what_is_anothers_is_as_if_it_were_not(both, message):
-    """Each message about Ann's things is answered to Bob, word for word, as one about what never was."""
-    server, ann, bob = both
+def test_message_about_anothers_things_gets_not_found_answer(callers, message):
+    """Bob gets exactly the answer that he would get about things that never existed."""
+    server, ann, bob = callers
     answers = []
     with server.connect(additional_headers=bearer(bob)) as client:
         for names in (ann.names, ABSENT):
@@ -114,23 +115,23 @@ def test_what_is_anothers_is_as_if_it_were_not(both, message):
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES)
-def test_so_it_is_over_http(both, method, path, body):
-    """The same status, headers and words."""
-    server, ann, bob = both
+def test_http_about_anothers_things_gets_not_found_answer(callers, method, path, body):
+    """Status, headers and text are the same."""
+    server, ann, bob = callers
     answers = []
     with httpx.Client(base_url=server.base, headers=bearer(bob)) as http:
         for names in (ann.names, ABSENT):
             answer = http.request(method, filled(path, names), json=filled(body, names))
             headers = {name: value for name, value in answer.headers.items() if name != "date"}
-            if "content-length" in headers:  # which an uptime changes: the text itself is compared below
+            if "content-length" in headers:  # it depends on the uptime: the text is compared below
                 assert method == "HEAD" or int(headers.pop("content-length")) == len(answer.content)
             answers.append((answer.status_code, headers, blurred(answer.text, names)))
     assert answers[0] == answers[1]
 
 
-def test_the_same_names_are_different_things(both):
-    """Bob may use the name of Ann's file, over the socket and over HTTP; each reads back their own."""
-    server, _, bob = both
+def test_same_file_name_is_separate_for_each_caller(callers):
+    """Bob may use the name of Ann's file, over WebSocket and HTTP; each reads their own file."""
+    server, _, bob = callers
     own = b"x,y\n1,2\n3,4\n"
     with server.connect(additional_headers=bearer(bob)) as client:
         assert client.upload(SECRET_NAME, own)["type"] == "uploaded"
@@ -150,9 +151,9 @@ def test_the_same_names_are_different_things(both):
         client.ask({"type": "delete", "id": "e", "filename": "part-of-ann.csv"})
 
 
-def test_the_same_work_is_not_shared(both):
-    """Equal files of two callers: Bob's job is his own, and not answered from Ann's store."""
-    server, ann, bob = both
+def test_same_work_is_not_shared_between_callers(callers):
+    """With equal files, Bob's job is his own and not served from Ann's cache."""
+    server, ann, bob = callers
     with server.connect(additional_headers=bearer(bob)) as client:
         client.upload(SECRET_NAME, b"a,b\n1," + SECRET_CELL + b"\n")
         client.send({"type": "process", "id": "p", "filename": SECRET_NAME, "preview": 5})
@@ -161,31 +162,39 @@ def test_the_same_work_is_not_shared(both):
         assert messages[0]["job"] != ann.job
         listed = client.ask({"type": "jobs", "id": "l"})["jobs"]
         assert ann.job not in {job["job"] for job in listed}
-        client.ask({"type": "delete", "id": "d", "filename": SECRET_NAME})
+        # Equal bytes and requests give equal names. Bob's output is his own: the other tests must not find it.
+        own = messages[-1]["data"]["output_data"]["filename"]
+        assert own == f"{ann.output}.parquet"
+        for filename in (SECRET_NAME, own):
+            client.ask({"type": "delete", "id": "d", "filename": filename})
+        assert (
+            client.ask({"type": "rows", "id": "r", "filename": own, "offset": 0, "limit": 9})["reason"]
+            == "file_not_found"
+        )
 
 
-def test_a_token_does_not_open_anothers_connection(both):
-    """Bob's token on a connection of Ann's is refused, which goes on as hers."""
-    _, ann, bob = both
+def test_token_of_another_caller_is_refused_on_open_connection(callers):
+    """Bob's token on Ann's connection is refused, and the connection remains hers."""
+    _, ann, bob = callers
     refused = ann.client.ask(hello(bob, id="h"))
     assert refused["reason"] == "forbidden"
     assert SECRET_NAME in json.dumps(ann.client.ask({"type": "files", "id": "f"}))
 
 
-def test_status_tells_of_ones_own(both):
-    """Not how many jobs and connections others have."""
-    server, _, _ = both
+def test_status_counts_only_own_jobs_and_connections(callers):
+    """The numbers of other callers are not shown."""
+    server, _, _ = callers
     zoe = creemson("token", "create", "zoe", "--data-dir", server.data_dir)
     status = httpx.get(f"{server.base}/status", headers=bearer(zoe)).json()
     assert status["connections"] == 0
     assert not any(status["jobs"].values())
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples_of(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_nothing_that_bob_says_brings_anything_of_anns(both, data):
-    """Random messages in sequence, many with Ann's names in them: no answer holds a mark of hers."""
-    server, ann, bob = both
+def test_random_messages_never_reveal_anothers_data(callers, data):
+    """Random messages, many with Ann's names: no answer contains her secret cell."""
+    server, ann, bob = callers
     names = st.sampled_from(
         [SECRET_NAME, f"{ann.output}.parquet", f"{ann.output}.csv", "part-of-ann.csv", "own.csv"]
     )

@@ -1,16 +1,16 @@
-"""The journal: what is written is written before what follows is told."""
+"""The journal: records are written before later events are delivered."""
 
 import pytest
 import structlog
 import trio
 
-from creemson.processing.jobs import Accepted
-from creemson.processing.journal import Journal, Told
-from tests.test_catalog import JOB
+from creemson.jobs.events import Accepted
+from creemson.jobs.journal import Delivery, Journal
+from tests.catalog.test_sqlite import JOB
 
 
 class SlowCatalog:
-    """Writes when the test says so."""
+    """Writes only when the test allows it."""
 
     def __init__(self):
         self.written = []
@@ -27,8 +27,8 @@ class SlowCatalog:
         return function(*args)
 
 
-def told(number):
-    return Told("c", number, Accepted("j", 0))
+def event(number):
+    return Delivery("c", number, Accepted("j", 0))
 
 
 @pytest.fixture
@@ -37,48 +37,48 @@ async def catalog():
 
 
 @pytest.fixture
-async def heard():
+async def delivered():
     return []
 
 
 @pytest.fixture
-async def journal(catalog, heard, nursery):
+async def journal(catalog, delivered, nursery):
     journal = Journal(
-        catalog, tell=heard.append, on_failure=lambda batch, error: [told(99)],
+        catalog, deliver=delivered.append, on_failure=lambda batch, error: [event(99)],
         logger=structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[]), in_thread=catalog.in_thread,
     )  # fmt: skip
     nursery.start_soon(journal.run)
     return journal
 
 
-async def test_what_waits_for_nothing_is_told_at_once(journal, heard):
-    """There is nothing to be written before it."""
-    journal.put(told(1))
-    assert heard == [told(1)]
+async def test_event_without_pending_records_is_delivered_at_once(journal, delivered):
+    """No record has to be written before it."""
+    journal.put(event(1))
+    assert delivered == [event(1)]
 
 
-async def test_what_follows_a_record_waits_for_it(journal, catalog, heard):
-    """And what comes while the disk is busy shares the next transaction."""
+async def test_event_after_a_record_waits_until_it_is_written(journal, catalog, delivered):
+    """Records that arrive while the disk is busy share the next transaction."""
     journal.put(JOB)
-    journal.put(told(1))
+    journal.put(event(1))
     await trio.testing.wait_all_tasks_blocked()
-    for entry in (told(2), JOB, "j1", told(3)):
+    for entry in (event(2), JOB, "j1", event(3)):
         journal.put(entry)
-    assert heard == []
+    assert delivered == []
     catalog.turn.release()
     await trio.testing.wait_all_tasks_blocked()
-    assert (heard, catalog.written) == ([told(1)], [[JOB]])
+    assert (delivered, catalog.written) == ([event(1)], [[JOB]])
     catalog.turn.release()
     await journal.flush()
-    assert (heard, catalog.written) == ([told(1), told(2), told(3)], [[JOB], [JOB, "j1"]])
+    assert (delivered, catalog.written) == ([event(1), event(2), event(3)], [[JOB], [JOB, "j1"]])
     await journal.flush()
 
 
-async def test_where_many_come_the_first_waits_for_company(catalog, heard, nursery, autojump_clock):
-    """Then they share one transaction; where nobody is coming, nobody waits."""
+async def test_first_record_waits_to_share_a_transaction(catalog, delivered, nursery, autojump_clock):
+    """It waits only if more records are expected."""
     many = [True, False]
     journal = Journal(
-        catalog, tell=heard.append, on_failure=None, company=lambda: 0.01 * many.pop(0), in_thread=catalog.in_thread,
+        catalog, deliver=delivered.append, on_failure=None, gather_time=lambda: 0.01 * many.pop(0), in_thread=catalog.in_thread,
         logger=structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[]),
     )  # fmt: skip
     nursery.start_soon(journal.run)
@@ -86,11 +86,11 @@ async def test_where_many_come_the_first_waits_for_company(catalog, heard, nurse
     began = trio.current_time()
     journal.put(JOB)
     await trio.sleep(0.009)
-    assert (catalog.written, heard) == ([], [])
+    assert (catalog.written, delivered) == ([], [])
     journal.put("j1")
-    journal.put(told(1))
+    journal.put(event(1))
     await journal.flush()
-    assert (catalog.written, heard) == ([[JOB, "j1"]], [told(1)])
+    assert (catalog.written, delivered) == ([[JOB, "j1"]], [event(1)])
     assert trio.current_time() == pytest.approx(began + 0.01)
     journal.put(JOB)
     await journal.flush()
@@ -98,11 +98,11 @@ async def test_where_many_come_the_first_waits_for_company(catalog, heard, nurse
     assert trio.current_time() == pytest.approx(began + 0.01)
 
 
-async def test_a_fault_of_the_disk_changes_what_is_told(journal, catalog, heard):
-    """The processor says what."""
+async def test_disk_error_replaces_the_delivered_events(journal, catalog, delivered):
+    """`on_failure` decides which events are delivered instead."""
     catalog.fault = OSError(28, "No space left on device")
     journal.put(JOB)
-    journal.put(told(1))
+    journal.put(event(1))
     catalog.turn.release()
     await journal.flush()
-    assert heard == [told(99)]
+    assert delivered == [event(99)]

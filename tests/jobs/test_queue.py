@@ -1,4 +1,4 @@
-"""The queue's decisions, one by one; tests/stateful/test_jobs_machine.py tries them in any order."""
+"""The queue's decisions one by one; tests/stateful/test_job_queue_machine.py tries them in any order."""
 
 import math
 
@@ -6,36 +6,35 @@ import attrs
 import pytest
 
 from creemson.errors import ProcessingError
-from creemson.processing.jobs import (
+from creemson.jobs.events import Accepted, Ended, Logged, Progressed, Waiter
+from creemson.jobs.job import Erase, Forget, Notify, Record, Start, Stop
+from creemson.jobs.queue import (
     BACKOFF,
+    MAX_RESTARTS,
+    NOTIFY_SHARE,
+    NOTIFY_TIME,
     PROGRESS_INTERVAL,
-    RESTARTS_MOST,
     SEQ_BLOCK,
-    Accepted,
-    Ended,
-    Erase,
-    Forget,
-    Jobs,
-    Logged,
-    Notify,
-    Progressed,
-    Record,
-    Start,
-    Stop,
-    Waiter,
+    JobQueue,
 )
+from creemson.jobs.sharing.bounds import Bound, Bounds
 
 FIGURES = {"phase": "reading", "bytes_read": 50, "bytes_total": 100, "rows": 10, "fraction": 0.5}
 
 
-def make(slots=1, per_caller=8, queue=10, retries=1, history=10, weight=math.inf):
-    return Jobs(
-        slots=slots, per_caller=per_caller, queue=queue, retries=retries, history=history, weight=weight
+def make(slots=1, slots_per_caller=8, retries=1, **bounds):
+    """A bound is the one in all, or a pair: that of each caller, and that in all."""
+    pairs = {name: bound if isinstance(bound, tuple) else (math.inf, bound) for name, bound in bounds.items()}
+    return JobQueue(
+        slots=slots,
+        slots_per_caller=slots_per_caller,
+        retries=retries,
+        bounds=Bounds(**{name: Bound(*pair) for name, pair in pairs.items()}),
     )
 
 
 class Driver:
-    """Feeds a queue. What is to be written down is kept here as the next server would find it."""
+    """Drives a queue and keeps the recorded jobs as the next server would find them."""
 
     def __init__(self, jobs):
         self.jobs = jobs
@@ -44,7 +43,7 @@ class Driver:
         self.written = {}
 
     def write(self, effects):
-        """The effects without those for the catalog."""
+        """Apply the catalog effects and return the others."""
         for effect in effects:
             if isinstance(effect, Record):
                 self.written[effect.job.id] = as_recorded(effect.job)
@@ -62,11 +61,11 @@ class Driver:
         return waiter, self.write(effects)
 
     def restart(self, **changes):
-        """Another server takes over."""
+        """Start another queue from the recorded jobs."""
         self.jobs = make(**changes)
         effects = []
         for job in list(self.written.values()):
-            effects += self.jobs.restore(self.now, attrs.evolve(job, waiters=[], logged=[]))
+            effects += self.jobs.restore(self.now, attrs.evolve(job, waiters={}, logged=[]))
             self.jobs.validate()
         return self.write(effects)
 
@@ -79,7 +78,7 @@ class Driver:
 def as_recorded(job):
     """What the catalog keeps of a job."""
     return attrs.evolve(
-        job, state=job.state if job.ended else "queued", running=False, waiters=[], detached=0, attempt=0,
+        job, state=job.state if job.ended else "queued", slot="free", waiters={}, detached=0, attempt=0,
         started=None, latest=None, logged=[], progressed=-math.inf,
     )  # fmt: skip
 
@@ -97,57 +96,58 @@ def reasons(effects):
     ]
 
 
-def test_a_job_is_accepted_started_and_done(driver):
-    """The road of a job without trouble."""
+def test_job_is_accepted_started_and_done(driver):
+    """The life of a job without problems."""
     waiter, effects = driver.submit("a")
     assert effects == [Notify(waiter, Accepted("j1", 0)), Start("j1", 1, "a")]
     assert driver.end("j1", value=42) == [Notify(waiter, Ended("j1", 1, 42))]
 
 
-def test_a_second_job_waits_for_the_slot(driver):
-    """`position` counts the starts that come first."""
+def test_job_without_a_free_slot_waits_in_position(driver):
+    """`position` counts the jobs that will start first."""
     driver.submit("a")
     assert driver.submit("b")[1][0].event == Accepted("j2", 1)
     assert driver.submit("c")[1][0].event == Accepted("j3", 2)
     assert Start("j2", 1, "b") in driver.end("j1", value=1)
 
 
-def test_callers_take_turns(driver):
-    """Who sent many jobs does not keep out who sent one."""
+def test_jobs_of_several_callers_start_in_turn(driver):
+    """Many jobs of one caller do not delay a single job of another."""
     driver.submit("a1", "ann")
     driver.submit("a2", "ann")
     driver.submit("a3", "ann")
-    assert driver.submit("b1", "bob")[1][0].event == Accepted("j4", 2)
+    assert driver.submit("b1", "bob")[1][0].event == Accepted("j4", 0)  # uses the spare slot
+    assert driver.submit("b2", "bob")[1][0].event == Accepted("j5", 2)
     started = []
-    for job in ("j1", "j2", "j4"):
+    for job in ("j1", "j4", "j2", "j5"):
         started += [effect.work for effect in driver.end(job, value=1) if isinstance(effect, Start)]
-    assert started == ["a2", "b1", "a3"]
+    assert started == ["a2", "b2", "a3"]
 
 
-def test_one_caller_has_a_share_of_the_slots():
-    """`limits.jobs_per_caller` leaves slots to others."""
-    driver = Driver(make(slots=2, per_caller=1))
+def test_jobs_of_one_caller_use_only_its_share_of_slots():
+    """`limits.jobs_per_caller` leaves slots for others."""
+    driver = Driver(make(slots=2, slots_per_caller=1))
     driver.submit("a1", "ann")
     assert len(driver.submit("a2", "ann")[1]) == 1
     assert Start("j3", 1, "b1") in driver.submit("b1", "bob")[1]
 
 
-def test_the_same_work_is_joined(driver):
-    """Two requests for the same work have one job and both its end."""
+def test_same_request_of_one_caller_joins_the_running_job(driver):
+    """Two identical requests share one job, and both get its result."""
     first, _ = driver.submit("a")
     second, effects = driver.submit("a")
     assert effects == [Notify(second, Accepted("j1", 0))]
     assert driver.end("j1", value=1) == [Notify(first, Ended("j1", 1, 1)), Notify(second, Ended("j1", 1, 1))]
 
 
-def test_the_same_work_of_another_caller_is_not_joined(driver):
+def test_same_request_of_another_caller_is_a_new_job(driver):
     """Callers do not see each other's jobs."""
     driver.submit("a", "ann")
-    assert driver.submit("a", "bob")[1][0].event == Accepted("j2", 1)
+    assert driver.submit("a", "bob")[1][0].event == Accepted("j2", 0)
 
 
-def test_done_work_is_answered_from_store(driver):
-    """The same work again costs nothing, and says so."""
+def test_request_for_done_work_is_served_from_cache(driver):
+    """The answer is marked as cached."""
     driver.submit("a")
     driver.end("j1", value=1)
     waiter, effects = driver.submit("a")
@@ -155,8 +155,8 @@ def test_done_work_is_answered_from_store(driver):
     assert driver.jobs.find_done("ann", "a").id == "j1"
 
 
-def test_forgotten_work_is_done_again(driver):
-    """When the output is gone, the same request makes it anew."""
+def test_request_for_forgotten_work_runs_again(driver):
+    """After its output is removed, the same request produces it again."""
     driver.submit("a")
     driver.end("j1", value=1)
     driver.jobs.forget("j1")
@@ -164,8 +164,8 @@ def test_forgotten_work_is_done_again(driver):
     assert Start("j2", 1, "a") in driver.submit("a")[1]
 
 
-def test_failed_work_is_not_remembered_as_the_answer(driver):
-    """A second try may do better, and forgetting the first does not touch the second."""
+def test_request_for_failed_work_runs_again(driver):
+    """Forgetting the failed job does not affect the new one."""
     driver.submit("a")
     assert reasons(driver.end("j1", error=ProcessingError("unreadable_file", "No."))) == ["unreadable_file"]
     driver.submit("a")
@@ -174,9 +174,9 @@ def test_failed_work_is_not_remembered_as_the_answer(driver):
     assert driver.jobs.find_done("ann", "a").id == "j2"
 
 
-def test_a_full_queue_is_busy():
-    """`limits.queue` is told with when to try again."""
-    driver = Driver(make(queue=1))
+def test_queue_when_full_refuses_new_jobs_as_busy():
+    """The error says when to try again."""
+    driver = Driver(make(queued=1))
     driver.submit("a")
     driver.submit("b")
     _, effects = driver.submit("c")
@@ -185,12 +185,12 @@ def test_a_full_queue_is_busy():
     assert effects[0].event.job is None
 
 
-def test_a_dead_worker_costs_one_attempt(driver):
-    """A transient fault is tried again after a backoff, and the waiter is told so."""
+def test_transient_failure_is_retried_after_a_backoff(driver):
+    """The waiter gets a warning."""
     waiter, _ = driver.submit("a")
     died = ProcessingError("worker_died", "It died.")
-    [told] = driver.end("j1", error=died, transient=True)
-    assert (told.waiter, told.event.level) == (waiter, "warning")
+    [reported] = driver.end("j1", error=died, transient=True)
+    assert (reported.waiter, reported.event.level) == (waiter, "warning")
     assert driver.jobs.queued == 1
     assert driver.jobs.next_wake() == BACKOFF
     driver.now = BACKOFF / 2
@@ -200,8 +200,8 @@ def test_a_dead_worker_costs_one_attempt(driver):
     assert driver.end("j1", 2, value=1) == [Notify(waiter, Ended("j1", 2, 1))]
 
 
-def test_retries_come_to_an_end(driver):
-    """After `retries.job` further attempts the fault is told."""
+def test_transient_failure_after_the_last_retry_is_reported(driver):
+    """At most `retries.job` retries."""
     driver.submit("a")
     died = ProcessingError("worker_died", "It died.")
     driver.end("j1", error=died, transient=True)
@@ -210,48 +210,82 @@ def test_retries_come_to_an_end(driver):
     assert reasons(driver.end("j1", 2, error=died, transient=True)) == ["worker_died"]
 
 
-def test_a_fault_of_the_request_is_not_retried(driver):
-    """What will fail again is told at once."""
+def test_permanent_failure_is_not_retried(driver):
+    """An error that would occur again is reported at once."""
     driver.submit("a")
     assert reasons(driver.end("j1", error=ProcessingError("column_not_found", "No."))) == ["column_not_found"]
 
 
-def test_progress_has_rates_and_an_end_in_sight(driver):
-    """Rows a second and the time that is left come from the start of the job."""
+def test_progress_has_rate_and_remaining_time(driver):
+    """The rate is computed from the start of the job, the remaining time from its first report."""
     waiter, _ = driver.submit("a")
+    driver.jobs.progress(0.0, "j1", 1, {**FIGURES, "fraction": 0.0})
     driver.now = 2.0
     (effect,) = driver.jobs.progress(driver.now, "j1", 1, FIGURES)
-    assert effect == Notify(waiter, Progressed("j1", 1, {**FIGURES, "rows_per_s": 5.0, "eta_s": 2.0}))
+    assert effect == Notify(waiter, Progressed("j1", 2, {**FIGURES, "rows_per_s": 5.0, "eta_s": 2.0}))
 
 
-def test_progress_at_the_very_start_promises_nothing(driver):
-    """Nothing is divided by zero."""
+def test_progress_at_the_end_is_never_dropped(driver):
+    """The fraction is 1 before the result, and what remains is 0 s, however soon after another report."""
+    driver.submit("a")
+    driver.jobs.progress(1.0, "j1", 1, FIGURES)
+    (effect,) = driver.jobs.progress(1.01, "j1", 1, {**FIGURES, "fraction": 1.0})
+    assert (effect.event.figures["fraction"], effect.event.figures["eta_s"]) == (1.0, 0.0)
+
+
+def test_progress_of_a_repeated_attempt_does_not_go_back(driver):
+    """The fraction stays until the new attempt is as far; its remaining time is unknown at first."""
+    driver.submit("a")
+    driver.jobs.progress(1.0, "j1", 1, {**FIGURES, "fraction": 0.0})
+    driver.jobs.progress(3.0, "j1", 1, {**FIGURES, "fraction": 0.6})
+    driver.end("j1", error=ProcessingError("worker_died", "It died."), transient=True)
+    driver.jobs.tick(10.0)
+    (effect,) = driver.jobs.progress(11.0, "j1", 2, {**FIGURES, "fraction": 0.1})
+    assert (effect.event.figures["fraction"], effect.event.figures["eta_s"]) == (0.6, None)
+    (effect,) = driver.jobs.progress(13.0, "j1", 2, {**FIGURES, "fraction": 0.8})
+    assert effect.event.figures["fraction"] == 0.8
+    assert 0 < effect.event.figures["eta_s"] < 1
+
+
+def test_progress_at_the_start_has_no_remaining_time(driver):
+    """No division by zero."""
     driver.submit("a")
     (effect,) = driver.jobs.progress(0.0, "j1", 1, {**FIGURES, "fraction": 0.0, "rows": 0})
     assert effect.event.figures["eta_s"] is None
     assert effect.event.figures["rows_per_s"] == 0.0
 
 
-def test_progress_is_told_ten_times_a_second_at_most(driver):
-    """What comes sooner is dropped; sequence numbers have no gap."""
+def test_progress_is_reported_at_most_ten_times_a_second(driver):
+    """Earlier reports are dropped; sequence numbers have no gaps."""
     driver.submit("a")
-    told = []
+    reported = []
     for step in range(100):
-        told += driver.jobs.progress(step * PROGRESS_INTERVAL / 10, "j1", 1, FIGURES)
-    assert [effect.event.seq for effect in told] == list(range(1, len(told) + 1))
-    assert 9 <= len(told) <= 11
+        reported += driver.jobs.progress(step * PROGRESS_INTERVAL / 10, "j1", 1, FIGURES)
+    assert [effect.event.seq for effect in reported] == list(range(1, len(reported) + 1))
+    assert 9 <= len(reported) <= 11
 
 
-def test_progress_of_a_stopped_attempt_is_dropped(driver):
-    """What was on its way when the job ended is nobody's business any more."""
+def test_progress_of_a_job_with_many_waiters_is_rarer(driver):
+    """Ten thousand attached requests would take the whole time of the event loop; their job's end is told anyway."""
+    driver.submit("a")
+    for number in range(9999):
+        driver.jobs.attach("ann", "j1", 0, Waiter("d", number))
+    reported = [len(driver.jobs.progress(step / 10, "j1", 1, FIGURES)) for step in range(1000)]
+    assert set(reported) == {0, 10_000}
+    assert reported.count(10_000) * 10_000 * NOTIFY_TIME <= 100 * NOTIFY_SHARE + 10_000 * NOTIFY_TIME
+    assert len(driver.end("j1", value=1)) == 10_000
+
+
+def test_progress_of_a_stopped_or_unknown_job_is_dropped(driver):
+    """It may still arrive after the job has ended."""
     driver.submit("a")
     driver.jobs.cancel(0.0, "ann", "j1")
     assert driver.jobs.progress(1.0, "j1", 1, FIGURES) == []
     assert driver.jobs.progress(1.0, "unknown", 1, FIGURES) == []
 
 
-def test_cancelling_a_running_job_stops_it_and_tells_all(driver):
-    """The waiters hear at once; the slot is free when the attempt has been stopped."""
+def test_cancel_of_a_running_job_stops_it_and_notifies_waiters(driver):
+    """The waiters are notified at once; the slot is free once the attempt has stopped."""
     driver.submit("a")
     driver.submit("a")
     driver.submit("b")
@@ -262,8 +296,8 @@ def test_cancelling_a_running_job_stops_it_and_tells_all(driver):
     assert driver.end("j1") == [Start("j3", 1, "b")]
 
 
-def test_cancelling_a_waiting_job_takes_it_from_the_queue(driver):
-    """There is nothing to stop."""
+def test_cancel_of_a_queued_job_removes_it_from_the_queue(driver):
+    """There is no attempt to stop."""
     driver.submit("a")
     driver.submit("b")
     assert reasons(driver.jobs.cancel(0.0, "ann", "j2")) == ["cancelled"]
@@ -271,16 +305,16 @@ def test_cancelling_a_waiting_job_takes_it_from_the_queue(driver):
     assert driver.end("j1", value=1)[1:] == []
 
 
-def test_cancelling_twice_is_no_fault(driver):
-    """A repeated cancel finds what it wants."""
+def test_cancel_is_idempotent(driver):
+    """A second cancel has no effect and raises no error."""
     driver.submit("a")
     driver.jobs.cancel(0.0, "ann", "j1")
     assert driver.jobs.cancel(0.0, "ann", "j1") == []
 
 
 @pytest.mark.parametrize(("caller", "job"), [("ann", "j9"), ("bob", "j1"), ("ann", "j1")])
-def test_cancelling_what_is_not_there(driver, caller, job):
-    """An unknown job, another caller's and one that is done all are `job_not_found`."""
+def test_cancel_of_a_missing_job_is_job_not_found(driver, caller, job):
+    """Unknown jobs, other callers' jobs and done jobs."""
     driver.submit("a", "ann")
     if caller == "ann":
         driver.end("j1", value=1)
@@ -289,8 +323,8 @@ def test_cancelling_what_is_not_there(driver, caller, job):
     assert caught.value.reason == "job_not_found"
 
 
-def test_leaving_ends_a_request_and_not_the_job_of_others(driver):
-    """Another waiter keeps the job going."""
+def test_leave_with_other_waiters_keeps_the_job_running(driver):
+    """Only the request of the one who leaves ends as cancelled."""
     first, _ = driver.submit("a")
     second, _ = driver.submit("a")
     job, effects = driver.jobs.leave(0.0, first)
@@ -300,16 +334,16 @@ def test_leaving_ends_a_request_and_not_the_job_of_others(driver):
     assert driver.end("j1", value=1) == [Notify(second, Ended("j1", 2, 1))]
 
 
-def test_the_last_to_leave_stops_the_job(driver):
-    """Nobody wants it any more."""
+def test_leave_of_the_last_waiter_stops_the_job(driver):
+    """Nobody waits for it any more."""
     waiter, _ = driver.submit("a")
     assert Stop("j1", 1) in driver.jobs.leave(0.0, waiter)[1]
     with pytest.raises(ProcessingError):
         driver.jobs.leave(0.0, waiter)
 
 
-def test_a_lost_connection_detaches(driver):
-    """A job outlives its socket, and answers who asks again."""
+def test_disconnect_keeps_the_job_for_the_same_request(driver):
+    """A job survives its connection and answers the same request from a new one."""
     driver.submit("a", connection="old")
     assert driver.jobs.disconnect(0.0, "old") == []
     driver.jobs.validate()
@@ -318,8 +352,8 @@ def test_a_lost_connection_detaches(driver):
     assert driver.end("j1", value=1) == [Notify(waiter, Ended("j1", 1, 1))]
 
 
-def test_a_lost_connection_stops_what_was_not_to_be_kept(driver):
-    """`on_disconnect: cancel` stops the work, unless others wait for it."""
+def test_disconnect_stops_jobs_with_on_disconnect_cancel(driver):
+    """Unless others wait for the job."""
     driver.submit("a", keep=False, connection="old")
     driver.submit("b", keep=False, connection="old")
     driver.submit("b", connection="other")
@@ -327,8 +361,8 @@ def test_a_lost_connection_stops_what_was_not_to_be_kept(driver):
     assert driver.end("j1") == [Start("j2", 1, "b")]
 
 
-def test_a_job_that_takes_too_long_is_given_up(driver):
-    """The time counts from the start of the first attempt."""
+def test_job_over_its_timeout_is_stopped(driver):
+    """The timeout runs from the start of the first attempt."""
     driver.submit("a", timeout=5.0)
     driver.submit("b", timeout=1.0)
     assert driver.jobs.next_wake() == 5.0
@@ -340,8 +374,8 @@ def test_a_job_that_takes_too_long_is_given_up(driver):
     assert driver.jobs.next_wake() == 6.0
 
 
-def test_draining_refuses_and_lets_running_jobs_finish(driver):
-    """New and waiting jobs are told that the server shuts down."""
+def test_drain_refuses_new_jobs_and_lets_running_jobs_finish(driver):
+    """New and queued jobs get `shutting_down`."""
     running, _ = driver.submit("a")
     driver.submit("b")
     assert reasons(driver.jobs.drain(0.0)) == ["shutting_down"]
@@ -350,8 +384,8 @@ def test_draining_refuses_and_lets_running_jobs_finish(driver):
     assert driver.end("j1", value=1) == [Notify(running, Ended("j1", 1, 1))]
 
 
-def test_draining_does_not_retry(driver):
-    """There will be no time for another attempt; the next server makes it."""
+def test_drain_leaves_retries_to_the_next_server(driver):
+    """There is no time for another attempt; the next server makes it."""
     driver.submit("a")
     driver.jobs.drain(0.0)
     died = ProcessingError("worker_died", "It died.")
@@ -359,28 +393,28 @@ def test_draining_does_not_retry(driver):
     assert driver.restart() == [Start("j1", 1, "a")]
 
 
-def test_draining_does_not_put_off_what_nobody_wants_kept(driver):
-    """It fails as it did."""
+def test_drain_fails_a_job_that_is_not_kept(driver):
+    """It ends with its own error and is not left for the next server."""
     driver.submit("a", keep=False)
     driver.jobs.drain(0.0)
     died = ProcessingError("worker_died", "It died.")
     assert reasons(driver.end("j1", error=died, transient=True)) == ["worker_died"]
 
 
-def test_what_runs_on_after_the_drain_is_stopped(driver):
-    """The time is up."""
+def test_job_still_running_after_the_drain_is_stopped(driver):
+    """At the end of the drain, running jobs are stopped."""
     driver.submit("a")
     driver.jobs.drain(0.0)
-    effects = driver.jobs.abandon(10.0)
+    effects = driver.jobs.stop_all(10.0)
     assert effects[0] == Stop("j1", 1)
     assert reasons(effects) == ["shutting_down"]
     assert driver.end("j1") == []
     assert driver.jobs.running == 0
 
 
-def test_the_history_is_bounded():
-    """The oldest results are let go, so that their files can be removed."""
-    driver = Driver(make(history=1))
+def test_history_over_its_limit_forgets_the_oldest_job():
+    """The files of the oldest results can then be removed."""
+    driver = Driver(make(remembered=1))
     driver.submit("a")
     driver.end("j1", value=1)
     driver.submit("b")
@@ -388,34 +422,34 @@ def test_the_history_is_bounded():
     assert driver.jobs.find_done("ann", "a") is None
 
 
-def test_what_waits_has_a_weight():
-    """Over it: busy, however few they are; one alone may weigh what it likes, and who joins weighs nothing."""
-    driver = Driver(make(weight=100))
-    assert reasons(driver.submit("a", weight=500)[1]) == []
-    assert reasons(driver.submit("b", weight=1)[1]) == ["busy"]
-    assert reasons(driver.submit("a", weight=500)[1]) == []
+def test_queue_over_its_size_limit_refuses_jobs_as_busy():
+    """However few jobs; a single job may have any size, and joining a job costs nothing."""
+    driver = Driver(make(active_bytes=100, remembered_bytes=100))
+    assert reasons(driver.submit("a", size_bytes=500)[1]) == []
+    assert reasons(driver.submit("b", size_bytes=1)[1]) == ["busy"]
+    assert reasons(driver.submit("a", size_bytes=500)[1]) == []
     driver.end("j1", value=1)
-    driver.jobs.weigh(driver.jobs.find_done("ann", "a"), 10)
-    assert reasons(driver.submit("b", weight=60)[1]) == []
-    assert reasons(driver.submit("c", weight=60)[1]) == ["busy"]
-    assert reasons(driver.submit("c", weight=40)[1]) == []
+    driver.jobs.set_size(driver.jobs.find_done("ann", "a"), 10)
+    assert reasons(driver.submit("b", size_bytes=60)[1]) == []
+    assert reasons(driver.submit("c", size_bytes=60)[1]) == ["busy"]
+    assert reasons(driver.submit("c", size_bytes=40)[1]) == []
 
 
-def test_what_is_remembered_has_a_weight():
-    """The oldest results are let go when they are too heavy together, but the latest stays in any case."""
-    driver = Driver(make(weight=100))
+def test_history_over_its_size_limit_forgets_the_oldest_jobs():
+    """The latest result is always kept."""
+    driver = Driver(make(active_bytes=100, remembered_bytes=100))
     for number, key in enumerate("abc", 1):
         driver.submit(key)
         driver.end(f"j{number}", value=1)
-        weighed = driver.jobs.weigh(driver.jobs.find_done("ann", key), 45)
-    assert weighed == [Erase("j1"), Forget("j1", "a")]
-    driver.jobs.weigh(driver.jobs.find_done("ann", "c"), 1000)
+        sized = driver.jobs.set_size(driver.jobs.find_done("ann", key), 45)
+    assert sized == [Erase("j1"), Forget("j1", "a")]
+    driver.jobs.set_size(driver.jobs.find_done("ann", "c"), 1000)
     driver.jobs.validate()
     assert [job.id for job in driver.jobs.of_caller("ann")] == ["j3"]
 
 
-def test_why_nothing_may_begin():
-    """What is known is answered and what runs is joined all the same."""
+def test_refusal_applies_only_to_jobs_that_would_start():
+    """Cached results are served and running jobs joined despite the refusal."""
     driver, scarce = Driver(make()), ProcessingError("busy", "Memory is scarce.")
     driver.submit("a")
     assert reasons(driver.submit("a", refusal=scarce)[1]) == []
@@ -425,8 +459,8 @@ def test_why_nothing_may_begin():
     assert effects[-1].event.cached
 
 
-def test_what_is_made_in_vain_is_let_go(driver):
-    """A result that crosses with a cancel has no owner, unless the same work was asked for again."""
+def test_result_of_a_cancelled_job_is_forgotten(driver):
+    """Unless the same work was requested again in the meantime."""
     driver.submit("a")
     driver.jobs.cancel(0.0, "ann", "j1")
     assert driver.end("j1", value=1) == [Forget("j1", "a")]
@@ -436,17 +470,17 @@ def test_what_is_made_in_vain_is_let_go(driver):
     assert driver.end("j2", value=1) == [Start("j3", 1, "a")]
 
 
-def test_an_old_failure_takes_no_new_result_with_it():
-    """What leaves the history removes only what it made itself."""
-    driver = Driver(make(history=1))
+def test_history_removing_a_failed_job_keeps_the_newer_result():
+    """A job leaving the history removes only its own result."""
+    driver = Driver(make(remembered=1))
     driver.submit("a")
     driver.end("j1", error=ProcessingError("unreadable_file", "No."))
     driver.submit("a")
     assert driver.end("j2", value=1) == [Notify(Waiter("c", 2), Ended("j2", 1, 1))]
 
 
-def test_a_keeper_that_has_gone_still_counts(driver):
-    """The job goes on for it, though another one with `on_disconnect: cancel` goes too, or cancels."""
+def test_disconnected_keeper_keeps_the_job_running(driver):
+    """Even if waiters with `on_disconnect: cancel` disconnect or cancel."""
     driver.submit("a", keep=True, connection="keeper")
     driver.submit("a", keep=False, connection="other")
     last, _ = driver.submit("a", connection="last")
@@ -459,19 +493,19 @@ def test_a_keeper_that_has_gone_still_counts(driver):
     assert driver.jobs.find_done("ann", "a") is not None
 
 
-def test_joining_gives_a_job_the_longer_time(driver):
-    """Nobody gets less time than they asked for."""
+def test_joined_job_has_the_longest_timeout(driver):
+    """Nobody gets less time than requested."""
     driver.submit("a", timeout=1.0)
     driver.submit("a", timeout=9.0)
     driver.submit("a", timeout=2.0)
     assert driver.jobs.next_wake() == 9.0
 
 
-# --- jobs that outlive connections and servers -------------------------------------------------------
+# --- jobs that survive connections and servers -------------------------------------------------------
 
 
-def test_a_job_is_written_down_before_it_is_accepted_and_before_its_end_is_told(driver):
-    """What a client has been told survives the server."""
+def test_job_is_recorded_before_it_is_accepted_and_before_its_end(driver):
+    """Everything reported to a client survives the server."""
     waiter = Waiter("c", 1)
     accepted = driver.jobs.submit(0.0, job="j1", key="a", caller="ann", work="a", timeout=9.0, waiter=waiter)
     assert [type(effect) for effect in accepted] == [Record, Notify, Start]
@@ -479,8 +513,8 @@ def test_a_job_is_written_down_before_it_is_accepted_and_before_its_end_is_told(
     assert [type(effect) for effect in ended] == [Record, Notify]
 
 
-def test_attaching_replays_what_came_after(driver):
-    """The log holds what was said and the last progress; the end comes in any case."""
+def test_attach_replays_later_events(driver):
+    """The log messages and the latest progress are replayed; the end is always sent."""
     driver.submit("a")
     died = ProcessingError("worker_died", "It died.")
     driver.end("j1", error=died, transient=True)
@@ -502,16 +536,16 @@ def test_attaching_replays_what_came_after(driver):
 
 
 @pytest.mark.parametrize(("caller", "job"), [("ann", "j2"), ("bob", "j1")])
-def test_attaching_to_what_is_not_there(driver, caller, job):
-    """Or is another caller's."""
+def test_attach_to_a_missing_job_is_job_not_found(driver, caller, job):
+    """Also if the job belongs to another caller."""
     driver.submit("a")
     with pytest.raises(ProcessingError) as caught:
         driver.jobs.attach(caller, job, 0, Waiter("d", 1))
     assert caught.value.reason == "job_not_found"
 
 
-def test_who_comes_back_can_cancel(driver):
-    """A request that was lost and is followed again is one interest and not two."""
+def test_leave_after_attaching_again_cancels_the_job(driver):
+    """A lost request and its new attachment count as one waiter."""
     driver.submit("a")
     driver.jobs.disconnect(0.0, "c")
     driver.jobs.attach("ann", "j1", 0, Waiter("d", 1))
@@ -520,7 +554,7 @@ def test_who_comes_back_can_cancel(driver):
     assert Stop("j1", 1) in effects
 
 
-def test_who_follows_wants_it_kept(driver):
+def test_attach_makes_the_job_kept(driver):
     """Also a job that was to end with its connection."""
     driver.submit("a", keep=False)
     driver.write(driver.jobs.attach("ann", "j1", 0, Waiter("d", 1)))
@@ -530,27 +564,27 @@ def test_who_follows_wants_it_kept(driver):
     assert driver.jobs.running == 1
 
 
-def test_the_next_server_begins_unfinished_jobs_again(driver):
-    """In their order, with event numbers that nobody has seen."""
+def test_restart_begins_unfinished_jobs_again_in_order(driver):
+    """With event numbers that no client has seen."""
     driver.submit("a")
     driver.submit("b")
     driver.jobs.progress(1.0, "j1", 1, FIGURES)
     assert driver.restart() == [Start("j1", 1, "a")]
     waiter = Waiter("d", 1)
-    [told] = driver.jobs.attach("ann", "j1", 1, waiter)
-    assert told.event == Logged(
-        "j1", SEQ_BLOCK + 1, "info", "The server was restarted; the job is begun again."
+    [reported] = driver.jobs.attach("ann", "j1", 1, waiter)
+    assert reported.event == Logged(
+        "j1", SEQ_BLOCK + 1, "info", "The server was restarted; the job starts again."
     )
     assert driver.end("j1", value=3) == [Notify(waiter, Ended("j1", SEQ_BLOCK + 2, 3)), Start("j2", 1, "b")]
 
 
-def test_the_next_server_answers_from_store(driver):
-    """And knows how jobs have ended."""
+def test_restart_keeps_results_and_errors_of_ended_jobs(driver):
+    """Done work is served from cache, and failed jobs keep their error."""
     driver.submit("a")
     driver.end("j1", value=1)
     driver.now = 1.0
     driver.submit("b")
-    driver.end("j2", error=ProcessingError("unreadable_file", "It is none."))
+    driver.end("j2", error=ProcessingError("unreadable_file", "It is not a table."))
     driver.restart()
     waiter, effects = driver.submit("a")
     assert effects == [Notify(waiter, Accepted("j1", 0)), Notify(waiter, Ended("j1", 1, 1, cached=True))]
@@ -559,24 +593,24 @@ def test_the_next_server_answers_from_store(driver):
     assert driver.jobs.of_caller("bob") == []
 
 
-def test_what_was_not_to_be_kept_ends_with_the_server(driver):
-    """Its connections have gone."""
+def test_restart_cancels_jobs_that_are_not_kept(driver):
+    """Their connections are gone."""
     driver.submit("a", keep=False)
     assert driver.restart() == []
     assert driver.written["j1"].state == "cancelled"
 
 
-def test_a_job_that_takes_servers_down_is_given_up(driver):
-    """It may be the reason why they go down."""
+def test_restart_too_often_with_one_job_fails_it(driver):
+    """The job may be what crashes the servers."""
     driver.submit("a")
-    for _ in range(RESTARTS_MOST):
+    for _ in range(MAX_RESTARTS):
         assert driver.restart() == [Start("j1", 1, "a")]
     assert driver.restart() == []
     assert driver.written["j1"].error.reason == "worker_died"
 
 
-def test_a_job_that_cannot_be_begun_again(driver):
-    """Its file has gone, for one."""
+def test_restore_with_an_error_fails_the_job(driver):
+    """E.g. its file is gone."""
     driver.submit("a")
     jobs = make()
     effects = jobs.restore(0.0, driver.written["j1"], error=ProcessingError("file_not_found", "It is gone."))
@@ -584,14 +618,14 @@ def test_a_job_that_cannot_be_begun_again(driver):
     assert reasons(jobs.attach("ann", "j1", 0, Waiter("d", 1))) == ["file_not_found"]
 
 
-def test_what_a_drain_leaves_is_the_next_servers(driver):
-    """Those who wait are told to come again; the job is neither ended nor lost."""
+def test_jobs_left_by_a_drain_run_on_the_next_server(driver):
+    """The waiters are asked to try again; kept jobs neither end nor get lost."""
     driver.submit("a")
     driver.submit("b")
     driver.submit("c", keep=False)
-    effects = driver.write([*driver.jobs.drain(0.0), *driver.jobs.abandon(0.0)])
-    told = [effect.event for effect in effects if isinstance(effect, Notify)]
-    assert [(event.job, event.seq) for event in told] == [("j2", None), ("j3", 1), ("j1", None)]
+    effects = driver.write([*driver.jobs.drain(0.0), *driver.jobs.stop_all(0.0)])
+    reported = [effect.event for effect in effects if isinstance(effect, Notify)]
+    assert [(event.job, event.seq) for event in reported] == [("j2", None), ("j3", 1), ("j1", None)]
     assert reasons(effects) == ["shutting_down"] * 3
     assert reasons(driver.jobs.attach("ann", "j1", 0, Waiter("d", 1))) == ["shutting_down"]
     driver.end("j1")
@@ -600,26 +634,26 @@ def test_what_a_drain_leaves_is_the_next_servers(driver):
     assert driver.written["j3"].state == "failed"
 
 
-def test_what_is_put_off_can_be_cancelled_or_be_done_in_the_last_moment(driver):
-    """A worker that is to be stopped may be faster."""
+def test_job_left_by_a_drain_can_still_be_cancelled_or_finish(driver):
+    """A worker may finish before it is stopped."""
     driver.submit("a")
     driver.submit("b")
-    driver.write([*driver.jobs.drain(0.0), *driver.jobs.abandon(0.0)])
+    driver.write([*driver.jobs.drain(0.0), *driver.jobs.stop_all(0.0)])
     assert driver.write(driver.jobs.cancel(0.0, "ann", "j2")) == []
     driver.end("j1", value=4)
     assert {job: found.state for job, found in driver.written.items()} == {"j1": "done", "j2": "cancelled"}
 
 
-def test_a_job_fails_for_a_reason_of_ours(driver):
-    """It cannot be written down, for one."""
+def test_fail_ends_a_job_with_the_given_error(driver):
+    """E.g. it cannot be recorded; an unknown job has no effect."""
     driver.submit("a")
     effects = driver.write(driver.jobs.fail(0.0, "j1", ProcessingError("storage_full", "No room.")))
     assert reasons(effects) == ["storage_full"]
     assert driver.jobs.fail(0.0, "j9", ProcessingError("storage_full", "No room.")) == []
 
 
-def test_old_jobs_are_found(driver):
-    """Those that ended before a time, to be forgotten."""
+def test_ended_before_lists_jobs_that_ended_earlier(driver):
+    """Used to forget old jobs."""
     driver.submit("a")
     driver.now = 5.0
     driver.end("j1", value=1)

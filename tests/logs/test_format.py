@@ -1,4 +1,4 @@
-"""What the logs look like, and what stays out of them."""
+"""What log lines look like, and what must not appear in them."""
 
 import io
 import json
@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 import structlog
 
-from creemson import observe, settings
+from creemson import logs
+from creemson.settings import sections
 
 
 class Terminal(io.StringIO):
@@ -26,11 +27,11 @@ def _restore():
         logging.getLogger(name).setLevel(level)
 
 
-def test_json_outside_a_terminal():
-    """Format `auto` writes one JSON object per line where the stream is no terminal."""
+def test_auto_format_without_terminal_is_json():
+    """Format `auto` writes one JSON object per line when the stream is not a terminal."""
     stream = io.StringIO()
-    observe.configure(settings.Log(), stream)
-    observe.get_logger("creemson.processor").info("job started", job="j1", data=b"\x00")
+    logs.configure(sections.Log(), stream)
+    logs.get_logger("creemson.processor").info("job started", job="j1", data=b"\x00")
     (line,) = stream.getvalue().splitlines()
     entry = json.loads(line)
     moment = datetime.fromisoformat(entry.pop("timestamp"))
@@ -44,11 +45,11 @@ def test_json_outside_a_terminal():
     }
 
 
-def test_console_on_a_terminal():
-    """Format `auto` writes coloured text on a terminal, and escapes control characters in values."""
+def test_auto_format_on_terminal_is_coloured_text():
+    """Format `auto` writes coloured text to a terminal and escapes control characters in values."""
     stream = Terminal()
-    observe.configure(settings.Log(), stream)
-    observe.get_logger("creemson.storage").warning("upload kept", file="a\x1b[2J.csv\nb")
+    logs.configure(sections.Log(), stream)
+    logs.get_logger("creemson.storage").warning("upload kept", file="a\x1b[2J.csv\nb")
     text = stream.getvalue()
     assert "upload kept" in text
     assert "creemson.storage" in text
@@ -58,10 +59,10 @@ def test_console_on_a_terminal():
 
 
 @pytest.mark.parametrize(("chosen", "stream"), [("console", io.StringIO()), ("json", Terminal())])
-def test_a_named_format_beats_the_terminal(chosen, stream):
-    """A format that is set is used whatever the stream is; text outside a terminal has no colours."""
-    observe.configure(settings.Log(format=chosen), stream)
-    observe.get_logger("x").info("hello")
+def test_explicit_format_overrides_terminal_detection(chosen, stream):
+    """An explicit format is used whatever the stream is; text outside a terminal has no colours."""
+    logs.configure(sections.Log(format=chosen), stream)
+    logs.get_logger("x").info("hello")
     text = stream.getvalue()
     assert (chosen == "json") == text.startswith("{")
     assert "\x1b" not in text
@@ -76,72 +77,104 @@ def test_a_named_format_beats_the_terminal(chosen, stream):
         ("error", ["error"]),
     ],
 )
-def test_levels(level, logged):
-    """Events below the level are dropped."""
+def test_events_below_level_are_dropped(level, logged):
+    """Events below the configured level are dropped."""
     stream = io.StringIO()
-    observe.configure(settings.Log(level=level), stream)
-    log = observe.get_logger("x")
+    logs.configure(sections.Log(level=level), stream)
+    log = logs.get_logger("x")
     for name in ("debug", "info", "warning", "error"):
         getattr(log, name)("event")
     assert logged == [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
 
 
 @pytest.mark.parametrize("chosen", ["json", "console"])
-def test_a_traceback_shows_no_local_variables(chosen):
-    """A logged exception has its traceback as text, and no values of variables, which may be secrets."""
+def test_traceback_in_log_has_no_local_variables(chosen):
+    """A logged traceback is text without the values of variables, which may be secrets."""
 
     def fail():
         secret = "hunter" + "2"
         raise ValueError(len(secret))
 
     stream = Terminal()
-    observe.configure(settings.Log(format=chosen), stream)
+    logs.configure(sections.Log(format=chosen), stream)
     try:
         fail()
     except ValueError:
-        observe.get_logger("x").exception("job failed")
+        logs.get_logger("x").exception("job failed")
     text = stream.getvalue()
     assert "ValueError: 7" in text
     assert "Traceback" in text
     assert "hunter2" not in text
 
 
-def test_context_is_in_every_line():
-    """What structlog's context variables hold (a connection's name, say) is in each line."""
+def test_context_variables_are_in_every_line():
+    """Structlog's context variables (a connection's name, say) are in each line."""
     stream = io.StringIO()
-    observe.configure(settings.Log(), stream)
+    logs.configure(sections.Log(), stream)
     structlog.contextvars.bind_contextvars(connection="c1")
-    observe.get_logger("x").info("hello")
+    logs.get_logger("x").info("hello")
     assert json.loads(stream.getvalue())["connection"] == "c1"
 
 
-def test_a_logger_follows_a_later_configuration():
-    """A logger made before `configure`, as modules do on import, uses the newest configuration."""
-    log = observe.get_logger("x")
+def test_logger_made_earlier_uses_latest_configuration():
+    """A logger made at import time, before `configure`, uses the latest configuration."""
+    log = logs.get_logger("x")
     first, second = io.StringIO(), io.StringIO()
-    observe.configure(settings.Log(), first)
+    logs.configure(sections.Log(), first)
     log.info("one")
-    observe.configure(settings.Log(), second)
+    logs.configure(sections.Log(), second)
     log.info("two")
     assert json.loads(first.getvalue())["event"] == "one"
     assert json.loads(second.getvalue())["event"] == "two"
 
 
-def test_standard_error_is_the_default(capsys):
-    """Without a stream, lines go to what is standard error at that moment, and none to standard output."""
-    observe.configure(settings.Log())
-    observe.get_logger("x").info("hello")
+def test_default_stream_is_standard_error(capsys):
+    """Without a stream, lines go to the current standard error and nothing to standard output."""
+    logs.configure(sections.Log())
+    logs.get_logger("x").info("hello")
     out, err = capsys.readouterr()
     assert out == ""
     assert json.loads(err)["event"] == "hello"
 
 
 @pytest.mark.parametrize("name", ["trio-websocket", "trio_websocket"])
-def test_the_websocket_library_is_quiet(name, caplog):
-    """The library's notes on frames and odd events reach no handler, even where all of logging is shown."""
-    observe.configure(settings.Log(level="debug"))
+def test_websocket_library_logs_errors_only(name, caplog):
+    """The library's messages about frames and unexpected events reach no handler, even at level debug."""
+    logs.configure(sections.Log(level="debug"))
     with caplog.at_level(logging.DEBUG):
         logging.getLogger(name).debug("received 3 bytes")
         logging.getLogger(name).warning("received unknown event")
         logging.getLogger(name).error("a fault of the library")
     assert caplog.messages == ["a fault of the library"]
+
+
+def test_flood_of_lines_about_peers_is_bounded(monkeypatch):
+    """Errors, lines at level debug and lines about no peer are written all the same."""
+    monkeypatch.setattr(logs, "PEER_RATE", 0.0)
+    monkeypatch.setattr(logs, "PEER_BURST", 10)
+    stream = io.StringIO()
+    logs.configure(sections.Log(level="debug"), stream)
+    log = logs.get_logger("x").bind(peer="10.0.0.1:1")
+    for _ in range(100):
+        log.info("connected")
+    assert stream.getvalue().count("connected") == 10
+    for method in ("debug", "error"):
+        getattr(log, method)(f"as {method}")
+    logs.get_logger("x").info("of the server")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()[10:]] == [
+        "as debug", "as error", "of the server",
+    ]  # fmt: skip
+
+
+def test_lines_left_out_are_counted_in_the_next_one(monkeypatch):
+    """When there is room again."""
+    now = [0.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(logs, "PEER_BURST", 10)
+    stream = io.StringIO()
+    logs.configure(sections.Log(), stream)
+    for _ in range(100):
+        logs.get_logger("x").info("connected", peer="10.0.0.1:1")
+    now[0] = 1.0
+    logs.get_logger("x").info("closed", peer="10.0.0.1:1")
+    assert json.loads(stream.getvalue().splitlines()[-1])["lines_left_out"] == 90

@@ -1,4 +1,4 @@
-"""One timer for all: each is called when it wants to be."""
+"""One timer for all heartbeats: each callback runs when it is due."""
 
 import math
 
@@ -15,8 +15,8 @@ async def heartbeats(nursery):
     return beats
 
 
-async def test_each_is_called_when_it_is_due(heartbeats, autojump_clock):
-    """Whatever the order in which they came, and again when they say so."""
+async def test_callback_runs_when_due_and_again_when_it_says(heartbeats, autojump_clock):
+    """In any order of registration; the return value is the next time."""
     called = []
 
     def beat(name, pause):
@@ -35,8 +35,8 @@ async def test_each_is_called_when_it_is_due(heartbeats, autojump_clock):
     assert called == [("b", 3.0), ("c", 4.5), ("a", 5.0), ("a", 15.0), ("a", 25.0)]
 
 
-async def test_who_is_removed_is_not_called(heartbeats, autojump_clock):
-    """Nor kept: only its number waits until it would have been due."""
+async def test_removed_callback_is_neither_called_nor_kept(heartbeats, autojump_clock):
+    """Only its number is kept until it would have been due."""
     numbers = [heartbeats.add(1.0 + n, pytest.fail) for n in range(3)]
     for number in numbers:
         heartbeats.remove(number)

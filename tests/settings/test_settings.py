@@ -1,4 +1,4 @@
-"""Where settings come from, what they accept, and what a server refuses to start with."""
+"""Where settings come from, which values they accept, and with which ones a server refuses to start."""
 
 import json
 import os
@@ -10,8 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from creemson import settings
-from creemson.settings import FIELDS, Limits, Loaded, Server, Settings, SettingsError, Storage
+from creemson.cli.options import load_settings
+from creemson.settings.checks import cautions, describe, problems
+from creemson.settings.fields import TEXT_KINDS
+from creemson.settings.load import Loaded, load
+from creemson.settings.sections import FIELDS, Limits, Server, Settings, Storage
+from creemson.settings.units import SettingsError, format_bytes, format_seconds, parse_bytes, parse_seconds
 
 # Every setting with its documented default, in the order of the reference page.
 DEFAULTS = {
@@ -28,6 +32,7 @@ DEFAULTS = {
     "auth.jwt_key": None,
     "auth.jwt_algorithms": (),
     "auth.jwt_audience": None,
+    "auth.jwt_leeway": 10.0,
     "auth.timeout": 10.0,
     "limits.connections": 10_000,
     "limits.connections_per_address": 1000,
@@ -42,6 +47,9 @@ DEFAULTS = {
     "limits.messages_burst": 2000,
     "limits.jobs_per_caller": 8,
     "limits.queue": 1000,
+    "limits.queue_per_caller": None,
+    "limits.results_per_caller": None,
+    "limits.lookups_per_caller": None,
     "limits.outbox_bytes": 8 * 1024**2,
     "limits.memory_bytes": 0,
     "timeouts.handshake": 10.0,
@@ -69,8 +77,8 @@ def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def load(*overrides, config=None, **environ):
-    return settings.load(config=config, environ=environ, overrides=overrides)
+def load_from(*overrides, config=None, **environ):
+    return load(config=config, environ=environ, overrides=overrides)
 
 
 def value(loaded_settings, key):
@@ -80,7 +88,7 @@ def value(loaded_settings, key):
 
 def faults(*overrides, config=None, **environ):
     with pytest.raises(SettingsError) as caught:
-        load(*overrides, config=config, **environ)
+        load_from(*overrides, config=config, **environ)
     return str(caught.value).splitlines()
 
 
@@ -88,7 +96,7 @@ def faults(*overrides, config=None, **environ):
 
 
 def test_every_setting_has_its_documented_default():
-    """`Settings()` needs no arguments, and has the settings and defaults of the interface, no others."""
+    """`Settings()` needs no arguments and has exactly the documented settings and defaults."""
     default = Settings()
     found = {key: value(default, key) for key in FIELDS}
     assert list(DEFAULTS) == list(found)
@@ -96,8 +104,8 @@ def test_every_setting_has_its_documented_default():
     assert [type(one) for one in DEFAULTS.values()] == [type(one) for one in found.values()]
 
 
-def test_settings_are_values():
-    """Settings cannot be changed, are equal by content, and are varied with `attrs.evolve`."""
+def test_settings_are_immutable_values():
+    """They cannot be changed, compare by content, and are varied with `attrs.evolve`."""
     default = Settings()
     assert default == Settings()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -106,16 +114,16 @@ def test_settings_are_values():
     assert (default.limits.queue, varied.limits.queue) == (1000, 2)
 
 
-def test_the_classes_check_what_tests_and_programs_give_them():
-    """A section made in code takes the same spellings and holds the same bounds as one that is loaded."""
+def test_section_made_in_code_is_validated():
+    """It accepts the same spellings and has the same bounds as a loaded one."""
     assert Limits(upload_bytes="2 MiB").upload_bytes == 2 * 1024**2
     assert Path("x") == Storage(data_dir="x").data_dir
     with pytest.raises(ValueError, match="queue"):
         Limits(queue=0)
 
 
-def test_every_setting_has_help_of_one_line():
-    """Each setting carries one line of help that fits a table, and says what it expects."""
+def test_every_setting_has_one_line_of_help():
+    """The help fits into a table, and the setting states what it expects."""
     for key, field in FIELDS.items():
         text = field.metadata["help"]
         assert 0 < len(text) <= 100, key
@@ -127,19 +135,19 @@ def test_every_setting_has_help_of_one_line():
 # --- sources -----------------------------------------------------------------------------------------
 
 
-def test_without_any_source_everything_is_default():
-    """No file, no variable, no flag: the defaults, and they say so."""
-    loaded = load()
+def test_load_without_sources_gives_defaults():
+    """Every origin is "default"."""
+    loaded = load_from()
     assert Settings() == loaded.settings
     assert dict.fromkeys(FIELDS, "default") == loaded.origins
 
 
-def test_precedence_and_origins():
-    """A flag beats the environment, which beats the file, which beats the default; each origin is kept."""
+def test_flag_beats_environment_beats_file_beats_default():
+    """The origin of each value is kept."""
     Path("creemson.toml").write_text(
         "[limits]\nqueue = 1\nconnections = 1\nbatch_messages = 1\n[timeouts]\njob = '1h'\n"
     )
-    loaded = load(
+    loaded = load_from(
         "limits.queue=2",
         "limits.queue=3",
         CREEMSON_LIMITS__QUEUE="4",
@@ -160,41 +168,41 @@ def test_precedence_and_origins():
     }
 
 
-def test_a_named_file_is_used_instead_of_the_one_in_the_folder(tmp_path):
-    """`config` replaces `creemson.toml`; origins name it as it was given. A byte order mark does no harm."""
+def test_named_file_replaces_the_one_in_the_folder(tmp_path):
+    """`config` replaces `creemson.toml`; origins name it as given; a byte order mark is accepted."""
     Path("creemson.toml").write_text("[limits]\nqueue = 1\n")
     other = tmp_path / "other.toml"
     other.write_bytes(b"\xef\xbb\xbf[limits]\r\nconnections = 2\r\n")
-    loaded = load(config=other)
+    loaded = load_from(config=other)
     assert Settings().limits.queue == loaded.settings.limits.queue
     assert loaded.settings.limits.connections == 2
     assert str(other) == loaded.origins["limits.connections"]
 
 
-def test_an_empty_section_is_no_error():
-    """A section header with nothing below it changes nothing."""
+def test_empty_section_changes_nothing():
+    """A section header without keys is valid."""
     Path("creemson.toml").write_text("[limits]\n")
-    assert Settings() == load().settings
+    assert Settings() == load_from().settings
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "There is no settings file named.toml."),
+        (None, "The settings file named.toml does not exist."),
         (b"[limits\n", "The settings file named.toml cannot be read: "),
         (b"a = '\xff'\n", "The settings file named.toml cannot be read: "),
     ],
 )
-def test_a_file_that_cannot_be_used(content, expected):
-    """A named file that is missing, is no TOML or is no UTF-8 is an error that names it."""
+def test_unusable_file_is_refused_by_name(content, expected):
+    """A named file that is missing, not TOML or not UTF-8 is an error that names it."""
     if content is not None:
         Path("named.toml").write_bytes(content)
     (fault,) = faults(config=Path("named.toml"))
     assert fault.startswith(expected)
 
 
-def test_a_folder_in_the_place_of_the_file():
-    """A file that cannot be opened is an error, also when it was not named."""
+def test_folder_in_place_of_the_file_is_refused():
+    """A default file that cannot be opened is an error too."""
     Path("creemson.toml").mkdir()
     (fault,) = faults()
     assert "creemson.toml cannot be read" in fault
@@ -225,63 +233,81 @@ def test_a_folder_in_the_place_of_the_file():
         ("storage.data_dir", "1\nx = 2", Path("1\nx = 2")),
     ],
 )
-def test_flags_and_variables_are_toml_or_bare_words(key, text, expected):
-    """The text of a flag or a variable is TOML; what is none, is a string; a path may look like a number."""
-    assert expected == value(load(f"{key}={text}").settings, key)
+def test_flag_and_variable_values_are_toml_or_plain_text(key, text, expected):
+    """The value is TOML; what is not valid TOML is a string; a path may look like a number."""
+    assert expected == value(load_from(f"{key}={text}").settings, key)
     variable = "CREEMSON_" + key.upper().replace(".", "__")
-    assert expected == value(load(**{variable: text}).settings, key)
+    assert expected == value(load_from(**{variable: text}).settings, key)
 
 
-def test_a_later_source_takes_back_an_optional_setting():
-    """The empty text is how to unset what the file has set, as TOML has no null."""
+@pytest.mark.parametrize(
+    "folder", ["/x/😀", "/x/日本", '/x/"q"', "/x/\x7f", "true", "[]", " a ", "/x/\n", "\\u0041"]
+)
+def test_data_folder_given_as_a_flag_is_taken_as_it_is(folder):
+    """A path is not TOML: no character of it is special."""
+    loaded = load_settings(None, [], data_dir=Path(folder))
+    assert loaded.settings.storage.data_dir == Path(folder)
+    assert loaded.origins["storage.data_dir"] == "--data-dir"
+
+
+def test_data_folder_that_is_not_utf_8_is_refused():
+    """Workers get paths as JSON, which has no such names."""
+    settings = Settings(storage=Storage(data_dir=Path(os.fsdecode(b"/x/\xff"))))
+    (found,) = problems(settings)
+    assert "is not UTF-8" in found
+    assert found.isascii()
+
+
+def test_empty_text_unsets_an_optional_setting():
+    """TOML has no null, so the empty text overrides a value from the file."""
     Path("creemson.toml").write_text("[server]\ntls_key = 'key.pem'\n")
-    loaded = load(CREEMSON_SERVER__TLS_KEY="")
+    loaded = load_from(CREEMSON_SERVER__TLS_KEY="")
     assert loaded.settings.server.tls_key is None
     assert loaded.origins["server.tls_key"] == "CREEMSON_SERVER__TLS_KEY"
 
 
-def test_the_tilde_of_a_path_is_the_home_folder(monkeypatch):
-    """A path may start with `~`, which shells leave alone behind `--set key=`."""
+def test_tilde_in_path_is_the_home_folder(monkeypatch):
+    """Shells leave `~` unchanged after `--set key=`."""
     monkeypatch.setenv("HOME", "/home/ada")
-    assert Path("/home/ada/data") == load("storage.data_dir=~/data").settings.storage.data_dir
+    assert Path("/home/ada/data") == load_from("storage.data_dir=~/data").settings.storage.data_dir
     (fault,) = faults("storage.data_dir=~no-such-user/data")
     assert "expected a path" in fault
 
 
-# --- faults ------------------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_key_names_the_nearest():
-    """A key that does not exist is an error in every source, and names the nearest one that does."""
+def test_unknown_key_is_refused_with_nearest_key():
+    """This holds for every source."""
     Path("creemson.toml").write_text("port = 1\n[limit]\nqueue = 1\n[server]\nhots = 'x'\n")
     assert faults("limits.quue=1", CREEMSON_LIMITS_QUEUE="1", CREEMSON_RATE_LIMITS__QUEU="1") == [
-        'There is no setting "port" (creemson.toml); the nearest is "server.port".',
-        'There is no setting "limit.queue" (creemson.toml); the nearest is "limits.queue".',
-        'There is no setting "server.hots" (creemson.toml); the nearest is "server.host".',
-        'There is no setting "CREEMSON_LIMITS_QUEUE"; the nearest is "CREEMSON_LIMITS__QUEUE".',
-        'There is no setting "CREEMSON_RATE_LIMITS__QUEU"; the nearest is "CREEMSON_LIMITS__QUEUE".',
-        'There is no setting "limits.quue" (--set); the nearest is "limits.queue".',
+        'There is no setting "port" (creemson.toml); the most similar is "server.port".',
+        'There is no setting "limit.queue" (creemson.toml); the most similar is "limits.queue".',
+        'There is no setting "server.hots" (creemson.toml); the most similar is "server.host".',
+        'There is no setting "CREEMSON_LIMITS_QUEUE"; the most similar is "CREEMSON_LIMITS__QUEUE".',
+        'There is no setting "CREEMSON_RATE_LIMITS__QUEU"; the most similar is "CREEMSON_LIMITS__QUEUE".',
+        'There is no setting "limits.quue" (--set); the most similar is "limits.queue".',
     ]
 
 
 @pytest.mark.parametrize(
     "variable", ["CREEMSON__X", "CREEMSON_LOG", "CREEMSON_X__Y", "CREEMSON_Limits__queue"]
 )
-def test_a_variable_that_looks_like_a_setting_is_one(variable):
-    """A name with two underscores, or one that starts with a section, is a setting or a slip."""
+def test_variable_that_looks_like_a_setting_is_checked(variable):
+    """A name with two underscores, or one that starts with a section, is a setting or a typo."""
     (fault,) = faults(**{variable: "1"})
-    assert fault.startswith(f'There is no setting "{variable}"; the nearest is "CREEMSON_')
+    assert fault.startswith(f'There is no setting "{variable}"; the most similar is "CREEMSON_')
 
 
-def test_a_section_that_does_not_exist():
-    """A section that does not exist is an error even if it is empty."""
+def test_unknown_section_is_refused_even_if_empty():
+    """The error names the nearest setting."""
     Path("creemson.toml").write_text("[limit]\n")
     (fault,) = faults()
-    assert fault.startswith('There is no setting "limit" (creemson.toml); the nearest is "limits.')
+    assert fault.startswith('There is no setting "limit" (creemson.toml); the most similar is "limits.')
 
 
-def test_variables_of_others_are_left_alone():
-    """What Kubernetes adds for a service named creemson, and other programs' variables, are no settings."""
+def test_unrelated_variables_are_ignored():
+    """Variables of other programs, and those Kubernetes sets for a service named creemson, are not settings."""
     environ = {
         "CREEMSON_PORT": "tcp://10.0.0.1:8000",
         "CREEMSON_SERVICE_HOST": "10.0.0.1",
@@ -289,50 +315,50 @@ def test_variables_of_others_are_left_alone():
         "limits__queue": "1",
         "PATH": "/bin",
     }
-    assert Settings() == load(**environ).settings
+    assert Settings() == load_from(**environ).settings
 
 
-def test_a_section_that_is_no_table():
-    """A section's name with a plain value is an unknown key, not a crash."""
+def test_section_that_is_not_a_table_is_refused():
+    """A section name with a plain value is an unknown key, not a crash."""
     Path("creemson.toml").write_text("limits = 5\n")
     (fault,) = faults()
     assert fault.startswith('There is no setting "limits" (creemson.toml)')
 
 
 @pytest.mark.parametrize("text", ["limits.queue", "", "--port 80"])
-def test_a_flag_without_a_value(text):
-    """`--set` without an equals sign shows how it is written."""
+def test_flag_without_value_is_refused_with_example(text):
+    """`--set` without an equals sign shows the syntax."""
     assert [f'--set takes section.key=value, for example limits.queue=10, not "{text}".'] == faults(text)
 
 
-def test_a_bad_value_says_all():
-    """A bad value names the key, the value, its source and what is expected; all faults are told at once."""
+def test_invalid_values_are_all_reported_in_full():
+    """Each error has key, value, source and expectation; all errors are reported together."""
     Path("creemson.toml").write_text("[limits]\nqueue = 2.5\n[server]\nallowed_origins = [1, true]\n")
     assert faults("log.level=loud", CREEMSON_SERVER__PORT="70000") == [
-        "limits.queue = 2.5 (creemson.toml): expected a whole number of at least 1.",
+        "limits.queue = 2.5 (creemson.toml): expected an integer of at least 1.",
         "server.allowed_origins = [1, true] (creemson.toml): expected a list of origins such as "
         '["https://app.example.org"] (no path, no final slash), or "*".',
-        "server.port = 70000 (CREEMSON_SERVER__PORT): expected a whole number from 0 to 65535.",
+        "server.port = 70000 (CREEMSON_SERVER__PORT): expected an integer from 0 to 65535.",
         'log.level = "loud" (--set): expected one of debug, info, warning, error.',
     ]
 
 
-def test_a_bad_value_is_a_fault_even_if_it_is_overridden():
-    """A wrong line of the file is told although a flag would win over it."""
+def test_invalid_value_is_refused_even_if_overridden():
+    """An invalid line in the file is reported although a flag overrides it."""
     Path("creemson.toml").write_text("[limits]\nqueue = 0\n")
     (fault,) = faults("limits.queue=5")
     assert fault.startswith("limits.queue = 0 (creemson.toml)")
 
 
-def test_a_secret_is_not_repeated():
-    """The key of signatures shows up in no error text, no table and no repr."""
+def test_secret_is_never_repeated():
+    """The signing key appears in no error message, table or repr."""
     Path("creemson.toml").write_text("[auth]\njwt_key = ['hunter2']\n")
     (fault,) = faults()
     assert fault == "auth.jwt_key = *** (creemson.toml): expected text."
-    loaded = load("auth.jwt_key=hunter2", config=Path(os.devnull))
+    loaded = load_from("auth.jwt_key=hunter2", config=Path(os.devnull))
     assert loaded.settings.auth.jwt_key == "hunter2"
     assert "hunter2" not in repr(loaded)
-    assert {row.key: row.value for row in settings.describe(loaded)}["auth.jwt_key"] == "***"
+    assert {row.key: row.value for row in describe(loaded)}["auth.jwt_key"] == "***"
 
 
 BAD = {
@@ -359,10 +385,10 @@ BAD = {
 
 
 @pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in BAD.items() for text in texts])
-def test_values_out_of_bounds(key, text):
-    """What is out of bounds or of the wrong kind is refused, in the words of the setting."""
-    if FIELDS[key].converter in settings._TEXT_KINDS and text in ("[]", "[1]"):
-        # On the command line this is a text like any other, so it takes a file to be wrong.
+def test_value_out_of_bounds_is_refused_with_expectation(key, text):
+    """A value out of bounds or of the wrong type is refused with the setting's own words."""
+    if FIELDS[key].converter in TEXT_KINDS and text in ("[]", "[1]"):
+        # On the command line this is valid text; only a file can give it a wrong type.
         Path("creemson.toml").write_text(f"[{key.split('.')[0]}]\n{key.split('.')[1]} = {text}\n")
         (fault,) = faults()
     else:
@@ -388,16 +414,16 @@ NUMBER = st.one_of(
 
 
 @given(NUMBER, st.sampled_from(list(SECONDS)), SPACE, CASE)
-def test_durations_with_units(number, unit, space, case):
-    """A number, blanks or none, and a unit in any case, give exactly that many seconds."""
+def test_duration_with_unit_is_parsed_exactly(number, unit, space, case):
+    """A number, optional spaces and a unit in any case give exactly that many seconds."""
     expected = float(Fraction(number) * SECONDS[unit])
-    assert expected == settings.parse_seconds(f"{number}{space}{case(unit)}")
+    assert expected == parse_seconds(f"{number}{space}{case(unit)}")
 
 
 @given(NUMBER, st.sampled_from(list(BYTES)), SPACE, CASE)
-def test_sizes_with_units(number, unit, space, case):
-    """A number, blanks or none, and a unit in any case, give that many bytes, without rounding errors."""
-    assert int(Fraction(number) * BYTES[unit]) == settings.parse_bytes(f"{number}{space}{case(unit)}")
+def test_size_with_unit_is_parsed_exactly(number, unit, space, case):
+    """A number, optional spaces and a unit in any case give that many bytes, without rounding errors."""
+    assert int(Fraction(number) * BYTES[unit]) == parse_bytes(f"{number}{space}{case(unit)}")
 
 
 @given(st.text())
@@ -405,8 +431,8 @@ def test_sizes_with_units(number, unit, space, case):
 @example("9" * 5000)
 @example("1_0")
 def test_any_other_text_is_refused(text):
-    """Whatever the text is, parsing gives a number of at least 0 or a SettingsError, nothing else."""
-    for parse in (settings.parse_seconds, settings.parse_bytes):
+    """Parsing any text gives a number of at least 0 or a SettingsError, nothing else."""
+    for parse in (parse_seconds, parse_bytes):
         try:
             result = parse(text)
         except SettingsError:
@@ -415,27 +441,27 @@ def test_any_other_text_is_refused(text):
 
 
 @given(st.integers(0, 2**63))
-def test_sizes_are_written_as_they_are_read(size):
-    """A size that is shown can be given back as a setting and is the same."""
-    assert size == settings.parse_bytes(settings.format_bytes(size))
+def test_formatted_size_is_parsed_back(size):
+    """A displayed size can be used as a setting and is unchanged."""
+    assert size == parse_bytes(format_bytes(size))
 
 
 @given(st.one_of(st.integers(0, 10**9).map(float), st.floats(0.001, 1e9)))
 @example(86_400.0)
-def test_durations_are_written_as_they_are_read(seconds):
-    """A duration that is shown can be given back as a setting and is the same."""
-    text = settings.format_seconds(seconds)
-    assert seconds == settings.parse_seconds(text)
+def test_formatted_duration_is_parsed_back(seconds):
+    """A displayed duration can be used as a setting and is unchanged."""
+    text = format_seconds(seconds)
+    assert seconds == parse_seconds(text)
     assert len(text) <= len(str(seconds)) + 6
 
 
-# --- showing -----------------------------------------------------------------------------------------
+# --- display -----------------------------------------------------------------------------------------
 
 
-def test_describe_lists_everything():
-    """One line per setting: key, value, origin, help; lines are plain tuples that make JSON lines."""
-    loaded = load("server.allowed_origins=*", "timeouts.job=90", CREEMSON_SERVER__INSECURE="true")
-    rows = {key: (text, origin, line) for key, text, origin, line in settings.describe(loaded)}
+def test_describe_lists_every_setting():
+    """One row per setting: key, value, origin, help; rows are plain tuples."""
+    loaded = load_from("server.allowed_origins=*", "timeouts.job=90", CREEMSON_SERVER__INSECURE="true")
+    rows = {key: (text, origin, line) for key, text, origin, line in describe(loaded)}
     assert list(FIELDS) == list(rows)
     assert ('["*"]', "--set", FIELDS["server.allowed_origins"].metadata["help"]) == rows[
         "server.allowed_origins"
@@ -452,18 +478,18 @@ def test_describe_lists_everything():
     assert rows["limits.queue"][1] == "default"
 
 
-def test_what_is_described_can_be_set():
-    """The shown values, given back as flags, are the same settings."""
-    loaded = load(
+def test_described_values_can_be_set_again():
+    """The displayed values, passed as flags, give the same settings."""
+    loaded = load_from(
         'server.allowed_origins=["http://localhost:3000", "*"]',
         "server.tls_cert=a b.pem",
         "timeouts.send=0.5",
     )
-    flags = [f"{row.key}={row.value}" for row in settings.describe(loaded)]
-    assert loaded.settings == load(*flags).settings
+    flags = [f"{row.key}={row.value}" for row in describe(loaded)]
+    assert loaded.settings == load_from(*flags).settings
 
 
-# --- checks at the start -----------------------------------------------------------------------------
+# --- checks at startup -----------------------------------------------------------------------------
 
 
 def with_(**sections):
@@ -473,40 +499,40 @@ def with_(**sections):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost", "LOCALHOST"])
-def test_a_loopback_host_may_start(host):
-    """Only this machine can reach a loopback host: nothing to say against it."""
-    assert settings.problems(with_(server={"host": host})) == []
-    assert settings.cautions(with_(server={"host": host})) == []
+def test_loopback_host_is_accepted(host):
+    """Only this machine can reach a loopback host, so there is no objection."""
+    assert problems(with_(server={"host": host})) == []
+    assert cautions(with_(server={"host": host})) == []
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "::ffff:127.0.0.1"])
-def test_another_host_needs_authentication_and_tls_or_consent(host):
-    """A host that others may reach is refused, with what to do, unless the owner accepts the risk."""
-    (problem,) = settings.problems(with_(server={"host": host}))
+def test_open_host_needs_authentication_and_tls_or_consent(host):
+    """A host that others can reach is refused with advice, unless the owner accepts the risk."""
+    (problem,) = problems(with_(server={"host": host}))
     assert f'server.host = "{host}"' in problem
     for word in ("auth.mode", "server.tls_cert", "server.insecure = true", "127.0.0.1"):
         assert word in problem
     accepted = with_(server={"host": host, "insecure": True})
-    assert settings.problems(accepted) == []
-    (caution,) = settings.cautions(accepted)
+    assert problems(accepted) == []
+    (caution,) = cautions(accepted)
     assert host in caution
 
 
 def test_authentication_and_tls_are_both_needed():
-    """Either of the two alone does not open the host to others; both do, as far as the host is concerned."""
+    """Either one alone is not enough for an open host; both together are."""
     auth = {"mode": "token"}
     tls = {"tls_cert": "cert.pem", "tls_key": "key.pem"}
-    (about_tls,) = [p for p in settings.problems(with_(server={"host": "::"}, auth=auth)) if "host" in p]
+    (about_tls,) = [p for p in problems(with_(server={"host": "::"}, auth=auth)) if "host" in p]
     assert "without TLS" in about_tls
-    (about_auth,) = [p for p in settings.problems(with_(server={"host": "::"} | tls)) if "host" in p]
+    (about_auth,) = [p for p in problems(with_(server={"host": "::"} | tls)) if "host" in p]
     assert "without authentication (auth.mode)." in about_auth
-    assert not [p for p in settings.problems(with_(server={"host": "::"} | tls, auth=auth)) if "host" in p]
+    assert not [p for p in problems(with_(server={"host": "::"} | tls, auth=auth)) if "host" in p]
 
 
 @pytest.mark.parametrize(("given", "absent"), [("cert", "key"), ("key", "cert")])
-def test_a_certificate_and_its_key_belong_together(given, absent):
-    """One of the two files alone is refused and the other is named."""
-    found = settings.problems(with_(server={f"tls_{given}": "x.pem"}))
+def test_certificate_without_key_is_refused(given, absent):
+    """One of the two files alone is refused, and the other is named."""
+    found = problems(with_(server={f"tls_{given}": "x.pem"}))
     assert f"server.tls_{given} is set without server.tls_{absent}: set both or neither." in found
 
 
@@ -517,35 +543,35 @@ def test_a_certificate_and_its_key_belong_together(given, absent):
         ("processing.dask_scheduler", "tcp://x:8786", "the Dask engine"),
     ],
 )
-def test_what_is_not_built_is_refused(key, given, what):
-    """A setting that would have no effect in this version is refused rather than ignored."""
+def test_setting_without_implementation_is_refused(key, given, what):
+    """A setting that has no effect in this version is refused, not ignored."""
     section, name = key.split(".")
-    found = settings.problems(with_(**{section: {name: given}}))
+    found = problems(with_(**{section: {name: given}}))
     assert f"{key} is set, but {what} is not available in this version: remove the setting." in found
 
 
-def test_every_page_allowed_deserves_a_warning():
-    """The origin `*` may be used and is warned about."""
+def test_origin_wildcard_is_accepted_with_a_warning():
+    """The origin `*` may be used and gives a warning."""
     chosen = with_(server={"allowed_origins": ("*",)})
-    assert settings.problems(chosen) == []
-    (caution,) = settings.cautions(chosen)
+    assert problems(chosen) == []
+    (caution,) = cautions(chosen)
     assert "server.allowed_origins" in caution
 
 
-def test_the_default_settings_may_start():
-    """A server without any configuration starts and has nothing to warn about."""
-    assert (settings.problems(Settings()), settings.cautions(Settings())) == ([], [])
+def test_default_settings_are_accepted():
+    """A server without configuration starts without warnings."""
+    assert (problems(Settings()), cautions(Settings())) == ([], [])
 
 
 # --- the reference page ------------------------------------------------------------------------------
 
 
-def test_the_reference_page_has_every_setting():
-    """The page has one row per setting, with the default and the help that the code has, and no others."""
-    page = (Path(__file__).parents[1] / "docs/reference/settings.md").read_text("utf-8")
+def test_reference_page_lists_every_setting():
+    """The page has exactly one row per setting, with the default and help from the code."""
+    page = (Path(__file__).parents[2] / "docs/reference/settings.md").read_text("utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     expected = []
-    for row in settings.describe(Loaded(Settings(), dict.fromkeys(FIELDS, "default"))):
+    for row in describe(Loaded(Settings(), dict.fromkeys(FIELDS, "default"))):
         default = f"`{row.value}`" if row.value else "–"
         if row.key == "processing.workers":
             default = "usable cores"
@@ -553,8 +579,8 @@ def test_the_reference_page_has_every_setting():
     assert expected == rows
 
 
-def test_described_lines_are_json():
-    """A line has names, so that `config --json` needs no list of its own."""
-    first = settings.describe(load())[0]
+def test_described_rows_convert_to_json():
+    """A row has field names, so `config --json` needs no list of its own."""
+    first = describe(load_from())[0]
     assert {"key", "value", "origin", "help"} == set(json.loads(json.dumps(first._asdict())))
     assert Server().host == first.value

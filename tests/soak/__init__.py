@@ -1,1 +1,1 @@
-"""A server under the load of many for a long time: ``python -m tests.soak``."""
+"""A server under load from many users for a long time: ``python -m tests.soak``."""

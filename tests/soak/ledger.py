@@ -1,4 +1,4 @@
-"""What was asked for and what came of it: nothing may be lost, doubled or wrong."""
+"""Counts requests and their outcomes: nothing may be lost, duplicated or wrong."""
 
 from collections import Counter
 
@@ -9,12 +9,12 @@ MAX_FAULTS = 1000
 
 @attrs.define
 class Ledger:
-    """The books of the whole run.
+    """The counters of the whole run.
 
     Attributes:
-        actions: how many of each kind were carried through.
-        opened: requests sent; each is ``ended`` by its one last answer or ``cut`` by a drop that was on purpose.
-        followed: jobs that were accepted before a drop, and were seen to their end after it.
+        actions: how many of each kind were completed.
+        opened: requests sent; each is ``ended`` by its one last answer or ``cut`` by a deliberate drop.
+        followed: jobs accepted before a drop and followed to their end after it.
         errors: by reason.
         faults: everything that should not have happened.
         pings: seconds to the pong.
@@ -37,12 +37,12 @@ class Ledger:
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(text)
 
-    def expect(self, what, seen, wanted):
-        """Write down a fault unless both are equal."""
-        if seen != wanted:
-            self.fault(f"{what}: got {str(seen)[:300]}, expected {str(wanted)[:300]}")
+    def expect(self, what, seen, expected):
+        """Record a fault unless both are equal."""
+        if seen != expected:
+            self.fault(f"{what}: got {str(seen)[:300]}, expected {str(expected)[:300]}")
 
     def check(self):
-        """The sums, when all is over."""
+        """Check the totals after the run."""
         self.expect("requests that ended or were cut", self.ended + self.cut, self.opened)
         self.expect("accepted jobs that were followed after a drop", self.followed, self.orphans)

@@ -1,4 +1,4 @@
-"""How the server's process grows."""
+"""Measures how the server's process grows."""
 
 import asyncio
 import statistics
@@ -19,7 +19,7 @@ class Samples:
     values: list = attrs.field(factory=list)
 
     async def collect(self):
-        """For ever."""
+        """Sample forever."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
@@ -28,11 +28,11 @@ class Samples:
             await asyncio.sleep(self.every)
 
     def slope(self, since, until):
-        """MiB a minute between two times, by least squares."""
+        """Return the slope between two times in MiB per minute, by least squares."""
         chosen = [(t, v) for t, v in zip(self.times, self.values, strict=True) if since <= t <= until]
         return statistics.linear_regression(*zip(*chosen, strict=True)).slope * 60
 
     def at(self, time):
-        """MiB then; the median of some samples."""
+        """Return MiB at a time: the median of the nearest samples."""
         nearest = sorted(zip(self.times, self.values, strict=True), key=lambda pair: abs(pair[0] - time))
         return statistics.median(value for _, value in nearest[:5])

@@ -1,4 +1,4 @@
-"""One of the many: connects, does this and that, thinks in between, goes in one way or another, comes back."""
+"""One of many users: connects, acts, pauses, disconnects in one way or another, reconnects."""
 
 import asyncio
 import itertools
@@ -10,21 +10,21 @@ from tests.soak.tables import Query, Table, csv_of
 from tests.soak.wire import PATIENCE, Cut, Wire
 
 FILES = 3
-"""Files that one user keeps."""
+"""Maximum number of files per user."""
 CHUNK = 16 * 1024
 WAYS = ("clean", "reset", "half")
-SHARED = [Query(least, most) for least in (0, 10, 50) for most in (5, 40)]
-"""What everybody asks of the common table."""
+SHARED = [Query(minimum, limit) for minimum in (0, 10, 50) for limit in (5, 40)]
+"""Queries of all users on the common table."""
 
 
 class User:
-    """A user's connections, one after the other.
+    """A user with one connection after another.
 
     Args:
         address: host and port.
-        ledger: of all users.
-        common: a table that is there.
-        number: tells users apart; together with the seed it decides everything this one does.
+        ledger: shared by all users.
+        common: a table that exists already.
+        number: identifies the user; with the seed it determines everything this one does.
     """
 
     def __init__(self, address, ledger, common, seed, number, *, think):
@@ -34,14 +34,14 @@ class User:
         self._common = common
         self._number = number
         self._think = think
-        self.dice = random.Random(f"{seed}-{number}")
+        self.rng = random.Random(f"{seed}-{number}")
         self._counter = itertools.count()
         self._files = []
-        self._orphans = []  # jobs whose end was cut off, with the query and the table
+        self._orphans = []  # jobs cut off before their end, with table and query
         self._unfinished = None  # an upload that was cut off
 
     async def run(self, stop):
-        """Until told to stop; then in peace."""
+        """Act until `stop` is set, then clean up."""
         while not stop.is_set():
             async with Wire(self._url, self.ledger) as wire:
                 try:
@@ -59,39 +59,39 @@ class User:
             await wire.drop("clean")
 
     async def _visit(self, wire, stop):
-        if self.dice.random() < 0.5:
+        if self.rng.random() < 0.5:
             await wire.ask("hello", "welcome", version=1, batch=True)
         await self._catch_up(wire)
         kinds, weights = zip(*ACTIONS.items(), strict=True)
-        for _ in range(1 + int(self.dice.expovariate(1 / 12))):
+        for _ in range(1 + int(self.rng.expovariate(1 / 12))):
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self.dice.expovariate(1 / self._think))
+                await asyncio.wait_for(stop.wait(), self.rng.expovariate(1 / self._think))
             if stop.is_set():
                 break
-            (kind,) = self.dice.choices(kinds, weights)
+            (kind,) = self.rng.choices(kinds, weights)
             try:
                 await kind(self, wire)
             except TimeoutError:
                 self.ledger.fault(f"no end of {kind.__name__}")
             self.ledger.actions[kind.__name__] += 1
         else:
-            way = self.dice.choice(WAYS)
+            way = self.rng.choice(WAYS)
             await self._begin_and_go(wire, way)
             self.ledger.actions[f"drop_{way}"] += 1
             return
         await wire.drop("clean")
 
     async def _begin_and_go(self, wire, way):
-        """Drop the connection with all kinds of work under way."""
+        """Drop the connection with all kinds of work in progress."""
         table, query = self._common, self._own_query(self._common)
         job = await wire.start("process", "result", filename=table.name, preview=1000, **query.fields())
         if self._files:
-            await wire.start("download", "downloaded", filename=self.dice.choice(self._files).name)
+            await wire.start("download", "downloaded", filename=self.rng.choice(self._files).name)
         table_up = self._new_table()
         upload = await self._announce(wire, table_up)
         for start in range(0, len(table_up.data) // 2, CHUNK):
             await wire.send(table_up.data[start : min(start + CHUNK, len(table_up.data) // 2)])
-        if self.dice.random() < 0.7:  # else it goes before it knows that the job is accepted
+        if self.rng.random() < 0.7:  # otherwise it leaves before the job is accepted
             await asyncio.wait_for(asyncio.shield(job.started), PATIENCE)
         await wire.drop(way)
         if upload.id in wire.open:
@@ -101,7 +101,7 @@ class User:
             self._orphans.append((job.job, table, query))
 
     async def _catch_up(self, wire):
-        """See to the end what the last drop has cut off."""
+        """Complete the work that the last drop has cut off."""
         orphans, self._orphans = self._orphans, []
         for job, table, query in orphans:
             result = await wire.ask("attach", "result", job=job)
@@ -111,7 +111,7 @@ class User:
             table, self._unfinished = self._unfinished, None
             await self._upload(wire, table)
 
-    # --- what is done --------------------------------------------------------------------------------
+    # --- actions --------------------------------------------------------------------------------
 
     async def ping(self, wire):
         began = asyncio.get_running_loop().time()
@@ -119,13 +119,13 @@ class User:
         self.ledger.pings.append(asyncio.get_running_loop().time() - began)
 
     async def same_job(self, wire):
-        await self._job(wire, self._common, self.dice.choice(SHARED))
+        await self._job(wire, self._common, self.rng.choice(SHARED))
 
     async def unique_job(self, wire):
-        table = self.dice.choice(self._files or [self._common])
+        table = self.rng.choice(self._files or [self._common])
         query = self._own_query(table)
         output = await self._job(wire, table, query)
-        if output is not None and self.dice.random() < 0.3:
+        if output is not None and self.rng.random() < 0.3:
             data = await self._fetch(wire, output["final_filename_csv"])
             self.ledger.expect("a CSV output", data, csv_of(*table.answer(query)))
 
@@ -137,13 +137,13 @@ class User:
         await self._upload(wire, self._new_table())
 
     async def download(self, wire):
-        table = self.dice.choice(self._files or [self._common])
-        offset = self.dice.choice([0, 0, self.dice.randrange(len(table.data) + 1)])
+        table = self.rng.choice(self._files or [self._common])
+        offset = self.rng.choice([0, 0, self.rng.randrange(len(table.data) + 1)])
         data = await self._fetch(wire, table.name, offset)
         self.ledger.expect(f"bytes of {table.name} from {offset} on", data, table.data[offset:])
 
     async def batch(self, wire):
-        table = self.dice.choice(self._files or [self._common])
+        table = self.rng.choice(self._files or [self._common])
         pings = [wire.message("ping", "pong") for _ in range(5)]
         columns = wire.message("columns", "columns", filename=table.name)
         rows = wire.message("rows", "rows", filename=table.name, offset=3, limit=4)
@@ -162,11 +162,11 @@ class User:
         asked = await wire.start(
             "process", "result", filename=table.name, preview=1000, on_disconnect="cancel", **query.fields()
         )
-        if self.dice.random() < 0.5:
-            await asyncio.sleep(self.dice.random() / 20)
-        told = await wire.ask("cancel", "cancelled", request=asked.id)
+        if self.rng.random() < 0.5:
+            await asyncio.sleep(self.rng.random() / 20)
+        answer = await wire.ask("cancel", "cancelled", request=asked.id)
         self.ledger.expect(
-            "a cancel", told.get("reason", "cancelled") in {"cancelled", "job_not_found"}, True
+            "a cancel", answer.get("reason", "cancelled") in {"cancelled", "job_not_found"}, True
         )
         end = await asked.result()
         if end["type"] == "result":
@@ -175,9 +175,9 @@ class User:
             self.ledger.expect("the end of a cancelled job", end["reason"] in {"cancelled", "busy"}, True)
 
     async def half_request(self, wire):
-        """Beside its connection, the user begins HTTP requests and handshakes that never end."""
+        """Begin an HTTP request or handshake on a second connection and never finish it."""
         _, writer = await asyncio.open_connection(*self._address)
-        begun = self.dice.choice(
+        begun = self.rng.choice(
             [
                 b"",
                 b"GET /stat",
@@ -187,8 +187,8 @@ class User:
             ]
         )
         writer.write(begun)
-        await asyncio.sleep(self.dice.random() / 10)
-        if self.dice.random() < 0.5:
+        await asyncio.sleep(self.rng.random() / 10)
+        if self.rng.random() < 0.5:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: a reset
             writer.transport.abort()
@@ -196,15 +196,15 @@ class User:
         with suppress(OSError):
             await writer.wait_closed()
 
-    # --- parts of it ---------------------------------------------------------------------------------
+    # --- helpers ---------------------------------------------------------------------------------
 
     def _own_query(self, table):
-        return Query(self.dice.randrange(len(table.rows)), self.dice.randrange(1, 400))
+        return Query(self.rng.randrange(len(table.rows)), self.rng.randrange(1, 400))
 
     def _new_table(self):
         count = next(self._counter)
         name = f"u{self._number}-{count}.csv"
-        return Table(name, self.dice.randrange(20, 400), 1 + self._number * 1000 + count)
+        return Table(name, self.rng.randrange(20, 400), 1 + self._number * 1000 + count)
 
     async def _job(self, wire, table, query):
         end = await wire.ask("process", "result", filename=table.name, preview=1000, **query.fields())
@@ -260,4 +260,4 @@ ACTIONS = {
     User.cancel: 5,
     User.half_request: 4,
 }
-"""How often each is done, relative to the others."""
+"""Relative frequency of each action."""

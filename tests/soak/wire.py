@@ -1,4 +1,4 @@
-"""One WebSocket connection that holds the server to its word: each request has one end, and none is a stray."""
+"""One WebSocket connection that checks the server: each request ends exactly once, and no message is stray."""
 
 import asyncio
 import itertools
@@ -12,16 +12,16 @@ from websockets.exceptions import ConnectionClosed
 from creemson.errors import REASONS
 
 PATIENCE = 180
-"""Seconds to the end of any request: on a machine that others have filled, the workers get little of it."""
+"""Seconds to the end of any request: on a busy machine, the workers get little CPU time."""
 NEWS = {"accepted", "progress", "log", "upload_ready", "upload_progress", "download"}
 
 
 class Cut(Exception):  # noqa: N818 - a state
-    """The connection was dropped, on purpose."""
+    """The connection was dropped deliberately."""
 
 
 class Asked:
-    """A request under way."""
+    """A request in flight."""
 
     def __init__(self, id, end):
         self.id = id
@@ -38,7 +38,7 @@ class Asked:
 
 
 class Wire:
-    """A connection; ``async with`` opens it, and its end is always one of the drops."""
+    """A connection; ``async with`` opens it, and it always ends with `drop`."""
 
     _numbers = itertools.count(1)
 
@@ -65,10 +65,10 @@ class Wire:
             asked.ended.cancel()
         self.open.clear()
 
-    # --- asking --------------------------------------------------------------------------------------
+    # --- requests --------------------------------------------------------------------------------------
 
     def message(self, type, end, **fields):
-        """A message that is not sent yet, and the request that it makes."""
+        """Return a message to send, and its request."""
         asked = Asked(f"r{next(self._numbers)}", end)
         self.open[asked.id] = asked
         self.ledger.opened += 1
@@ -90,10 +90,10 @@ class Wire:
     async def ask(self, type, end, **fields):
         return await (await self.start(type, end, **fields)).result()
 
-    # --- dropping ------------------------------------------------------------------------------------
+    # --- disconnecting ------------------------------------------------------------------------------------
 
     async def drop(self, how):
-        """Go: with a close frame, a reset, or in the middle of a frame."""
+        """Disconnect: with a close frame, a reset, or in the middle of a frame."""
         self._dropped = True
         if how == "clean":
             await self._socket.close()
@@ -107,7 +107,7 @@ class Wire:
             transport.write(b"\x81\xfe\x01\x00\x01\x02\x03\x04half a message")
             transport.close()
 
-    # --- hearing -------------------------------------------------------------------------------------
+    # --- receiving -------------------------------------------------------------------------------------
 
     async def _read(self):
         try:
@@ -115,9 +115,9 @@ class Wire:
                 if isinstance(message, bytes):
                     self._bytes(message)
                     continue
-                told = json.loads(message)
-                for one in told["messages"] if told["type"] == "batch" else [told]:
-                    self._hear(one)
+                received = json.loads(message)
+                for one in received["messages"] if received["type"] == "batch" else [received]:
+                    self._dispatch(one)
         except ConnectionClosed:
             pass
         if not self._dropped:
@@ -130,12 +130,12 @@ class Wire:
 
     def _bytes(self, data):
         if self._down is None:
-            self.ledger.fault(f"{len(data)} bytes of no download")
+            self.ledger.fault(f"{len(data)} bytes without a download")
         else:
             self._down.data.append(data)
             self.ledger.bytes_down += len(data)
 
-    def _hear(self, message):
+    def _dispatch(self, message):
         kind, asked = message["type"], self.open.get(message.get("id"))
         if kind == "error":
             self._check_error(message)
@@ -152,7 +152,7 @@ class Wire:
                 asked.started.set_result(message)
             return
         if kind not in {asked.end, "error"}:
-            self.ledger.fault(f"{kind} in answer to what ends in {asked.end}")
+            self.ledger.fault(f"{kind} in answer to a request that ends in {asked.end}")
         del self.open[asked.id]
         if self._down is asked:
             self._down = None
@@ -167,4 +167,4 @@ class Wire:
         self.ledger.errors[reason] += 1
         known = REASONS.get(reason)
         if known is None or reason == "internal" or message["code"] != known.code:
-            self.ledger.fault(f"an error out of order: {message}")
+            self.ledger.fault(f"an unexpected error: {message}")

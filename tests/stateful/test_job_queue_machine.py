@@ -1,4 +1,4 @@
-"""The queue under any sequence of events: its invariants hold, and nobody waits in vain or twice."""
+"""The job queue under any sequence of events: its invariants hold, and every waiter gets exactly one end."""
 
 import random
 
@@ -7,22 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from creemson.errors import ProcessingError
-from creemson.processing.jobs import (
-    Accepted,
-    Ended,
-    Erase,
-    Forget,
-    Jobs,
-    Logged,
-    Notify,
-    Progressed,
-    Record,
-    Start,
-    Stop,
-    Waiter,
-)
-from tests.test_jobs import as_recorded
+from creemson.errors import CreemsonError, ProcessingError
+from creemson.jobs.events import Accepted, Ended, Logged, Progressed, Waiter
+from creemson.jobs.job import Erase, Forget, Grant, Lease, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.queue import JobQueue
+from creemson.jobs.sharing.bounds import Bound, Bounds
+from tests.examples import examples_of
+from tests.jobs.test_queue import as_recorded
 
 KEYS = st.sampled_from("abcde")
 CALLERS = st.sampled_from(["ann", "bob", "eve"])
@@ -31,7 +22,7 @@ OUTCOMES = st.sampled_from(["value", "error", "transient"])
 
 
 class JobsMachine(RuleBasedStateMachine):
-    """Drives a queue as the processor does: attempts run until they are ended here."""
+    """Drives a queue as the processor does: attempts run until a rule ends them."""
 
     def __init__(self):
         super().__init__()
@@ -40,22 +31,41 @@ class JobsMachine(RuleBasedStateMachine):
         self.count = 0
         self.attempts: dict[str, int] = {}  # running, by job
         self.stopping: set[str] = set()
-        self.waiting: dict[Waiter, str | None] = {}  # those who have no end yet, and their job
+        self.waiting: dict[Waiter, str | None] = {}  # waiters without an end so far, and their job
         self.caller_of: dict[str, str] = {}
         self.seqs: dict[tuple[Waiter, str], int] = {}
         self.drained = False
-        self.written: dict[str, object] = {}  # what the catalog knows of each job
-        self.last_seq: dict[str, int] = {}  # of each job, however many servers it has seen
+        self.written: dict[str, object] = {}  # what the catalog holds of each job
+        self.last_seq: dict[str, int] = {}  # of each job, across servers
+        self.leases: dict[Lease, bool] = {}  # not released, and whether they are granted
+        self.revoked: set[Lease] = set()
 
     def make(self):
-        return Jobs(slots=2, per_caller=1, queue=4, retries=2, history=3, weight=20)
+        # In all, there is room for what the three callers may hold: so nothing that one of them does affects the others.
+        bounds = Bounds(
+            queued=Bound(3, 9),
+            active_bytes=Bound(30, 999),
+            remembered=Bound(3, 9),
+            remembered_bytes=Bound(30, 999),
+        )
+        return JobQueue(slots=2, slots_per_caller=1, retries=2, bounds=bounds)
 
-    def apply(self, effects):
+    def apply(self, effects, actor=None):
+        """Carry out effects; ``actor`` is the caller whose request they follow from."""
+        ended = {effect.job.caller for effect in effects if isinstance(effect, Record) and effect.job.ended}
         for effect in effects:
             match effect:
+                case Grant(lease):
+                    assert not self.drained
+                    assert not self.leases[lease], "granted once"
+                    self.leases[lease] = True
+                case Revoke(lease):
+                    assert lease in self.leases
+                    self.revoked.add(lease)
                 case Record(job):
                     self.written[job.id] = as_recorded(job)
                 case Erase(job):
+                    assert self.caller_of[job] in {actor, *ended}, "another caller's job is forgotten"
                     del self.written[job]
                 case Start(job, attempt, _):
                     assert not self.drained
@@ -67,7 +77,7 @@ class JobsMachine(RuleBasedStateMachine):
                     self.stopping.add(job)
                 case Notify(waiter, Accepted(job, _)):
                     assert self.waiting[waiter] is None, "accepted once"
-                    assert job in self.written, "accepted means written down"
+                    assert job in self.written, "accepted means recorded"
                     self.waiting[waiter] = job
                 case Notify(waiter, Logged(job, seq)):
                     assert self.waiting[waiter] == job
@@ -76,52 +86,90 @@ class JobsMachine(RuleBasedStateMachine):
                     assert self.waiting[waiter] == job
                     self.check_seq(waiter, job, seq)
                 case Notify(waiter, Ended(job, seq, value, error)):
-                    assert self.waiting.pop(waiter) == job, "one end, and of the job that was accepted"
+                    assert self.waiting.pop(waiter) == job, "one end, that of the accepted job"
                     assert (value is None) == (error is not None)
                     if seq is not None:
                         self.check_seq(waiter, job, seq)
                     elif job is not None:
                         assert self.drained
-                        assert not self.written[job].ended, "the next server has to know it"
+                        assert not self.written[job].ended, "the next server must know it"
                 case Forget():
                     pass
                 case _:
                     raise AssertionError(effect)
 
     def check_seq(self, waiter, job, seq):
-        assert seq > self.seqs.get((waiter, job), 0), "events are numbered upwards"
+        assert seq > self.seqs.get((waiter, job), 0), "sequence numbers increase"
         self.seqs[waiter, job] = seq
         self.last_seq[job] = max(seq, self.last_seq.get(job, 0))
 
     @rule(
         key=KEYS, caller=CALLERS, connection=CONNECTIONS, keep=st.booleans(), timeout=st.floats(1, 20),
-        weight=st.integers(0, 30), scarce=st.integers(0, 9),
+        size_bytes=st.integers(0, 30), scarce=st.integers(0, 9),
     )  # fmt: skip
-    def submit(self, key, caller, connection, keep, timeout, weight, scarce):
+    def submit(self, key, caller, connection, keep, timeout, size_bytes, scarce):
         self.count += 1
         waiter = Waiter(connection, self.count, keep)
         self.waiting[waiter] = None
         job = f"j{self.count}"
         self.caller_of[job] = caller
-        self.apply(
-            self.jobs.submit(
-                self.now,
-                job=job,
-                key=key,
-                caller=caller,
-                work=key,
-                timeout=timeout,
-                waiter=waiter,
-                weight=weight,
-                refusal=None if scarce else ProcessingError("busy", "Memory is scarce."),
-            )
+        full = self.is_full(caller, size_bytes)
+        effects = self.jobs.submit(
+            self.now,
+            job=job,
+            key=key,
+            caller=caller,
+            work=key,
+            timeout=timeout,
+            waiter=waiter,
+            party=connection if caller == "eve" else None,  # eve is a caller with several parties
+            size_bytes=size_bytes,
+            refusal=None if scarce else ProcessingError("busy", "Memory is scarce."),
         )
+        errors = [
+            effect.event.error
+            for effect in effects
+            if isinstance(effect, Notify) and effect.event.job is None
+        ]
+        assert all(error.reason != "busy" or full or not scarce for error in errors), "others cost it a place"
+        self.apply(effects, caller)
 
-    @rule(data=st.data(), weight=st.integers(0, 30))
-    def weigh(self, data, weight):
+    def is_full(self, caller, size_bytes=0):
+        """Whether a caller's own jobs and leases leave no room for another one."""
+        active = [job for job in self.jobs.of_caller(caller) if job.id in self.jobs._active]
+        places = sum(job.state in ("queued", "backoff") for job in active)
+        places += sum(lease.caller == caller and not granted for lease, granted in self.leases.items())
+        held = sum(job.size_bytes for job in active)
+        return places >= 3 or (held > 0 and held + size_bytes > 30)
+
+    @rule(caller=CALLERS, connection=CONNECTIONS)
+    def request(self, caller, connection):
+        lease = Lease(caller, connection if caller == "eve" else caller)
+        full = self.is_full(caller)
+        self.leases[lease] = False
+        try:
+            effects = self.jobs.request(self.now, lease)
+        except CreemsonError as error:
+            del self.leases[lease]
+            assert error.reason == ("shutting_down" if self.drained else "busy")
+            assert full or self.drained
+        else:
+            self.apply(effects, caller)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def release(self, data):
+        lease = data.draw(st.sampled_from(list(self.leases)))
+        del self.leases[lease]
+        self.revoked.discard(lease)
+        self.apply(self.jobs.release(self.now, lease))
+
+    @rule(data=st.data(), size_bytes=st.integers(0, 30))
+    def set_size(self, data, size_bytes):
         known = [job for caller in ("ann", "bob") for job in self.jobs.of_caller(caller) if job.ended]
         if known:
-            self.apply(self.jobs.weigh(data.draw(st.sampled_from(known)), weight))
+            job = data.draw(st.sampled_from(known))
+            self.apply(self.jobs.set_size(job, size_bytes), job.caller)
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), outcome=OUTCOMES)
@@ -135,7 +183,7 @@ class JobsMachine(RuleBasedStateMachine):
             "error": {"error": fault},
             "transient": {"error": fault, "transient": True},
         }
-        self.apply(self.jobs.attempt_ended(self.now, job, attempt, **outcomes[outcome]))
+        self.apply(self.jobs.attempt_ended(self.now, job, attempt, **outcomes[outcome]), self.caller_of[job])
 
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), fraction=st.floats(0, 1))
@@ -153,7 +201,7 @@ class JobsMachine(RuleBasedStateMachine):
             assert error.reason == "job_not_found"
         else:
             assert self.caller_of[job] == caller
-            self.apply(effects)
+            self.apply(effects, caller)
             assert job not in self.waiting.values()
 
     @precondition(lambda self: self.waiting)
@@ -175,7 +223,7 @@ class JobsMachine(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.now += seconds
         self.apply(self.jobs.tick(self.now))
-        if self.jobs.next_wake() <= self.now:  # a retry that starts after the job's time is up
+        if self.jobs.next_wake() <= self.now:  # a retry that starts after the job's timeout
             self.apply(self.jobs.tick(self.now))
         assert self.jobs.next_wake() > self.now
 
@@ -192,26 +240,29 @@ class JobsMachine(RuleBasedStateMachine):
             return
         assert self.caller_of[job] == caller
         self.waiting[waiter] = job
-        told = [effect.event for effect in effects if isinstance(effect, Notify)]
-        assert all(event.seq > after for event in told if isinstance(event, Logged | Progressed))
+        events = [effect.event for effect in effects if isinstance(effect, Notify)]
+        assert all(event.seq > after for event in events if isinstance(event, Logged | Progressed))
         self.apply(effects)
 
     @rule(chance=st.integers(0, 10))
     def restart(self, chance):
-        """The server dies, or ends after a drain; the next one has nothing but what was written down."""
+        """The server dies, or ends after a drain; the next one has only the recorded jobs."""
         if chance:
             return
         kept = {name: job for name, job in self.written.items() if not job.ended and job.kept}
         self.jobs, self.drained = self.make(), False
         self.attempts.clear()
         self.stopping.clear()
+        self.leases.clear()
+        self.revoked.clear()
         self.waiting.clear()
         self.seqs.clear()
         for job in sorted(self.written.values(), key=lambda job: job.created):
-            self.apply(self.jobs.restore(self.now, attrs.evolve(job, waiters=[], logged=[])))
+            restored = attrs.evolve(job, waiters={}, logged=[])
+            self.apply(self.jobs.restore(self.now, restored), job.caller)
         assert {job.id for job in self.jobs.unfinished()} == set(kept)
         for job in self.jobs.unfinished():
-            assert job.seq > self.last_seq.get(job.id, 0), "no number comes twice"
+            assert job.seq > self.last_seq.get(job.id, 0), "no sequence number is used twice"
 
     @precondition(lambda self: not self.drained)
     @rule(chance=st.integers(0, 20))
@@ -219,15 +270,20 @@ class JobsMachine(RuleBasedStateMachine):
         if chance == 0:
             self.drained = True
             self.apply(self.jobs.drain(self.now))
+            assert self.revoked == {lease for lease, granted in self.leases.items() if not granted}
 
     @invariant()
     def holds(self):
         self.jobs.validate()
         assert self.jobs.running == len(self.attempts)
-        assert all(job is not None for job in self.waiting.values()), "accepted at once, or refused"
+        assert self.jobs.used == len(self.attempts) + sum(self.leases.values())
+        assert all(job is not None for job in self.waiting.values()), "accepted immediately, or refused"
 
     def teardown(self):
-        """However it went: when time passes and attempts end, nobody is left waiting."""
+        """Whatever happened: when time passes and attempts end, nobody is left waiting."""
+        for lease in list(self.leases):
+            del self.leases[lease]
+            self.apply(self.jobs.release(self.now, lease))
         chance = random.Random(0)
         steps = 0
         while self.waiting or self.jobs.queued or self.attempts:
@@ -237,9 +293,10 @@ class JobsMachine(RuleBasedStateMachine):
             for job, attempt in list(self.attempts.items()):
                 del self.attempts[job]
                 self.stopping.discard(job)
-                self.apply(self.jobs.attempt_ended(self.now, job, attempt, value=job))
+                effects = self.jobs.attempt_ended(self.now, job, attempt, value=job)
+                self.apply(effects, self.caller_of[job])
             self.holds()
 
 
 TestJobs = JobsMachine.TestCase
-TestJobs.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+TestJobs.settings = settings(max_examples=examples_of(100), stateful_step_count=60, deadline=None)

@@ -1,4 +1,4 @@
-"""The store under any sequence of uploads, crashes and losses of power: what it says is what there is."""
+"""The store under any sequence of uploads, crashes and power losses: its answers match what is on disk."""
 
 import hashlib
 import os
@@ -12,19 +12,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
 from creemson.storage import store as store_module
-from creemson.storage.catalog import Catalog
 from creemson.storage.files import Files
-from creemson.storage.parts import Part
+from creemson.storage.partial import Part
 from creemson.storage.store import SYNC_SECONDS, Store
+from tests.examples import examples_of
 
 SYNC_BYTES = 16
 HOUR = 3600.0
+QUOTA = 10**6  # so large that it refuses nothing; what it counts is compared with the model
 NAMES = st.sampled_from(["a.csv", "b.csv", "c.csv"])
 CONTENTS = st.sampled_from([b"", b"small", b"SMALL", bytes(range(20)), bytes(range(100, 160))])
 CUTS = st.lists(st.integers(1, 30), max_size=3)
-# The disk's own times are real and those of the model are hours: half an hour tells them apart.
+# File times are real and those of the model are hours: half an hour separates them.
 KEEPS = st.sampled_from([0.5 * HOUR, 3.5 * HOUR, 24.5 * HOUR, 1000.5 * HOUR])
 KEEP_ALL = {"keep_uploads": 1e9, "keep_outputs": 1e9, "keep_parts": 1e9}
 
@@ -34,7 +36,7 @@ def sha(data):
 
 
 def pieces(data, cuts):
-    """Chunks as a client sends them."""
+    """Yield chunks as a client sends them."""
     start = 0
     for cut in cuts:
         yield data[start : start + cut]
@@ -44,9 +46,9 @@ def pieces(data, cuts):
 
 @attrs.define
 class Upload:
-    """What the model knows of an announced upload that is not finished."""
+    """The model of an announced, unfinished upload."""
 
-    content: bytes  # that its client wants to send
+    content: bytes  # what its client sends
     sha256: str | None
     overwrite: bool
     boot: int
@@ -58,7 +60,7 @@ class Upload:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Drives a store as connections do: of each name, one announced upload is open at a time."""
+    """Drives a store as connections do: per name, one announced upload is open at a time."""
 
     def __init__(self):
         super().__init__()
@@ -73,22 +75,22 @@ class StoreMachine(RuleBasedStateMachine):
         self.files = Files(root / "data")
         self.files.prepare()
         self.count = 0
-        self.uploads: dict[str, tuple[bytes, str | None]] = {}  # content, and digest if it is known
+        self.uploads: dict[str, tuple[bytes, str | None]] = {}  # content, and digest if known
         self.outputs: dict[str, bytes] = {}
         self.parts: dict[str, Upload] = {}
         self.unannounced: list[tuple[Part, bytes]] = []
-        self.strays: set[Path] = set()  # unannounced ones that a crash has left
-        self.used: dict[str, float] = {}  # as the catalog knows
-        self.used_since: dict[str, float] = {}  # as only the process knows
+        self.strays: set[Path] = set()  # unannounced uploads left by a crash
+        self.used: dict[str, float] = {}  # last use, in the catalog
+        self.used_since: dict[str, float] = {}  # last use, in memory only
         self.start()
 
     def start(self):
         self.boot_id = self.files.root.parent / "boot_id"
         self.boot_id.write_text(f"boot-{self.boot}\n")
-        self.catalog = Catalog(self.files.root / "catalog.db")
+        self.catalog = SqliteCatalog(self.files.root / "catalog.db")
         self.catalogs.append(self.catalog)
         assert self.catalog.open() is None
-        self.store = Store(self.files, self.catalog, caller="ann", quota=0, clock=lambda: self.now)
+        self.store = Store(self.files, self.catalog, caller="ann", quota=QUOTA, clock=lambda: self.now)
 
     def teardown(self):
         for part in [upload.part for upload in self.parts.values()] + [part for part, _ in self.unannounced]:
@@ -100,7 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def release(self, name):
-        """A newcomer takes over: whoever has the upload saves it."""
+        """Save an open upload of this name, as in a takeover."""
         upload = self.parts.get(name)
         if upload is not None and upload.part is not None:
             self.store.save(upload.part)
@@ -110,12 +112,17 @@ class StoreMachine(RuleBasedStateMachine):
     # --- uploads ---------------------------------------------------------------------------------
 
     def open(self, name, content, announce, overwrite, resume):
-        """Begin or go on; returns whether it was not refused."""
+        """Begin or resume an upload; return whether it was accepted."""
         self.release(name)
         sha256 = sha(content) if announce else None
         try:
             part = self.store.begin(
-                name, size=len(content), sha256=sha256, overwrite=overwrite, resume=resume
+                name,
+                size=len(content),
+                sha256=sha256,
+                fingerprint=None if announce else "same",  # of any content: the store must not mind
+                overwrite=overwrite,
+                resume=resume,
             )
         except ProcessingError as error:
             assert error.reason == "file_exists"
@@ -135,12 +142,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def send(self, name, data):
         upload = self.parts[name]
-        told = self.store.write(upload.part, data)
+        durable = self.store.write(upload.part, data)
         upload.written += data
         enough = len(upload.written) - upload.durable >= max(SYNC_BYTES, upload.durable)
         if self.now - upload.synced >= SYNC_SECONDS or enough:
             upload.durable, upload.touched, upload.synced = len(upload.written), self.now, self.now
-        assert told == upload.durable
+        assert durable == upload.durable
         assert upload.part.size == len(upload.written)
 
     def end(self, name, sha256):
@@ -178,7 +185,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.parts)
     @rule(data=st.data(), crash=st.booleans())
     def resume(self, data, crash):
-        """The same client comes back, to the same server or to the next."""
+        """The same client reconnects, to the same server or to the next."""
         name = data.draw(st.sampled_from(sorted(self.parts)))
         if crash:
             self.crash()
@@ -200,7 +207,7 @@ class StoreMachine(RuleBasedStateMachine):
         upload = self.parts[name]
         self.send(name, upload.content[len(upload.written) :])
         assert len(upload.written) == len(upload.content)
-        # Where no digest was announced, one upload may have been gone on with by another of its size.
+        # Without an announced digest, another upload of the same size may have resumed this one.
         self.end(name, sha(upload.content) if announce and upload.sha256 else None)
 
     @precondition(lambda self: any(upload.part for upload in self.parts.values()))
@@ -219,7 +226,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, content=CONTENTS)
     def begin_unannounced(self, name, content):
-        part = self.store.begin_unannounced(name, most=len(content))
+        part = self.store.begin_unannounced(name, least=len(content))
         assert self.store.write(part, content) == 0
         self.unannounced.append((part, content))
 
@@ -243,18 +250,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, content=CONTENTS)
     def copy_by_hand(self, name, content):
-        """Somebody puts a file into the folder, or another in its place."""
+        """Somebody copies a file into the folder, or replaces one."""
         self.count += 1
         aside = self.files.root / f"aside-{self.count}"
         aside.write_bytes(content)
         os.utime(aside, (self.count, self.count))
         aside.rename(self.files.uploads / name)
         self.uploads[name] = content, None
+        self.store._recount()
 
     @rule(name=NAMES, content=CONTENTS)
     def make_output(self, name, content):
         (self.files.outputs / name).write_bytes(content)
         self.outputs[name] = content
+        self.store.count_output(name)
 
     @rule(name=NAMES)
     def find(self, name):
@@ -288,7 +297,7 @@ class StoreMachine(RuleBasedStateMachine):
                 del self.outputs[name]
                 self.used.pop(f"outputs/{name}", None)
 
-    # --- what happens to a server ----------------------------------------------------------------
+    # --- crashes and time ----------------------------------------------------------------
 
     @rule(hours=st.integers(0, 30), steps=st.integers(0, 3))
     def time_passes(self, hours, steps):
@@ -296,7 +305,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self):
-        """The process is killed: nobody saves anything; the kernel closes what was open."""
+        """The process is killed: nothing is saved; the kernel closes open files."""
         for upload in self.parts.values():
             if upload.part is not None:
                 upload.part._close()
@@ -310,7 +319,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def lose_power(self, data):
-        """Of what was not synced, any piece may be there, and after it anything."""
+        """Any part of the bytes not synced may be on disk, followed by garbage."""
         for name, upload in sorted(self.parts.items()):
             if upload.boot == self.boot:
                 there = data.draw(st.integers(upload.durable, len(upload.written)), label=f"there of {name}")
@@ -323,7 +332,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(upload.part for upload in self.parts.values()))
     @rule(data=st.data(), power=st.booleans())
     def crash_while_a_file_appears(self, data, power):
-        """It has its name, and the part has not been removed; a server sweeps when it starts."""
+        """Crash after publishing a file and before removing its part; the next server sweeps at startup."""
         name = self.an_open_one(data)
         upload = self.parts[name]
         if name in self.uploads and not upload.overwrite:
@@ -370,7 +379,7 @@ class StoreMachine(RuleBasedStateMachine):
         there = {f"uploads/{name}" for name in self.uploads} | {f"outputs/{name}" for name in self.outputs}
         self.used = {path: used for path, used in self.used.items() if path in there}
 
-    # --- what holds always -----------------------------------------------------------------------
+    # --- invariants -----------------------------------------------------------------------
 
     @invariant()
     def the_files_are_those_of_the_model(self):
@@ -400,12 +409,21 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_usage_is_that_of_the_model(self):
-        assert self.store.usage() == (
+        """Of a file and one upload that will replace it, only the larger one counts."""
+        claims = [(name, len(upload.content)) for name, upload in self.parts.items()]
+        claims += [(part.name, len(content)) for part, content in self.unannounced]
+        everything = (
             sum(len(data) for data, _ in self.uploads.values())
             + sum(map(len, self.outputs.values()))
-            + sum(len(upload.content) for upload in self.parts.values())
+            + sum(size for _, size in claims)
         )
+        credit = sum(
+            min(len(data), max((size for other, size in claims if other == name), default=0))
+            for name, (data, _) in self.uploads.items()
+        )
+        assert everything - credit <= self.store.usage() <= everything
+        assert self.store.room() == QUOTA - self.store.usage()
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestStore.settings = settings(max_examples=examples_of(100), stateful_step_count=50, deadline=None)

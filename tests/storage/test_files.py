@@ -1,5 +1,6 @@
-"""Files on disk: names that are safe, and where files are."""
+"""Files on disk: safe names and paths."""
 
+import contextlib
 import hashlib
 import os
 import unicodedata
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.storage.files import MAX_NAME_BYTES, Files, check_name, is_temporary, temporary_name
+from creemson.model.filenames import MAX_NAME_BYTES, check_name
+from creemson.storage.files import HINT_CANDIDATES, Files
+from creemson.storage.names import is_temporary, remove_with_companions, temporary_name
 
 DATA = b"a,b\n1,2\n"
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -38,23 +41,23 @@ GOOD_NAMES = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_unsafe_names_are_refused(name):
-    """Whatever could leave the folder, or mean something else on another system, is `invalid_filename`."""
+def test_unsafe_name_is_refused_as_invalid_filename(name):
+    """Names that could leave the folder or are special on another system."""
     with pytest.raises(InvalidFormat) as caught:
         check_name(name)
     assert caught.value.reason == "invalid_filename"
 
 
 @pytest.mark.parametrize("name", GOOD_NAMES)
-def test_plain_names_are_accepted(files, name):
-    """Unicode and odd punctuation are welcome, and make files."""
+def test_plain_name_is_accepted_and_makes_a_file(files, name):
+    """Unicode and unusual punctuation are allowed."""
     put(files, name)
     assert files.find(name).read_bytes() == DATA
 
 
 @given(st.text(st.characters(), max_size=300))
-def test_a_checked_name_is_one_safe_component(name):
-    """Of any text, what passes is one component and stays in its folder."""
+def test_checked_name_is_one_safe_path_component(name):
+    """Any text that passes the check stays in its folder."""
     try:
         check_name(name)
     except InvalidFormat:
@@ -65,8 +68,8 @@ def test_a_checked_name_is_one_safe_component(name):
     assert not any(unicodedata.category(char) == "Cc" for char in name)
 
 
-def test_links_are_not_followed(files, tmp_path):
-    """A link in the uploads could lead anywhere."""
+def test_symlink_in_uploads_is_refused(files, tmp_path):
+    """A link could lead anywhere."""
     secret = tmp_path / "secret.csv"
     secret.write_text("secret")
     (files.uploads / "link.csv").symlink_to(secret)
@@ -75,16 +78,16 @@ def test_links_are_not_followed(files, tmp_path):
     assert caught.value.reason == "invalid_filename"
 
 
-def test_a_folder_is_no_file(files):
-    """A folder of that name is not found."""
+def test_folder_of_that_name_is_not_found(files):
+    """A folder is not a file."""
     (files.uploads / "folder").mkdir()
     with pytest.raises(ProcessingError) as caught:
         files.find("folder")
     assert caught.value.reason == "file_not_found"
 
 
-def test_the_nearest_name_is_suggested(files):
-    """A slip of the pen is easily mended."""
+def test_missing_file_error_suggests_the_nearest_name(files):
+    """Helps with typing errors."""
     put(files, "flights.csv")
     with pytest.raises(ProcessingError, match=r"Did you mean 'flights\.csv'"):
         files.find("flihgts.csv")
@@ -92,18 +95,27 @@ def test_the_nearest_name_is_suggested(files):
         files.find("something else")
 
 
-def test_a_new_version_is_told_apart(files):
-    """The same name with other content is other work."""
-    put(files, "a.csv")
-    before = files.version(files.find("a.csv"))
-    assert files.version(files.find("a.csv")) == before
-    (files.uploads / "a.csv").unlink()
-    put(files, "a.csv")
-    assert files.version(files.find("a.csv")) != before
+def test_missing_file_in_a_large_folder_reads_a_bounded_number_of_entries(files, monkeypatch):
+    """The event loop waits for it; all 100,000 names of a folder take 50 ms."""
+    for number in range(3 * HINT_CANDIDATES):
+        put(files, f"{number}.csv")
+    read = []
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def counted(folder):
+        with scandir(folder) as entries:
+            yield (read.append(entry.name) or entry for entry in entries)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    monkeypatch.setattr(os, "listdir", None)
+    with pytest.raises(ProcessingError, match="Did you mean"):
+        files.find("x.csv")
+    assert len(read) == HINT_CANDIDATES
 
 
-def test_leftovers_are_swept_at_start(files):
-    """A crashed server's half-written outputs go; files that are whole stay, and so do unfinished uploads."""
+def test_prepare_removes_temporary_outputs_only(files):
+    """Half-written outputs of a crashed server go; complete files and unfinished uploads stay."""
     (files.outputs / temporary_name("a.parquet", "1")).write_bytes(b"half")
     (files.parts / temporary_name("a.csv", "1")).write_bytes(b"half")
     (files.outputs / "a.parquet").write_bytes(b"whole")
@@ -113,15 +125,15 @@ def test_leftovers_are_swept_at_start(files):
 
 
 @given(st.sampled_from(GOOD_NAMES), st.integers(0, 99))
-def test_temporary_names_are_hidden_and_short(name, attempt):
-    """They can be told from files, and fit wherever the file does."""
+def test_temporary_name_is_recognised_and_short(name, attempt):
+    """Temporary names are distinguishable from files and fit wherever the file's name fits."""
     temporary = temporary_name(name, str(attempt))
     assert is_temporary(temporary)
     assert len(temporary) < 64
 
 
-def test_an_output_is_found_under_its_other_formats(files):
-    """`X.csv` asks for the stored `X.parquet`; other names do not."""
+def test_output_is_found_under_its_other_formats(files):
+    """`X.csv` finds the stored `X.parquet`; other names do not."""
     formats = ("parquet", "csv", "xlsx")
     (files.outputs / "x-1.parquet").write_bytes(b"")
     assert files.find_output_of("x-1.csv", formats) == files.outputs / "x-1.parquet"
@@ -129,9 +141,53 @@ def test_an_output_is_found_under_its_other_formats(files):
     assert files.find_output_of("y-1.csv", formats) is None
 
 
-def test_an_output_goes_with_what_was_made_of_it(files):
-    """Neither other outputs nor names with special characters are touched."""
+def test_remove_output_removes_its_other_formats_too(files):
+    """Other outputs and names with special characters are not affected."""
     for name in ("[a]-1.parquet", "[a]-1.csv", "a-1.parquet", "[a]-12.parquet"):
         (files.outputs / name).write_bytes(b"")
-    files.remove_output("[a]-1.parquet", ("parquet", "csv"))
+    for path in files.output_files("[a]-1.parquet", ("parquet", "csv")):
+        path.unlink(missing_ok=True)
     assert sorted(path.name for path in files.outputs.iterdir()) == ["[a]-12.parquet", "a-1.parquet"]
+
+
+LETTERS = st.text(st.sampled_from("aüñéỗ각힣漢a\u0308\u0327\u0301\u212b\ufb01Ω"), min_size=1, max_size=12)
+
+
+@given(
+    name=LETTERS,
+    on_disk=st.sampled_from(["NFC", "NFD", "as it is"]),
+    asked=st.sampled_from(["NFC", "NFD", "as it is"]),
+)
+def test_name_is_found_in_every_spelling(tmp_path_factory, name, on_disk, asked):
+    """Two names that look alike are one file, wherever it comes from; also a mixture of both forms."""
+    files = Files(tmp_path_factory.getbasetemp() / "spellings")
+    files.prepare()
+    for path in files.uploads.iterdir():
+        path.unlink()
+
+    def spelled(form):
+        return f"{name if form == 'as it is' else unicodedata.normalize(form, name)}.csv"
+
+    put(files, spelled(on_disk))
+    assert files.find(spelled(asked)) == files.uploads / spelled(on_disk)
+    assert files.uploads_named(check_name(spelled(asked))) == [files.uploads / spelled(on_disk)]
+    put(files, spelled("NFC"))
+    assert files.find(spelled(asked)) == files.uploads / spelled("NFC")
+
+
+def test_long_name_is_not_found_although_its_other_form_is_too_long(files):
+    """The decomposed form has more bytes than a file name may have."""
+    with pytest.raises(ProcessingError) as caught:
+        files.find("ü" * 127)
+    assert caught.value.reason == "file_not_found"
+
+
+def test_temporary_folder_of_a_crashed_worker_is_removed(files):
+    """The parts of a workbook that was being written."""
+    part = files.outputs / temporary_name("a.xlsx", "1")
+    folder = part.with_name(f"{part.stem}.abc.tmp")
+    for remove in (lambda: remove_with_companions(part), files.prepare):
+        folder.mkdir()
+        (folder / "sheet1.xml").write_text("x")
+        remove()
+        assert list(files.outputs.iterdir()) == []

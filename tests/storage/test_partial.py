@@ -1,24 +1,26 @@
-"""Uploads under way: files appear whole or not at all, and what there is can be gone on with."""
+"""Unfinished uploads: files appear complete or not at all, and an interrupted upload can be resumed."""
 
 import errno
 import hashlib
 import os
+import stat
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import ProcessingError
-from creemson.storage import parts
-from creemson.storage.files import temporary_name
-from creemson.storage.parts import Part
+from creemson.storage import partial
+from creemson.storage.names import temporary_name
+from creemson.storage.partial import Part
+from tests.examples import examples_of
 
 DATA = b"a,b\n1,2\n"
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
 class Folder:
-    """A folder of parts and one of files."""
+    """A folder of partial files and a folder of finished files."""
 
     def __init__(self, root):
         self.parts = root / "parts"
@@ -54,7 +56,7 @@ def folder(tmp_path):
 
 
 def failing(code):
-    """What stands in for a system call."""
+    """Return a replacement for a system call that fails with this error code."""
 
     def fail(*_):
         raise OSError(code, os.strerror(code))
@@ -62,12 +64,12 @@ def failing(code):
     return fail
 
 
-# --- appearing -----------------------------------------------------------------------------------------
+# --- publishing -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_an_upload_appears_when_it_is_finished(folder, overwrite):
-    """Until then there is no file of its name, and afterwards no part."""
+def test_upload_appears_only_when_finished(folder, overwrite):
+    """Before `finish` there is no file of its name; afterwards there is no partial file."""
     part = folder.create(overwrite=overwrite)
     part.write(DATA[:3])
     part.write(DATA[3:])
@@ -78,14 +80,14 @@ def test_an_upload_appears_when_it_is_finished(folder, overwrite):
     assert folder.unfinished() == []
 
 
-def test_an_empty_upload_is_a_file(folder):
-    """No bytes are bytes too."""
+def test_empty_upload_becomes_an_empty_file(folder):
+    """An upload of zero bytes is valid."""
     assert folder.create().finish() == hashlib.sha256().hexdigest()
     assert folder.contents() == {"a.csv": b""}
 
 
-def test_a_discarded_upload_leaves_nothing(folder):
-    """Discarding is possible at any time, and twice."""
+def test_discarded_upload_leaves_nothing(folder):
+    """`discard` is possible at any time and idempotent."""
     part = folder.create()
     part.write(DATA)
     part.discard()
@@ -94,8 +96,8 @@ def test_a_discarded_upload_leaves_nothing(folder):
     assert folder.contents() == {}
 
 
-def test_a_discard_after_the_end_does_nothing(folder):
-    """The file that has appeared stays."""
+def test_discard_after_finish_keeps_the_file(folder):
+    """The published file stays."""
     part = folder.create()
     part.write(DATA)
     part.finish()
@@ -103,8 +105,8 @@ def test_a_discard_after_the_end_does_nothing(folder):
     assert folder.contents() == {"a.csv": DATA}
 
 
-def test_a_name_taken_meanwhile_is_not_overwritten(folder):
-    """Of two uploads of one name at once, the first to finish keeps it."""
+def test_finish_when_name_is_taken_does_not_overwrite(folder):
+    """Of two concurrent uploads of one name, the first to finish keeps the name."""
     first, second = folder.create(), folder.create()
     first.write(b"first")
     second.write(b"second")
@@ -116,8 +118,8 @@ def test_a_name_taken_meanwhile_is_not_overwritten(folder):
     assert folder.unfinished() == []
 
 
-def test_a_file_is_replaced_by_one_that_may(folder):
-    """Until the very moment the old one is there whole, also for who reads it while it is replaced."""
+def test_finish_with_overwrite_replaces_atomically(folder):
+    """The old file stays complete until it is replaced, also for a process that is reading it."""
     (folder.uploads / "a.csv").write_bytes(b"old")
     part = folder.create(overwrite=True)
     part.write(DATA)
@@ -129,8 +131,8 @@ def test_a_file_is_replaced_by_one_that_may(folder):
     assert folder.unfinished() == []
 
 
-def test_a_wrong_digest_leaves_nothing(folder):
-    """`checksum_mismatch` names both digests; capital letters are no difference."""
+def test_finish_with_wrong_digest_is_refused(folder):
+    """`checksum_mismatch` names both digests; upper and lower case are equal."""
     part = folder.create()
     part.write(DATA)
     with pytest.raises(ProcessingError, match=f"{DIGEST}.*{'0' * 64}") as caught:
@@ -143,8 +145,8 @@ def test_a_wrong_digest_leaves_nothing(folder):
     assert part.finish(DIGEST.upper()) == DIGEST
 
 
-def test_a_wrong_digest_replaces_nothing(folder):
-    """The file that was to be replaced is as it was."""
+def test_finish_with_wrong_digest_keeps_the_old_file(folder):
+    """The file that was to be replaced is unchanged."""
     (folder.uploads / "a.csv").write_bytes(b"old")
     part = folder.create(overwrite=True)
     part.write(DATA)
@@ -154,8 +156,8 @@ def test_a_wrong_digest_replaces_nothing(folder):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_links_are_not_followed(folder, tmp_path, overwrite):
-    """A link that has come into the place of the file meanwhile leads nowhere: what it points to stays."""
+def test_finish_does_not_follow_links(folder, tmp_path, overwrite):
+    """A symbolic link in place of the target is not followed: the file it points to is unchanged."""
     secret = tmp_path / "secret.csv"
     secret.write_text("secret")
     part = folder.create(overwrite=overwrite)
@@ -173,20 +175,20 @@ def test_links_are_not_followed(folder, tmp_path, overwrite):
     assert secret.read_text() == "secret"
 
 
-def test_a_part_that_is_there_is_not_opened_anew(folder):
-    """A name that was meant to be new and is not would mix two uploads."""
+def test_create_with_existing_part_is_refused(folder):
+    """Reusing a partial file that exists would mix two uploads."""
     part = folder.create()
     with pytest.raises(FileExistsError):
         Part.create(part.path, part.target, overwrite=False)
 
 
-# --- the disk ------------------------------------------------------------------------------------------
+# --- disk errors ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("call", ["write", "fdatasync", "link", "fsync", "open"])
-def test_a_full_disk_is_told(folder, monkeypatch, call, code):
-    """`storage_full`, and not a traceback, whatever the system call that says so."""
+def test_full_disk_is_reported_as_storage_full(folder, monkeypatch, call, code):
+    """Whichever system call fails, the error is `storage_full`."""
     part = None if call == "open" else folder.create()
     with monkeypatch.context() as patch:
         patch.setattr(os, call, failing(code))
@@ -195,14 +197,15 @@ def test_a_full_disk_is_told(folder, monkeypatch, call, code):
                 folder.create()
             else:
                 part.write(DATA)
+                part.sync()
                 part.finish()
     assert caught.value.reason == "storage_full"
     assert "'a.csv'" in caught.value.message
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_when_a_file_is_replaced(folder, monkeypatch, code):
-    """A folder may have no room for a name either; the old file stays, and no part."""
+def test_full_disk_during_replace_keeps_the_old_file(folder, monkeypatch, code):
+    """`rename` may also fail for lack of space; the old file stays and the partial file is removed."""
     (folder.uploads / "a.csv").write_bytes(b"old")
     part = folder.create(overwrite=True)
     part.write(DATA)
@@ -215,20 +218,21 @@ def test_a_full_disk_is_told_when_a_file_is_replaced(folder, monkeypatch, code):
     assert folder.unfinished() == []
 
 
-@pytest.mark.parametrize("call", ["write", "fdatasync", "link"])
-def test_another_fault_of_the_disk_is_not_hidden(folder, monkeypatch, call):
-    """What is no lack of room stays what it is."""
+@pytest.mark.parametrize("call", ["write", "fdatasync", "fsync", "link"])
+def test_other_disk_error_is_raised_unchanged(folder, monkeypatch, call):
+    """Errors other than lack of space are not converted."""
     part = folder.create()
     with monkeypatch.context() as patch:
         patch.setattr(os, call, failing(errno.EIO))
         with pytest.raises(OSError, match="Input/output error") as caught:
             part.write(DATA)
+            part.sync()
             part.finish()
     assert caught.value.errno == errno.EIO
 
 
-def test_a_closed_part_and_a_lost_folder_are_no_lack_of_room(folder):
-    """A fault of the program is not told as one of the disk."""
+def test_closed_part_or_lost_folder_is_not_storage_full(folder):
+    """A programming error is not reported as a full disk."""
     part = folder.create()
     part.discard()
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -238,8 +242,8 @@ def test_a_closed_part_and_a_lost_folder_are_no_lack_of_room(folder):
         folder.create()
 
 
-def test_a_short_write_is_completed(folder, monkeypatch):
-    """One system call may take a part of the bytes only."""
+def test_short_write_is_completed(folder, monkeypatch):
+    """A system call may write only some of the bytes; the rest follows."""
     write = os.write
     taken = []
 
@@ -258,7 +262,7 @@ def test_a_short_write_is_completed(folder, monkeypatch):
 
 
 def full_after(monkeypatch, some):
-    """Let the disk take so many bytes, and no more."""
+    """Let the disk accept this number of bytes and no more."""
     write, room = os.write, some
 
     def almost_full(file, data):
@@ -272,8 +276,8 @@ def full_after(monkeypatch, some):
     monkeypatch.setattr(os, "write", almost_full)
 
 
-def test_what_a_full_disk_took_does_not_count(folder, monkeypatch):
-    """A part that was saved then holds what was written whole, so that it can be gone on with."""
+def test_partial_write_on_full_disk_does_not_count(folder, monkeypatch):
+    """A saved part holds only complete writes, so it can be resumed."""
     part = folder.create()
     part.write(b"whole,")
     with monkeypatch.context() as patch:
@@ -289,8 +293,8 @@ def test_what_a_full_disk_took_does_not_count(folder, monkeypatch):
     assert folder.contents() == {"a.csv": b"whole," + DATA}
 
 
-def test_a_write_after_a_full_disk_goes_on_where_the_last_ended(folder, monkeypatch):
-    """The bytes of the file are those that the digest is of, also if there was no room for a moment."""
+def test_write_after_full_disk_continues_at_last_complete_write(folder, monkeypatch):
+    """File and digest agree even if the disk was full for a moment."""
     part = folder.create()
     part.write(b"whole,")
     with monkeypatch.context() as patch:
@@ -302,8 +306,8 @@ def test_a_write_after_a_full_disk_goes_on_where_the_last_ended(folder, monkeypa
     assert folder.contents() == {"a.csv": b"whole,more"}
 
 
-def test_a_finish_after_a_full_disk_has_the_bytes_that_count(folder, monkeypatch):
-    """What was written of the chunk that did not fit does not appear."""
+def test_finish_after_full_disk_has_complete_writes_only(folder, monkeypatch):
+    """Bytes of the chunk that did not fit do not appear in the file."""
     part = folder.create()
     part.write(b"whole,")
     with monkeypatch.context() as patch:
@@ -314,8 +318,8 @@ def test_a_finish_after_a_full_disk_has_the_bytes_that_count(folder, monkeypatch
     assert folder.contents() == {"a.csv": b"whole,"}
 
 
-def test_a_sync_that_failed_makes_nothing_durable(folder, monkeypatch):
-    """And one that did not, all that was written."""
+def test_failed_sync_makes_nothing_durable(folder, monkeypatch):
+    """A successful sync makes all bytes written so far durable."""
     part = folder.create()
     part.write(DATA)
     with monkeypatch.context() as patch:
@@ -329,23 +333,27 @@ def test_a_sync_that_failed_makes_nothing_durable(folder, monkeypatch):
     assert part.durable == len(DATA)
 
 
-def test_a_file_is_synced_before_it_appears_and_its_folder_after(folder, monkeypatch):
-    """The order that makes it durable under its name."""
+def test_finish_syncs_file_before_and_folder_after_publishing(folder, monkeypatch):
+    """This order makes the file durable under its name."""
     part = folder.create()
     part.write(DATA)
     seen = []
-    fdatasync, fsync = os.fdatasync, os.fsync
+    fsync = os.fsync
+
+    def look(file):
+        kind = "folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file"
+        seen.append((kind, folder.contents()))
+        fsync(file)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            os, "fdatasync", lambda file: (seen.append(("file", folder.contents())), fdatasync(file))
-        )
-        patch.setattr(os, "fsync", lambda file: (seen.append(("folder", folder.contents())), fsync(file)))
+        patch.setattr(os, "fsync", look)
         part.finish()
     assert seen == [("file", {}), ("folder", {"a.csv": DATA})]
+    assert part.published.st_mtime_ns == part.target.stat().st_mtime_ns
 
 
-def test_no_descriptor_is_left_open(folder):
-    """However a part ends."""
+def test_part_leaves_no_descriptor_open(folder):
+    """However a part ends, its file descriptor is closed."""
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     finished, discarded, saved, refused = (folder.create(f"{n}.csv") for n in range(4))
     assert len(set(os.listdir("/proc/self/fd"))) == len(before) + 4  # noqa: PTH208
@@ -361,11 +369,11 @@ def test_no_descriptor_is_left_open(folder):
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-# --- going on ------------------------------------------------------------------------------------------
+# --- resuming ------------------------------------------------------------------------------------------
 
 
-def test_a_saved_part_is_gone_on_with(folder):
-    """Nothing of it is lost, and the digest is that of all bytes."""
+def test_saved_part_can_be_resumed(folder):
+    """Nothing is lost, and the digest covers all bytes."""
     part = folder.create()
     part.write(DATA[:5])
     digest = part.save()
@@ -380,9 +388,9 @@ def test_a_saved_part_is_gone_on_with(folder):
     assert folder.unfinished() == []
 
 
-def test_the_digest_is_read_back_where_it_is_not_known(folder, monkeypatch):
-    """Another process has nothing but the bytes; they are read in pieces."""
-    monkeypatch.setattr(parts, "READ_BYTES", 2)
+def test_resume_without_digest_reads_bytes_back(folder, monkeypatch):
+    """Another process has only the bytes, which are read in blocks."""
+    monkeypatch.setattr(partial, "READ_BYTES", 2)
     part = folder.create()
     part.write(DATA[:5])
     part.save()
@@ -392,8 +400,8 @@ def test_the_digest_is_read_back_where_it_is_not_known(folder, monkeypatch):
     assert folder.contents() == {"a.csv": DATA}
 
 
-def test_a_known_digest_is_not_read_back(folder, monkeypatch):
-    """To read gigabytes only to go on would take long."""
+def test_resume_with_digest_reads_nothing_back(folder, monkeypatch):
+    """Rereading gigabytes just to resume would take long."""
     part = folder.create()
     part.write(DATA[:5])
     digest = part.save()
@@ -404,8 +412,8 @@ def test_a_known_digest_is_not_read_back(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [0, 3, len(DATA)])
-def test_what_is_beyond_is_cut_off(folder, size):
-    """Bytes that may not be those that were written neither count nor stay."""
+def test_resume_truncates_bytes_beyond_size(folder, size):
+    """Bytes that may not be the ones written are cut off."""
     part = folder.create()
     part.write(DATA)
     part.save()
@@ -417,8 +425,8 @@ def test_what_is_beyond_is_cut_off(folder, size):
     assert folder.contents() == {"a.csv": DATA[:size] + b"other"}
 
 
-def test_what_is_gone_on_with_is_durable(folder, monkeypatch):
-    """What a crashed process has written is synced before it is said to be."""
+def test_resumed_bytes_are_durable(folder, monkeypatch):
+    """Bytes written by a crashed process are synced before they count as durable."""
     part = folder.create()
     part.write(DATA)
     part._close()
@@ -431,8 +439,8 @@ def test_what_is_gone_on_with_is_durable(folder, monkeypatch):
     assert synced == [5]
 
 
-def test_whether_it_may_overwrite_is_said_anew(folder):
-    """The one who goes on decides."""
+def test_resume_sets_overwrite_again(folder):
+    """The resuming request decides whether the file may be overwritten."""
     part = folder.create(overwrite=True)
     part.write(DATA)
     part.save()
@@ -443,8 +451,8 @@ def test_whether_it_may_overwrite_is_said_anew(folder):
     assert folder.contents() == {"a.csv": b"old"}
 
 
-def test_a_part_that_is_gone_cannot_be_gone_on_with(folder):
-    """And none is made."""
+def test_resume_of_missing_part_fails(folder):
+    """No partial file is created."""
     part = folder.create()
     part.discard()
     with pytest.raises(FileNotFoundError):
@@ -452,8 +460,8 @@ def test_a_part_that_is_gone_cannot_be_gone_on_with(folder):
     assert folder.unfinished() == []
 
 
-def test_a_part_that_cannot_be_read_is_a_fault_of_the_disk(folder, monkeypatch):
-    """Its bytes stay as they are, for another attempt."""
+def test_resume_of_unreadable_part_raises_disk_error(folder, monkeypatch):
+    """Its bytes stay unchanged for another attempt."""
     part = folder.create()
     part.write(DATA)
     part.save()
@@ -464,8 +472,8 @@ def test_a_part_that_cannot_be_read_is_a_fault_of_the_disk(folder, monkeypatch):
     assert folder.unfinished() == [DATA]
 
 
-def test_a_save_that_failed_closes_the_part(folder, monkeypatch):
-    """Its bytes are there still, though nothing is certain of them."""
+def test_failed_save_closes_the_part(folder, monkeypatch):
+    """Its bytes stay, but none of them counts as durable."""
     part = folder.create()
     part.write(DATA)
     with monkeypatch.context() as patch:
@@ -479,12 +487,12 @@ def test_a_save_that_failed_closes_the_part(folder, monkeypatch):
         part.write(DATA)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples_of(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.binary(max_size=40), st.sampled_from(["go on", "know", "read", "cut"])), max_size=8)
 )
-def test_however_often_it_is_gone_on_with_the_bytes_are_right(folder, steps):
-    """File and digest are those of the bytes that count, in order."""
+def test_part_resumed_repeatedly_has_right_bytes(folder, steps):
+    """File and digest match the bytes that count, in order."""
     part, expected = folder.create(overwrite=True), b""
     for data, then in steps:
         part.write(data)

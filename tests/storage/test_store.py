@@ -1,4 +1,4 @@
-"""The store: uploads that can be gone on with, what is listed and counted, what is swept."""
+"""The store: resumable uploads, listing, quota and the sweep."""
 
 import contextlib
 import errno
@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import time
+import unicodedata
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +14,12 @@ from pathlib import Path
 import attrs
 import pytest
 
+from creemson.catalog.catalog import PartRow
+from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.storage import files as files_module
 from creemson.storage import store as store_module
-from creemson.storage.catalog import Catalog, PartRow
-from creemson.storage.files import Files, temporary_name
+from creemson.storage.files import Files
+from creemson.storage.names import temporary_name
 from creemson.storage.store import Store
 
 DATA = b"a,b\n1,2\n"
@@ -33,10 +35,10 @@ def sha(data):
 
 
 class World:
-    """A data folder on a machine, whose server may crash, and whose power may fail."""
+    """A data folder on a machine that may crash or lose power."""
 
     def __init__(self, root):
-        self.now = float(int(time.time()))  # the disk's own times are real: sweeping happens days later
+        self.now = float(int(time.time()))  # file times are real: sweeps happen days later
         self.boot = root / "boot_id"
         self.boot.write_text("boot-0\n")
         self.files = Files(root / "data")
@@ -48,8 +50,8 @@ class World:
         self.start()
 
     def start(self):
-        """A new process; nothing of an old one is closed."""
-        self.catalog = Catalog(self.files.root / "catalog.db")
+        """Start a new process; nothing of the old one is closed."""
+        self.catalog = SqliteCatalog(self.files.root / "catalog.db")
         self.catalogs.append(self.catalog)
         assert self.catalog.open() is None
         self.store = Store(self.files, self.catalog, caller="ann", quota=self.quota, clock=lambda: self.now)
@@ -67,12 +69,15 @@ class World:
             catalog.close()
 
     def begin(self, name="a.csv", *, size=SIZE, sha256=None, overwrite=False, resume=True):
-        part = self.store.begin(name, size=size, sha256=sha256, overwrite=overwrite, resume=resume)
+        fingerprint = "same" if sha256 is None else None
+        part = self.store.begin(
+            name, size=size, sha256=sha256, fingerprint=fingerprint, overwrite=overwrite, resume=resume
+        )
         self.made.append(part)
         return part
 
-    def begin_unannounced(self, name="a.csv", *, most=100):
-        self.made.append(self.store.begin_unannounced(name, most=most))
+    def begin_unannounced(self, name="a.csv", *, least=100):
+        self.made.append(self.store.begin_unannounced(name, least=least))
         return self.made[-1]
 
     def put(self, name="a.csv", data=DATA, *, overwrite=False):
@@ -81,7 +86,7 @@ class World:
         return self.store.finish(part, None)
 
     def leave(self, name="a.csv", data=DATA[:5], *, size=SIZE, sha256=None):
-        """An unfinished upload, saved."""
+        """Save an unfinished upload."""
         part = self.begin(name, size=size, sha256=sha256, resume=False)
         self.store.write(part, data)
         self.store.save(part)
@@ -121,7 +126,7 @@ def refused(reason):
 
 
 def failing(code):
-    """What stands in for a call that fails."""
+    """Return a replacement for a call that fails with this error code."""
 
     def fail(*_, **__):
         raise OSError(code, os.strerror(code))
@@ -132,8 +137,8 @@ def failing(code):
 # --- uploads -------------------------------------------------------------------------------------------
 
 
-def test_an_upload_appears_when_it_is_finished(world):
-    """Until then there is no file of its name; afterwards neither a part nor a row of one."""
+def test_upload_appears_only_when_finished(world):
+    """Before `finish` there is no file of its name; afterwards neither a part nor a row of it."""
     part = world.begin(sha256=sha(DATA))
     world.store.write(part, DATA)
     with refused("file_not_found"):
@@ -145,8 +150,8 @@ def test_an_upload_appears_when_it_is_finished(world):
     assert world.catalog.parts() == []
 
 
-def test_what_was_announced_is_in_the_catalog(world):
-    """From the first moment, with the digest in small letters."""
+def test_begun_upload_is_in_the_catalog(world):
+    """The row is there from the start, with the digest in lower case."""
     part = world.begin(sha256=sha(DATA).upper())
     assert world.catalog.parts() == [
         PartRow(
@@ -162,8 +167,8 @@ def test_what_was_announced_is_in_the_catalog(world):
     ]
 
 
-def test_a_discarded_upload_leaves_nothing(world):
-    """Discarding is possible at any time, and twice."""
+def test_discarded_upload_leaves_nothing(world):
+    """`discard` is possible at any time and idempotent."""
     part = world.begin()
     world.store.write(part, DATA)
     world.store.discard(part)
@@ -174,8 +179,8 @@ def test_a_discarded_upload_leaves_nothing(world):
     assert world.begin().size == 0
 
 
-def test_an_existing_name_needs_overwrite(world):
-    """`file_exists` is told before the bytes are sent."""
+def test_existing_name_without_overwrite_is_refused(world):
+    """`file_exists` is raised before any byte is sent."""
     world.put()
     with refused("file_exists"):
         world.begin()
@@ -183,8 +188,8 @@ def test_an_existing_name_needs_overwrite(world):
     assert world.uploads() == {"a.csv": b"new"}
 
 
-def test_a_refused_upload_leaves_an_unfinished_one_as_it_is(world):
-    """It can be gone on with by who may overwrite."""
+def test_refused_upload_keeps_an_unfinished_one(world):
+    """A request that may overwrite can resume it."""
     world.leave()
     (world.files.uploads / "a.csv").write_bytes(b"by hand")
     with refused("file_exists"):
@@ -192,8 +197,8 @@ def test_a_refused_upload_leaves_an_unfinished_one_as_it_is(world):
     assert world.begin(overwrite=True).size == 5
 
 
-def test_a_name_taken_meanwhile_is_not_overwritten(world):
-    """Of two uploads of one name at once, the first to finish keeps it."""
+def test_finish_when_name_is_taken_does_not_overwrite(world):
+    """Of two concurrent uploads of one name, the first to finish keeps the name."""
     part = world.begin()
     world.store.write(part, DATA)
     other = world.begin_unannounced()
@@ -207,8 +212,8 @@ def test_a_name_taken_meanwhile_is_not_overwritten(world):
     assert world.listed() == {"a.csv": sha(b"first")}
 
 
-def test_a_wrong_digest_leaves_nothing(world):
-    """`checksum_mismatch`; the next attempt begins afresh."""
+def test_finish_with_wrong_digest_leaves_nothing(world):
+    """The error is `checksum_mismatch`; the next attempt starts at 0."""
     part = world.begin(sha256="0" * 64)
     world.store.write(part, DATA)
     with refused("checksum_mismatch"):
@@ -220,8 +225,8 @@ def test_a_wrong_digest_leaves_nothing(world):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told(world, monkeypatch, code):
-    """`storage_full`, and not a traceback; what was there before is saved, and can be gone on with."""
+def test_full_disk_is_storage_full_and_upload_resumable(world, monkeypatch, code):
+    """Bytes written before are saved, and the upload can be resumed."""
     part = world.begin()
     world.store.write(part, DATA[:5])
     with monkeypatch.context() as patch:
@@ -236,8 +241,8 @@ def test_a_full_disk_is_told(world, monkeypatch, code):
 
 
 @pytest.mark.parametrize("call", ["record_part", "update_part"])
-def test_a_full_disk_is_told_by_the_catalog_too(world, monkeypatch, call):
-    """`storage_full`, whoever found it full; an upload that could not begin leaves nothing."""
+def test_full_disk_in_catalog_is_storage_full(world, monkeypatch, call):
+    """Whichever call fails, the error is the same; an upload that could not begin leaves nothing."""
     monkeypatch.setattr(store_module, "SYNC_BYTES", 1)
     with monkeypatch.context() as patch:
         patch.setattr(world.catalog, call, failing(errno.ENOSPC))
@@ -248,8 +253,8 @@ def test_a_full_disk_is_told_by_the_catalog_too(world, monkeypatch, call):
     assert world.sweep() == []
 
 
-def test_another_fault_of_the_disk_is_not_hidden(world, monkeypatch):
-    """What is no lack of room stays what it is; nothing is left that the sweep would spare."""
+def test_other_disk_error_is_raised_unchanged(world, monkeypatch):
+    """Errors other than lack of space are not converted, and the sweep need not spare any file."""
     monkeypatch.setattr(world.catalog, "record_part", failing(errno.EIO))
     with pytest.raises(OSError, match="Input/output error"):
         world.begin()
@@ -259,23 +264,28 @@ def test_another_fault_of_the_disk_is_not_hidden(world, monkeypatch):
         world.begin_unannounced()
 
 
-def test_only_what_was_uploaded_is_taken_back(world):
-    """Somebody else's file of that name stays, and so does an upload of it that is under way."""
+def test_take_back_removes_only_the_uploaded_file(world):
+    """Another file of that name stays, and so does an upload of it in progress."""
     store = world.store
-    for content, stays in ((b"mine", False), (b"other", True)):
-        part = store.begin("a.csv", size=len(content), sha256=None, overwrite=True, resume=False)
-        store.write(part, content)
-        store.finish(part, None)
+    for later in (None, b"other", b"mine"):
+        parts = []
+        for content in (b"mine", later):
+            if content is not None:
+                part = store.begin("a.csv", size=len(content), sha256=None, overwrite=True, resume=False)
+                store.write(part, content)
+                store.finish(part, None)
+                parts.append(part)
         open_part = store.begin("a.csv", size=9, sha256=None, overwrite=True, resume=False)
-        store.take_back("a.csv", hashlib.sha256(b"mine").hexdigest())
-        assert (store.files.uploads / "a.csv").exists() == stays
+        store.take_back(parts[0])
+        assert (store._files.uploads / "a.csv").exists() == (later is not None)
         assert open_part.path.exists()
         store.discard(open_part)
-    store.take_back("nothing.csv", "0" * 64)
+    store.delete("a.csv")
+    store.take_back(parts[0])
 
 
-def test_links_and_folders_are_not_written_to(world, tmp_path):
-    """A link in the uploads could lead anywhere: it is neither read nor replaced."""
+def test_links_and_folders_are_refused_as_names(world, tmp_path):
+    """A link could lead anywhere: it is neither read nor replaced."""
     secret = tmp_path / "secret.csv"
     secret.write_text("secret")
     (world.files.uploads / "link.csv").symlink_to(secret)
@@ -295,11 +305,11 @@ def test_links_and_folders_are_not_written_to(world, tmp_path):
     assert world.parts() == []
 
 
-# --- uploads that nobody announced ---------------------------------------------------------------------
+# --- unannounced uploads ---------------------------------------------------------------------
 
 
-def test_an_unannounced_upload_replaces(world):
-    """It has no row, appears when it is finished, and its digest is known."""
+def test_unannounced_upload_replaces_the_file(world):
+    """It has no row, appears when finished, and its digest is known."""
     world.put()
     part = world.begin_unannounced()
     assert world.store.write(part, OTHER) == 0
@@ -311,8 +321,8 @@ def test_an_unannounced_upload_replaces(world):
     assert world.parts() == []
 
 
-def test_an_unannounced_upload_cannot_be_saved(world):
-    """There is no telling whether another is of the same file."""
+def test_unannounced_upload_cannot_be_saved(world):
+    """It is unknown whether another upload is of the same file."""
     part = world.begin_unannounced()
     world.store.write(part, DATA)
     world.store.save(part)
@@ -320,8 +330,8 @@ def test_an_unannounced_upload_cannot_be_saved(world):
     assert world.begin().size == 0
 
 
-def test_an_unannounced_upload_leaves_an_unfinished_one(world):
-    """They are two uploads, which happen to have one name."""
+def test_unannounced_upload_keeps_an_unfinished_one(world):
+    """They are two uploads that happen to have the same name."""
     world.leave()
     part = world.begin_unannounced()
     world.store.write(part, OTHER)
@@ -329,8 +339,8 @@ def test_an_unannounced_upload_leaves_an_unfinished_one(world):
     assert world.begin(overwrite=True).size == 5
 
 
-def test_an_unannounced_upload_is_not_synced_as_it_goes(world, monkeypatch):
-    """It would be of no use after a loss of power."""
+def test_unannounced_upload_is_not_synced_while_written(world, monkeypatch):
+    """A sync would be useless, because it cannot be resumed after a power loss."""
     monkeypatch.setattr(store_module, "SYNC_BYTES", 1)
     part = world.begin_unannounced()
     world.now += 10
@@ -338,7 +348,7 @@ def test_an_unannounced_upload_is_not_synced_as_it_goes(world, monkeypatch):
     assert part.durable == 0
 
 
-# --- going on ------------------------------------------------------------------------------------------
+# --- resuming ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,8 +366,8 @@ def test_an_unannounced_upload_is_not_synced_as_it_goes(world, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("crash", [False, True])
-def test_the_same_upload_is_gone_on_with(world, first, second, same, crash):
-    """The same are those of one name, size and digest; of any other, nothing stale is left."""
+def test_same_upload_is_resumed(world, first, second, same, crash):
+    """Uploads with the same name, size and digest are the same; of any other, nothing stale is left."""
     old = world.leave(size=first[0], sha256=first[1])
     if crash:
         world.crash()
@@ -375,8 +385,8 @@ def test_the_same_upload_is_gone_on_with(world, first, second, same, crash):
     assert world.parts() == []
 
 
-def test_another_name_is_another_upload(world):
-    """Each goes on with its own."""
+def test_upload_of_another_name_is_separate(world):
+    """Each name resumes its own part."""
     world.leave("a.csv", DATA[:5])
     world.leave("b.csv", OTHER[:3])
     assert world.begin("b.csv").size == 3
@@ -384,8 +394,8 @@ def test_another_name_is_another_upload(world):
     assert world.begin("a.csv").size == 5
 
 
-def test_another_caller_is_another_upload(world):
-    """What somebody else has begun is neither gone on with nor removed."""
+def test_upload_of_another_caller_is_separate(world):
+    """Another caller's part is neither resumed nor removed."""
     world.leave()
     bob = Store(world.files, world.catalog, caller="bob", quota=0, clock=lambda: world.now)
     part = bob.begin("a.csv", size=8, sha256=None, overwrite=False, resume=True)
@@ -394,8 +404,8 @@ def test_another_caller_is_another_upload(world):
     assert world.begin().size == 5
 
 
-def test_who_does_not_resume_begins_afresh(world):
-    """What there was is removed."""
+def test_upload_without_resume_starts_at_zero(world):
+    """The old part is removed."""
     old = world.leave(sha256=sha(DATA))
     part = world.begin(sha256=sha(DATA), resume=False)
     assert part.size == 0
@@ -406,8 +416,8 @@ def test_who_does_not_resume_begins_afresh(world):
     assert world.parts() == []
 
 
-def test_a_part_whose_bytes_are_gone_is_begun_afresh(world):
-    """Somebody has tidied up by hand."""
+def test_part_whose_file_is_missing_starts_at_zero(world):
+    """Somebody has deleted it by hand."""
     world.leave().path.unlink()
     part = world.begin()
     assert part.size == 0
@@ -417,8 +427,8 @@ def test_a_part_whose_bytes_are_gone_is_begun_afresh(world):
     assert world.catalog.parts() == []
 
 
-def test_a_part_may_be_gone_on_with_often(world):
-    """A byte at a time, saved or crashed in between."""
+def test_part_can_be_resumed_repeatedly(world):
+    """One byte at a time, saved or crashed in between."""
     for number, byte in enumerate(DATA):
         part = world.begin(sha256=sha(DATA))
         assert part.size == number
@@ -434,8 +444,8 @@ def test_a_part_may_be_gone_on_with_often(world):
     assert world.parts() == []
 
 
-def test_the_digest_of_a_saved_part_is_remembered(world, monkeypatch):
-    """In the same process it need not be read back."""
+def test_digest_of_saved_part_is_kept_in_memory(world, monkeypatch):
+    """The same process need not reread the bytes."""
     world.leave()
     with monkeypatch.context() as patch:
         patch.setattr(os, "read", failing(errno.EIO))
@@ -444,8 +454,8 @@ def test_the_digest_of_a_saved_part_is_remembered(world, monkeypatch):
     assert world.store.finish(part, None) == sha(DATA)
 
 
-def test_a_part_that_was_changed_by_hand_has_the_digest_of_its_bytes(world):
-    """The remembered digest would be that of other bytes."""
+def test_part_changed_by_hand_gets_digest_of_its_bytes(world):
+    """The digest in memory would be that of other bytes."""
     world.leave().path.write_bytes(b"xyz")
     part = world.begin()
     assert part.size == 3
@@ -453,8 +463,8 @@ def test_a_part_that_was_changed_by_hand_has_the_digest_of_its_bytes(world):
     assert world.store.finish(part, None) == sha(b"xyz" + DATA[3:])
 
 
-def test_surplus_bytes_are_cut_off(world):
-    """Of a part that has more than was announced, those that were announced are gone on with."""
+def test_surplus_bytes_of_part_are_cut_off(world):
+    """A part longer than announced is resumed at the announced size."""
     world.leave(data=DATA + b"surplus")
     part = world.begin()
     assert part.size == len(DATA)
@@ -462,8 +472,8 @@ def test_surplus_bytes_are_cut_off(world):
     assert world.uploads() == {"a.csv": DATA}
 
 
-def test_a_part_that_cannot_be_read_stays(world, monkeypatch):
-    """A fault of the disk is told; the next attempt may succeed, and the sweep does not spare it for ever."""
+def test_part_that_cannot_be_read_stays(world, monkeypatch):
+    """The disk error is raised; the next attempt may succeed, and the sweep removes the part in time."""
     old = world.leave()
     world.crash()
     with monkeypatch.context() as patch:
@@ -475,11 +485,11 @@ def test_a_part_that_cannot_be_read_stays(world, monkeypatch):
     assert world.sweep(keep_parts=DAY) == [f"parts/{old.path.name}"]
 
 
-# --- what survives -------------------------------------------------------------------------------------
+# --- crashes -------------------------------------------------------------------------------------
 
 
-def test_a_crash_of_the_server_loses_no_byte(world):
-    """What a process has written is in the kernel's hands, which lives on."""
+def test_crash_of_server_loses_no_byte(world):
+    """Written bytes are in the kernel, which survives."""
     part = world.begin(sha256=sha(DATA))
     assert world.store.write(part, DATA[:5]) == 0
     world.crash()
@@ -491,8 +501,8 @@ def test_a_crash_of_the_server_loses_no_byte(world):
 
 
 @pytest.mark.parametrize(("there", "expected"), [(8, 6), (6, 6), (2, 2), (0, 0)])
-def test_a_loss_of_power_leaves_what_was_durable(world, monkeypatch, there, expected):
-    """Whatever is in the file beyond it may be anything; a file that has less has lied, and is believed."""
+def test_power_loss_keeps_durable_bytes(world, monkeypatch, there, expected):
+    """Bytes beyond may be anything and are cut; a file with fewer bytes is taken as it is."""
     monkeypatch.setattr(store_module, "SYNC_BYTES", 4)
     part = world.begin(size=20)
     assert [world.store.write(part, piece) for piece in (b"123", b"456", b"78")] == [0, 6, 6]
@@ -506,24 +516,24 @@ def test_a_loss_of_power_leaves_what_was_durable(world, monkeypatch, there, expe
     assert world.uploads() == {"a.csv": b"123456"[:expected] + b"end"}
 
 
-def test_a_loss_of_power_before_the_first_sync_leaves_nothing(world):
-    """The upload begins at 0, in the same part."""
+def test_power_loss_before_first_sync_restarts_upload(world):
+    """The upload restarts at 0 in the same part."""
     world.store.write(world.begin(), DATA[:5])
     world.crash(power=True)
     assert world.begin().size == 0
     assert len(world.parts()) == 1
 
 
-def test_a_loss_of_power_leaves_what_was_saved(world):
-    """To save is to sync."""
+def test_power_loss_keeps_saved_part(world):
+    """`save` includes a sync."""
     world.leave()
     assert world.catalog.parts()[0].durable == 5
     world.crash(power=True)
     assert world.begin().size == 5
 
 
-def test_after_a_loss_of_power_a_crash_loses_no_byte(world):
-    """What is written after it is of the new boot."""
+def test_crash_after_power_loss_loses_no_new_byte(world):
+    """Bytes written after the power loss belong to the new boot."""
     world.leave()
     world.crash(power=True)
     world.store.write(world.begin(), DATA[5:])
@@ -531,16 +541,16 @@ def test_after_a_loss_of_power_a_crash_loses_no_byte(world):
     assert world.begin().size == len(DATA)
 
 
-def test_a_crash_after_a_loss_of_power_makes_nothing_certain(world):
-    """As long as nobody has gone on with it, the bytes are of the old boot."""
+def test_crash_after_power_loss_keeps_bytes_uncertain(world):
+    """Until the upload is resumed, its bytes belong to the old boot."""
     world.store.write(world.begin(), DATA[:5])
     world.crash(power=True)
     world.crash()
     assert world.begin().size == 0
 
 
-def test_where_the_boot_is_not_known_only_the_durable_bytes_count(world, monkeypatch, tmp_path):
-    """A system without `boot_id` is taken to have lost power."""
+def test_unknown_boot_counts_as_power_loss(world, monkeypatch, tmp_path):
+    """Without `boot_id`, only durable bytes count."""
     monkeypatch.setattr(store_module, "BOOT_ID", tmp_path / "missing")
     world.start()
     world.store.write(world.begin("a.csv"), DATA[:5])
@@ -550,35 +560,35 @@ def test_where_the_boot_is_not_known_only_the_durable_bytes_count(world, monkeyp
     assert world.begin("b.csv").size == 5
 
 
-def test_an_upload_is_synced_after_so_many_bytes(world, monkeypatch):
-    """`write` tells how many survive; the catalog knows, and not before they do."""
+def test_upload_is_synced_every_sync_bytes(world, monkeypatch):
+    """`write` returns how many bytes are durable; the catalog is updated only afterwards."""
     monkeypatch.setattr(store_module, "SYNC_BYTES", 10)
     part = world.begin(size=100)
     synced = []
     fdatasync = os.fdatasync
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", lambda file: (synced.append(os.fstat(file).st_size), fdatasync(file)))
-        told = [world.store.write(part, bytes(4)) for _ in range(7)]
-    assert told == [0, 0, 12, 12, 12, 24, 24]
+        durable = [world.store.write(part, bytes(4)) for _ in range(7)]
+    assert durable == [0, 0, 12, 12, 12, 24, 24]
     assert synced == [12, 24]
     assert world.catalog.part("ann", "a.csv").durable == 24
     assert part.size == 28
 
 
-def test_an_upload_is_synced_after_so_many_seconds(world):
-    """Also a slow one's client hears of it; the time counts from the last sync."""
+def test_upload_is_synced_at_intervals(world):
+    """A slow upload is synced too; the time counts from the last sync."""
     part = world.begin(size=100)
-    told = []
+    durable = []
     for seconds in (0.0, 0.25, 0.25, 0.25, 0.25, 0.25, 60.0, 0.0):
         world.now += seconds
-        told.append(world.store.write(part, b"1234"))
-    assert told == [0, 0, 12, 12, 20, 20, 28, 28]
+        durable.append(world.store.write(part, b"1234"))
+    assert durable == [0, 0, 12, 12, 20, 20, 28, 28]
     row = world.catalog.part("ann", "a.csv")
     assert (row.durable, row.touched) == (28, world.now)
 
 
-def test_a_part_is_on_the_disk_before_the_catalog_says_so(world, monkeypatch):
-    """The other order would promise bytes that a loss of power takes."""
+def test_part_is_synced_before_the_catalog_records_it(world, monkeypatch):
+    """The other order would promise bytes that a power loss takes."""
     part = world.begin()
     fdatasync = os.fdatasync
 
@@ -594,14 +604,14 @@ def test_a_part_is_on_the_disk_before_the_catalog_says_so(world, monkeypatch):
 
 
 @pytest.mark.parametrize("power", [False, True])
-def test_a_file_that_has_appeared_is_never_cut(world, power):
-    """A crash came between its appearing and the part's removal: the part is the very file."""
+def test_published_file_is_never_truncated(world, power):
+    """After a crash between publishing and removing the part, the part is the same file."""
     part = world.begin(sha256=sha(DATA))
     world.store.write(part, DATA)
     os.link(part.path, part.target)
     world.crash(power=power)
     part = world.begin(sha256=sha(DATA), overwrite=True)
-    assert world.uploads() == {"a.csv": DATA}, "whole, until the new one takes its place"
+    assert world.uploads() == {"a.csv": DATA}, "complete until the new one replaces it"
     world.store.write(part, DATA[part.size :])
     assert world.uploads() == {"a.csv": DATA}
     assert world.store.finish(part, sha(DATA)) == sha(DATA)
@@ -611,8 +621,8 @@ def test_a_file_that_has_appeared_is_never_cut(world, power):
 
 @pytest.mark.parametrize("appear", [os.link, os.replace])
 @pytest.mark.parametrize("power", [False, True])
-def test_a_crash_while_a_file_appears_leaves_the_file_only(world, appear, power):
-    """The sweep at the server's start removes the part and the row; the digest is not known yet."""
+def test_crash_while_publishing_leaves_only_the_file(world, appear, power):
+    """The sweep at startup removes part and row; the digest is not known yet."""
     part = world.begin()
     world.store.write(part, DATA)
     appear(part.path, part.target)
@@ -625,8 +635,8 @@ def test_a_crash_while_a_file_appears_leaves_the_file_only(world, appear, power)
     assert world.sweep() == []
 
 
-def test_the_loss_of_the_catalog_is_bearable(world):
-    """Files are still there, without digests; unfinished uploads begin afresh, and their bytes are swept."""
+def test_loss_of_catalog_keeps_files(world):
+    """Files stay, without digests; unfinished uploads restart, and their bytes are swept."""
     world.put("whole.csv")
     old = world.leave()
     world.catalog.close()
@@ -639,11 +649,11 @@ def test_the_loss_of_the_catalog_is_bearable(world):
     assert world.parts() == [part.path]
 
 
-# --- room ----------------------------------------------------------------------------------------------
+# --- quota and free space ----------------------------------------------------------------------------------------------
 
 
-def test_what_is_stored_is_counted(world):
-    """Files, outputs, and unfinished uploads in the size that they will have; not those of others."""
+def test_usage_counts_stored_and_announced_bytes(world):
+    """Files, outputs, and unfinished uploads in their announced size; not those of other callers."""
     assert world.store.usage() == 0
     world.put("a.csv", bytes(10))
     (world.files.uploads / "by hand.csv").write_bytes(bytes(200))
@@ -660,19 +670,19 @@ def test_what_is_stored_is_counted(world):
     assert world.store.usage() == 3_210
 
 
-def test_the_quota_is_told_before_the_bytes_are_sent(world):
-    """What just fits is welcome; what does not is `storage_full`, with the figures."""
+def test_quota_is_checked_before_any_byte(world):
+    """An exact fit is accepted; beyond, the error is `storage_full` with the figures."""
     world.quota = 1_100
     world.start()
     world.put("a.csv", bytes(1_000))
     world.begin("b.csv", size=100)
     with pytest.raises(
-        ProcessingError, match="store 1,100 bytes here, 1,100 are stored, and 1 more"
+        ProcessingError, match="store 1,100 bytes, 1,100 are stored already; 1 more"
     ) as caught:
         world.begin("c.csv", size=1)
     assert caught.value.reason == "storage_full"
     with refused("storage_full"):
-        world.begin_unannounced("c.csv", most=1)
+        world.begin_unannounced("c.csv", least=1)
     with refused("storage_full"):
         world.store.check_quota()
     world.begin("c.csv", size=0)
@@ -682,23 +692,141 @@ def test_the_quota_is_told_before_the_bytes_are_sent(world):
         world.store.check_quota(1_001)
 
 
-def test_the_bytes_of_an_overwritten_file_count_for_nothing(world):
-    """They make room for the new one."""
+def test_overwritten_file_makes_room_for_one_upload_at_a_time(world):
+    """Of the file and the upload that replaces it, the larger one counts; so abandoned uploads leave no excess."""
     world.quota = 100
     world.start()
     world.put("a.csv", bytes(60))
-    world.put("b.csv", bytes(20))
-    with refused("storage_full"):
-        world.begin("a.csv", size=81, overwrite=True)
-    with refused("storage_full"):
-        world.begin_unannounced("a.csv", most=81)
-    world.store.discard(world.begin_unannounced("a.csv", most=80))
-    world.put("a.csv", bytes(80), overwrite=True)
+    replacing = world.begin("a.csv", size=100, overwrite=True)
     assert world.store.usage() == 100
+    with refused("storage_full"):
+        world.begin_unannounced("a.csv", least=41)
+    world.store.discard(replacing)
+    assert world.store.usage() == 60
+    with refused("storage_full"):
+        world.begin("a.csv", size=101, overwrite=True)
+    unfinished = world.begin("a.csv", size=30, overwrite=True)
+    world.store.write(unfinished, bytes(10))
+    world.store.save(unfinished)
+    assert world.store.usage() == 60
+    with refused("storage_full"):
+        world.begin("b.csv", size=41)
+    world.put("a.csv", bytes(90), overwrite=True)
+    assert world.store.usage() == 90
 
 
-def test_an_unfinished_upload_counts_in_full(world):
-    """Its room is kept: it is gone on with though there is no more, and one that replaces it has its room."""
+def test_upload_is_refused_at_its_end_if_kept_bytes_leave_no_room(world):
+    """A job was accepted for the old bytes while the upload was under way."""
+    world.quota = 100
+    world.start()
+    world.put("a.csv", bytes(60))
+    part = world.begin("a.csv", size=50, overwrite=True)
+    world.store.write(part, bytes(50))
+    version = world.store.look_up("a.csv").version
+    assert world.store.hold("a.csv", version)
+    with refused("storage_full"):
+        world.store.finish(part, None)
+    assert world.store.look_up("a.csv").version == version
+    assert (
+        world.store.usage() == 60
+    )  # the file has its name, so its bytes need not be kept under another, too
+    assert not world.store.release(version)
+    assert list((world.files.root / "kept").iterdir()) == []
+    world.put("a.csv", bytes(50), overwrite=True)
+    assert world.store.usage() == 50
+
+
+def test_upload_of_unknown_size_counts_as_it_is_written(world):
+    """It is refused at the byte that does not fit, and its bytes are free again when it is gone."""
+    world.quota = 100
+    world.start()
+    part = world.begin_unannounced("a.csv", least=10)
+    assert world.store.usage() == 10
+    world.store.write(part, bytes(60))
+    assert world.store.usage() == 60
+    with refused("storage_full"):
+        world.begin("b.csv", size=41)
+    other = world.begin("b.csv", size=40)
+    with refused("storage_full"):
+        world.store.write(part, bytes(1))
+    world.store.discard(other)
+    world.store.write(part, bytes(40))
+    world.store.finish(part, None)
+    assert world.store.usage() == 100
+    assert [path.stat().st_size for path in world.files.uploads.iterdir()] == [100]
+
+
+def test_output_over_the_quota_is_removed(world):
+    """With its texts and rejects; one that fits exactly is counted, and its bytes are free again after its removal."""
+    world.quota = 100
+    world.start()
+    world.put("a.csv", bytes(50))
+    assert world.store.room() == 50
+    world.output("o.parquet", bytes(40))
+    world.output("o.texts.parquet", bytes(4))
+    world.output("o.rejects.csv", bytes(7))
+    with refused("storage_full"):
+        world.store.count_output("o.parquet")
+    assert list(world.files.outputs.iterdir()) == []
+    world.output("o.parquet", bytes(40))
+    world.output("o.texts.parquet", bytes(4))
+    world.output("o.rejects.csv", bytes(6))
+    world.store.count_output("o.parquet")
+    assert (world.store.usage(), world.store.room()) == (100, 0)
+    world.store.remove_output("o.parquet")
+    assert world.store.usage() == 50
+
+
+def test_files_put_there_by_hand_count_from_the_next_sweep(world):
+    """So do those of an earlier server, from its start; and what is removed by hand is free again."""
+    world.quota = 1000
+    world.start()
+    (world.files.uploads / "hand.csv").write_bytes(bytes(300))
+    assert world.store.usage() == 0
+    world.sweep()
+    assert world.store.usage() == 300
+    world.leave("b.csv", bytes(1), size=200)
+    world.crash()
+    assert world.store.usage() == 500
+    (world.files.uploads / "hand.csv").unlink()
+    world.sweep()
+    assert world.store.usage() == 200
+
+
+def test_parallel_uploads_store_at_most_the_quota(world):
+    """Of twelve at once, each as large as the quota, one is stored; nothing stays counted of the others."""
+    world.quota = 10_000
+    world.start()
+
+    def upload(number):
+        try:
+            if number % 2:
+                part = world.store.begin(
+                    f"{number}.csv", size=10_000, sha256=None, overwrite=False, resume=False
+                )
+            else:
+                part = world.store.begin_unannounced(f"{number}.csv", least=number * 500)
+        except ProcessingError as error:
+            return error.reason
+        try:
+            for _ in range(10):
+                world.store.write(part, bytes(1000))
+        except ProcessingError as error:
+            world.store.discard(part)
+            return error.reason
+        world.store.finish(part, None)
+        return "stored"
+
+    with ThreadPoolExecutor(12) as pool:
+        ends = list(pool.map(upload, range(12)))
+    assert set(ends) <= {"stored", "storage_full"}
+    assert ends.count("stored") <= 1
+    assert world.store.usage() == 10_000 * ends.count("stored")
+    assert sum(path.stat().st_size for path in world.files.uploads.iterdir()) == world.store.usage()
+
+
+def test_unfinished_upload_reserves_its_full_size(world):
+    """It can be resumed when the quota is full; an upload that replaces it may use its room."""
     world.quota = 100
     world.start()
     world.leave(size=90, data=b"x")
@@ -713,21 +841,21 @@ def test_an_unfinished_upload_counts_in_full(world):
         world.begin("b.csv", size=1)
 
 
-def test_without_a_quota_there_is_no_bound(world):
-    """0 is none."""
+def test_quota_of_zero_means_unlimited(world):
+    """0 disables the quota."""
     world.put("a.csv", bytes(1000))
     world.store.check_quota(10**18)
 
 
-def test_a_disk_that_is_too_small_is_told_before_the_bytes_are_sent(world, monkeypatch):
-    """`storage_full`, with the figures; what just fits is welcome."""
+def test_upload_larger_than_free_disk_is_refused(world, monkeypatch):
+    """The error is `storage_full` with the figures; an exact fit is accepted."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10_000, 8_766, 1_234))
-    with pytest.raises(ProcessingError, match=r"'a\.csv' has 1,235 bytes.*room for 1,234") as caught:
+    with pytest.raises(ProcessingError, match=r"'a\.csv' has 1,235 bytes.*space for only 1,234") as caught:
         world.begin(size=1_235)
     assert caught.value.reason == "storage_full"
     with refused("storage_full"):
-        world.begin_unannounced(most=1_235)
+        world.begin_unannounced(least=1_235)
     assert world.parts() == []
     assert world.catalog.parts() == []
     assert world.begin(size=1_234).size == 0
@@ -737,7 +865,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_bytes_are_sent(world, monke
 
 
 def test_files_are_listed_by_name(world):
-    """With size, time and digest; links, folders, outputs and what is under way are no files."""
+    """With size, time and digest; links, folders, outputs and unfinished uploads are not listed."""
     assert world.store.listing() == ()
     for name in ("b.csv", "ä.csv", "a.csv"):
         world.put(name, name.encode())
@@ -756,35 +884,36 @@ def test_files_are_listed_by_name(world):
         assert info.modified == (world.files.uploads / info.filename).stat().st_mtime
 
 
-def test_a_file_put_there_by_hand_is_listed_without_a_digest(world):
-    """Nobody has read it yet; once it is recorded, it is listed."""
+def test_file_copied_in_by_hand_has_no_digest_until_recorded(world):
+    """Nobody has read it yet."""
     path = world.files.uploads / "a.csv"
     path.write_bytes(DATA)
     assert world.listed() == {"a.csv": None}
-    version = world.files.version(path)
+    version = world.store.look_up("a.csv").version
     assert world.store.digest(path, version) is None
     world.store.record_digest(path, version, sha(DATA))
     assert world.listed() == {"a.csv": sha(DATA)}
     assert world.store.digest(path, version) == sha(DATA)
 
 
-def test_a_digest_is_listed_for_its_version_only(world):
-    """A file that was changed by hand is another, though it has name and size of the old one."""
+def test_digest_is_valid_for_one_version_only(world):
+    """A file changed by hand is another version, even with the same name and size."""
     world.put()
     path = world.store.find("a.csv")
-    before = world.files.version(path)
+    before = world.store.look_up("a.csv").version
     assert world.store.digest(path, before) == sha(DATA)
     path.write_bytes(OTHER)
     os.utime(path, ns=(1, 1))
     assert world.listed() == {"a.csv": None}
-    assert world.store.digest(path, world.files.version(path)) is None
+    changed = world.store.look_up("a.csv").version
+    assert world.store.digest(path, changed) is None
     world.put(data=OTHER, overwrite=True)
     assert world.listed() == {"a.csv": sha(OTHER)}
-    assert world.store.digest(path, before) is None
+    assert len({before, changed, world.store.look_up("a.csv").version}) == 3
 
 
-def test_a_digest_is_recorded_for_the_file_that_has_it(world, monkeypatch):
-    """Another upload may take the file's place just after it appeared, before its digest is recorded."""
+def test_digest_is_recorded_for_the_right_file(world, monkeypatch):
+    """Another upload may replace the file after it is published and before its digest is recorded."""
     forget = world.catalog.forget_part
 
     def overtake(path):
@@ -807,16 +936,16 @@ def test_digests_survive_a_restart(world):
     assert world.listed() == {"a.csv": sha(DATA)}
 
 
-def test_an_upload_is_found_before_an_output(world):
-    """And an output where there is no upload."""
+def test_upload_is_found_before_an_output(world):
+    """An output is found if there is no upload of that name."""
     output = world.output("a.csv", OTHER)
     assert world.store.find("a.csv") == output
     world.put()
     assert world.store.find("a.csv").read_bytes() == DATA
 
 
-def test_a_file_is_deleted(world):
-    """With what the catalog knows of it; an output of the name stays."""
+def test_delete_removes_file_and_catalog_entries(world):
+    """An output of the same name stays."""
     output = world.output("a.csv")
     world.put()
     world.store.find("a.csv")
@@ -829,15 +958,87 @@ def test_a_file_is_deleted(world):
     assert output.exists()
 
 
-def test_an_output_is_deleted(world):
-    """Where no upload has its name."""
+def test_delete_removes_an_output(world):
+    """This holds if no upload has its name."""
     output = world.output("o.parquet")
     world.store.delete("o.parquet")
     assert not output.exists()
 
 
-def test_an_unfinished_upload_is_deleted(world):
-    """It cannot be gone on with any more; other uploads can."""
+@pytest.mark.parametrize("content", [b"", DATA[:-1], DATA + b"x"])
+def test_output_of_another_size_than_expected_is_not_served(world, content):
+    """Neither as a cached answer, nor by its name, nor as the source of another format."""
+    output = world.output("o.parquet", DATA)
+    world.store.expect_output("o.parquet", len(DATA))
+    assert world.store.has_output("o.parquet")
+    assert world.store.find("o.parquet") == output
+    assert world.store.find_output_of("o.csv") == output
+    output.write_bytes(content)
+    assert not world.store.has_output("o.parquet")
+    assert world.store.find_output_of("o.csv") is None
+    with pytest.raises(ProcessingError, match="damaged") as caught:
+        world.store.find("o.parquet")
+    assert caught.value.reason == "file_not_found"
+    output.write_bytes(DATA)  # it has been made again
+    assert world.store.has_output("o.parquet")
+
+
+@pytest.mark.parametrize("content", [None, b"", DATA + b"x"])
+def test_output_without_its_texts_is_not_served(world, content):
+    """Nor as the source of another format; it is made again, with its texts."""
+    world.output("o.parquet", DATA)
+    texts = world.output("o.texts.parquet", DATA)
+    world.store.expect_output("o.parquet", len(DATA), len(DATA))
+    assert world.store.has_output("o.parquet")
+    if content is None:
+        texts.unlink()
+    else:
+        texts.write_bytes(content)
+    for _ in range(2):
+        assert not world.store.has_output("o.parquet")
+    assert world.store.find_output_of("o.csv") is None
+    with refused("file_not_found"):
+        world.store.find("o.parquet")
+    texts.write_bytes(DATA)
+    assert world.store.has_output("o.parquet")
+    world.store.remove_output("o.parquet")
+    assert not texts.exists()
+    world.output("o.parquet", DATA)
+    assert world.store.has_output("o.parquet")
+
+
+def test_csv_of_values_is_a_rendering_of_its_output(world):
+    """It is removed with it, and so are the texts; these are no output that could be rendered."""
+    stored = world.output("o.parquet")
+    assert world.store.find_output_of("o.normalized.csv") == stored
+    others = [world.output(name) for name in ("o.normalized.csv", "o.texts.parquet", "o.rejects.csv")]
+    assert world.store.find_output_of("o.texts.csv") is None
+    assert world.store.find_output_of("o.rejects.xlsx") is None
+    world.store.remove_output("o.parquet")
+    assert not any(path.exists() for path in (stored, *others))
+
+
+def test_upload_with_the_name_of_an_output_may_have_any_size(world):
+    """The expected size is that of the output."""
+    world.output("o.parquet", DATA)
+    world.store.expect_output("o.parquet", len(DATA))
+    world.put("o.parquet", OTHER + DATA)
+    assert world.store.find("o.parquet").read_bytes() == OTHER + DATA
+
+
+def test_removed_output_is_expected_no_more(world):
+    """A file that gets its name later may have any size."""
+    for remove in (world.store.remove_output, world.store.delete):
+        world.output("o.parquet", DATA)
+        world.store.expect_output("o.parquet", len(DATA))
+        remove("o.parquet")
+        assert not world.store.has_output("o.parquet")
+        world.output("o.parquet", OTHER + DATA)
+        assert world.store.has_output("o.parquet")
+
+
+def test_delete_removes_an_unfinished_upload(world):
+    """It cannot be resumed any more; other uploads can."""
     world.leave("b.csv")
     world.leave()
     world.store.delete("a.csv")
@@ -847,8 +1048,8 @@ def test_an_unfinished_upload_is_deleted(world):
     assert world.begin("b.csv").size == 5
 
 
-def test_a_file_goes_with_the_unfinished_upload_of_its_name(world):
-    """After a delete there is nothing of that name."""
+def test_delete_removes_file_and_unfinished_upload_together(world):
+    """Afterwards there is nothing of that name."""
     world.put()
     part = world.begin(overwrite=True)
     world.store.write(part, OTHER[:5])
@@ -859,8 +1060,8 @@ def test_a_file_goes_with_the_unfinished_upload_of_its_name(world):
     assert world.store.usage() == 0
 
 
-def test_what_is_not_there_cannot_be_deleted(world):
-    """`file_not_found`, with the nearest name."""
+def test_delete_of_missing_file_is_refused(world):
+    """The error is `file_not_found` with the nearest name."""
     world.put("flights.csv")
     with pytest.raises(ProcessingError, match=r"Did you mean 'flights\.csv'") as caught:
         world.store.delete("flihgts.csv")
@@ -869,8 +1070,8 @@ def test_what_is_not_there_cannot_be_deleted(world):
     assert world.uploads() == {"flights.csv": DATA}
 
 
-def test_what_is_deleted_while_it_is_listed_is_not_listed(world, monkeypatch):
-    """And is no fault."""
+def test_file_deleted_during_listing_is_skipped(world, monkeypatch):
+    """It is not an error."""
     world.put("a.csv")
     world.put("b.csv")
 
@@ -882,8 +1083,8 @@ def test_what_is_deleted_while_it_is_listed_is_not_listed(world, monkeypatch):
     assert list(world.listed()) == ["b.csv"]
 
 
-def test_what_is_deleted_while_it_is_counted_is_not_counted(world, monkeypatch):
-    """And is no fault: many delete, upload and count at once."""
+def test_file_deleted_during_usage_count_is_skipped(world, monkeypatch):
+    """It is not an error: many clients delete, upload and count at once."""
     world.put("a.csv")
     world.put("b.csv")
 
@@ -891,15 +1092,15 @@ def test_what_is_deleted_while_it_is_counted_is_not_counted(world, monkeypatch):
         (world.files.uploads / "a.csv").unlink(missing_ok=True)
         return False
 
-    monkeypatch.setattr(files_module, "is_temporary", meanwhile)
+    monkeypatch.setattr(store_module, "is_temporary", meanwhile)
     assert world.store.usage() == len(DATA)
 
 
-# --- keeping order -------------------------------------------------------------------------------------
+# --- sweep -------------------------------------------------------------------------------------
 
 
-def test_what_nobody_has_used_for_long_is_swept(world):
-    """Uploads and outputs, each after its own time; what is kept stays as it is."""
+def test_sweep_removes_files_unused_for_long(world):
+    """Uploads and outputs each have their own time; the rest is unchanged."""
     world.put()
     world.output("o.parquet")
     assert world.sweep(keep_uploads=DAY, keep_outputs=3 * DAY) == []
@@ -913,8 +1114,22 @@ def test_what_nobody_has_used_for_long_is_swept(world):
     assert world.sweep(keep_uploads=DAY, keep_outputs=3 * DAY) == []
 
 
-def test_to_find_a_file_is_to_use_it(world):
-    """Its time begins anew, for uploads as for outputs; also if the server is restarted meanwhile."""
+def test_texts_and_rejects_are_kept_as_long_as_their_output(world):
+    """A use of the output counts for them."""
+    keep = {"keep_uploads": DAY, "keep_outputs": DAY}
+    names = ["outputs/o.parquet", "outputs/o.rejects.csv", "outputs/o.texts.parquet"]
+    for name in names:
+        world.output(name.removeprefix("outputs/"))
+    world.now += 0.75 * DAY
+    world.store.find("o.parquet")
+    world.now += 0.75 * DAY
+    assert world.sweep(**keep) == []
+    world.now += 0.5 * DAY
+    assert sorted(world.sweep(**keep)) == names
+
+
+def test_find_counts_as_use(world):
+    """It restarts the file's time, for uploads as for outputs, also across a restart."""
     keep = {"keep_uploads": DAY, "keep_outputs": DAY}
     world.put()
     world.output("o.parquet")
@@ -931,8 +1146,8 @@ def test_to_find_a_file_is_to_use_it(world):
     assert world.catalog.uses() == {}
 
 
-def test_a_use_is_not_forgotten_when_the_disk_fails(world, monkeypatch):
-    """The sweep goes on, since it makes room; what was used before the fault is still known to be used."""
+def test_use_is_remembered_when_the_disk_fails(world, monkeypatch):
+    """The sweep continues, because it makes room; uses before the error are still known."""
     world.put("old.csv")
     world.put()
     world.now += 2 * DAY
@@ -944,16 +1159,16 @@ def test_a_use_is_not_forgotten_when_the_disk_fails(world, monkeypatch):
     assert world.uploads() == {"a.csv": DATA}
 
 
-def test_a_listing_is_no_use(world):
-    """Otherwise a client that looks now and then would keep everything for ever."""
+def test_listing_does_not_count_as_use(world):
+    """Otherwise a client that lists now and then would keep everything forever."""
     world.put()
     world.now += 2 * DAY
     world.store.listing()
     assert world.sweep(keep_uploads=DAY) == ["uploads/a.csv"]
 
 
-def test_an_old_file_that_was_copied_in_today_is_kept(world):
-    """Its time of modification is that of the original."""
+def test_old_file_copied_in_today_is_kept(world):
+    """Its modification time is that of the original."""
     path = world.files.uploads / "old.csv"
     path.write_bytes(DATA)
     os.utime(path, (0, 0))
@@ -963,14 +1178,14 @@ def test_an_old_file_that_was_copied_in_today_is_kept(world):
 
 
 def test_folders_are_not_swept(world):
-    """Whoever has put them there may remove them."""
+    """Their owner may remove them."""
     (world.files.uploads / "folder").mkdir()
     world.now += 2 * DAY
     assert world.sweep(keep_uploads=DAY) == []
     assert (world.files.uploads / "folder").is_dir()
 
 
-def test_a_swept_link_leaves_what_it_points_to(world, tmp_path):
+def test_swept_link_leaves_its_target(world, tmp_path):
     """The sweep does not leave the folder."""
     secret = tmp_path / "secret.csv"
     secret.write_text("secret")
@@ -980,8 +1195,8 @@ def test_a_swept_link_leaves_what_it_points_to(world, tmp_path):
     assert secret.read_text() == "secret"
 
 
-def test_an_unfinished_upload_is_given_up_after_a_while(world):
-    """Counted from when it was last gone on with."""
+def test_unfinished_upload_is_swept_after_a_while(world):
+    """The time counts from the last resume."""
     old = world.leave("old.csv")
     world.leave("new.csv")
     world.now += 0.75 * DAY
@@ -994,8 +1209,8 @@ def test_an_unfinished_upload_is_given_up_after_a_while(world):
     assert world.begin("new.csv").size == 5
 
 
-def test_what_is_being_written_is_never_swept(world):
-    """However long nothing has come; with what a crash has left it is otherwise."""
+def test_open_part_is_never_swept(world):
+    """However long no bytes arrive; after a crash it is swept."""
     announced = world.begin("announced.csv")
     unannounced = world.begin_unannounced("unannounced.csv")
     world.leave("resumed.csv")
@@ -1014,8 +1229,8 @@ def test_what_is_being_written_is_never_swept(world):
     assert world.parts() == []
 
 
-def test_what_is_saved_is_swept_in_its_time(world):
-    """A part is protected while it is open, and no longer, whether it could be saved or not."""
+def test_saved_part_is_swept_in_its_time(world):
+    """A part is protected only while it is open, whether it could be saved or not."""
     saved, failed = world.begin("saved.csv"), world.begin("failed.csv")
     world.store.save(saved)
     failed._close()
@@ -1027,7 +1242,7 @@ def test_what_is_saved_is_swept_in_its_time(world):
 
 
 def test_rows_without_files_are_swept(world):
-    """A file and a part that somebody has removed by hand leave nothing in the catalog."""
+    """A file or part removed by hand leaves nothing in the catalog."""
     world.put("gone.csv")
     world.put("there.csv")
     part = world.leave()
@@ -1039,8 +1254,8 @@ def test_rows_without_files_are_swept(world):
     assert world.listed() == {"there.csv": sha(DATA)}
 
 
-def test_stray_parts_are_swept(world):
-    """Nobody can go on with bytes of which there is no row; those with one stay."""
+def test_parts_without_rows_are_swept(world):
+    """Bytes without a row cannot be resumed; those with one stay."""
     known = world.leave()
     stray = world.files.parts / temporary_name("stray.csv", "1")
     stray.write_bytes(DATA)
@@ -1049,8 +1264,8 @@ def test_stray_parts_are_swept(world):
 
 
 @pytest.mark.parametrize("step", ["before the parts are read", "after the parts were read"])
-def test_an_upload_gone_on_with_while_the_sweep_runs_is_kept(world, monkeypatch, step):
-    """It was about to be given up when its client came back."""
+def test_upload_resumed_during_sweep_is_kept(world, monkeypatch, step):
+    """It was about to be removed when its client came back."""
     world.leave()
     world.now += 2 * DAY
     parts = world.catalog.parts
@@ -1069,8 +1284,8 @@ def test_an_upload_gone_on_with_while_the_sweep_runs_is_kept(world, monkeypatch,
     assert world.uploads() == {"a.csv": DATA}
 
 
-def test_an_upload_begun_while_the_sweep_runs_is_kept(world, monkeypatch):
-    """Also one that no catalog knows."""
+def test_upload_begun_during_sweep_is_kept(world, monkeypatch):
+    """This holds for unannounced uploads too."""
     parts = world.catalog.parts
     begun = []
 
@@ -1087,7 +1302,7 @@ def test_an_upload_begun_while_the_sweep_runs_is_kept(world, monkeypatch):
         assert world.store.finish(part, None) == sha(DATA)
 
 
-def test_an_upload_let_go_of_while_the_sweep_runs_is_kept(world, monkeypatch):
+def test_open_upload_saved_during_sweep_is_kept(world, monkeypatch):
     """It was being written when the sweep began, for longer than unfinished ones are kept."""
     part = world.begin()
     world.now += 2 * DAY
@@ -1105,8 +1320,8 @@ def test_an_upload_let_go_of_while_the_sweep_runs_is_kept(world, monkeypatch):
     assert world.begin().path == part.path
 
 
-def test_an_upload_saved_while_the_sweep_runs_is_kept(world, monkeypatch):
-    """It was not yet begun when the sweep asked the catalog for parts."""
+def test_upload_begun_and_saved_during_sweep_is_kept(world, monkeypatch):
+    """It had not begun when the sweep read the parts."""
     parts = world.catalog.parts
 
     def meanwhile(caller):
@@ -1120,8 +1335,8 @@ def test_an_upload_saved_while_the_sweep_runs_is_kept(world, monkeypatch):
     assert world.begin().size == 5
 
 
-def test_a_file_deleted_while_the_sweep_runs_is_no_fault(world, monkeypatch):
-    """What is to be swept besides it is swept."""
+def test_file_deleted_during_sweep_is_no_error(world, monkeypatch):
+    """Everything else is swept."""
     for name in ("a.csv", "b.csv"):
         world.put(name)
     lstat = Path.lstat
@@ -1141,11 +1356,11 @@ def test_a_file_deleted_while_the_sweep_runs_is_no_fault(world, monkeypatch):
     assert world.catalog.digests() == {}
 
 
-# --- many at once --------------------------------------------------------------------------------------
+# --- concurrency --------------------------------------------------------------------------------------
 
 
-def test_several_threads_upload_at_once(world):
-    """Each has its own, in pieces, saved and gone on with; all are there in the end, with their digests."""
+def test_concurrent_uploads_of_many_files_all_succeed(world):
+    """Each is written in pieces, saved and resumed; all end complete with their digests."""
     contents = {f"{number}.csv": bytes([number]) * (1000 + number) for number in range(8)}
 
     def upload(name):
@@ -1170,12 +1385,12 @@ def test_several_threads_upload_at_once(world):
     assert world.store.usage() == sum(map(len, contents.values()))
 
 
-def test_several_threads_replace_one_file_at_once(world):
-    """The file is one of them, whole, and its digest is its own."""
+def test_concurrent_uploads_of_one_file_leave_one_complete(world):
+    """The file is one of them, complete, with its own digest."""
 
     def upload(number):
         data = bytes([number]) * 1000
-        part = world.begin_unannounced(most=1000)
+        part = world.begin_unannounced(least=1000)
         for start in range(0, 1000, 100):
             world.store.write(part, data[start : start + 100])
         return world.store.finish(part, None)
@@ -1186,3 +1401,68 @@ def test_several_threads_replace_one_file_at_once(world):
     assert sha(content) in digests
     assert world.listed()["a.csv"] in (sha(content), None)
     assert world.parts() == []
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD", "both"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_upload_replaces_a_file_in_every_spelling(tmp_path, on_disk, asked):
+    """No twin appears; listing and answers have the composed name, and deleting leaves nothing."""
+    world = World(tmp_path)
+    forms = {form: unicodedata.normalize(form, "Übersicht.csv") for form in ("NFC", "NFD")}
+    for form in forms if on_disk == "both" else [on_disk]:
+        (world.files.uploads / forms[form]).write_bytes(DATA)
+    before = sorted(world.files.uploads.iterdir())
+    with pytest.raises(ProcessingError) as caught:
+        world.store.begin(forms[asked], size=SIZE, sha256=None, overwrite=False, resume=False)
+    assert caught.value.reason == "file_exists"
+    part = world.store.begin(forms[asked], size=SIZE, sha256=sha(OTHER), overwrite=True, resume=False)
+    world.store.write(part, OTHER)
+    world.store.save(part)
+    other = forms["NFD" if asked == "NFC" else "NFC"]
+    part = world.store.begin(other, size=SIZE, sha256=sha(OTHER), overwrite=True, resume=True)
+    assert (part.name, part.size) == (forms["NFC"], SIZE)
+    world.store.finish(part, None)
+    assert sorted(world.files.uploads.iterdir()) == before
+    assert world.store.find(other).read_bytes() == OTHER
+    [listed] = world.store.listing()
+    assert listed.filename == forms["NFC"]
+    world.store.delete(forms[asked])
+    assert list(world.files.uploads.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ((None, None), (None, None), False),
+        ((None, "f"), (None, "f"), True),
+        ((None, "f"), (None, "g"), False),
+        ((sha(DATA), "f"), (None, "f"), True),
+        ((sha(DATA), "f"), (sha(DATA), None), True),
+        ((sha(DATA), "f"), (sha(DATA), "g"), False),
+        ((sha(DATA), "f"), (sha(OTHER), "f"), False),
+        ((sha(DATA), None), (None, "f"), False),
+    ],
+)
+def test_upload_is_resumed_only_if_what_was_given_both_times_is_equal(world, first, second, same):
+    """At least one of digest and fingerprint; a third upload must agree with both earlier ones."""
+
+    def begin(sha256, fingerprint):
+        fields = {
+            "size": SIZE,
+            "sha256": sha256,
+            "fingerprint": fingerprint,
+            "overwrite": True,
+            "resume": True,
+        }
+        world.made.append(world.store.begin("a.csv", **fields))
+        return world.made[-1]
+
+    part = begin(*first)
+    world.store.write(part, DATA[:5])
+    world.store.save(part)
+    world.crash()
+    part = begin(*second)
+    assert part.size == (5 if same else 0)
+    world.store.save(part)
+    if same:
+        assert begin(sha(OTHER), "f").size == (5 if first[0] is None else 0)

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: it says what the codec does."""
+"""The AsyncAPI document agrees with the codec."""
 
 import json
 
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from creemson.wire import codec
 from creemson.wire.asyncapi import describe, schema_of
-from creemson.wire.messages import CLIENT_TYPES, SERVER_TYPES, Classic
+from creemson.wire.messages import CLIENT_TYPES, SERVER_TYPES, LegacyRequest
 from tests import strategies
 
 DOCUMENT = json.loads(json.dumps(describe()))
-CLIENT = {"classic": Classic, **CLIENT_TYPES}
+CLIENT = {"classic": LegacyRequest, **CLIENT_TYPES}
 
 
-def test_every_message_is_described():
-    """In the direction in which it goes, and every reference leads somewhere."""
+def test_document_describes_every_message_in_its_direction():
+    """Each message appears in its direction only, and every reference resolves."""
     described = DOCUMENT["components"]["messages"]
     assert set(described) == {f"client.{name}" for name in CLIENT} | {
         f"server.{name}" for name in SERVER_TYPES
@@ -32,8 +32,8 @@ def test_every_message_is_described():
 
 
 @given(st.one_of(strategies.client_messages, strategies.server_messages))
-def test_what_is_sent_fits_its_schema(message):
-    """Whatever the codec writes, the document allows."""
+def test_encoded_message_matches_its_schema(message):
+    """The document allows whatever the codec writes."""
     jsonschema.Draft7Validator(schema_of(type(message))).validate(json.loads(codec.encode(message)))
 
 
@@ -51,8 +51,8 @@ def test_what_is_sent_fits_its_schema(message):
         {"type": "hello"},
     ],
 )
-def test_what_is_refused_does_not_fit(value):
-    """The codec refuses it, and so does the document."""
+def test_message_refused_by_codec_is_refused_by_schema(value):
+    """What the codec refuses, the document refuses too."""
     with pytest.raises(codec.Rejected):
         codec.structure_request(value)
     schema = DOCUMENT["components"]["messages"][f"client.{value['type']}"]["payload"]
@@ -60,7 +60,7 @@ def test_what_is_refused_does_not_fit(value):
         jsonschema.Draft7Validator(schema).validate(value)
 
 
-def test_a_type_that_is_unknown():
-    """A new kind of field has to be taught to it."""
+def test_schema_of_unknown_field_type_raises_type_error():
+    """A new kind of field type must be added to the schema generator."""
     with pytest.raises(TypeError):
         schema_of(set)

@@ -1,4 +1,4 @@
-"""The codec: every message survives the wire, and whatever else comes is refused in words."""
+"""The codec: every message survives encoding and decoding, and all other input is refused with a message."""
 
 import orjson
 import pytest
@@ -6,6 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
+from creemson.model.converter import MAX_FAULTS, structure
+from creemson.model.query import Query
 from creemson.wire import codec, messages
 from creemson.wire.codec import Rejected, decode_answer, decode_request, encode
 from creemson.wire.messages import CLIENT_TYPES, SERVER_TYPES
@@ -13,14 +15,14 @@ from tests import strategies
 
 
 @given(strategies.client_messages)
-def test_every_client_message_survives_the_wire(message):
-    """What a client encodes is what the server decodes."""
+def test_client_message_after_a_round_trip_is_equal(message):
+    """The server decodes what the client encodes."""
     assert decode_request(encode(message)) == message
 
 
 @given(strategies.server_messages)
-def test_every_server_message_survives_the_wire(message):
-    """What the server encodes is what a client decodes."""
+def test_server_message_after_a_round_trip_is_equal(message):
+    """The client decodes what the server encodes."""
     assert decode_answer(encode(message)) == message
 
 
@@ -31,8 +33,8 @@ def test_every_server_message_survives_the_wire(message):
 @example(b"NaN")
 @example(b"[" * 5000)
 @example(b'{"a":1}{"b":2}')
-def test_arbitrary_bytes_give_a_message_or_a_documented_error(data):
-    """Noise is refused with a reason of the family 1002 and a message."""
+def test_decode_of_arbitrary_bytes_gives_a_message_or_an_error(data):
+    """Noise is refused with an `InvalidFormat` error that has a message."""
     try:
         decode_request(data)
     except Rejected as rejected:
@@ -41,13 +43,15 @@ def test_arbitrary_bytes_give_a_message_or_a_documented_error(data):
 
 
 @given(strategies.odd_json)
-def test_arbitrary_json_gives_a_message_or_a_documented_error(value):
-    """JSON of any shape is refused in the same way, and tells where it is wrong."""
+def test_decode_of_arbitrary_json_gives_a_message_or_an_error(value):
+    """JSON of any shape is refused with a documented reason and the path of each error."""
     for decode in (decode_request, decode_answer):
         try:
             decode(orjson.dumps(value))
         except Rejected as rejected:
-            assert rejected.error.reason in ("invalid_message", "invalid_columns", "unknown_type")
+            assert rejected.error.reason in (
+                "invalid_message", "invalid_columns", "invalid_filename", "unknown_type",
+            )  # fmt: skip
             assert all(detail.startswith("$") for detail in rejected.error.details)
 
 
@@ -63,7 +67,7 @@ def test_arbitrary_json_gives_a_message_or_a_documented_error(value):
         ("3", "invalid_message", ("$: not an object",)),
         ("{}", "invalid_message", ("$.filename: required, but missing", "$.selectedColumns: required, but missing")),
         ('{"filename": "a"}', "invalid_message", ("$.selectedColumns: required, but missing",)),
-        ('{"filename": 1, "selectedColumns": [0]}', "invalid_message", ("$.filename: expected a text, got 1",)),
+        ('{"filename": 1, "selectedColumns": [0]}', "invalid_message", ("$.filename: expected a string, got 1",)),
         (
             '{"filename": "a", "selectedColumns": []}',
             "invalid_columns",
@@ -93,9 +97,9 @@ def test_arbitrary_json_gives_a_message_or_a_documented_error(value):
             "invalid_columns",
             ('$.selectedColumns: expected a list, got "b"',),
         ),
-        ('{"type": 5}', "invalid_message", ("$.type: expected a text, got 5",)),
+        ('{"type": 5}', "invalid_message", ("$.type: expected a string, got 5",)),
         ('{"type": "proces"}', "unknown_type", ()),
-        ('{"type": "ping", "id": 7}', "invalid_message", ("$.id: expected a text, got 7",)),
+        ('{"type": "ping", "id": 7}', "invalid_message", ("$.id: expected a string, got 7",)),
         ('{"type": "jobs"}', "invalid_message", ("$.id: required, but missing",)),
         ('{"type": "jobs", "id": ""}', "invalid_message", ('$.id: expected at least 1 and at most 128 characters, got ""',)),
         ('{"type": "hello", "version": "1"}', "invalid_message", ('$.version: expected an integer, got "1"',)),
@@ -146,16 +150,21 @@ def test_arbitrary_json_gives_a_message_or_a_documented_error(value):
             "invalid_message",
             ('$.sort[0]: expected a direction (asc desc), got "up"',),
         ),
+        (
+            '{"type":"rows","id":"1","filename":"a.csv","offset":9223372036854775808,"limit":1}',
+            "invalid_message",
+            ("$.offset: expected at least 0 and at most 9223372036854775807, got 9223372036854775808",),
+        ),
     ],
 )  # fmt: skip
-def test_each_fault_is_told_with_its_reason_and_path(text, reason, details):
-    """The reasons are those of the protocol, and details name every fault."""
+def test_decode_of_invalid_message_reports_reason_and_paths(text, reason, details):
+    """The reasons are those of the protocol, and the details name every error."""
     with pytest.raises(Rejected) as caught:
         decode_request(text)
     assert (reason, details) == (caught.value.error.reason, caught.value.error.details)
 
 
-def test_a_fault_keeps_the_id_of_its_message():
+def test_decode_error_keeps_the_id_of_its_message():
     """The client can tell which of its messages was wrong."""
     with pytest.raises(Rejected) as caught:
         decode_request('{"type": "nonsense", "id": "x"}')
@@ -163,33 +172,33 @@ def test_a_fault_keeps_the_id_of_its_message():
     assert caught.value.typed
 
 
-def test_a_classic_request_ignores_an_id_that_is_none():
-    """An old client may have had its own field of that name."""
-    assert decode_request('{"filename": "a", "selectedColumns": [0], "id": 5}') == messages.Classic(
+def test_legacy_request_with_an_invalid_id_ignores_it():
+    """An old client may use a field of that name for something else."""
+    assert decode_request('{"filename": "a", "selectedColumns": [0], "id": 5}') == messages.LegacyRequest(
         filename="a", selectedColumns=(0,)
     )
 
 
-def test_unknown_fields_are_ignored():
-    """A newer client's fields do no harm."""
+def test_decode_with_unknown_fields_ignores_them():
+    """Fields of a newer client are accepted."""
     assert decode_request('{"type": "ping", "id": "a", "colour": "red"}') == messages.Ping(id="a")
 
 
-def test_a_name_of_digits_is_a_name():
+def test_column_name_of_digits_is_a_name():
     """ "2" is a name and never an index."""
     assert decode_request('{"filename": "a", "selectedColumns": ["2", 2]}').selectedColumns == ("2", 2)
 
 
-def test_many_faults_are_summed_up():
-    """The message stays readable; the details have them all."""
+def test_decode_with_many_errors_summarises_them():
+    """The message stays readable; the details list them all."""
     with pytest.raises(Rejected) as caught:
         decode_request('{"filename": "a", "selectedColumns": [null, null, null, null, null]}')
     assert "and 2 more" in caught.value.error.message
     assert len(caught.value.error.details) == 5
 
 
-def test_optional_fields_are_left_out():
-    """A field that says nothing is not sent."""
+def test_encode_omits_optional_fields_without_a_value():
+    """A field without information is not sent."""
     error = codec.error_message(ProcessingError("busy", "Later.", retry_after=1.0))
     assert orjson.loads(encode(error)) == {
         "type": "error",
@@ -201,27 +210,27 @@ def test_optional_fields_are_left_out():
     }
 
 
-def test_required_fields_are_sent_though_empty():
-    """`total` is null while unknown, and is there."""
+def test_encode_sends_required_fields_even_if_null():
+    """`total` is sent as null while it is unknown."""
     rows = messages.Rows(id="a", columns=(), rows=(), offset=0, total=None)
     assert orjson.loads(encode(rows))["total"] is None
 
 
-def test_a_wrong_value_is_cut_to_a_readable_length():
-    """A megabyte of nonsense is not sent back."""
+def test_decode_error_with_a_long_value_truncates_it():
+    """A megabyte of invalid input is not sent back."""
     with pytest.raises(Rejected) as caught:
         decode_request(orjson.dumps({"filename": ["x" * 10_000], "selectedColumns": [0]}))
     assert len(caught.value.error.message) < 300
 
 
-def test_values_that_json_cannot_say_are_shown_too():
-    """Faults of values from inside the program are told as well."""
+def test_structure_error_shows_values_json_cannot_represent():
+    """Values from inside the program are reported as well."""
     with pytest.raises(InvalidFormat, match="got 18446744073709551616"):
-        codec.structure({"filename": 2**64}, messages.Query)
+        structure({"filename": 2**64}, Query)
 
 
-def test_the_tables_know_every_type():
-    """Both directions have the types of the protocol's tables."""
+def test_type_tables_list_every_message_type():
+    """Both directions have the types of the protocol."""
     assert " ".join(sorted(CLIENT_TYPES)) == (
         "attach batch cancel columns delete download files hello jobs ping process rows upload"
     )
@@ -231,16 +240,16 @@ def test_the_tables_know_every_type():
     )
 
 
-def test_a_batch_member_that_is_no_object_is_refused():
-    """A batch of numbers is told so, member by member."""
+def test_batch_member_that_is_no_object_is_refused():
+    """Each invalid member is refused separately."""
     with pytest.raises(Rejected) as caught:
         codec.structure_request(3)
     assert caught.value.error.reason == "invalid_message"
     assert caught.value.typed
 
 
-def test_many_columns_and_many_faults_are_no_burden():
-    """A legal message of a megabyte is decoded at once, and its faults fill no outbox."""
+def test_decode_of_very_many_columns_limits_the_errors():
+    """A valid message of a megabyte is decoded, and its errors cannot fill an outbox."""
     columns = list(range(140_000))
     assert (
         len(decode_request(orjson.dumps({"filename": "a", "selectedColumns": columns})).selectedColumns)
@@ -249,4 +258,4 @@ def test_many_columns_and_many_faults_are_no_burden():
     for wrong in ([*columns, columns[-1]], [None] * 170_000):
         with pytest.raises(Rejected) as caught:
             decode_request(orjson.dumps({"filename": "a", "selectedColumns": wrong}))
-        assert len(caught.value.error.details) <= codec.MAX_FAULTS
+        assert len(caught.value.error.details) <= MAX_FAULTS

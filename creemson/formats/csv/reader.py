@@ -1,599 +1,501 @@
-"""CSV files as lazy tables.
+"""Reads CSV files as lazy tables.
 
-All cells are read as text, in one streaming pass, and converted on their way: so a cell that is not of its column's
-type is a null that can be told, and no failure. polars reads files itself that are written as it likes; any other file,
-and one in which it turns out later that something is wrong, is mended first (:mod:`creemson.processing.mending`),
-into a temporary file that polars reads.
+All cells are read as text and converted in the same streaming pass: so a cell that does not have its column's type
+becomes null and can be reported, and the reading continues. polars reads the file directly if it supports the file's
+dialect. Any other file, and a file in which an error is found later, is first repaired
+(:mod:`creemson.formats.csv.repair`) into a temporary file, which polars reads.
 """
 
-import threading
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from itertools import compress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 import polars as pl
+import polars.selectors as cs
 from polars.exceptions import PanicException, PolarsError
+from polars.io.plugins import register_io_source
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing.conversion import (
-    NO_NUMBER,
-    TEXT,
-    Kind,
-    grouped,
-    kind_named,
-    look,
-    shapes_in,
-    shapes_of,
-    thousands,
+from creemson.formats.blocks import scan_lines
+from creemson.formats.columns import exactly, unused_name
+from creemson.formats.csv.dialect import detect
+from creemson.formats.csv.file import CsvFile, RepairedCopy, head_after
+from creemson.formats.csv.integrity import CellCheck, DelimiterCounter, line_map, report_misfits
+from creemson.formats.csv.layout.text import ends_with_mark
+from creemson.formats.csv.repair import Lines, repaired
+from creemson.formats.csv.sample import Sample, names_of, scan_options
+from creemson.formats.csv.texts import exceptional, has_test, hidden_texts, texts_of
+from creemson.formats.csv.values.controls import (
+    CONTROL_BYTES,
+    REPAIRED,
+    mark_columns,
+    report_repairs,
 )
-from creemson.processing.dialect import Dialect, detect
-from creemson.processing.formats import HEAD_BYTES, Sniffed, named_tabs
-from creemson.processing.issues import REJECTS_MOST, Report
-from creemson.processing.mending import Lines, mend, mended
-from creemson.processing.naming import exactly, unnamed
-from creemson.processing.unpacking import blocks
-from creemson.wire.messages import ColumnRef, Options, Reading
+from creemson.formats.csv.values.inference import ColumnTypes, infer_columns
+from creemson.formats.csv.values.kinds import TEXT
+from creemson.formats.csv.values.types import null_words
+from creemson.formats.report import Report
+from creemson.formats.source import Source, named_tabs
+from creemson.formats.table import Reread, Table, Workspace, check_width, text_of
+from creemson.model.query import ColumnRef, Options
+from creemson.model.results import Reading
 
-__all__ = ["ATTEMPTS", "CsvSource", "Reread", "Workspace", "lines_of"]
+__all__ = ["CsvReader", "open_csv"]
 
-MARKERS = ("NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "None", "-", "?", ".")
-"""Words for a missing value. A file means it so if such a word stands in a column whose other cells are
-numbers, dates or truth values. A file that does so in one column does so in all of them, its columns of
-text included (R writes "NA" everywhere); in a file that does not, "NA" in a column of text is Namibia."""
-Nulls: TypeAlias = Sequence[str] | Mapping[str, str] | None
-"""Words for a missing value: of all columns, or one of each."""
-CACHED_BYTES = 1 << 18
-"""Of a buffer that stays in a processor's cache."""
-ATTEMPTS = 4
-"""Readings of a file: as it is; mended; and again with other types."""
-LOST_SHAPES = 100
-"""Cells of a column that are not of its type, by which it is decided what it may be instead."""
+MAX_READINGS = 5
+"""Maximum number of times that a file is read: unchanged, repaired, and again with other types or texts."""
+HEAD_LINES = 1000
+"""Number of lines that are read if the head of a file cannot be used."""
 CONVERTED = "\0"
-"""Before the name of a column that has been converted, beside the one that it was made of; no name has NUL in it."""
-SURPLUS, ROW = "surplus", "row"
-"""Names of columns of ours: the cell beyond the last column; the number of the row."""
+"""Prefix for the name of a converted column beside its text; names in files contain no NUL."""
 
 
-class Reread(Exception):  # noqa: N818 - nothing went wrong
-    """What was read is not what the file says: it is read again, in another way."""
-
-
-@attrs.define
-class Workspace:
-    """Where a file can be mended, and who is told how far that is.
-
-    Attributes:
-        path: of a temporary file, which its owner removes.
-        tick: is told the bytes that were read; what it raises stops the work.
-    """
-
-    path: Path
-    tick: Callable[[int], None] = lambda _: None
-
-
-class CsvSource:
-    """One CSV file, and all that is known about it; more is known after each reading.
+def open_csv(
+    path: Path,
+    name: str,
+    source: Source,
+    *,
+    needed: Collection[ColumnRef] | None,
+    options: Options,
+    report: Report,
+    workspace: Workspace | None,
+) -> Table:
+    """Detect the dialect, the columns and the types of a CSV.
 
     Args:
-        path: of the file.
-        name: what to call it in messages.
-        sniffed: what it is.
-        head: its first lines.
-        whole: whether that is all of it.
-        options: what is known of it.
-        wanted: the columns whose types matter; None: all.
-        report: is told what is mended, or lost.
-        workspace: for mending; None where only the beginning is read.
+        path: Path of the file.
+        name: The file's name in messages.
+        source: Its compression and size.
+        needed: The columns whose types matter; None for all.
+        options: How to read the file; empty fields are detected.
+        report: Collects what is repaired or lost.
+        workspace: Where a repaired copy can be written; None if only the beginning of the file is read.
+
+    Returns:
+        The table.
 
     Raises:
         InvalidFormat: ``invalid_message``: the options do not fit the file.
         ProcessingError: ``unreadable_file``.
+        OSError: The file cannot be read.
+    """
+    head, is_whole = source.head, False
+    if source.content is not None:
+        head, is_whole = source.content, True
+    # The head of a zstd file is empty; other files may have lines longer than the head.
+    elif head.count(b"\n") < 2:
+        lines = scan_lines(path, ignore_rest=True, max_lines=HEAD_LINES).collect()
+        head = "\n".join(cell or "" for cell in lines.to_series()).encode() + b"\n"
+    # This check comes first, because polars takes a second or two and a gigabyte for a million columns.
+    first = re.split(rb"[\r\n]", head, maxsplit=1)[0]
+    check_width(name, max(first.count(delimiter) for delimiter in (b",", b";", b"\t", b"|")) + 1)
+    skipped = 0
+    detected = options
+    if (options.skip_rows or 0) > head.count(b"\n") // 2 and not is_whole:
+        skipped = options.skip_rows or 0
+        head = head_after(path, name, source, skipped)
+        detected = attrs.evolve(options, skip_rows=0)
+    try:
+        dialect = detect(head, detected, is_whole=is_whole, prefers_tabs=named_tabs(name))
+    except (LookupError, UnicodeError):
+        raise _misfit(f"$.options.encoding: {name!r} is not {options.encoding!r} text") from None
+    if source.compression is None and source.content is None and ends_with_mark(path):
+        dialect = attrs.evolve(dialect, has_end_mark=True)
+    if not dialect.width:
+        raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
+    sample = Sample.of(head, dialect, report, is_whole=is_whole)
+    if skipped:
+        dialect = attrs.evolve(
+            dialect,
+            skip_lines=dialect.skip_lines + skipped,
+            headers_again=tuple((line + skipped, text) for line, text in dialect.headers_again),
+        )
+    names = frozenset(dialect.names) if options.types else frozenset()
+    for column in options.types or ():
+        if column not in names:
+            raise _misfit(f"$.options.types: there is no column {column!r} in {name!r}")
+    for column in options.date_format if isinstance(options.date_format, dict) else ():
+        if column not in dialect.names:
+            raise _misfit(f"$.options.date_format: there is no column {column!r} in {name!r}")
+    cells = sample.scan(dialect, options.null_values)
+    types = infer_columns(cells, dialect.names, options, needed)
+    reader = CsvReader(
+        CsvFile(path, name, source, dialect),
+        types,
+        sample,
+        cells if is_whole else None,
+        needs_repair=sample.needs_repair or skipped > 0,
+        with_texts=set() if is_whole else exceptional(cells, types.convert(cells), types.kinds),
+        report=report,
+        workspace=workspace,
+    )
+    return Table(
+        name=name,
+        schema=types.schema,
+        readings=(reader.read,) * MAX_READINGS,
+        check=reader.check,
+        window=reader.window,
+        window_texts=reader.window_texts,
+        source=source,
+        rows=None,
+        row_bytes=len(sample.text) / max(1, sample.rows) / source.expansion,
+        small=reader.small,
+        small_texts=reader.small_texts,
+        texts=reader.texts,
+        headers=dialect.other_names,
+        notations=types.notations,
+        reading=reader.reading,
+        report=report,
+    )
+
+
+class CsvReader:
+    """Reads one CSV, several times if necessary: a reading may show that other types or repairs are needed.
+
+    Args:
+        file: The file.
+        types: The types of the columns, inferred from the sample; revised if the file does not fit them.
+        sample: The first rows of the file.
+        cells: All cells as text, without the words for a missing value that the request gives, if the sample is the
+            whole file.
+        needs_repair: Whether polars cannot read the original file.
+        with_texts: Columns with texts that their values do not tell, in the sample.
+        report: Collects what is repaired or lost.
+        workspace: Where a repaired copy can be written; None if only the beginning of the file is read.
+
+    Attributes:
+        small: The whole table, if the sample is the whole file.
+        small_texts: Its hidden columns; None if none are needed.
     """
 
     def __init__(
         self,
-        path: Path,
-        name: str,
-        sniffed: Sniffed,
-        head: bytes,
+        file: CsvFile,
+        types: ColumnTypes,
+        sample: Sample,
+        cells: pl.DataFrame | None,
         *,
-        whole: bool,
-        options: Options,
-        wanted: Collection[ColumnRef] | None,
+        needs_repair: bool,
+        with_texts: set[str],
         report: Report,
         workspace: Workspace | None,
     ) -> None:
-        self._path, self._name, self._sniffed = path, name, sniffed
-        self._options, self._report, self._workspace = options, report, workspace
-        skipped = 0
-        if (options.skip_rows or 0) > head.count(b"\n") // 2 and not whole:
-            skipped = options.skip_rows or 0
-            head = self._after(skipped)
-            options = attrs.evolve(options, skip_rows=0)
-        try:
-            found = detect(head, options, whole=whole, tabs=named_tabs(name))
-        except (LookupError, UnicodeError):
-            raise _misfit(f"$.options.encoding: {name!r} is not {options.encoding!r} text") from None
-        if not found.width:
-            raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
-        self.dialect = attrs.evolve(found, skip_lines=found.skip_lines + skipped)
-        self._head = head
-        self._lines = Lines()
-        chunks = list(mend((head,), found, report, self._lines, final=whole))
-        self.sample = "".join(chunk.text for chunk in chunks).encode()
-        self.rows = sum(chunk.rows for chunk in chunks)
+        self._file, self._types, self._head, self._report = file, types, sample.head, report
+        self._reads_copy = needs_repair  # whether polars reads the repaired copy
+        self._workspace = workspace
+        self._copy = RepairedCopy(
+            file, report, workspace, sample.lines, has_encoding=types.options.encoding is not None
+        )
+        # The names of temporary columns: the first cell beyond the last column, and the number of the row.
+        self._surplus = unused_name("surplus", file.dialect.names)
+        self._row = unused_name("row", file.dialect.names)
+        self._is_unchecked = False  # a reading has begun, and check() has not been called after it
+        self._counter: DelimiterCounter | None = None
+        self._null_words = null_words(types.options)
+        self._cells = CellCheck(self._null_words)
+        self._small: pl.DataFrame | None = None  # the cells of a small file as it writes them
+        self._shown: frozenset[str] = frozenset()  # the columns whose cells an output shows
+        # Columns that have texts which their values do not tell; others have no hidden column if a test exists.
+        self._exceptional = with_texts
+        self._had_texts: frozenset[str] = frozenset()  # the hidden columns of the present reading
         self.small: pl.DataFrame | None = None
-        self.kinds: dict[str, Kind] = dict.fromkeys(self.dialect.names, TEXT)
-        self._nulls: Nulls = options.null_values
-        # What is wrong at the beginning is wrong further on.
-        self._mended = bool(report) or not found.plain or skipped > 0 or not self._untouched(head)
-        self._made = False
-        self._trying = False
-        self._count: _Count | None = None
-        self._watch = _Watch()
-        self._learn(whole=whole, wanted=wanted)
+        self.small_texts: pl.DataFrame | None = None
+        if cells is not None:
+            self.small = self._converted(cells)
+            self._small = sample.scan(file.dialect) if types.options.null_values else cells
+            if CONTROL_BYTES.search(sample.text) and self._mark_columns(cells.lazy()):
+                self.small = types.convert(cells)
+            self.small_texts = hidden_texts(self._small, self.small, types.kinds)
+            if self._cells.misfits:
+                self._report_misfits(cells.lazy().with_row_index(self._row), sample.lines)
+            self._report_repairs(cells.lazy().with_row_index(self._row), sample.lines)
+        elif CONTROL_BYTES.search(sample.text):
+            self._mark_columns(sample.scan(file.dialect).lazy())
 
-    # --- what is known -------------------------------------------------------------------------------
-
-    @property
-    def schema(self) -> pl.Schema:
-        """The columns and their types, as far as they are known."""
-        return pl.Schema({name: kind.dtype for name, kind in self.kinds.items()})
-
-    def forms(self) -> dict[str, str]:
-        """How the dates and times of the columns are written, in the signs of strftime."""
-        return {
-            name: kind.form for name, kind in self.kinds.items() if kind.dtype.is_temporal() and kind.form
-        }
+    def _converted(self, texts: pl.DataFrame) -> pl.DataFrame:
+        """Convert a whole table; some cells that were not among the sampled ones may need other types."""
+        for left in range(MAX_READINGS, 0, -1):
+            small = self._types.convert(texts)
+            self._cells = CellCheck(self._null_words)
+            self._cells.check_sample(texts, small, self._types.kinds)
+            misfits = self._cells.misfits
+            if not misfits or left == 1 or not self._types.revise(misfits, texts.lazy):
+                break
+        return small
 
     def reading(self) -> Reading:
-        """How the file is read, as clients are told."""
-        dialect = self.dialect
-        nulls = self._nulls or ()
-        words = dict.fromkeys(nulls.values() if isinstance(nulls, Mapping) else nulls)
+        """Describe to clients how the file is read."""
+        dialect, words = self._copy.file.dialect, self._types.null_words
         return Reading(
             format="csv",
-            compression=self._sniffed.compression,
+            compression=self._file.source.compression,
             encoding=dialect.encoding,
             delimiter=dialect.delimiter,
             quote=dialect.quote,
             escape=dialect.escape,
             line_end=dialect.line_end,
+            trailing_delimiter=dialect.trailing or None,
             header=dialect.header,
             skip_rows=dialect.skip_lines,
-            null_values=tuple(words),
-            decimal="," if any(kind.form == "," for kind in self.kinds.values()) else ".",
+            null_values=None if words is None else tuple(words),
+            comment=dialect.comment,
+            footer_rows=self._copy.lines.footer_rows or None,
+            decimal="," if self._types.has_decimal_commas() else ".",
+            thousands=self._types.thousands(),
+            date_format=self._types.options.date_format,
         )
 
-    def _untouched(self, head: bytes) -> bool:
-        """Whether mending leaves the sample as it is, but for returns: empty lines are left out without a word."""
-        start = 0
-        for _ in range(self.dialect.skip_lines + self.dialect.header_lines):
-            start = head.find(b"\n", start) + 1
-        return head[start:].replace(b"\r\n", b"\n").startswith(self.sample.rstrip(b"\n"))
-
-    def _learn(self, *, whole: bool, wanted: Collection[ColumnRef] | None) -> None:
-        """The types of the columns, by the sample; if that is all there is, the table."""
-        names, options = self.dialect.names, self._options
-        given = options.types or {}
-        for name in given:
-            if name not in names:
-                raise _misfit(f"$.options.types: there is no column {name!r} in {self._name!r}")
-        looked = list(names)
-        if wanted is not None:
-            asked = {names[ref] if isinstance(ref, int) and ref < len(names) else ref for ref in wanted}
-            looked = [name for name in names if name in asked]
-        frame = self._texts()
-        if self._nulls is None and (found := self._markers(frame)):
-            self._nulls = found
-            frame = self._texts()
-        shapes = self._shapes = shapes_in(frame, looked)
-        free = [name for name in looked if name not in given]
-        self.kinds |= look(frame, free, shapes, options.decimal)
-        points = [name for name in free if self.kinds[name].name == "float64" and thousands(shapes[name])]
-        if points and self._decimal_commas(frame, [name for name in names if name not in looked]):
-            self.kinds |= dict.fromkeys(points, TEXT)
-        self.kinds |= {
-            name: kind_named(dtype, shapes_of(cells := frame.get_column(name)), options.decimal, cells)
-            for name, dtype in given.items()
-        }
-        if whole:
-            self.small = frame.select(self.kinds[name].convert(exactly(name)).alias(name) for name in names)
-            self._watch.see_all(frame, self.small, self.kinds)
-            if self._watch.lost:
-                self._tell_lost(frame.lazy().with_row_index(_free_name(ROW, names)), self._lines)
-
-    def _decimal_commas(self, frame: pl.DataFrame, others: Sequence[str]) -> bool:
-        """Whether a column has decimal commas, be it one whose type nobody needs; then 1.000 may be a thousand."""
-        shapes = shapes_in(frame, others)
-        kinds = [*self.kinds.values(), *look(frame, others, shapes, self._options.decimal).values()]
-        return any(kind.form == "," for kind in kinds)
-
-    def _texts(self) -> pl.DataFrame:
-        """The sample, as it stands there."""
-        return pl.scan_csv(self.sample, **self._format(mended(self.dialect))).collect()
-
-    def _markers(self, frame: pl.DataFrame) -> dict[str, str]:
-        """The word for a missing value in each column."""
-        given = self._options.types or {}
-        names = [
-            name for name in self.dialect.names if given.get(name) != "string"
-        ]  # whose cells are to be kept
-        suspects: list[str] = []
-        for group, part in grouped(frame, names):
-            found = part.select(pl.all().is_in(MARKERS).any()).row(0)
-            suspects += compress(group, found)
-        if not suspects:
-            return {}
-        words = {
-            name: min(set(unnamed(frame.get_column(name)).unique()).intersection(MARKERS), key=MARKERS.index)
-            for name in suspects
-        }
-        rest = frame.select(
-            pl.when(exactly(name) != words[name]).then(exactly(name)).alias(name) for name in suspects
+    def texts(self, shown: Collection[str]) -> frozenset[str]:
+        """Return, of the columns whose cells are shown, those of which the present reading has the texts."""
+        self._shown = frozenset(shown)
+        if self.small is not None:
+            hidden = frozenset(() if self.small_texts is None else self.small_texts.columns)
+            return frozenset(name for name in shown if text_of(name) in hidden)
+        has_words = bool(self._types.options.null_values)
+        return frozenset(
+            name
+            for name in shown
+            if has_words or name in self._exceptional or not has_test(self._types.kinds[name])
         )
-        shapes = shapes_in(rest, suspects)
-        kinds = look(rest, suspects, shapes, self._options.decimal)
-        used = {words[name] for name in suspects if kinds[name] is not TEXT}
-        convention = min(used, key=MARKERS.index, default=None)
-        if convention is None:
-            return {}
-        return {name: words[name] if words.get(name) in used else convention for name in names}
-
-    def _format(self, dialect: Dialect) -> dict[str, Any]:
-        """How polars is to read all cells as texts."""
-        names = [*dialect.names, _free_name(SURPLUS, dialect.names)]
-        return {
-            "separator": dialect.delimiter,
-            "quote_char": dialect.quote or None,
-            "has_header": False,
-            "skip_lines": dialect.skip_lines + dialect.header_lines,
-            "schema": dict.fromkeys(names, pl.String()),
-            "null_values": dict(self._nulls)
-            if isinstance(self._nulls, Mapping)
-            else self._nulls and list(self._nulls),
-            "missing_columns": "insert",
-            "extra_columns": "ignore",
-            "glob": False,
-        }
-
-    # --- readings ------------------------------------------------------------------------------------
 
     def read(self, needed: Callable[[pl.Schema], Sequence[str]]) -> pl.LazyFrame:
-        """A lazy frame of some columns; when it was used, :meth:`check` tells whether it is to be believed.
+        """Begin a reading; after the frame has been collected, :meth:`check` must be called.
 
         Args:
-            needed: the columns that are needed, of those that there are.
+            needed: Chooses the columns that are needed, given those that exist; also hidden columns of texts.
+
+        Returns:
+            A lazy frame of the needed columns.
+
+        Raises:
+            ProcessingError: ``unreadable_file``: the previous reading has failed, although the file was repaired.
         """
-        if self._trying:  # the last one has failed
-            if self._mended:
-                raise ProcessingError("unreadable_file", f"{self._name!r} cannot be read as a CSV.")
-            if self._count is not None:
-                self._count.join()  # it would go on reading a file that its owner may change when this has ended
-            self._mended = True
-        self._trying = True
-        self._watch = _Watch()
-        if not self._mended:
-            self._count = _Count(self._count_signs)
-        names = list(needed(self.schema))
-        surplus = _free_name(SURPLUS, self.dialect.names)
-        # The engine converts, and a tap compares: to convert in the tap costs half as much again.
-        frame = self._scan().select(
+        if self._is_unchecked:  # the previous reading has failed
+            if self._copy.failure is not None:
+                raise self._copy.failure
+            if self._reads_copy:
+                raise ProcessingError("unreadable_file", f"{self._file.name!r} cannot be read as a CSV.")
+            if self._counter is not None:
+                self._counter.join()  # it must not read the file longer than the caller expects
+            self._reads_copy = True
+        self._is_unchecked = True
+        self._cells = CellCheck(self._null_words)
+        if not self._reads_copy:
+            self._counter = DelimiterCounter(self._file, self._head)
+        kinds = self._types.kinds
+        chosen = list(needed(self._types.schema))
+        hidden = frozenset(chosen).intersection(map(text_of, kinds))
+        names = [name for name in chosen if name not in hidden]
+        self._had_texts = frozenset(name for name in names if text_of(name) in hidden)
+        frame = self._scan()
+        if self._types.options.null_values:
+            texts = (exactly(name).alias(text_of(name)) for name in names if text_of(name) in hidden)
+            frame = self._blanked(frame.with_columns(texts))
+        # polars converts the cells here, and `_checked` only compares: converting there would take 1.5 times as long.
+        frame = frame.select(
             *map(exactly, names),
-            surplus,
+            self._surplus,
+            *(map(exactly, hidden) if self._types.options.null_values else ()),
             *(
-                self.kinds[name].convert(exactly(name)).alias(f"{CONVERTED}{name}")
+                kinds[name].convert(exactly(name)).alias(f"{CONVERTED}{name}")
                 for name in names
-                if self.kinds[name] is not TEXT
+                if kinds[name] is not TEXT
             ),
         )
         return frame.map_batches(
-            partial(self._seen, names),
+            partial(self._checked, names, hidden),
             streamable=True,
             predicate_pushdown=False,
             projection_pushdown=False,
-            schema={name: self.kinds[name].dtype for name in names},
+            schema={name: kinds[name].dtype for name in names}
+            | {text_of(name): pl.String() for name in names if text_of(name) in hidden},
         )
 
     def check(self) -> None:
-        """Look at what the reading has met; tell what was lost.
+        """Check that the reading has lost nothing, and report the cells that became null.
 
         Raises:
-            Reread: the file has to be read again.
+            Reread: The file has to be read again.
         """
-        self._trying = False
-        watch = self._watch
-        if not self._mended:
-            # polars fills short rows without a word, and takes NUL for a character.
-            assert self._count is not None
-            delimiters, nul = self._count.result()
-            if watch.surplus or nul or not self._even(delimiters, watch.rows):
-                self._mended = True
+        self._is_unchecked = False
+        found_controls = self._copy.has_controls
+        if not self._reads_copy:
+            assert self._counter is not None
+            count = self._counter.result()
+            found_controls = count.has_controls or self._cells.has_controls
+            if (
+                self._cells.surplus
+                or count.has_marks
+                or self._cells.has_marks
+                or not count.fit(self._file, self._cells.rows, self._rows)
+            ):
+                self._reads_copy = True
                 raise Reread
-        given = self._options.types or {}
-        doubtful = [name for name in watch.lost if name not in given]
-        if doubtful:
-            texts = self._scan().select(map(exactly, doubtful))
-            shapes = {name: [*self._shapes[name], *watch.lost[name]] for name in doubtful}
-            kinds = look(texts, doubtful, shapes, self._options.decimal)
-            changed = {name: kind for name, kind in kinds.items() if kind != self.kinds[name]}
-            if changed:
-                self.kinds |= changed
-                raise Reread
-        if watch.lost:
-            row = _free_name(ROW, self.dialect.names)
-            self._tell_lost(self._scan(row_index_name=row), self._line_map())
+        lacks_texts = self._workspace is not None and not self._had_texts >= self._exceptional & self._shown
+        if self._types.revise(self._cells.misfits, lambda: self._blanked(self._scan())):
+            raise Reread
+        if found_controls and self._mark_columns(self._scan()):
+            raise Reread
+        if lacks_texts:
+            raise Reread
+        is_repaired = REPAIRED in self._types.kinds.values()
+        # Without a workspace, nobody needs the report.
+        if (self._cells.misfits or is_repaired) and self._workspace is not None:
+            lines = self._copy.lines if self._reads_copy else line_map(self._file, self._cells.rows)
+            self._report_misfits(self._blanked(self._scan(row_index_name=self._row)), lines)
+            self._report_repairs(self._scan(row_index_name=self._row), lines)
 
     def window(self, offset: int, limit: int) -> pl.DataFrame:
-        """Some rows, read from the first one on."""
-        names = list(self.dialect.names)
+        """Read some rows; all rows before them are read, too.
+
+        Args:
+            offset: Number of rows before the first one.
+            limit: Maximum number of rows.
+
+        Returns:
+            The rows, with the types of the columns.
+        """
         if self.small is not None:
             return self.small.slice(offset, limit)
-        if not self._mended:
+        return self._window(offset, limit, self._convert)
+
+    def window_texts(self, offset: int, limit: int) -> pl.DataFrame:
+        """Read some rows, as :meth:`window` does, but with the cells as the file writes them."""
+        names = list(map(exactly, self._types.kinds))
+        if self._small is not None:
+            return self._small.slice(offset, limit).select(names)
+        return self._window(offset, limit, lambda rows: rows.select(names).collect(engine="streaming"))
+
+    def _window(
+        self, offset: int, limit: int, collect: Callable[[pl.LazyFrame], pl.DataFrame]
+    ) -> pl.DataFrame:
+        if not self._reads_copy:
             with suppress(PolarsError, PanicException):
-                return self._convert(names, self._scan().slice(offset, limit).collect(engine="streaming"))
-        found: list[pl.DataFrame] = []
-        before, form = 0, self._format(mended(self.dialect))
-        with closing(self._blocks()) as pieces:
-            for chunk in mend(pieces, self.dialect, self._report):
-                after = before + chunk.rows
-                if after > offset:
-                    part = pl.read_csv(
-                        chunk.text.encode(), **{key: form[key] for key in form if key != "glob"}
-                    )
-                    found.append(part.slice(max(0, offset - before), offset + limit - max(before, offset)))
-                before = after
-                if before >= offset + limit:
-                    break
-        return self._convert(names, pl.concat(found)) if found else pl.DataFrame(schema=self.schema)
+                return collect(self._scan().slice(offset, limit))
+        return collect(self._repaired().slice(offset, limit))
 
-    def _scan(self, **more: Any) -> pl.LazyFrame:
-        """All cells as texts."""
-        if not self._mended:
-            return pl.scan_csv(self._path, **self._format(self.dialect), **more)
-        if not self._made:
-            self._mend()
-        assert self._workspace is not None
-        return pl.scan_csv(self._workspace.path, **self._format(mended(self.dialect)), **more)
+    def _scan(self, **extra_options: Any) -> pl.LazyFrame:
+        """Scan all cells as the file writes them; ``extra_options`` are further arguments of ``pl.scan_csv``."""
+        if self._reads_copy and self._workspace is None:
+            return self._repaired()
+        dialect = repaired(self._file.dialect) if self._reads_copy else self._file.dialect
+        path = self._copy.path() if self._reads_copy else self._file.path
+        return pl.scan_csv(path, **scan_options(dialect), **extra_options)
 
-    def _seen(self, names: Sequence[str], batch: pl.DataFrame) -> pl.DataFrame:
-        """The converted columns of a batch, which is shown to the watch. Called by polars, from any thread."""
-        made = pl.DataFrame(
+    def _blanked(self, texts: pl.LazyFrame) -> pl.LazyFrame:
+        """Replace the words for a missing value that the request gives by null, but not in hidden columns."""
+        words = self._types.options.null_values
+        if not words:
+            return texts
+        cells = cs.string() - cs.starts_with(text_of(""))
+        return texts.with_columns(pl.when(~cells.is_in(list(words))).then(cells))
+
+    def _repaired(self) -> pl.LazyFrame:
+        """Scan all cells as the file writes them; rows are repaired on the way, so no copy is written."""
+        names = names_of(self._file.dialect)
+        return register_io_source(
+            self._repaired_batches, schema=pl.Schema(dict.fromkeys(names, pl.String())), is_pure=True
+        )
+
+    def _repaired_batches(
+        self, columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield batches of rows; polars calls it with what it pushes down (see :func:`register_io_source`)."""
+        options = scan_options(repaired(self._file.dialect))
+        del options["glob"]
+        left = n_rows
+        with closing(self._copy.chunks(Report())) as chunks:
+            for chunk in chunks:
+                frame = pl.read_csv(chunk.text.encode(), **options)
+                if left is not None:
+                    frame = frame.head(left)
+                    left -= frame.height
+                if predicate is not None:
+                    frame = frame.filter(predicate)
+                yield frame if columns is None else frame.select(map(exactly, columns))
+                if left == 0:
+                    return
+
+    def _rows(self) -> int:
+        rows: int = self._scan().select(pl.len()).collect().item()
+        return rows
+
+    def _checked(self, names: Sequence[str], hidden: Collection[str], batch: pl.DataFrame) -> pl.DataFrame:
+        """Compare a batch's texts with its converted columns, and return these; polars calls this from any thread.
+
+        Args:
+            names: The columns.
+            hidden: The hidden columns that are to be returned, too.
+            batch: Texts, converted columns, and the texts with words for missing values if they are others.
+        """
+        kinds = self._types.kinds
+        converted = pl.DataFrame(
             [
                 batch.get_column(name)
-                if self.kinds[name] is TEXT
+                if kinds[name] is TEXT
                 else batch.get_column(f"{CONVERTED}{name}").alias(name)
                 for name in names
             ]
         )
-        self._watch.see(batch, made, self.kinds, _free_name(SURPLUS, self.dialect.names))
-        return made
+        self._cells.check_batch(batch, converted, kinds, self._surplus)
+        if self._file.source.compression and not self._reads_copy:
+            self._cells.check_marks(batch.select(map(exactly, names)))
+        shown: list[pl.Series] = []
+        for name in names:
+            if (name in self._shown and kinds[name] is not TEXT) or text_of(name) in hidden:
+                texts = batch.get_column(text_of(name) if self._types.options.null_values else name)
+                needed = texts_of(texts, converted.get_column(name), kinds[name])
+                if text_of(name) in hidden:
+                    shown.append((texts.clear(len(texts)) if needed is None else needed).alias(text_of(name)))
+                elif needed is not None:
+                    self._exceptional.add(name)
+        return converted.hstack(shown) if shown else converted
 
-    def _convert(self, names: Sequence[str], batch: pl.DataFrame) -> pl.DataFrame:
-        """Texts to what they mean, and what they do not mean to the watch. Called by polars, from any thread."""
-        made = batch.select(self.kinds[name].convert(exactly(name)).alias(name) for name in names)
-        self._watch.see(batch, made, self.kinds, _free_name(SURPLUS, self.dialect.names))
-        return made
+    def _convert(self, scan: pl.LazyFrame) -> pl.DataFrame:
+        texts = self._blanked(scan).collect(engine="streaming")
+        converted = self._types.convert(texts)
+        self._cells.check_batch(texts, converted, self._types.kinds, self._surplus)
+        return converted
 
-    def _mend(self) -> None:
-        """Write the mended file."""
-        assert self._workspace is not None
-        self._report.clear()
-        self._lines = Lines()
-        with self._workspace.path.open("wb") as stream, closing(self._blocks()) as pieces:
-            for chunk in mend(pieces, self.dialect, self._report, self._lines):
-                stream.write(chunk.text.encode())
-                self._workspace.tick(min(self._sniffed.size, int(chunk.read / self._sniffed.expansion)))
-        self._made = True
+    def _mark_columns(self, texts: pl.LazyFrame) -> bool:
+        """Find the needed columns of text in which control characters stand for others; whether there are new ones."""
+        return mark_columns(self._types.kinds, texts, self._needed_names())
 
-    def _blocks(self) -> Generator[bytes]:
-        """The bytes of the file, unpacked."""
-        yield from blocks(self._path, self._name, self._sniffed)
+    def _needed_names(self) -> list[str]:
+        """The columns whose types matter."""
+        samples, types = self._types.samples, self._types.options.types or {}
+        return [name for name in self._types.kinds if name in samples or name in types]
 
-    def _after(self, lines: int) -> bytes:
-        """What comes after so many lines: as much as is looked at of the beginning of a file."""
-        found = b""
-        with closing(self._blocks()) as pieces:
-            for piece in pieces:
-                if lines and (ends := piece.count(b"\n")) < lines:
-                    lines -= ends
-                    continue
-                found += piece.split(b"\n", lines)[lines] if lines else piece
-                lines = 0
-                if len(found) >= HEAD_BYTES:
-                    break
-        return found[:HEAD_BYTES]
-
-    # --- checks --------------------------------------------------------------------------------------
-
-    def _even(self, delimiters: int, rows: int) -> bool:
-        """Whether there are as many delimiters as so many full rows have."""
-        full = self.dialect.width - 1 + self.dialect.trailing
-        if delimiters == full * rows:
-            return True
-        counted: int = self._scan().select(pl.len()).collect().item()  # a limit may have ended the reading
-        return counted > rows and delimiters == full * counted
-
-    def _count_signs(self) -> tuple[int, bool]:
-        """The delimiters behind the header, outside of quotes; and whether there are NUL bytes.
-
-        polars counts the ends of lines outside of quotes, whatever ends a line, in a tenth of the time in which it
-        reads them.
-        """
-        return self._ends(self.dialect.delimiter, self.dialect.quote) - self._before(), self._holds_nul()
-
-    def _holds_nul(self) -> bool:
-        """Whether NUL bytes stand in the file, which polars takes for characters; 15 GB/s."""
-        if self._sniffed.compression:
-            return False
-        buffer = bytearray(CACHED_BYTES)
-        with self._path.open("rb", buffering=0) as stream:
-            while size := stream.readinto(buffer):
-                if buffer.find(0, 0, size) >= 0:
-                    return True
-        return False
-
-    def _ends(self, end: str, quote: str) -> int:
-        """How often a sign stands in the file, outside of quotes, if it is taken for the end of a line."""
-        counted = pl.scan_csv(
-            self._path,
-            glob=False,
-            eol_char=end,
-            separator="\x01",
-            has_header=False,
-            quote_char=quote or None,
-            schema={"line": pl.String()},
+    def _report_repairs(self, texts: pl.LazyFrame, lines: Lines) -> None:
+        """Report the cells that were repaired; ``texts`` also has the column of row numbers."""
+        report_repairs(
+            texts,
+            self._row,
+            kinds=self._types.kinds,
+            names=self._needed_names(),
+            lines=lines,
+            report=self._report,
         )
-        lines: int = counted.select(pl.len()).collect().item()
-        if self._sniffed.compression:  # then it is taken to end as files do
-            return lines - (end != "\n")
-        with self._path.open("rb") as stream:
-            stream.seek(-1, 2)
-            return lines - (stream.read() != end.encode())
 
-    def _before(self) -> int:
-        """Delimiters before the first row."""
-        lines = self._head.split(b"\n", self.dialect.skip_lines + self.dialect.header_lines)[:-1]
-        text = b"\n".join(lines)
-        parts = text.split(self.dialect.quote.encode())[::2] if self.dialect.quote else [text]
-        return sum(part.count(self.dialect.delimiter.encode()) for part in parts)
-
-    def _line_map(self) -> Lines:
-        """In which lines of the file its rows begin."""
-        if self._mended:
-            return self._lines
-        first = self.dialect.skip_lines + self.dialect.header_lines
-        if self._ends("\n", "") - first == self._watch.rows:
-            return Lines([(0, first)])
-        lines = Lines()
-        with closing(self._blocks()) as pieces:
-            for _ in mend(pieces, self.dialect, Report(), lines):
-                pass
-        return lines
-
-    def _tell_lost(self, texts: pl.LazyFrame, lines: Lines) -> None:
-        """Report the cells that are not of their column's type; ``texts`` has the number of each row, too."""
-        row = _free_name(ROW, self.dialect.names)
-        names = [name for name in self.dialect.names if name in self._watch.lost]
-        if not names:
-            return
-        lost = [_lost(self.kinds[name], exactly(name)).alias(name) for name in names]
-        found = (
-            texts.select(
-                row,
-                *(
-                    pl.when(mask).then(exactly(name)).alias(name)
-                    for name, mask in zip(names, lost, strict=True)
-                ),
-            )
-            .filter(pl.any_horizontal(exactly(name).is_not_null() for name in names))
-            .head(REJECTS_MOST)
-            .collect(engine="streaming")
+    def _report_misfits(self, texts: pl.LazyFrame, lines: Lines) -> None:
+        """Report the cells that do not have their column's type; ``texts`` also has the column of row numbers."""
+        kinds = {name: kind for name, kind in self._types.kinds.items() if name in self._cells.misfits}
+        typed = sum(kind is not TEXT for kind in self._types.kinds.values())
+        dialect = self._file.dialect
+        report_misfits(
+            texts,
+            self._row,
+            kinds,
+            lines,
+            self._report,
+            null_words=self._null_words,
+            typed=typed if dialect.header and (typed > 1 or typed == dialect.width) else 0,
+            known=[line for line, _ in dialect.headers_again],
         )
-        for number, *cells in found.iter_rows():
-            for name, value in zip(names, cells, strict=True):
-                if value is not None:
-                    why = f"it is no {self.kinds[name].name}"
-                    self._report.add(
-                        "unparsable_cells", line=lines.of(number), column=name, value=value, why=why
-                    )
-
-
-class _Count(threading.Thread):
-    """Counts beside the pass, which leaves a part of the processors idle: a twentieth of its time."""
-
-    def __init__(self, count: Callable[[], tuple[int, bool]]) -> None:
-        super().__init__(daemon=True)
-        self._what = count
-        self._found: tuple[int, bool] | None = None
-        self.start()
-
-    def run(self) -> None:
-        with suppress(
-            PolarsError, PanicException, OSError
-        ):  # then the pass fails as well, or the file is mended
-            self._found = self._what()
-
-    def result(self) -> tuple[int, bool]:
-        """What was counted; what cannot be true, where that failed."""
-        self.join()
-        return self._found or (-1, False)
-
-
-class _Watch:
-    """What is seen of a file while it is read."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.rows = 0
-        self.surplus = 0
-        self.lost: dict[str, list[str]] = {}
-
-    def see_all(self, texts: pl.DataFrame, made: pl.DataFrame, kinds: Mapping[str, Kind]) -> None:
-        """Look for lost cells in a table of which all cells have been looked at before their kinds were chosen."""
-        for name in made.columns:
-            column = texts.get_column(name)
-            if kinds[name] is not TEXT and made.get_column(name).null_count() > column.null_count():
-                found = texts.select(exactly(name).filter(_lost(kinds[name], exactly(name)))).to_series()
-                if len(found):
-                    self.lost[name] = found.head(LOST_SHAPES).to_list()
-
-    def see(self, texts: pl.DataFrame, made: pl.DataFrame, kinds: Mapping[str, Kind], surplus: str) -> None:
-        """Count a batch; keep some of the cells of those columns that do not fit their type."""
-        lost = {}
-        for name in made.columns:
-            kind = kinds[name]
-            if kind is TEXT:
-                continue
-            column = texts.get_column(name)
-            if made.get_column(name).null_count() > column.null_count():
-                found = texts.select(exactly(name).filter(_lost(kind, exactly(name)))).to_series()
-            elif kind.digits and (column < "1").any():  # a plus, a minus or a zero: one look at most batches
-                found = texts.select(exactly(name).filter(exactly(name).str.contains(NO_NUMBER))).to_series()
-            else:
-                continue
-            if len(found):
-                lost[name] = found.head(LOST_SHAPES).to_list()
-        with self._lock:
-            self.rows += texts.height
-            self.surplus += texts.height - texts.get_column(surplus).null_count()
-            for name, cells in lost.items():
-                known = self.lost.setdefault(name, [])
-                known.extend(cells[: LOST_SHAPES - len(known)])
-
-
-def _lost(kind: Kind, text: pl.Expr) -> pl.Expr:
-    """Whether a text that says something is none of the kind."""
-    return text.is_not_null() & (text.str.strip_chars() != "") & kind.convert(text).is_null()
-
-
-def lines_of(path: Path, most: int | None = None) -> pl.LazyFrame:
-    """The lines of a file, which may be packed, as the cells of one column.
-
-    Args:
-        path: of the file.
-        most: lines at the most.
-    """
-    return pl.scan_csv(
-        path,
-        glob=False,
-        separator="\x01",
-        has_header=False,
-        quote_char=None,
-        schema={"line": pl.String()},
-        extra_columns="ignore",
-        n_rows=most,
-    )
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _misfit(detail: str) -> InvalidFormat:

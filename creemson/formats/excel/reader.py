@@ -1,11 +1,7 @@
-"""Excel workbooks: which sheet, where its table begins, which rows are its header, and what its cells are."""
+"""Reads Excel workbooks: chooses the sheet, and finds where its table begins and which rows are its header."""
 
-import difflib
-import html
-import posixpath
-import re
-import zipfile
-from collections.abc import Iterator
+import logging
+from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from itertools import pairwise
@@ -16,35 +12,39 @@ import attrs
 import fastexcel
 import polars as pl
 
-from creemson.errors import ProcessingError
-from creemson.processing.casting import cast_frame, check_types
-from creemson.processing.formats import Sniffed, bomb
-from creemson.processing.issues import Report
-from creemson.processing.naming import unnamed
-from creemson.processing.table import Table, reading_of
-from creemson.wire.messages import Options, Reading
+from creemson.errors import InvalidFormat, ProcessingError
+from creemson.formats.coerce import cast_frame, check_types
+from creemson.formats.columns import default_name, unique_names, unnamed
+from creemson.formats.excel.dates import Sheet, corrected, is_date_text
+from creemson.formats.excel.parts import Marks, archive_bytes, find_marks, sheet_parts
+from creemson.formats.report import Fault, Report
+from creemson.formats.source import Source, decompression_bomb_error
+from creemson.formats.table import Table, reading_of
+from creemson.model.nearest import nearest
+from creemson.model.query import Options
+from creemson.model.results import Reading
 
 __all__ = ["open_workbook"]
 
-HEAD_ROWS = 60
-"""Of a sheet, in which its header is looked for."""
-HEADERS_MOST = 5
-NO_DAYS = (date(1899, 12, 30), date(1899, 12, 31), date(1904, 1, 1))
-"""What Excel has for the date of a time of the day."""
-BLOCK_BYTES = 1 << 20
+# fastexcel warns of each column without values, which may be thousands of lines in the server's log.
+logging.getLogger("fastexcel").setLevel(logging.ERROR)
 
-_SHEET = re.compile(rb"<(?:\w+:)?sheet\s([^>]*)>")
-_RELATION = re.compile(rb"<(?:\w+:)?Relationship\s([^>]*)>")
-_ATTRIBUTE = re.compile(rb"([\w:]+)\s*=\s*\"([^\"]*)\"")
-_ERROR = re.compile(rb"<(?:\w+:)?c\s([^>]*\bt=\"e\"[^>]*)>(.{0,400}?)</(?:\w+:)?c>", re.DOTALL)
-_VALUE = re.compile(rb"<(?:\w+:)?v>([^<]*)</")
-_MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*\bref=\"([A-Z]+)(\d+):([A-Z]+)(\d+)\"")
+HEAD_ROWS = 60
+"""Number of rows of a sheet in which the header is searched for."""
+MAX_HEADER = 5
+"""Maximum number of rows of names."""
+EPOCH_DAYS = (date(1899, 12, 30), date(1899, 12, 31), date(1904, 1, 1))
+"""The dates that Excel stores for a time without a date."""
+MAX_NAME = 255
+"""Maximum number of characters of a sheet's name that are compared; Excel allows 31."""
+MAX_SHEETS = 1000
+"""Maximum number of sheets that are searched for a table; all are read if the request names them."""
 
 
 def open_workbook(
     path: Path,
     name: str,
-    sniffed: Sniffed,
+    source: Source,
     *,
     options: Options | None = None,
     report: Report | None = None,
@@ -52,33 +52,48 @@ def open_workbook(
     """Read a sheet of a workbook.
 
     Args:
-        path: of the file.
-        name: what to call it.
-        sniffed: what it is.
-        options: ``sheet``, ``header``, ``skip_rows``, ``null_values`` and ``types``.
-        report: is told what is left out, or lost.
+        path: Path of the file.
+        name: The file's name in messages.
+        source: The size of the file, and the limit of its decompressed size.
+        options: ``sheet``, ``header``, ``skip_rows``, ``null_values`` and ``types`` are used.
+        report: Collects what is lost.
 
     Returns:
-        The table: of the sheet that was asked for, else the first that is visible and has something in it.
+        The table of the requested sheet, or of the first visible sheet that is not empty.
 
     Raises:
-        ProcessingError: ``unreadable_file``: it is damaged, has no table or no such sheet.
-        OSError: it cannot be read.
+        InvalidFormat: A requested type or its column does not exist, or ``skip_rows`` is too large.
+        ProcessingError: ``unreadable_file``: the file is damaged, or has no table or no such sheet.
+        OSError: The file cannot be read.
     """
     options = options or Options()
-    _check_archive(path, name, sniffed)
+    # This is the size that the archive declares; if it is wrong, the worker's memory limit applies.
+    if archive_bytes(path) > source.maximum:
+        raise decompression_bomb_error(name, source)
     workbook = fastexcel.read_excel(path)
-    sheet = _chosen(workbook, name, options)
-    marks = _marks(path, workbook.sheet_names.index(sheet))
-    head = _load(workbook, sheet, dtypes="string", n_rows=HEAD_ROWS + (options.skip_rows or 0))
-    if not head.filled:
+    parts = sheet_parts(path)
+    sheet = _choose_sheet(workbook, name, parts, options)
+    index = workbook.sheet_names.index(sheet)
+    part = parts[index] if index < len(parts) else ""
+    marks = find_marks(path, part) if part else Marks()
+    xml = Sheet(path, part)
+    head_rows = HEAD_ROWS + (options.skip_rows or 0) + int(options.header or 0)
+    head = _load(workbook, sheet, dtypes="string", n_rows=head_rows)
+    if not head.is_filled:
         raise _empty(name, sheet)
-    shape = _shape(head, marks, options)
+    if (options.skip_rows or 0) > head.frame.height:
+        detail = f"$.options.skip_rows: the sheet {sheet!r} of {name!r} has only {head.frame.height} rows"
+        raise InvalidFormat(
+            "invalid_message", f"The request does not fit the file: {detail}.", details=[detail]
+        )
+    shape = _find_shape(head, marks, xml, options)
     report = Report() if report is None else report
-    frame = _typed(_body(workbook, sheet, head, shape))
+    body = _load_body(workbook, sheet, head, shape, xml)
+    body, notations = corrected(body, xml, shape.left, shape.first, report)
+    frame = _narrow_types(_without_empty_edges(body, shape, marks))
     if not frame.width:
         raise _empty(name, sheet)
-    _tell_errors(frame, marks, shape, report)
+    _report_errors(frame, marks, shape, report)
     check_types(name, frame.columns, options.types)
     rows = range(shape.first + 1, shape.first + 1 + frame.height)
     frame = cast_frame(frame, rows, options, report)
@@ -86,9 +101,10 @@ def open_workbook(
         name=name,
         schema=frame.schema,
         readings=(reading_of(frame.lazy),),
-        sniffed=sniffed,
+        source=source,
         rows=frame.height,
         row_bytes=0.0,
+        notations=lambda: notations,
         reading=partial(
             Reading,
             format="xlsx",
@@ -102,65 +118,68 @@ def open_workbook(
     )
 
 
-def _check_archive(path: Path, name: str, sniffed: Sniffed) -> None:
-    """By what it says of itself; one that lies about it meets the limit of the worker's memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return  # who reads it finds better words
-    if size > sniffed.most:
-        raise bomb(name, sniffed)
+# --- choice of the sheet -----------------------------------------------------------------------------
 
 
-# --- which sheet -------------------------------------------------------------------------------------
-
-
-def _chosen(workbook: fastexcel.ExcelReader, name: str, options: Options) -> str:
+def _choose_sheet(workbook: fastexcel.ExcelReader, name: str, parts: Sequence[str], options: Options) -> str:
     names = workbook.sheet_names
     if isinstance(options.sheet, str):
         if options.sheet in names:
             return options.sheet
-        close = difflib.get_close_matches(options.sheet.lower(), [known.lower() for known in names], 1, 0.0)
-        nearest = next((known for known in names if known.lower() in close), None)
-        hint = f" Did you mean {nearest!r}?" if nearest else ""
-        raise _no_sheet(name, f"{options.sheet[:80]!r}", names, hint)
+        lowered = {known[:MAX_NAME].lower(): known for known in reversed(names)}
+        close = nearest(options.sheet[:MAX_NAME].lower(), lowered, 0.0)
+        hint = f" Did you mean {lowered[close][:80]!r}?" if close is not None else ""
+        raise _unknown_sheet(name, f"{options.sheet[:80]!r}", names, hint)
     if options.sheet is not None:
         if 0 <= options.sheet < len(names):
             return names[options.sheet]
-        raise _no_sheet(name, f"number {options.sheet} (they are counted from 0)", names, "")
+        raise _unknown_sheet(name, f"number {options.sheet} (the first is number 0)", names, "")
     hidden = None
-    for known in names:
-        found = _load(workbook, known, dtypes="string", n_rows=HEAD_ROWS)
-        if not found.filled:
+    read: set[str] = set()  # several sheets may be the same part of the archive
+    for index, known in enumerate(names[:MAX_SHEETS]):
+        part = parts[index].lower() if index < len(parts) else str(index)
+        if part in read:
             continue
-        if found.visible:
+        read.add(part)
+        cells = _load(workbook, known, dtypes="string", n_rows=HEAD_ROWS)
+        if not cells.is_filled:
+            continue
+        if cells.is_visible:
             return known
         hidden = hidden or known
     if hidden is None:
-        raise ProcessingError("unreadable_file", f"{name!r} is empty: no sheet of it has a table.")
+        raise ProcessingError("unreadable_file", f"{name!r} is empty: none of its sheets has a table.")
     return hidden
 
 
-def _no_sheet(name: str, wanted: str, names: list[str], hint: str) -> ProcessingError:
-    some = ", ".join(map(repr, names[:20]))
-    return ProcessingError("unreadable_file", f"{name!r} has no sheet {wanted}, but {some}.{hint}")
+def _unknown_sheet(name: str, sheet: str, names: list[str], hint: str) -> ProcessingError:
+    some = ", ".join(repr(known[:80]) for known in names[:20])
+    return ProcessingError("unreadable_file", f"{name!r} has no sheet {sheet}; it has {some}.{hint}")
 
 
 def _empty(name: str, sheet: str) -> ProcessingError:
-    return ProcessingError("unreadable_file", f"{name!r} has nothing in the sheet {sheet[:80]!r}: no table.")
+    return ProcessingError(
+        "unreadable_file", f"{name!r} has no table in the sheet {sheet[:80]!r}: it is empty."
+    )
 
 
 @attrs.frozen
 class _Cells:
-    """Some rows of a sheet, from its first row on; the first ``left`` columns of the sheet are empty."""
+    """Rows of a sheet.
+
+    Attributes:
+        frame: The cells.
+        left: Number of empty columns of the sheet before the first column of the frame.
+        is_visible: Whether the sheet is visible.
+    """
 
     frame: pl.DataFrame
     left: int
-    visible: bool
+    is_visible: bool
 
     @property
-    def filled(self) -> bool:
+    def is_filled(self) -> bool:
+        """Whether the frame has any cells."""
         return self.frame.width > 0 and self.frame.height > 0
 
 
@@ -171,86 +190,18 @@ def _load(workbook: fastexcel.ExcelReader, sheet: str, **options: Any) -> _Cells
     return _Cells(loaded.to_polars() if columns else pl.DataFrame(), left or 0, loaded.visible == "visible")
 
 
-# --- what its XML says that fastexcel does not -------------------------------------------------------
-
-
-@attrs.frozen
-class _Marks:
-    """Cells that hold an error, and blocks of merged cells; rows and columns are counted from 0."""
-
-    errors: list[tuple[int, int, str]]
-    merged: list[tuple[int, int, int, int]]
-
-
-def _marks(path: Path, index: int) -> _Marks:
-    """Of a sheet; none where the workbook is no XML or is unusual."""
-    marks = _Marks([], [])
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for piece in _pieces(archive, _member(archive, index)):
-                for cell in _ERROR.finditer(piece) if b't="e"' in piece else ():
-                    attributes = _attributes(cell[1])
-                    if place := re.fullmatch(r"([A-Z]+)(\d+)", attributes.get("r", "")):
-                        value = _VALUE.search(cell[2])
-                        word = value[1].decode(errors="replace") if value else "an error"
-                        marks.errors.append((int(place[2]) - 1, _column(place[1]), html.unescape(word)))
-                for block in _MERGED.finditer(piece):
-                    left, top, right, bottom = (part.decode() for part in block.groups())
-                    marks.merged.append((int(top) - 1, _column(left), int(bottom) - 1, _column(right)))
-    except (zipfile.BadZipFile, KeyError, IndexError, ValueError, NotImplementedError, RuntimeError):
-        return _Marks([], [])
-    return marks
-
-
-def _attributes(text: bytes) -> dict[str, str]:
-    return {key.decode(): html.unescape(value.decode()) for key, value in _ATTRIBUTE.findall(text)}
-
-
-def _member(archive: zipfile.ZipFile, index: int) -> str:
-    """The path of a sheet in its archive."""
-    sheets = [_attributes(found) for found in _SHEET.findall(archive.read("xl/workbook.xml"))]
-    relation = next(value for key, value in sheets[index].items() if key.endswith(":id"))
-    for found in _RELATION.findall(archive.read("xl/_rels/workbook.xml.rels")):
-        attributes = _attributes(found)
-        if attributes.get("Id") == relation:
-            return posixpath.normpath(posixpath.join("xl", attributes["Target"])).lstrip("/")
-    raise KeyError(relation)
-
-
-def _pieces(archive: zipfile.ZipFile, member: str) -> Iterator[bytes]:
-    """A member's text; no tag is cut in two."""
-    rest = b""
-    with archive.open(member) as stream:
-        while block := stream.read(BLOCK_BYTES):
-            text = rest + block
-            ends = [text.rfind(end) + len(end) for end in (b"</c>", b"</row>", b"/>") if end in text]
-            end = max(ends, default=0)
-            yield text[:end]
-            rest = text[end:]
-            if len(rest) > BLOCK_BYTES:
-                return
-
-
-def _column(letters: str) -> int:
-    """Of a column's letters its number: A is 0."""
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number - 1
-
-
-# --- where the table is ------------------------------------------------------------------------------
+# --- position of the table ---------------------------------------------------------------------------
 
 
 @attrs.frozen
 class _Shape:
-    """Where a table stands in its sheet.
+    """The position of a table in its sheet.
 
     Attributes:
-        skipped: rows above its header.
-        header: rows of names.
-        names: of its columns, None where they have none.
-        left: columns of the sheet before its first one.
+        skipped: Number of rows above the header.
+        header: Number of rows of names.
+        names: The names of the columns; None for a column without a name.
+        left: Number of columns of the sheet before the first column of the table.
     """
 
     skipped: int
@@ -260,21 +211,17 @@ class _Shape:
 
     @property
     def first(self) -> int:
-        """The row of the sheet in which the data begin, counted from 0."""
+        """Index of the first row of data."""
         return self.skipped + self.header
 
 
-def _shape(head: _Cells, marks: _Marks, options: Options) -> _Shape:
+def _find_shape(head: _Cells, marks: Marks, xml: Sheet, options: Options) -> _Shape:
     rows = head.frame.rows()
     skipped = _title_rows(rows) if options.skip_rows is None else options.skip_rows
-    merged = {
-        (row, column): (top, left)
-        for top, left, bottom, right in marks.merged
-        if top < len(rows) and right - left < 20_000
-        for row in range(top, min(bottom + 1, len(rows)))
-        for column in range(left, right + 1)
-    }
     header = _header_rows(rows, skipped, marks, head.left) if options.header is None else int(options.header)
+    header = min(header, max(0, len(rows) - skipped))
+    _correct_dates(rows, range(skipped, skipped + header), head, xml)
+    merged = _merged_cells(marks, range(skipped, skipped + header), head)
     names: list[str | None] = []
     for column in range(head.frame.width):
         parts: list[str] = []
@@ -287,14 +234,45 @@ def _shape(head: _Cells, marks: _Marks, options: Options) -> _Shape:
     return _Shape(skipped, header, names, head.left)
 
 
+def _correct_dates(rows: list[tuple[str | None, ...]], header: range, head: _Cells, xml: Sheet) -> None:
+    """Replace what fastexcel makes of dates in the rows of names by the dates as they are shown."""
+    if not any(is_date_text(cell) for row in rows[header.start : header.stop] for cell in row):
+        return
+    for column, texts in xml.texts(range(head.left, head.left + head.frame.width), header).items():
+        for row, text in zip(texts.rows, texts.texts, strict=True):
+            cells = list(rows[row])
+            cells[column - head.left] = text
+            rows[row] = tuple(cells)
+
+
+def _merged_cells(marks: Marks, rows: range, head: _Cells) -> dict[tuple[int, int], tuple[int, int]]:
+    """The top left cell of the block of each merged cell in some rows.
+
+    Merged blocks do not overlap, so together they have at most as many cells as these rows; the rest of a workbook in
+    which they do is ignored.
+    """
+    columns = range(head.left, head.left + head.frame.width)
+    merged: dict[tuple[int, int], tuple[int, int]] = {}
+    left_over = len(rows) * len(columns)
+    for top, left, bottom, right in marks.merged:
+        if left_over <= 0:
+            break
+        for row in range(max(top, rows.start), min(bottom + 1, rows.stop)):
+            covered = range(max(left, columns.start), min(right + 1, columns.stop))
+            merged |= dict.fromkeys(((row, column) for column in covered), (top, left))
+            left_over -= len(covered)
+    return merged
+
+
 def _title_rows(rows: list[tuple[str | None, ...]]) -> int:
-    """Rows above the header: empty ones, and such as fill far fewer cells than the rows of the table do."""
+    """The number of rows above the header: empty rows, and rows with far fewer cells than those of the table."""
     filled = [sum(cell is not None and bool(cell.strip()) for cell in row) for row in rows]
     if not any(filled):
         return 0
+    # The median of the rows that are not empty.
     usual = sorted(filter(None, filled))[len(list(filter(None, filled))) // 2]
     for row, (count, following) in enumerate(pairwise([*filled, 0])):
-        # A title stands in one or two cells; merged cells of a header have a row with more names below them.
+        # A title has one or two cells; below a row of merged names, there is a row with more names.
         if count > 2 or count * 2 > usual or (count and following == 0 and usual <= 2):
             return row
         if count > 1 and following * 2 > usual and following > count:
@@ -302,10 +280,10 @@ def _title_rows(rows: list[tuple[str | None, ...]]) -> int:
     return next(index for index, count in enumerate(filled) if count)
 
 
-def _header_rows(rows: list[tuple[str | None, ...]], skipped: int, marks: _Marks, left: int) -> int:
-    """One, or as many as merged cells in it span, and the row below those that span columns."""
+def _header_rows(rows: list[tuple[str | None, ...]], skipped: int, marks: Marks, left: int) -> int:
+    """The number of rows of names: one, or as many as merged cells span, and one more below names that span columns."""
     row = last = skipped
-    while row <= last and row < len(rows) and row - skipped < HEADERS_MOST:
+    while row <= last and row < len(rows) and row - skipped < MAX_HEADER:
         for top, first, bottom, end in marks.merged:
             if skipped <= top <= row <= bottom and end >= left:
                 last = max(last, bottom + 1 if end > first else bottom)
@@ -313,50 +291,58 @@ def _header_rows(rows: list[tuple[str | None, ...]], skipped: int, marks: _Marks
     return max(1, row - skipped)
 
 
-# --- its cells ---------------------------------------------------------------------------------------
+# --- cells of the table ------------------------------------------------------------------------------
 
 
-def _body(workbook: fastexcel.ExcelReader, sheet: str, head: _Cells, shape: _Shape) -> pl.DataFrame:
-    """The rows below the header, without empty columns and rows at the end."""
-    body = _load(workbook, sheet, skip_rows=shape.first, schema_sample_rows=None).frame
-    if body.width != head.frame.width:  # no row is left
+def _load_body(
+    workbook: fastexcel.ExcelReader, sheet: str, head: _Cells, shape: _Shape, xml: Sheet
+) -> pl.DataFrame:
+    """The rows below the header."""
+    try:
+        body = _load(workbook, sheet, skip_rows=shape.first, schema_sample_rows=None).frame
+    except fastexcel.UnsupportedColumnTypeCombinationError:  # durations beside texts or dates
+        indices = {column - head.left: "string" for column in xml.durations() if column >= head.left}
+        try:
+            body = _load(
+                workbook, sheet, skip_rows=shape.first, schema_sample_rows=None, dtypes=indices
+            ).frame
+        except fastexcel.FastExcelError:
+            body = _load(workbook, sheet, skip_rows=shape.first, dtypes="string").frame
+    if body.width != head.frame.width:  # there are no rows
         body = pl.DataFrame(schema=[(str(index), pl.String) for index in range(len(shape.names))])
-    names = _distinct(shape.names)
-    body.columns = names
-    empty = [
-        column.null_count() == column.len() and name is None
-        for column, name in zip(body, shape.names, strict=True)
+    body.columns = _unique(shape.names)
+    return body
+
+
+def _without_empty_edges(body: pl.DataFrame, shape: _Shape, marks: Marks) -> pl.DataFrame:
+    """Drop empty columns without a name at the edges, and empty rows at the end, but none with a formula."""
+    names = body.columns
+    formulas = {column - shape.left for row, column, _ in marks.missing if row >= shape.first}
+    is_empty = [
+        column.null_count() == column.len() and name is None and index not in formulas
+        for index, (column, name) in enumerate(zip(body, shape.names, strict=True))
     ]
-    while empty and empty[-1]:
-        empty.pop()
+    while is_empty and is_empty[-1]:
+        is_empty.pop()
         names.pop()
-    while empty and empty[0]:
-        empty.pop(0)
+    while is_empty and is_empty[0]:
+        is_empty.pop(0)
         names.pop(0)
-    body = body[names] if names else pl.DataFrame()
     if not names:
-        return body
+        return pl.DataFrame()
+    body = body[names]
     last = body.select((~pl.all_horizontal(pl.all().is_null())).alias("filled")).to_series().arg_true()
-    return body.head(last[-1] + 1 if len(last) else 0)
+    last_formula = max((row for row, _, _ in marks.missing), default=-1)
+    return body.head(max(last[-1] + 1 if len(last) else 0, last_formula + 1 - shape.first))
 
 
-def _distinct(names: list[str | None]) -> list[str]:
-    """As polars names them, where they have no name or one that was there before."""
-    distinct: list[str] = []
-    taken: set[str] = set()
-    for index, name in enumerate(names):
-        stem = f"__UNNAMED__{index}" if name is None else name
-        unique, number = stem, 0
-        while unique in taken:
-            number += 1
-            unique = f"{stem}_{number}"
-        taken.add(unique)
-        distinct.append(unique)
-    return distinct
+def _unique(names: list[str | None]) -> list[str]:
+    """Unique names, as those of a CSV."""
+    return unique_names(default_name(index) if name is None else name for index, name in enumerate(names))
 
 
-def _typed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Whole numbers, dates and times where all cells of a column are such."""
+def _narrow_types(frame: pl.DataFrame) -> pl.DataFrame:
+    """Convert a column of floats that are all integers to integers, and datetimes likewise to dates or times."""
     return frame.with_columns(
         [_narrowed(unnamed(column)).alias(column.name) for column in frame.iter_columns()]
     )
@@ -366,31 +352,33 @@ def _narrowed(column: pl.Series) -> pl.Series:
     if column.dtype == pl.Null:
         return column.cast(pl.String)
     if column.dtype.is_float():
-        whole = column.cast(pl.Int64, strict=False)
-        exact = whole.is_not_null() & (whole.cast(pl.Float64) == column)
-        return whole if (exact | column.is_null()).all() and column.count() else column
+        integers = column.cast(pl.Int64, strict=False)
+        is_exact = integers.is_not_null() & (integers.cast(pl.Float64) == column)
+        return integers if (is_exact | column.is_null()).all() and column.count() else column
     if isinstance(column.dtype, pl.Datetime):
         days = column.dt.date()
-        if column.count() and days.drop_nulls().is_in(NO_DAYS).all():
+        if column.count() and days.drop_nulls().is_in(EPOCH_DAYS).all():
             return column.dt.time()
         if (column.dt.truncate("1d") == column).all():
             return days
     return column
 
 
-def _tell_errors(frame: pl.DataFrame, marks: _Marks, shape: _Shape, report: Report) -> None:
-    names = _distinct(shape.names)
-    for row, column, word in marks.errors:
+def _report_errors(frame: pl.DataFrame, marks: Marks, shape: _Shape, report: Report) -> None:
+    """Report the cells of the table that contain an error, or a formula without a value: fastexcel returns null."""
+    names = _unique(shape.names)
+    kept = frozenset(frame.columns)
+
+    # fastexcel returns no rows for formulas without a value below the last value.
+    height = max([frame.height, *(row + 1 - shape.first for row, _, _ in marks.missing)])
+
+    def add(fault: Fault, row: int, column: int, text: str, why: str) -> None:
         index = column - shape.left
-        if (
-            0 <= row - shape.first < frame.height
-            and 0 <= index < len(names)
-            and names[index] in frame.columns
-        ):
-            report.add(
-                "unparsable_cells",
-                line=row + 1,
-                column=names[index],
-                value=word,
-                why="an error of the workbook",
-            )
+        if 0 <= row - shape.first < height and 0 <= index < len(names) and names[index] in kept:
+            report.add(fault, line=row + 1, column=names[index], value=text, why=why)
+
+    for row, column, text in marks.errors:
+        add("unparsable_cells", row, column, text, "an error in the workbook")
+    for row, column, text in marks.missing:
+        why = "a formula whose value the workbook does not have; open it in Excel or LibreOffice and save it"
+        add("missing_values", row, column, text, why)

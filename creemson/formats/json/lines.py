@@ -1,4 +1,7 @@
-"""NDJSON: a JSON object on each line. polars reads it; where it cannot, line by line without the bad ones."""
+"""Reads NDJSON, a JSON object on each line.
+
+polars reads valid files; other files are parsed here, and their invalid lines are left out and reported.
+"""
 
 import glob
 import os
@@ -8,92 +11,114 @@ from pathlib import Path
 
 import polars as pl
 
-from creemson.processing.formats import Sniffed
-from creemson.processing.issues import Report
-from creemson.processing.json_records import Chunk, Objects, infer, sample_of
-from creemson.processing.table import Table, reading_of
-from creemson.processing.unpacking import blocks
-from creemson.wire.messages import Options, Reading
+from creemson.formats.blocks import blocks
+from creemson.formats.json.numbers import is_plain
+from creemson.formats.json.objects import Misfit, Objects, infer, sample_of
+from creemson.formats.json.parsing import Chunk, is_strict
+from creemson.formats.report import Report
+from creemson.formats.source import Source
+from creemson.formats.table import Table, check_empty_cells, reading_of
+from creemson.model.query import Options
+from creemson.model.results import Reading
 
 __all__ = ["open_json_lines"]
 
-LINE_MOST = 64 << 20
-"""Bytes of a line that is read; a longer one is left out."""
+MAX_LINE = 64 << 20
+"""Maximum size of a line in bytes; longer lines are left out."""
 PLACES, PLACE_BYTES = 16, 64 * 1024
-"""Further on in a large file, where is looked for keys that its first lines do not have."""
+"""Number of places in a large file, and their size in bytes, that are searched for keys missing in the first lines."""
 BOM = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8."""
 
 
 def open_json_lines(
     path: Path,
     name: str,
-    sniffed: Sniffed,
+    source: Source,
     *,
     options: Options | None = None,
     report: Report | None = None,
 ) -> Table:
-    """Find out the columns of an NDJSON file.
+    """Infer the columns of an NDJSON file.
 
     Args:
-        path: of the file.
-        name: what to call it.
-        sniffed: what it is.
-        options: ``types`` and ``null_values``.
-        report: is told what is left out, or lost.
+        path: Path of the file.
+        name: The file's name in messages.
+        source: Its compression and size.
+        options: ``types`` and ``null_values`` are used.
+        report: Collects what is left out or lost.
 
     Returns:
-        The table. Lines that are no objects are left out; so are, after a look at the whole file, the few values that
-        are not of their column's type. All of that is told to the table's report.
+        The table. Lines that are not objects are left out. If the file does not fit the types of its first lines, types
+        are inferred from the whole file, and the few values that do not fit them are left out, too. The table's report
+        has all that is left out.
 
     Raises:
-        ProcessingError: ``unreadable_file``: there is no object in its first lines.
-        OSError: it cannot be read.
+        InvalidFormat: A requested type or its column does not exist.
+        ProcessingError: ``unreadable_file``: there is no object in the first lines.
+        OSError: The file cannot be read.
     """
     options = options or Options()
     report = Report() if report is None else report
-    chunks = partial(_chunks, path, name, sniffed, report)
-    sample = sample_of(_chunks(path, name, sniffed, Report()))
-    schema, clean = infer(name, sample + _further_on(path, sniffed, len(sample)), options.null_values)
+    chunks = partial(_chunks, path, name, source, report)
+    sample = sample_of(_chunks(path, name, source, Report()))
+    looked_at = sample + _later_lines(path, source, len(sample))
+    schema, is_clean = infer(name, looked_at, options.null_values)
+    check_empty_cells(name, sample.count(b"\n"), len(schema), len(sample))
     objects = Objects(name, chunks, schema, report, options)
-    # unlike its sisters it has no glob=False
-    fast = partial(pl.scan_ndjson, glob.escape(str(path)), schema=schema)
-    simple = clean and options.types is None and not sample.startswith(BOM)
+    # scan_ndjson has no argument `glob=False`.
+    max_keys = max((line.count(b'":') for line in looked_at.split(b"\n")), default=0)
+
+    def scan() -> pl.LazyFrame:
+        if not is_plain(path, schema, max_keys):
+            raise Misfit(
+                "unreadable_file", f"{name!r} cannot be read by polars with all its digits and keys."
+            )
+        return pl.scan_ndjson(glob.escape(str(path)), schema=schema)
+
+    polars_can_read = (
+        is_clean
+        and options.types is None
+        and not sample.startswith(BOM)
+        and not any(dtype.is_decimal() for dtype in schema.dtypes())
+        and is_strict(looked_at)
+    )
     return Table(
         name=name,
         schema=objects.cast_schema,
         readings=(
-            *((reading_of(fast),) if simple else ()),
-            reading_of(objects.lines_left_out, again=report),
-            reading_of(objects.cells_left_out, again=report),
+            *((reading_of(scan),) if polars_can_read else ()),
+            *objects.readings(),
         ),
-        sniffed=sniffed,
+        texts=lambda names: objects.texts & frozenset(names),  # each reading has others
+        source=source,
         rows=None,
-        row_bytes=len(sample) / max(1, sample.count(b"\n")) / sniffed.expansion,
+        row_bytes=len(sample) / max(1, sample.count(b"\n")) / source.expansion,
         reading=partial(
-            Reading, format="ndjson", compression=sniffed.compression, null_values=options.null_values
+            Reading, format="ndjson", compression=source.compression, null_values=options.null_values
         ),
         report=report,
     )
 
 
-def _chunks(path: Path, name: str, sniffed: Sniffed, report: Report) -> Iterator[Chunk]:
-    """Whole lines; of one that is too long, nothing is kept."""
+def _chunks(path: Path, name: str, source: Source, report: Report) -> Iterator[Chunk]:
+    """Yield complete lines; lines that are too long are left out and reported."""
     rest: list[bytes] = []
-    held, number, skipping = 0, 1, False
-    for block in blocks(path, name, sniffed):
+    size, number, is_skipping = 0, 1, False
+    for block in blocks(path, name, source):
         start, end = 0, block.rfind(b"\n") + 1
         if not end:
-            if not skipping:
+            if not is_skipping:
                 rest.append(block)
-                held += len(block)
-            if held > LINE_MOST:
+                size += len(block)
+            if size > MAX_LINE:
                 value = rest[0][:1000].decode(errors="replace")
-                why = f"longer than {LINE_MOST >> 20} MiB"
+                why = f"longer than {MAX_LINE >> 20} MiB"
                 report.add("unparsable_rows", line=number, column=None, value=value, why=why)
-                rest, held, skipping = [], 0, True
+                rest, size, is_skipping = [], 0, True
             continue
-        if skipping:
-            start, skipping, number = block.index(b"\n") + 1, False, number + 1
+        if is_skipping:
+            start, is_skipping, number = block.index(b"\n") + 1, False, number + 1
         data = b"".join([*rest, block[start:end]])
         if number == 1:
             data = data.removeprefix(BOM)
@@ -102,19 +127,19 @@ def _chunks(path: Path, name: str, sniffed: Sniffed, report: Report) -> Iterator
             number = numbers.stop
             yield Chunk(data, numbers)
         rest = [block[end:]]
-        held = len(rest[0])
+        size = len(rest[0])
     if last := b"".join(rest):
         yield Chunk((last.removeprefix(BOM) if number == 1 else last) + b"\n", range(number, number + 1))
 
 
-def _further_on(path: Path, sniffed: Sniffed, after: int) -> bytes:
-    """Lines from several places of a large file, among them its last ones; those of a packed one are far to seek."""
-    if sniffed.compression is not None or sniffed.size - after < PLACES * PLACE_BYTES:
+def _later_lines(path: Path, source: Source, after: int) -> bytes:
+    """Lines from several places of a large file, including its end; compressed files cannot be read from the middle."""
+    if source.compression is not None or source.size - after < PLACES * PLACE_BYTES:
         return b""
     lines = []
     with path.open("rb") as stream:
         for place in range(1, PLACES + 1):
-            stream.seek(after + (sniffed.size - after) * place // PLACES - PLACE_BYTES, os.SEEK_SET)
+            stream.seek(after + (source.size - after) * place // PLACES - PLACE_BYTES, os.SEEK_SET)
             block = stream.read(PLACE_BYTES)
             lines.append(block[block.find(b"\n") + 1 : block.rfind(b"\n") + 1])
     return b"".join(lines)

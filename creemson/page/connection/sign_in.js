@@ -1,22 +1,22 @@
-/** Who we are, where the server wants to know: a token, kept for as long as this tab is open. */
+/** Signs in with a token where the server requires one. The token is stored until the tab is closed. */
 
-import { byId } from "./dom.js";
+import { byId } from "../dom.js";
 
 const KEY = "creemson.token";
 
-/** @returns {string|null} the token that was given in this tab */
-export function givenToken() {
+/** @returns {string|null} the token that was entered in this tab */
+export function storedToken() {
   try {
     return sessionStorage.getItem(KEY);
   } catch {
-    return null; // no storage: it is asked for after each reload
+    return null; // storage is disabled: the page asks after each reload
   }
 }
 
 /**
- * Ask for a token when the server does not let us in without one.
+ * Ask for a token when the server refuses the connection without one.
  *
- * @param {import("./creemson.js").Client} client
+ * @param {import("../creemson.js").Client} client
  */
 export function askForToken(client) {
   byId("sign-in").onsubmit = (event) => {
@@ -26,8 +26,8 @@ export function askForToken(client) {
   };
   client.addEventListener("state", ({ detail }) => {
     if (detail.state !== "closed" || detail.error?.reason !== "unauthenticated") return;
-    // What the server says is for those who write programs.
-    if (!givenToken()) byId("connection-error").textContent = "This server lets you in with a token.";
+    // The server's message addresses programmers.
+    if (!storedToken()) byId("connection-error").textContent = "This server requires a token.";
     byId("sign-in").hidden = false;
     byId("token").focus();
   });

@@ -1,25 +1,32 @@
-/** How the connection is, in words, and a way to hurry it. */
+/** Shows the state of the connection, with a button to reconnect at once. */
 
-import { byId, showError } from "./dom.js";
+import { byId, showError } from "../dom.js";
+
+const TEXTS = {
+  connecting: "Connecting…",
+  open: "Connected",
+  waiting: "Connection lost; reconnecting",
+  closed: "Not connected",
+};
 
 /**
  * Show the state of a client's connection.
  *
- * @param {import("./creemson.js").Client} client
- * @param {function(): void} onOpen is called each time that it is there again
+ * @param {import("../creemson.js").Client} client
+ * @param {function(): void} onOpen called each time the connection opens
  */
 export function showConnection(client, onOpen) {
-  let ticking = 0;
+  let timer = 0;
   const problem = byId("connection-error");
 
   function show({ state, retryIn, error }) {
-    clearInterval(ticking);
+    clearInterval(timer);
     byId("connection").dataset.state = state;
     byId("reconnect").hidden = state !== "waiting";
-    // The seconds stand outside of what is read aloud each time that it changes.
+    // The countdown is outside the status element, so that screen readers do not read every second.
     byId("countdown").textContent = "";
-    byId("connection-text").textContent = words[state];
-    if (state === "waiting") ticking = countDown(byId("countdown"), retryIn);
+    byId("connection-text").textContent = TEXTS[state];
+    if (state === "waiting") timer = countDown(byId("countdown"), retryIn);
     if (state === "closed" && error) showError(problem, error);
     if (state === "open") {
       showError(problem, null);
@@ -33,18 +40,11 @@ export function showConnection(client, onOpen) {
   show(client.state);
 }
 
-const words = {
-  connecting: "Connecting…",
-  open: "Connected",
-  waiting: "Connection lost; trying again",
-  closed: "Not connected",
-};
-
-/** Write the seconds that are left; returns the interval, for `clearInterval`. */
+/** Show the remaining seconds; returns the interval, for `clearInterval`. */
 function countDown(place, milliseconds) {
-  const until = performance.now() + milliseconds;
+  const deadline = performance.now() + milliseconds;
   const tick = () => {
-    place.textContent = `in ${Math.max(0, Math.ceil((until - performance.now()) / 1000))} s`;
+    place.textContent = `in ${Math.max(0, Math.ceil((deadline - performance.now()) / 1000))} s`;
   };
   tick();
   return setInterval(tick, 250);

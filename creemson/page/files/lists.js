@@ -1,26 +1,61 @@
-/** The lists of the server's files and of jobs. */
+/** The list of the server's files and the list of its jobs. */
 
-import { announce, button, byId, make, showError } from "./dom.js";
-import { bytes, counted, moment } from "./format.js";
+import { announce, button, byId, make, showError } from "../dom.js";
+import { bytes, counted, moment } from "../format.js";
 
-const SHOWN = 50; // jobs
-const INTERVAL = 5_000; // ms; what others do to their jobs, the server does not tell by itself
+const MAX_JOBS = 50; // shown
+const INTERVAL = 5_000; // ms between requests; the server does not report changes of other clients' jobs
 const UNFINISHED = new Set(["queued", "running"]);
 
-/** The files that the server has. */
+/**
+ * The rows of a list. A row is rebuilt only if its content has changed, and moved only if its position has: both
+ * take away the focus.
+ */
+class Rows {
+  #parent;
+  #build;
+  #rows = new Map(); // by the content that they show
+
+  /** @param {HTMLElement} parent
+   *  @param {function(object): HTMLElement} build creates the row of an item */
+  constructor(parent, build) {
+    this.#parent = parent;
+    this.#build = build;
+  }
+
+  /** @param {object[]} items in the order in which they are shown
+   *  @param {function(object): any[]} contentOf the fields that a row shows */
+  update(items, contentOf) {
+    const rows = new Map();
+    for (const item of items) {
+      const key = JSON.stringify(contentOf(item));
+      rows.set(key, this.#rows.get(key) ?? this.#build(item));
+    }
+    this.#rows = rows;
+    const children = [...rows.values()];
+    for (const old of [...this.#parent.children]) if (!children.includes(old)) old.remove();
+    children.forEach((child, index) => {
+      const current = this.#parent.children[index] ?? null;
+      if (current !== child) this.#parent.insertBefore(child, current);
+    });
+  }
+}
+
+/** The files on the server. */
 export class FileList {
   #client;
   #on;
-  #rows = new Map(); // by all that a row shows, so that a row in use is left alone
+  #rows;
 
-  /** @param {import("./creemson.js").Client} client
-   *  @param {{use: function(string): void, removed: function(string): void}} on what the buttons do */
+  /** @param {import("../creemson.js").Client} client
+   *  @param {{use: function(string): void, removed: function(string): void}} on called with a filename */
   constructor(client, on) {
     this.#client = client;
     this.#on = on;
+    this.#rows = new Rows(byId("files").tBodies[0], (file) => this.#row(file));
   }
 
-  /** Ask the server again. */
+  /** Request the list again and show it. */
   async refresh() {
     try {
       this.#show(await this.#client.files());
@@ -32,34 +67,28 @@ export class FileList {
 
   #show(files) {
     files.sort((one, other) => other.modified - one.modified);
-    const rows = new Map();
-    for (const file of files) {
-      const key = JSON.stringify([file.filename, file.size, file.modified]);
-      rows.set(key, this.#rows.get(key) ?? this.#row(file));
-    }
-    this.#rows = rows;
-    place(byId("files").tBodies[0], [...rows.values()]);
+    this.#rows.update(files, ({ filename, size, modified }) => [filename, size, modified]);
     byId("files").hidden = !files.length;
     byId("no-files").hidden = files.length > 0;
   }
 
   #row({ filename, size, modified }) {
     const actions = make("td");
-    const ask = button("Delete", () => {
-      const keep = button("Keep", () => offer(ask), { ariaLabel: `Keep ${filename}` });
-      const sure = button("Delete it", () => this.#remove(filename), {
+    const remove = button("Delete", () => {
+      const keep = button("Keep", () => showActions(remove), { ariaLabel: `Keep ${filename}` });
+      const confirm = button("Delete it", () => this.#remove(filename), {
         ariaLabel: `Really delete ${filename}`,
         className: "danger",
       });
-      actions.replaceChildren(sure, keep);
-      keep.focus(); // a second Enter by mistake does no harm
+      actions.replaceChildren(confirm, keep);
+      keep.focus(); // an accidental second Enter keeps the file
     }, { ariaLabel: `Delete ${filename}` });
     const use = button("Use", () => this.#on.use(filename), { ariaLabel: `Use ${filename}` });
-    const offer = (focused) => {
-      actions.replaceChildren(use, ask);
+    const showActions = (focused) => {
+      actions.replaceChildren(use, remove);
       focused?.focus();
     };
-    offer();
+    showActions();
     return make(
       "tr",
       { dataset: { file: filename } },
@@ -77,39 +106,32 @@ export class FileList {
       showError(byId("files-error"), error);
       return;
     }
-    announce(`${filename} is deleted.`);
+    announce(`${filename} was deleted.`);
     byId("file-input").focus();
     this.#on.removed(filename);
     await this.refresh();
   }
 }
 
-/** Have exactly these children in this order, without moving those that are right: moving takes the focus. */
-function place(parent, children) {
-  for (const old of [...parent.children]) if (!children.includes(old)) old.remove();
-  children.forEach((child, index) => {
-    if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index] ?? null);
-  });
-}
-
-/** The jobs that the server knows, begun here or elsewhere. */
+/** The jobs that the server knows, whoever started them. */
 export class JobList {
   #client;
   #onShow;
-  #rows = new Map(); // as of the files
+  #rows;
   #timer = 0;
 
-  /** @param {import("./creemson.js").Client} client
-   *  @param {function({job: string, filename: string}): void} onShow is given the job that somebody wants to see */
+  /** @param {import("../creemson.js").Client} client
+   *  @param {function({job: string, filename: string}): void} onShow called with the job that the user wants to see */
   constructor(client, onShow) {
     this.#client = client;
     this.#onShow = onShow;
+    this.#rows = new Rows(byId("jobs"), (job) => this.#row(job));
   }
 
-  /** Ask the server again, and then now and again until all have ended. */
+  /** Request the list again and show it; repeats until all jobs have ended. */
   async refresh() {
     try {
-      this.#show((await this.#client.jobs()).slice(0, SHOWN));
+      this.#show((await this.#client.jobs()).slice(0, MAX_JOBS));
       showError(byId("jobs-error"), null);
     } catch (error) {
       showError(byId("jobs-error"), error);
@@ -118,21 +140,15 @@ export class JobList {
 
   #show(jobs) {
     const focused = byId("jobs").contains(document.activeElement) ? document.activeElement.closest("li").dataset.job : null;
-    const rows = new Map();
-    for (const job of jobs) {
-      const key = JSON.stringify([job.job, job.state]);
-      rows.set(key, this.#rows.get(key) ?? this.#row(job));
-    }
-    this.#rows = rows;
-    place(byId("jobs"), [...rows.values()]);
+    this.#rows.update(jobs, ({ job, state }) => [job, state]);
     byId("no-jobs").hidden = jobs.length > 0;
-    if (focused !== null) this.#focus(focused);
+    if (focused !== null) this.#restoreFocus(focused);
     clearTimeout(this.#timer);
     if (jobs.some(({ state }) => UNFINISHED.has(state))) this.#timer = setTimeout(() => this.refresh(), INTERVAL);
   }
 
-  /** A job that has ended has other buttons: the focus was on one that may have gone. */
-  #focus(job) {
+  /** When a job ends, its row is rebuilt with other buttons, and the focused button may be gone. */
+  #restoreFocus(job) {
     if (byId("jobs").contains(document.activeElement)) return;
     const row = [...byId("jobs").children].find((one) => one.dataset.job === job);
     (row?.querySelector("button") ?? byId("jobs-title")).focus();
@@ -140,25 +156,25 @@ export class JobList {
 
   #row({ job, filename, state, created, rows = null }) {
     const when = moment(created);
-    const name = `${filename}, ${when}`; // a file may have many jobs
+    const name = `${filename}, ${when}`; // several jobs may process the same file
     const show = button("Show", () => this.#onShow({ job, filename }), { ariaLabel: `Show ${name}` });
-    const stop = button("Cancel", () => this.#cancel(job, filename), { ariaLabel: `Cancel ${name}` });
+    const cancel = button("Cancel", () => this.#cancel(job, filename), { ariaLabel: `Cancel ${name}` });
     const facts = [state, rows === null ? null : counted(rows, "row"), when];
     return make(
       "li",
       { dataset: { job } },
       make("span", {}, filename),
       make("span", { className: "figures" }, facts.filter(Boolean).join(" · ")),
-      make("span", { className: "tools" }, ...(state === "cancelled" ? [] : [show]), ...(UNFINISHED.has(state) ? [stop] : [])),
+      make("span", { className: "tools" }, ...(state === "cancelled" ? [] : [show]), ...(UNFINISHED.has(state) ? [cancel] : [])),
     );
   }
 
   async #cancel(job, filename) {
     try {
       await this.#client.cancel(job);
-      announce(`The job on ${filename} is cancelled.`);
+      announce(`The job for ${filename} was cancelled.`);
     } catch (error) {
-      // What has ended in this moment is not there to be cancelled, and the list says how it ended.
+      // A job that has just ended can no longer be cancelled; the list shows how it ended.
       if (error.reason !== "job_not_found") return showError(byId("jobs-error"), error);
     }
     await this.refresh();

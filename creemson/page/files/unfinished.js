@@ -1,70 +1,71 @@
 /**
- * What a reload would forget: the uploads that were begun and not finished, and the run that is under way. The files
- * themselves no page may keep.
+ * Stores what a reload would lose: the unfinished uploads, and the job that this tab is running. The files
+ * themselves cannot be stored by a page.
  */
 
-const KEY = "creemson.unfinished";
-const RUN = "creemson.run";
+const UPLOADS_KEY = "creemson.unfinished";
+const RUN_KEY = "creemson.run";
 
-/** @typedef {{size: number, modified: number, offset: number}} Unfinished bytes; ms since 1970; bytes on the server */
+/** @typedef {{size: number, modified: number, offset: number}} Unfinished
+ *   size of the file in bytes, its modification time in ms since 1970, and the bytes that the server has stored */
 
-/** @returns {Object<string, Unfinished>} by name */
-export function unfinished() {
+/** @returns {Object<string, Unfinished>} the unfinished uploads by filename */
+export function unfinishedUploads() {
   try {
-    return JSON.parse(localStorage.getItem(KEY)) ?? {};
+    return JSON.parse(localStorage.getItem(UPLOADS_KEY)) ?? {};
   } catch {
-    return {}; // no storage, or somebody else's words in it
+    return {}; // storage is disabled, or holds something else under this key
   }
 }
 
 /** @param {File} file
- *  @param {number} offset bytes that the server holds */
-export function remember(file, offset) {
+ *  @param {number} offset bytes that the server has stored */
+export function rememberUpload(file, offset) {
   change((all) => (all[file.name] = { size: file.size, modified: file.lastModified, offset }));
 }
 
-/** @param {string} name of a file that is finished or given up */
-export function forget(name) {
+/** @param {string} name of a file whose upload has finished or was given up */
+export function forgetUpload(name) {
   change((all) => delete all[name]);
 }
 
 /** @param {File} file
  *  @param {Unfinished} entry
- *  @returns {boolean} whether it is the file that was begun, as far as a page can tell */
+ *  @returns {boolean} whether size and modification time match; a page cannot check more */
 export const isSame = (file, { size, modified }) => file.size === size && file.lastModified === modified;
 
 /** @typedef {{job: string, filename: string}} Run */
 
-/** @returns {Run|null} the run of this tab that had not ended when it was reloaded */
+/** @returns {Run|null} the job that this tab was running when it was reloaded */
 export function unfinishedRun() {
   try {
-    const { job, filename } = JSON.parse(sessionStorage.getItem(RUN));
+    const { job, filename } = JSON.parse(sessionStorage.getItem(RUN_KEY));
     return typeof job === "string" && typeof filename === "string" ? { job, filename } : null;
   } catch {
     return null;
   }
 }
 
-/** @param {Run} run that the server has accepted; the one before it is forgotten */
+/** @param {Run} run accepted by the server; replaces the previous one */
 export function rememberRun({ job, filename }) {
   try {
-    sessionStorage.setItem(RUN, JSON.stringify({ job, filename }));
+    sessionStorage.setItem(RUN_KEY, JSON.stringify({ job, filename }));
   } catch {
-    // as above
+    // storage is disabled: a reload loses the run
   }
 }
 
 /** @param {string|null} job that has ended */
 export function forgetRun(job) {
-  if (unfinishedRun()?.job === job) sessionStorage.removeItem(RUN);
+  if (unfinishedRun()?.job === job) sessionStorage.removeItem(RUN_KEY);
 }
 
-function change(act) {
+function change(edit) {
   try {
-    const all = unfinished();
-    act(all);
-    localStorage.setItem(KEY, JSON.stringify(all));
+    const all = unfinishedUploads();
+    edit(all);
+    localStorage.setItem(UPLOADS_KEY, JSON.stringify(all));
   } catch {
-    // without storage, only a reload is forgotten
+    // storage is disabled: a reload loses the list of unfinished uploads
   }
 }

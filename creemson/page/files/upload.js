@@ -1,26 +1,26 @@
-/** One upload, and its entry in the list. */
+/** One upload and its entry in the list. */
 
-import { announce, button, make, showError } from "./dom.js";
-import { bytes, seconds } from "./format.js";
-import { forget, remember } from "./memory.js";
+import { announce, button, make, showError } from "../dom.js";
+import { bytes, seconds } from "../format.js";
+import { forgetUpload, rememberUpload } from "./unfinished.js";
 
-const RATE_WINDOW = 3_000; // ms over which the rate is taken
+const RATE_WINDOW = 3_000; // ms over which the rate is measured
 
-/** An upload from its first byte to its end, with as many attempts as the user wants. */
+/** An upload; the user can retry it as often as needed. */
 export class Upload {
   #client;
   #onUploaded;
   #transfer = null;
   #offset = 0;
-  #held = null; // bytes on the server's disk, as far as we have written it down
+  #stored = null; // bytes on the server's disk; null while queued
   #rate = new Rate();
   #ended = false;
 
-  /** @param {import("./creemson.js").Client} client
+  /** @param {import("../creemson.js").Client} client
    *  @param {File} file
    *  @param {object} options
-   *  @param {boolean} options.known whether what the server may hold of this name and size is of this very file
-   *  @param {function(object): void} options.onUploaded is told of the `uploaded` message */
+   *  @param {boolean} options.known whether a part that the server holds under this name and size comes from this file
+   *  @param {function(object): void} options.onUploaded receives the `uploaded` message */
   constructor(client, file, { known, onUploaded }) {
     this.#client = client;
     this.#onUploaded = onUploaded;
@@ -37,48 +37,48 @@ export class Upload {
       this.problem,
       make("div", { className: "row" }, this.bar, this.controls),
     );
-    this.#begin(false);
+    this.#start(false);
   }
 
-  /** Whether there is nothing left to resume or to abort. */
+  /** Whether the upload has finished, failed or was cancelled. */
   get ended() {
     return this.#ended;
   }
 
-  /** Go on, if it is paused. */
+  /** Resume the upload if it is paused. */
   resume() {
     this.#transfer.resume();
-    this.#rate = new Rate(); // the pause took time, but was no slowness
-    this.#offerControls();
+    this.#rate = new Rate(); // the pause must not count as slow
+    this.#showControls();
     this.showState();
   }
 
-  /** Give it up; the server forgets what it has of it. */
+  /** Cancel the upload; the server deletes the part that it has stored. */
   abort() {
     this.#transfer.abort();
   }
 
-  /** Say how it stands; also called when the connection comes or goes. */
+  /** Show the current state; also called when the state of the connection changes. */
   showState() {
     if (this.#ended) return;
     const done = `${bytes(this.#offset)} of ${bytes(this.file.size)}`;
     if (this.#transfer.paused) this.figures.textContent = `paused at ${done}`;
-    else if (this.#client.state.state !== "open") this.figures.textContent = `${done} · goes on when the connection is back`;
-    else if (this.#held === null) this.figures.textContent = "waiting for its turn";
-    else this.figures.textContent = [done, ...this.#rate.words(this.file.size - this.#offset)].join(" · ");
+    else if (this.#client.state.state !== "open") this.figures.textContent = `${done} · resumes when the connection is restored`;
+    else if (this.#stored === null) this.figures.textContent = "queued";
+    else this.figures.textContent = [done, ...this.#rate.describe(this.file.size - this.#offset)].join(" · ");
   }
 
-  async #begin(overwrite) {
+  async #start(overwrite) {
     this.#ended = false;
-    this.#held = null;
+    this.#stored = null;
     this.bar.hidden = false;
     showError(this.problem, null);
     try {
       const uploaded = await this.#send(overwrite).promise;
       this.#ended = true;
-      forget(this.file.name);
+      forgetUpload(this.file.name);
       this.element.remove();
-      announce(`${this.file.name} is uploaded.`);
+      announce(`${this.file.name} was uploaded.`);
       this.#onUploaded(uploaded);
     } catch (error) {
       this.#fail(error);
@@ -91,7 +91,7 @@ export class Upload {
       resume: this.known,
       onProgress: ({ offset, safe = offset }) => this.#progress(offset, safe),
     });
-    this.#offerControls();
+    this.#showControls();
     this.showState();
     return this.#transfer;
   }
@@ -101,27 +101,27 @@ export class Upload {
     this.bar.value = offset;
     this.#rate.add(offset);
     this.known = true;
-    if (safe !== this.#held) remember(this.file, safe);
-    this.#held = safe;
+    if (safe !== this.#stored) rememberUpload(this.file, safe);
+    this.#stored = safe;
     this.showState();
   }
 
   #fail(error) {
-    const gone = error.reason === "cancelled";
+    const cancelled = error.reason === "cancelled";
     const taken = error.reason === "file_exists";
     const hadFocus = this.controls.contains(document.activeElement);
     this.#ended = true;
-    if (gone || taken || !error.retryable) forget(this.file.name);
+    if (cancelled || taken || !error.retryable) forgetUpload(this.file.name);
     this.bar.hidden = true;
-    this.figures.textContent = gone ? "cancelled" : "";
-    const again = button(taken ? "Replace it" : "Try again", () => this.#begin(taken));
-    this.controls.replaceChildren(...(gone ? [] : [again]), button("Dismiss", () => this.element.remove()));
-    if (gone) announce(`The upload of ${this.file.name} is cancelled.`);
+    this.figures.textContent = cancelled ? "cancelled" : "";
+    const retry = button(taken ? "Replace it" : "Try again", () => this.#start(taken));
+    this.controls.replaceChildren(...(cancelled ? [] : [retry]), button("Dismiss", () => this.element.remove()));
+    if (cancelled) announce(`The upload of ${this.file.name} was cancelled.`);
     else showError(this.problem, error);
     if (hadFocus) this.controls.firstChild.focus();
   }
 
-  #offerControls() {
+  #showControls() {
     const hadFocus = this.controls.contains(document.activeElement);
     const first = this.#transfer.paused
       ? button("Resume", () => this.resume(), { ariaLabel: `Resume the upload of ${this.file.name}` })
@@ -133,29 +133,29 @@ export class Upload {
 
   #pause() {
     this.#transfer.pause();
-    this.#offerControls();
+    this.#showControls();
     this.showState();
   }
 }
 
-/** How fast it goes, over the last seconds. */
+/** The transfer rate over the last few seconds. */
 class Rate {
-  #seen = [];
+  #samples = []; // [time in ms, offset]
 
   add(offset) {
     const now = performance.now();
-    if (offset < this.#seen.at(-1)?.[1]) this.#seen = []; // after a loss it goes on from what the server holds
-    this.#seen.push([now, offset]);
-    while (this.#seen.length > 2 && now - this.#seen[0][0] > RATE_WINDOW) this.#seen.shift();
+    if (offset < this.#samples.at(-1)?.[1]) this.#samples = []; // resumed after a loss, further back
+    this.#samples.push([now, offset]);
+    while (this.#samples.length > 2 && now - this.#samples[0][0] > RATE_WINDOW) this.#samples.shift();
   }
 
-  /** @param {number} left bytes still to go
-   *  @returns {string[]} rate and time left; none while there is nothing to compare with */
-  words(left) {
-    if (this.#seen.length < 2) return [];
-    const [[then, before], [now, offset]] = [this.#seen[0], this.#seen.at(-1)];
-    if (now <= then || offset <= before) return [];
-    const rate = ((offset - before) / (now - then)) * 1000;
+  /** @param {number} left remaining bytes
+   *  @returns {string[]} rate and remaining time; empty until they can be measured */
+  describe(left) {
+    if (this.#samples.length < 2) return [];
+    const [[earlier, before], [now, offset]] = [this.#samples[0], this.#samples.at(-1)];
+    if (now <= earlier || offset <= before) return [];
+    const rate = ((offset - before) / (now - earlier)) * 1000;
     return [`${bytes(rate)}/s`, ...(left ? [`${seconds(left / rate)} left`] : [])];
   }
 }

@@ -1,32 +1,32 @@
-/** Takes files, dropped or picked, and keeps the list of their uploads. */
+/** Accepts dropped and selected files, and shows the list of their uploads. */
 
-import { button, byId, make } from "./dom.js";
-import { share } from "./format.js";
-import { forget, isSame, unfinished } from "./memory.js";
+import { button, byId, make } from "../dom.js";
+import { share } from "../format.js";
+import { forgetUpload, isSame, unfinishedUploads } from "./unfinished.js";
 import { Upload } from "./upload.js";
 
 /** The uploads of this page. */
 export class Uploads {
   #client;
   #onUploaded;
-  #uploads = new Map(); // by name, the latest of each
+  #uploads = new Map(); // the latest upload of each filename
 
-  /** @param {import("./creemson.js").Client} client
-   *  @param {function(object): void} onUploaded is told of each `uploaded` message */
+  /** @param {import("../creemson.js").Client} client
+   *  @param {function(object): void} onUploaded receives each `uploaded` message */
   constructor(client, onUploaded) {
     this.#client = client;
     this.#onUploaded = onUploaded;
     const input = byId("file-input");
     input.addEventListener("change", () => {
-      this.#takeAll(input.files);
-      input.value = ""; // so that the same file can be picked again
+      this.#startAll(input.files);
+      input.value = ""; // so that the same file can be selected again
     });
     this.#acceptDrops(byId("drop"));
-    for (const [name, entry] of Object.entries(unfinished())) remind(name, entry);
+    for (const [name, entry] of Object.entries(unfinishedUploads())) showUnfinished(name, entry);
     client.addEventListener("state", () => this.#uploads.forEach((upload) => upload.showState()));
   }
 
-  /** The whole page takes drops: a file that misses the box would otherwise replace the page. */
+  /** The whole page accepts drops: if a file missed the box, the browser would open it and leave the page. */
   #acceptDrops(box) {
     for (const type of ["dragenter", "dragover"]) {
       document.addEventListener(type, (event) => {
@@ -38,26 +38,26 @@ export class Uploads {
     document.addEventListener("drop", (event) => {
       event.preventDefault();
       box.classList.remove("over");
-      this.#takeAll(event.dataTransfer.files);
+      this.#startAll(event.dataTransfer.files);
     });
   }
 
-  #takeAll(files) {
-    for (const file of files) this.#take(file);
+  #startAll(files) {
+    for (const file of files) this.#start(file);
   }
 
-  #take(file) {
+  #start(file) {
     const running = this.#uploads.get(file.name);
     if (running && !running.ended) {
       const { size, lastModified: modified } = running.file;
       if (isSame(file, { size, modified })) return running.resume();
-      running.abort(); // the newer file is the one that is wanted
+      running.abort(); // the newly selected file replaces it
     }
-    const before = unfinished()[file.name];
-    // Of a file that was changed, or that this browser has not begun, the server may hold other bytes.
-    const known = Boolean(before && isSame(file, before));
-    for (const old of [...byId("uploads").children]) {
-      if ([old.dataset.unfinished, old.dataset.upload].includes(file.name)) old.remove();
+    const earlier = unfinishedUploads()[file.name];
+    // If the file has changed, or another browser started the upload, the server may hold other bytes.
+    const known = Boolean(earlier && isSame(file, earlier));
+    for (const item of [...byId("uploads").children]) {
+      if ([item.dataset.unfinished, item.dataset.upload].includes(file.name)) item.remove();
     }
     const upload = new Upload(this.#client, file, { known, onUploaded: this.#onUploaded });
     this.#uploads.set(file.name, upload);
@@ -65,13 +65,13 @@ export class Uploads {
   }
 }
 
-/** Say that a file is not complete; to go on, the browser needs it to be picked again. */
-function remind(name, { size, offset }) {
-  const text = `${name} is not complete (${share(offset, size)}): pick the file again to go on.`;
-  const drop = button("Forget", () => {
-    forget(name);
+/** Show that an upload is incomplete; the browser needs the file to be selected again to resume it. */
+function showUnfinished(name, { size, offset }) {
+  const text = `${name} is incomplete (${share(offset, size)}): select the file again to resume the upload.`;
+  const forget = button("Forget", () => {
+    forgetUpload(name);
     item.remove();
   });
-  const item = make("li", { dataset: { unfinished: name } }, make("div", { className: "row" }, make("span", {}, text), drop));
+  const item = make("li", { dataset: { unfinished: name } }, make("div", { className: "row" }, make("span", {}, text), forget));
   byId("uploads").append(item);
 }

@@ -1,50 +1,50 @@
-/** The lines of the form that say which rows are kept, and in which order. */
+/** The filters and sort keys of the query form. */
 
-import { ColumnChoice } from "./choice.js";
-import { button, make } from "./dom.js";
-import { isNumeric } from "./format.js";
-import { typedValue } from "./typed.js";
+import { button, make } from "../dom.js";
+import { isNumeric } from "../format.js";
+import { ColumnChoice } from "./column_choice.js";
+import { parseValue } from "./values.js";
 
 const OPERATORS = {
   "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", in: "is one of", not_in: "is none of",
-  contains: "contains", starts_with: "starts with", is_null: "is empty", not_null: "is not empty",
+  contains: "contains", starts_with: "starts with", is_null: "is null", not_null: "is not null",
 };
 const UNARY = ["is_null", "not_null"];
 const LISTS = ["in", "not_in"];
 const DIRECTIONS = { asc: "ascending", desc: "descending" };
 
-/** One condition on the rows. */
-export class Condition {
+/** One condition that the rows of the result meet. */
+export class Filter {
   #choice;
   #operator;
   #value = make("input", { ariaLabel: "Value" });
 
   /** @param {object[]} columns of the file
-   *  @param {function(Condition): void} onRemove */
+   *  @param {function(Filter): void} onRemove */
   constructor(columns, onRemove) {
     this.#operator = menu("Comparison", OPERATORS);
-    this.#operator.addEventListener("change", () => this.#adapt());
-    this.#choice = new ColumnChoice(columns, "Column", () => this.#adapt());
-    this.element = make("li", {}, this.#choice.element, this.#operator, this.#value, remover("filter", () => onRemove(this)));
-    this.#adapt();
+    this.#operator.addEventListener("change", () => this.#updateField());
+    this.#choice = new ColumnChoice(columns, "Column", () => this.#updateField());
+    this.element = make("li", {}, this.#choice.element, this.#operator, this.#value, removeButton("filter", () => onRemove(this)));
+    this.#updateField();
   }
 
-  /** @returns {any[]} as `where` has it */
+  /** @returns {any[]} an entry of `where` */
   read() {
     const { index, dtype } = this.#choice.column;
     const operator = this.#operator.value;
     if (UNARY.includes(operator)) return [index, operator];
     const { value } = this.#value;
-    if (!LISTS.includes(operator)) return [index, operator, typedValue(value, dtype)];
-    return [index, operator, value.split(",").map((part) => typedValue(part.trim(), dtype))];
+    if (!LISTS.includes(operator)) return [index, operator, parseValue(value, dtype)];
+    return [index, operator, value.split(",").map((part) => parseValue(part.trim(), dtype))];
   }
 
-  /** Ask for a value as this column and this comparison need it. */
-  #adapt() {
+  /** Adapt the value field to the column's type and to the operator. */
+  #updateField() {
     const dtype = this.#choice.column?.dtype ?? "";
-    const needless = UNARY.includes(this.#operator.value);
-    this.#value.hidden = this.#value.disabled = needless;
-    this.#value.required = isNumeric(dtype) || dtype === "Boolean"; // empty text is a text, an empty number is none
+    const unused = UNARY.includes(this.#operator.value);
+    this.#value.hidden = this.#value.disabled = unused;
+    this.#value.required = isNumeric(dtype) || dtype === "Boolean"; // an empty string is valid text, but not a valid number
     this.#value.placeholder = LISTS.includes(this.#operator.value) ? "a, b, c" : example(dtype);
   }
 }
@@ -58,10 +58,10 @@ export class SortKey {
    *  @param {function(SortKey): void} onRemove */
   constructor(columns, onRemove) {
     this.#choice = new ColumnChoice(columns, "Column to sort by", () => {});
-    this.element = make("li", {}, this.#choice.element, this.#direction, remover("sort key", () => onRemove(this)));
+    this.element = make("li", {}, this.#choice.element, this.#direction, removeButton("sort key", () => onRemove(this)));
   }
 
-  /** @returns {any[]} as `sort` has it */
+  /** @returns {any[]} an entry of `sort` */
   read() {
     return [this.#choice.column.index, this.#direction.value];
   }
@@ -70,7 +70,8 @@ export class SortKey {
 const menu = (ariaLabel, choices) =>
   make("select", { ariaLabel }, ...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
 
-const remover = (what, act) => button("×", act, { ariaLabel: `Remove this ${what}`, title: "Remove", className: "quiet remove" });
+const removeButton = (noun, onclick) =>
+  button("×", onclick, { ariaLabel: `Remove this ${noun}`, title: "Remove", className: "quiet remove" });
 
 function example(dtype) {
   if (dtype === "Boolean") return "true or false";

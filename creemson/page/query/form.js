@@ -1,40 +1,41 @@
-/** The form that says what is to be done with a file. */
+/** The form for a query on a file: reading options, columns, filters, sort keys and limit. */
 
-import { byId, focusUnlessBusy, make, showError } from "./dom.js";
-import { shortType, whole } from "./format.js";
-import { ReadingOptions } from "./options.js";
-import { readingWords, showIssues } from "./reading.js";
-import { Condition, SortKey } from "./refine.js";
+import { byId, focusUnlessBusy, make, showError } from "../dom.js";
+import { shortType, visible, whole } from "../format.js";
+import { showIssues, showReading } from "../result/reading.js";
+import { matchingColumns } from "./column_choice.js";
+import { Filter, SortKey } from "./filters.js";
+import { ReadingOptions } from "./read_options.js";
 
-const SHOWN = 300; // check boxes at once; of 5,000 columns nobody reads more, and a search finds the others
-const PROFILED = 1000; // columns; the description of one takes half a kilobyte on the wire
+const MAX_SHOWN = 300; // check boxes at a time; the search finds the others
+const MAX_PROFILED = 1000; // columns; each profile takes half a kilobyte of the message
 
-/** The form; one file at a time. */
+/** The query form; it shows one file at a time. */
 export class QueryForm {
   #filename = "";
   #columns = [];
   #selected = new Set();
-  #conditions = [];
-  #keys = [];
-  #options = new ReadingOptions(() => this.#readAgain());
+  #filters = [];
+  #sortKeys = [];
+  #options = new ReadingOptions(() => this.#redescribe());
   #describe;
-  #touched = false;
-  #asked = 0; // times that it was asked how to read a file; only the last answer counts
+  #touched = false; // whether the user has changed anything
+  #revision = 0; // counts requests for a description; only the latest response is used
 
-  /** @param {function(object): void} onRun is given a query for `client.process`
-   *  @param {function(string, object|null): Promise<object>} describe tells columns, reading and issues of a file that
-   *   is read with these options */
+  /** @param {function(object): void} onRun called with a query for `client.process`
+   *  @param {function(string, object|null): Promise<object>} describe returns columns, reading and issues of a
+   *   file, given its name and the reading options */
   constructor(onRun, describe) {
     const form = byId("query-form");
     this.#describe = describe;
     byId("columns-search").addEventListener("input", () => this.#showColumns());
     byId("columns-search").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
-    byId("columns-all").onclick = () => this.#select(this.#found(), true);
-    byId("columns-none").onclick = () => this.#select(this.#found(), false);
-    byId("add-condition").onclick = () => this.#add(Condition, this.#conditions, "condition");
-    byId("add-key").onclick = () => this.#add(SortKey, this.#keys, "key");
+    byId("columns-all").onclick = () => this.#select(this.#matches(), true);
+    byId("columns-none").onclick = () => this.#select(this.#matches(), false);
+    byId("add-filter").onclick = () => this.#add(Filter, this.#filters, "filter");
+    byId("add-sort").onclick = () => this.#add(SortKey, this.#sortKeys, "sort");
     form.addEventListener("input", () => (this.#touched = true));
-    // The browser cannot point at a fault that is folded away.
+    // The browser cannot show a validation message in collapsed details.
     form.addEventListener("invalid", ({ target }) => (target.closest("details").open = true), true);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -42,115 +43,113 @@ export class QueryForm {
     });
   }
 
-  /** Whether somebody has begun to fill it in, and another file should not take its place. */
+  /** Whether the user is filling in the form, so that another file must not replace it. */
   get isBusy() {
     return this.#touched && !byId("query").hidden;
   }
 
-  /** @returns {string} the file that it is about */
+  /** @returns {string} the file that the form shows */
   get filename() {
     return this.#filename;
   }
 
-  /** Show the columns of a file, all of them ticked.
+  /** Show the columns of a file, all of them selected.
    *  @param {string} filename
-   *  @param {{columns: {index: number, name: string, dtype: string}[], reading: object|null, issues: object|null}} found */
-  show(filename, found) {
+   *  @param {{columns: {index: number, name: string, dtype: string}[], reading: object|null,
+   *   issues: object|null}} description */
+  show(filename, description, table = null) {
     this.#filename = filename;
-    this.#asked += 1;
+    this.#revision += 1;
     this.#touched = false;
-    byId("query-name").textContent = filename;
+    byId("query-name").textContent = visible(filename);
     byId("run").disabled = false;
-    this.#options.reset(found.reading);
-    this.#begin(found.columns);
-    this.#tellReading(found);
+    this.#options.reset(description.reading, table);
+    this.#resetColumns(description.columns);
+    this.#showReading(description);
     byId("query").hidden = false;
     focusUnlessBusy(byId("query-title"), byId("files-section"));
   }
 
-  /** Put the form away if it is about this file. */
+  /** Hide the form if it shows this file. */
   hide(filename) {
     if (filename === this.#filename) byId("query").hidden = true;
   }
 
   // --- how the file is read ------------------------------------------------------------------------------
 
-  /** Options have changed: the columns may be others. */
-  async #readAgain() {
-    this.#asked += 1;
-    const asked = this.#asked;
-    byId("run").disabled = true; // it would run with the columns of before
+  /** Request the description again after the options have changed: the columns may differ. */
+  async #redescribe() {
+    this.#revision += 1;
+    const revision = this.#revision;
+    byId("run").disabled = true; // the selected columns may be out of date
     try {
-      const found = await this.#describe(this.#filename, this.#options.read());
-      if (asked !== this.#asked) return;
-      this.#options.describe(found.reading);
+      const description = await this.#describe(this.#filename, this.#options.read());
+      if (revision !== this.#revision) return;
+      this.#options.showDetected(description.reading);
       const names = (columns) => JSON.stringify(columns.map(({ name, dtype }) => [name, dtype]));
-      if (names(found.columns) !== names(this.#columns)) this.#begin(found.columns);
-      this.#tellReading(found);
+      if (names(description.columns) !== names(this.#columns)) this.#resetColumns(description.columns);
+      this.#showReading(description);
       showError(byId("options-error"), null);
     } catch (error) {
-      if (asked === this.#asked) showError(byId("options-error"), error);
+      if (revision === this.#revision) showError(byId("options-error"), error);
     }
-    if (asked === this.#asked) byId("run").disabled = false;
+    if (revision === this.#revision) byId("run").disabled = false;
   }
 
-  /** Begin with these columns, all of them ticked. */
-  #begin(columns) {
+  /** Show these columns, all of them selected, without filters, sort keys and limit. */
+  #resetColumns(columns) {
     this.#columns = columns;
     this.#selected = new Set(columns.map(({ index }) => index));
-    this.#conditions = [];
-    this.#keys = [];
+    this.#filters = [];
+    this.#sortKeys = [];
     byId("columns-search").value = "";
-    byId("conditions").replaceChildren();
-    byId("keys").replaceChildren();
+    byId("filter-list").replaceChildren();
+    byId("sort-list").replaceChildren();
     byId("limit").value = "";
     for (const name of ["query-error", "options-error"]) showError(byId(name), null);
     this.#showColumns();
   }
 
-  #tellReading({ reading, issues }) {
-    const words = readingWords(reading);
-    byId("query-reading").hidden = !words;
-    byId("query-reading").textContent = words && `Read as ${words}`;
-    showIssues(byId("query-issues"), issues, { title: "Mended in the first 64 KiB", open: false });
+  #showReading({ reading, issues }) {
+    showReading(byId("query-reading"), reading);
+    showIssues(byId("query-issues"), issues, { title: "Issues in the first 64 KiB", open: false });
   }
 
   // --- columns -------------------------------------------------------------------------------------------
 
-  #found() {
-    const words = byId("columns-search").value.trim().toLowerCase();
-    return this.#columns.filter(({ name }) => name.toLowerCase().includes(words));
+  #matches() {
+    return matchingColumns(this.#columns, byId("columns-search").value.trim());
   }
 
-  #select(columns, ticked) {
-    for (const { index } of columns) this.#tick(index, ticked);
+  #select(columns, selected) {
+    for (const { index } of columns) this.#setSelected(index, selected);
     this.#touched = true;
     this.#showColumns();
   }
 
-  #tick(index, ticked) {
-    if (ticked) this.#selected.add(index);
+  #setSelected(index, selected) {
+    if (selected) this.#selected.add(index);
     else this.#selected.delete(index);
   }
 
   #showColumns() {
-    const found = this.#found();
-    byId("columns").replaceChildren(...found.slice(0, SHOWN).map((column) => this.#box(column)));
+    const matches = this.#matches();
+    byId("columns").replaceChildren(...matches.slice(0, MAX_SHOWN).map((column) => this.#checkBox(column)));
     const more = byId("columns-more");
-    more.hidden = found.length > 0 && found.length <= SHOWN;
-    more.textContent = found.length
-      ? `${whole(found.length - SHOWN)} more are not shown; search for them. All and None hold for these, too.`
-      : "No column has this in its name.";
-    const narrowed = found.length < this.#columns.length;
-    byId("columns-all").textContent = narrowed ? `All ${whole(found.length)} found` : "All";
-    byId("columns-none").textContent = narrowed ? "None of them" : "None";
+    more.hidden = matches.length > 0 && matches.length <= MAX_SHOWN;
+    more.textContent = matches.length
+      ? `${whole(matches.length - MAX_SHOWN)} more are not shown; use the search to find them. All and None apply to them, too.`
+      : "No column name contains this text.";
+    const narrowed = matches.length < this.#columns.length;
+    byId("columns-all").textContent = narrowed ? `All ${whole(matches.length)} matches` : "All";
+    byId("columns-none").textContent = narrowed ? "None of the matches" : "None";
     this.#showCount();
   }
 
-  #box({ index, name, dtype }) {
+  #checkBox({ index, name, dtype }) {
     const box = make("input", { type: "checkbox", checked: this.#selected.has(index), value: index });
     box.onchange = () => {
-      this.#tick(index, box.checked);
+      this.#setSelected(index, box.checked);
       this.#showCount();
     };
     return make("label", { title: `${name} (${dtype})` }, box, make("span", {}, name), make("small", {}, shortType(dtype)));
@@ -162,17 +161,17 @@ export class QueryForm {
 
   // --- filters and sort keys -----------------------------------------------------------------------------
 
-  /** Add a line, with the focus in it; when it is removed, the focus goes back to the button that made it. */
-  #add(Line, lines, name) {
-    const line = new Line(this.#columns, (removed) => {
-      lines.splice(lines.indexOf(removed), 1);
+  /** Add a filter or sort key and focus it; when it is removed, the focus returns to the button that added it. */
+  #add(Entry, entries, name) {
+    const entry = new Entry(this.#columns, (removed) => {
+      entries.splice(entries.indexOf(removed), 1);
       removed.element.remove();
       byId(`add-${name}`).focus();
     });
-    lines.push(line);
+    entries.push(entry);
     this.#touched = true;
-    byId(`${name}s`).append(line.element);
-    line.element.firstChild.focus();
+    byId(`${name}-list`).append(entry.element);
+    entry.element.firstChild.focus();
   }
 
   // --- the query -----------------------------------------------------------------------------------------
@@ -190,14 +189,14 @@ export class QueryForm {
   }
 
   #read() {
-    if (!this.#selected.size) throw new Error("Tick at least one column.");
-    const query = { filename: this.#filename, profile: this.#selected.size <= PROFILED };
+    if (!this.#selected.size) throw new Error("Select at least one column.");
+    const query = { filename: this.#filename, profile: this.#selected.size <= MAX_PROFILED };
     query.selectedColumns = this.#columns.map(({ index }) => index).filter((index) => this.#selected.has(index));
     const options = this.#options.read();
     if (options) query.options = options;
     if (this.#options.strict) query.strict = true;
-    if (this.#conditions.length) query.where = this.#conditions.map((condition) => condition.read());
-    if (this.#keys.length) query.sort = this.#keys.map((key) => key.read());
+    if (this.#filters.length) query.where = this.#filters.map((filter) => filter.read());
+    if (this.#sortKeys.length) query.sort = this.#sortKeys.map((key) => key.read());
     if (byId("limit").value !== "") query.limit = Number(byId("limit").value);
     return query;
   }

@@ -1,22 +1,34 @@
-/** The fields that say how a file is to be read, where what was found out is not right. */
+/** The fields that override how a file is read where the detection is wrong. */
 
-import { byId, make } from "./dom.js";
-import { signName } from "./reading.js";
+import { byId, make } from "../dom.js";
+import { isPresent } from "../format.js";
+import { THOUSANDS, capitalized, describeDates, placeNoun, signName } from "../result/reading.js";
 
-const TEXTS = ["csv", "fixed"];
-const FIELDS = { // of which formats each makes sense
-  delimiter: ["csv"], quote: ["csv"], encoding: [...TEXTS, "ndjson", "json"], decimal: TEXTS, null_values: [...TEXTS, "xlsx"],
-  header: [...TEXTS, "xlsx"], skip_rows: [...TEXTS, "xlsx"], sheet: ["xlsx"],
+const TEXT_FORMATS = ["csv", "fixed"];
+const FIELDS = { // the formats that each option applies to
+  delimiter: ["csv"], quote: ["csv"], encoding: TEXT_FORMATS, decimal: TEXT_FORMATS,
+  thousands: ["csv"], date_format: ["csv"], comment: ["csv"],
+  null_values: [...TEXT_FORMATS, "xlsx"], header: [...TEXT_FORMATS, "xlsx"], skip_rows: [...TEXT_FORMATS, "xlsx"],
+  sheet: ["xlsx", "json"],
 };
-const WORDS = { tab: "\t", "\\t": "\t", space: " ", none: "" };
+const NAMED_SIGNS = { tab: "\t", "\\t": "\t", space: " ", none: "" };
+const PARSERS = {
+  delimiter: (text) => NAMED_SIGNS[text] ?? text,
+  quote: (text) => NAMED_SIGNS[text] ?? text,
+  comment: (text) => NAMED_SIGNS[text] ?? text,
+  date_format: datePatterns,
+  header: Number,
+  skip_rows: Number,
+  null_values: (text) => text.split(",").map((word) => word.trim()).filter(Boolean),
+};
 
-/** The fields; what is empty is found out. */
+/** The reading options; empty fields are detected automatically. */
 export class ReadingOptions {
-  /** @param {function(): void} onChange is called when something else was chosen */
+  /** @param {function(): void} onChange called when an option that affects the columns has changed */
   constructor(onChange) {
     const box = byId("options");
     box.addEventListener("change", ({ target }) => target !== byId("option-strict") && this.#isValid() && onChange());
-    // Enter runs the form, which should wait for what comes of the change.
+    // Enter would submit the form before the change has taken effect; it only confirms the field.
     box.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
       event.preventDefault();
@@ -25,40 +37,47 @@ export class ReadingOptions {
     });
   }
 
-  /** Begin anew with another file.
-   *  @param {object|null|undefined} reading */
-  reset(reading) {
+  /** Clear all fields for another file.
+   *  @param {object|null|undefined} reading how the file is read
+   *  @param {string|null} table the one that was chosen from an archive with several */
+  reset(reading, table = null) {
     for (const name of Object.keys(FIELDS)) field(name).value = "";
+    if (table !== null) field("sheet").replaceChildren(make("option", { value: table, selected: true }, table));
     byId("option-strict").checked = false;
     byId("options").open = false;
-    this.describe(reading);
+    this.showDetected(reading);
   }
 
-  /** Say in each empty field what was found out.
-   *  @param {object|null|undefined} reading */
-  describe(reading) {
-    const fits = (name) => !reading || FIELDS[name].includes(reading.format);
-    for (const name of Object.keys(FIELDS)) field(name).closest("label").hidden = !fits(name);
+  /** Show the detected value in each empty field, and hide the fields that do not apply to the format.
+   *  @param {object|null|undefined} reading how the file is read */
+  showDetected(reading) {
+    const applies = (name) => !reading || FIELDS[name].includes(reading.format);
+    for (const name of Object.keys(FIELDS)) field(name).closest("label").hidden = !applies(name);
     const { delimiter, encoding, header, skip_rows: skipped, null_values: nulls, quote, decimal } = reading ?? {};
-    const found = { delimiter: delimiter && signName(delimiter), encoding, header, skip_rows: skipped, null_values: nulls?.join(", ") };
+    const { thousands, date_format: dates, comment } = reading ?? {};
+    const found = {
+      delimiter: delimiter && signName(delimiter), encoding, header, skip_rows: skipped, null_values: nulls?.join(", "),
+      date_format: isPresent(dates) ? describeDates(dates) : "", comment: isPresent(comment) ? signName(comment) : "",
+    };
     for (const [name, value] of Object.entries(found)) field(name).placeholder = value ?? "";
-    field("quote").options[0].textContent = asFound(quote === undefined || quote === null ? null : signName(quote));
-    field("decimal").options[0].textContent = asFound({ ".": "point", ",": "comma" }[decimal]);
-    this.#offerSheets(reading);
-    byId("options").hidden = Boolean(reading) && !Object.keys(FIELDS).some(fits);
+    field("quote").options[0].textContent = detected(isPresent(quote) ? signName(quote) : null);
+    field("decimal").options[0].textContent = detected({ ".": "point", ",": "comma" }[decimal]);
+    field("thousands").options[0].textContent = detected(THOUSANDS[thousands]);
+    this.#showSheets(reading);
+    byId("options").hidden = Boolean(reading) && !Object.keys(FIELDS).some(applies) && !reading.sheets?.length;
   }
 
-  /** @returns {object|null} `options` of a message; null where all is found out */
+  /** @returns {object|null} `options` of a message; null if everything is detected */
   read() {
     const options = {};
     for (const name of Object.keys(FIELDS)) {
       const { value } = field(name);
-      if (value !== "" && !field(name).closest("label").hidden) options[name] = VALUES[name]?.(value) ?? value;
+      if (value !== "" && !field(name).closest("label").hidden) options[name] = PARSERS[name]?.(value) ?? value;
     }
     return Object.keys(options).length ? options : null;
   }
 
-  /** @returns {boolean} whether anything that would have to be mended is to be an error */
+  /** @returns {boolean} whether malformed data is an error instead of being repaired */
   get strict() {
     return byId("option-strict").checked;
   }
@@ -67,25 +86,32 @@ export class ReadingOptions {
     return Object.keys(FIELDS).every((name) => field(name).reportValidity());
   }
 
-  #offerSheets(reading) {
+  #showSheets(reading) {
     const select = field("sheet");
     const { value } = select;
     const sheets = reading?.sheets ?? [];
     const choices = sheets.map((sheet) => make("option", { value: sheet }, sheet));
-    select.replaceChildren(make("option", { value: "" }, asFound(value ? null : reading?.sheet)), ...choices);
-    select.value = sheets.includes(value) ? value : "";
-    select.closest("label").hidden = !sheets.length;
+    // Which table of an archive is meant cannot be detected.
+    const isOpen = !reading?.member || sheets.length < 2;
+    if (isOpen) choices.unshift(make("option", { value: "" }, detected(value ? null : reading?.sheet)));
+    select.replaceChildren(...choices);
+    select.value = sheets.includes(value) ? value : isOpen ? "" : reading.sheet;
+    const label = select.closest("label");
+    label.hidden = !sheets.length;
+    label.firstChild.textContent = `${reading ? capitalized(placeNoun(reading)) : ""} `;
   }
 }
 
-const VALUES = {
-  delimiter: (text) => WORDS[text] ?? text,
-  quote: (text) => WORDS[text] ?? text,
-  header: Number,
-  skip_rows: Number,
-  null_values: (text) => text.split(",").map((word) => word.trim()).filter(Boolean),
-};
+/** @param {string} text a pattern, or `column=pattern; column=pattern`
+ *  @returns {string|object} `date_format` of a message */
+function datePatterns(text) {
+  if (!text.includes("=")) return text;
+  return Object.fromEntries(text.split(";").filter((pair) => pair.trim()).map((pair) => {
+    const at = pair.lastIndexOf("=");
+    return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()];
+  }));
+}
 
 const field = (name) => byId(`option-${name}`);
 
-const asFound = (what) => (what ? `as found: ${what}` : "as found");
+const detected = (value) => (value ? `detected: ${value}` : "detect automatically");

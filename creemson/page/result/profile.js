@@ -1,15 +1,15 @@
-/** Every column of a result at a glance: a picture, how much is empty, figures, the most frequent values. */
+/** Shows the profile of each column of a result: a chart, the share of nulls, figures, the most frequent values. */
 
-import { byId, make } from "./dom.js";
-import { counted, share, shortType, whole } from "./format.js";
-import { emptiness, figures, picture, plain } from "./pictures.js";
+import { byId, make } from "../dom.js";
+import { counted, share, shortType, whole } from "../format.js";
+import { chart, figures, nullShare, plain } from "./charts.js";
 
-const SHOWN = 300; // columns; of more, the table has the pictures
-const TOP = 5;
+const MAX_SHOWN = 300; // columns; the table header has the charts of all columns
+const MAX_TOP = 5;
 
-/** The list that unfolds; it is drawn when somebody looks. */
-export class Glance {
-  #output = null; // of which nothing is drawn yet
+/** The list of column profiles; it is drawn when it is opened. */
+export class Profile {
+  #pending = null; // output that is not yet drawn
 
   constructor() {
     byId("profile").addEventListener("toggle", () => this.#draw());
@@ -19,50 +19,50 @@ export class Glance {
   show(output) {
     byId("profile").hidden = !output.profile?.length;
     byId("profile-columns").replaceChildren();
-    this.#output = output.profile?.length ? output : null;
+    this.#pending = output.profile?.length ? output : null;
     this.#draw();
   }
 
   #draw() {
-    if (!byId("profile").open || !this.#output) return;
-    const { profile, rows } = this.#output;
-    this.#output = null;
-    byId("profile-columns").append(...profile.slice(0, SHOWN).map((facts) => card(facts, rows)));
+    if (!byId("profile").open || !this.#pending) return;
+    const { profile, rows } = this.#pending;
+    this.#pending = null;
+    byId("profile-columns").append(...profile.slice(0, MAX_SHOWN).map((column) => card(column, rows)));
     const more = byId("profile-more");
-    more.hidden = profile.length <= SHOWN;
-    more.textContent = `${counted(profile.length - SHOWN, "column")} more: the table has their pictures.`;
+    more.hidden = profile.length <= MAX_SHOWN;
+    more.textContent = `${counted(profile.length - MAX_SHOWN, "more column")}: see the charts in the table header.`;
   }
 }
 
-function card(facts, rows) {
-  const title = make("h3", {}, facts.column, make("small", {}, shortType(facts.dtype)));
-  const empty = make("div", { className: "empty" }, bar(facts.nulls, rows), make("span", {}, emptiness(facts, rows)));
-  const list = make("dl", {}, ...figures(facts, rows).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
-  return make("li", {}, title, empty, ...(facts.top ? [frequent(facts, rows)] : shape(facts, rows)), list);
+function card(column, rows) {
+  const title = make("h3", {}, column.column, make("small", {}, shortType(column.dtype)));
+  const nulls = make("div", { className: "nulls" }, bar(column.nulls, rows), make("span", {}, nullShare(column, rows)));
+  const list = make("dl", {}, ...figures(column, rows).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
+  return make("li", {}, title, nulls, ...(column.top ? [topValues(column, rows)] : histogram(column, rows)), list);
 }
 
-/** A histogram with what its ends stand for. */
-function shape(facts, rows) {
-  const image = picture(facts, rows);
+/** A histogram, with the values at its ends. */
+function histogram(column, rows) {
+  const image = chart(column, rows);
   if (!image) return [];
-  const { edges } = facts.histogram;
+  const { edges } = column.histogram;
   const ends = make("div", { className: "ends", ariaHidden: "true" }, make("span", {}, plain(edges[0])), make("span", {}, plain(edges.at(-1))));
   return [image, ends];
 }
 
-/** The most frequent values, a bar for each. */
-function frequent({ top }, rows) {
-  const lines = top.slice(0, TOP).map(([value, count]) => {
-    const text = value === "" ? "(empty text)" : String(value);
-    const words = `${whole(count)} · ${share(count, rows)}`;
-    return make("li", {}, bar(count, rows), make("span", { title: text }, text), make("small", {}, words));
+/** The most frequent values, each with a bar. */
+function topValues({ top }, rows) {
+  const lines = top.slice(0, MAX_TOP).map(([value, count]) => {
+    const text = value === "" ? "(empty string)" : String(value);
+    const frequency = `${whole(count)} · ${share(count, rows)}`;
+    return make("li", {}, bar(count, rows), make("span", { title: text }, text), make("small", {}, frequency));
   });
   return make("ol", { className: "plain", ariaLabel: "Most frequent values" }, ...lines);
 }
 
-/** How much of the whole a part is; beside it stands the same in words. */
-function bar(part, whole) {
+/** A bar for a share; hidden from screen readers, because text beside it says the same. */
+function bar(part, total) {
   const inner = make("i");
-  inner.style.width = whole ? `${(100 * part) / whole}%` : "0";
+  inner.style.width = total ? `${(100 * part) / total}%` : "0";
   return make("b", { className: "bar", ariaHidden: "true" }, inner);
 }

@@ -1,28 +1,35 @@
-/** What came of a run: figures, downloads, and the rows. */
+/** Shows the result of a job: figures, downloads, issues, column profiles and rows. */
 
-import { button, byId, focusUnlessBusy, make, showError } from "./dom.js";
-import { counted, whole } from "./format.js";
-import { Glance } from "./glance.js";
-import { emptiness, picture } from "./pictures.js";
-import { readingWords, showIssues } from "./reading.js";
-import { givenToken } from "./signin.js";
+import { storedToken } from "../connection/sign_in.js";
+import { button, byId, focusUnlessBusy, make, showError } from "../dom.js";
+import { counted, whole } from "../format.js";
+import { chart, nullShare } from "./charts.js";
+import { Profile } from "./profile.js";
+import { showIssues, showReading } from "./reading.js";
 import { ResultTable } from "./table.js";
 
-const SHEET = { rows: 1_048_575, columns: 16_384 }; // what Excel can hold, below the names
+const TYPED_FORMATS = ["parquet", "arrow"];
+const AS_WRITTEN = "CSV, as in the file";
+const NORMALIZED = "CSV, normalized";
+const HINTS = {
+  [AS_WRITTEN]: "Cells as the file writes them",
+  [NORMALIZED]: "ISO dates, decimal points, true and false, empty cells for null",
+};
+const EXCEL_LIMITS = { rows: 1_048_575, columns: 16_384 }; // of a sheet, without the header row
 
-/** The result of the latest run. */
+/** The result of the latest job. */
 export class Result {
   #client;
   #table = null;
-  #glance = new Glance();
+  #profile = new Profile();
 
-  /** @param {import("./creemson.js").Client} client */
+  /** @param {import("../creemson.js").Client} client */
   constructor(client) {
     this.#client = client;
     byId("table-retry").onclick = () => this.#table?.retry();
   }
 
-  /** Put it away. */
+  /** Hide the result. */
   hide() {
     this.#table?.close();
     this.#table = null;
@@ -35,19 +42,17 @@ export class Result {
     byId("result").hidden = false;
     byId("result-summary").textContent = [
       `${counted(output.rows, "row")} × ${counted(output.columns.length, "column")}`,
-      output.cached ? "answered from store" : `processed in ${output.elapsed_s.toFixed(2)} s`,
+      output.cached ? "served from cache" : `processed in ${output.elapsed_s.toFixed(2)} s`,
     ].join(" · ");
-    const words = readingWords(output.reading);
-    byId("result-reading").hidden = !words;
-    byId("result-reading").textContent = words && `Read as ${words}`;
+    showReading(byId("result-reading"), output.reading);
     byId("downloads").replaceChildren("Download", ...this.#downloads(output));
     showIssues(byId("result-issues"), output.issues, {
-      title: "Mended in the file",
+      title: "Issues in the file",
       open: true,
       link: (name, text) => this.#link(name, text),
     });
-    this.#glance.show(output);
-    this.#tell(null);
+    this.#profile.show(output);
+    this.#showProblem(null);
     this.#table = new ResultTable(byId("table"), {
       columns: columnsOf(output),
       total: output.rows,
@@ -57,62 +62,71 @@ export class Result {
           ? `Rows ${whole(first + 1)} to ${whole(end)} of ${whole(output.rows)}`
           : "No rows";
       },
-      onError: (error) => this.#tell(error),
+      onError: (error) => this.#showProblem(error),
     });
     focusUnlessBusy(byId("result-title"), byId("progress"), byId("run"));
   }
 
-  #downloads({ filename, final_filename_csv: csv, final_filename_excel: excel, rows, columns }) {
+  #downloads(output) {
+    const { filename, final_filename_excel: excel, rows, columns } = output;
     const stem = filename.replace(/\.[^.]*$/, "");
-    const names = { CSV: csv, Excel: excel, Parquet: filename, NDJSON: `${stem}.ndjson`, Arrow: `${stem}.arrow` };
-    const tooLarge = rows > SHEET.rows || columns.length > SHEET.columns;
+    const names = { ...csvNames(output), Excel: excel, Parquet: filename, NDJSON: `${stem}.ndjson`, Arrow: `${stem}.arrow` };
+    const tooLarge = rows > EXCEL_LIMITS.rows || columns.length > EXCEL_LIMITS.columns;
     return Object.entries(names).map(([format, name]) => {
       if (format === "Excel" && tooLarge) {
-        const most = `Excel holds ${whole(SHEET.rows)} rows and ${whole(SHEET.columns)} columns at most`;
-        return make("span", { className: "hint" }, most);
+        const limits = `${whole(EXCEL_LIMITS.rows)} rows and ${whole(EXCEL_LIMITS.columns)} columns`;
+        return make("span", { className: "hint" }, `Excel supports at most ${limits}`);
       }
-      return this.#link(name, format);
+      const control = this.#link(name, format);
+      if (HINTS[format]) control.title = HINTS[format];
+      return control;
     });
   }
 
-  /** What downloads a file. */
+  /** A link or button that downloads a file. */
   #link(name, text) {
-    // A link cannot say who asks, and a token in an address would end up in logs.
-    if (givenToken()) return button(text, ({ target }) => this.#fetch(name, target));
+    // A link cannot send a token in a header, and a token in a URL would end up in logs.
+    if (storedToken()) return button(text, ({ target }) => this.#download(name, target));
     return make("a", { href: `download/${encodeURIComponent(name)}`, download: name }, text);
   }
 
-  /** Download over the connection, which has proved who we are. */
-  async #fetch(name, control) {
+  /** Download over the WebSocket connection, which is authenticated. */
+  async #download(name, control) {
     control.disabled = true;
     try {
       const href = URL.createObjectURL(await this.#client.download(name).promise);
       make("a", { href, download: name }).click();
-      setTimeout(() => URL.revokeObjectURL(href), 60_000); // the browser may take a while to begin
-      this.#tell(null);
+      setTimeout(() => URL.revokeObjectURL(href), 60_000); // the browser may start the download late
+      this.#showProblem(null);
     } catch (error) {
-      this.#tell(error);
+      this.#showProblem(error);
     } finally {
       control.disabled = false;
     }
   }
 
-  #tell(error) {
+  #showProblem(error) {
     showError(byId("table-error"), error);
     byId("table-retry").hidden = error === null;
   }
 }
 
-/** The columns as the table wants them; pictures are drawn when their column comes in sight. */
+/** The names of the CSV files: with the cells as in the file, and with values. A typed file has no other texts. */
+function csvNames({ final_filename_csv: csv, final_filename_csv_normalized: normalized, reading }) {
+  if (!normalized || TYPED_FORMATS.includes(reading?.format)) return { CSV: csv };
+  return { [AS_WRITTEN]: csv, [NORMALIZED]: normalized };
+}
+
+/** The columns as the table expects them; a chart is drawn when its column becomes visible. */
 function columnsOf({ columns, dtypes, profile, rows }) {
   return columns.map((name, index) => {
-    const facts = profile?.[index];
+    const column = profile?.[index];
     let drawn;
     return {
       name,
       dtype: dtypes[index],
-      note: facts ? emptiness(facts, rows) : "",
-      picture: () => (drawn === undefined ? (drawn = facts ? picture(facts, rows) : null) : drawn),
+      note: column ? nullShare(column, rows) : "",
+      chart: () => (drawn === undefined ? (drawn = column ? chart(column, rows) : null) : drawn),
     };
   });
 }

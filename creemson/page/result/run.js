@@ -1,26 +1,27 @@
-/** One run at a time: how far it is, and how it ended. */
+/** Runs queries and shows the progress of one job at a time. */
 
-import { byId, focusUnlessBusy, make, showError } from "./dom.js";
-import { bytes, counted, seconds, whole } from "./format.js";
-import { forgetRun, rememberRun } from "./memory.js";
+import { byId, focusUnlessBusy, make, showError } from "../dom.js";
+import { forgetRun, rememberRun } from "../files/unfinished.js";
+import { bytes, counted, isPresent, seconds, whole } from "../format.js";
 
-const PHASES = { queued: "Waiting for its turn", reading: "Reading", sorting: "Sorting", writing: "Writing" };
+const PHASES = { queued: "Queued", reading: "Reading", sorting: "Sorting", writing: "Writing" };
 
-/** @typedef {{filename: string, job: string|null, own: boolean}} Run its job is null until it is accepted */
+/** @typedef {{filename: string, job: string|null, own: boolean}} Run
+ *   `job` is null until the job is accepted; `own` says whether this page started it */
 
-/** Runs queries, joins jobs, and shows the latest. */
+/** Starts or attaches to jobs, and shows the latest of them. */
 export class Runs {
   #client;
   #on;
-  #current = null; // the run that is shown, until it has ended
-  #cancel = null; // stops it
+  #current = null; // the run that is shown; null once it has ended
+  #cancel = null; // cancels the current run
   #phase = "";
 
-  /** @param {import("./creemson.js").Client} client
+  /** @param {import("../creemson.js").Client} client
    *  @param {object} on
-   *  @param {function(): void} on.changed is called when a run is accepted, and when it has ended
-   *  @param {function(): void} on.begun is told that an earlier result is out of date
-   *  @param {function(object): void} on.done is told the output of the latest run */
+   *  @param {function(): void} on.changed called when a job is accepted and when it has ended
+   *  @param {function(): void} on.started called when a run starts: an earlier result is out of date
+   *  @param {function(object): void} on.done called with the output of the latest run */
   constructor(client, on) {
     this.#client = client;
     this.#on = on;
@@ -28,25 +29,25 @@ export class Runs {
     client.addEventListener("state", ({ detail }) => this.#connectionChanged(detail.state));
   }
 
-  /** @param {object} query for `client.process`; an earlier one of this page that is shown and runs is cancelled */
+  /** @param {object} query for `client.process`; cancels the run that is shown if this page started it */
   start(query) {
     if (this.#current?.own) this.#cancel();
     const { filename } = query;
-    this.#watch({ filename, job: null, own: true }, "Asked for", (told) => this.#client.process(query, told));
+    this.#watch({ filename, job: null, own: true }, "Submitted", (callbacks) => this.#client.process(query, callbacks));
   }
 
-  /** Show a job that the server has, from where it is to its end; what was shown before goes on unseen.
-   *  @param {{job: string, filename: string}} entry of the server's list
-   *  @param {boolean} own whether it was begun here, before a reload */
-  join({ job, filename }, own = false) {
+  /** Show a job that the server already has. The job that was shown before continues in the background.
+   *  @param {{job: string, filename: string}} entry as in the list of jobs
+   *  @param {boolean} own whether this page started it, before a reload */
+  attach({ job, filename }, own = false) {
     if (this.#current?.job === job) return;
-    this.#watch({ filename, job, own }, "Joined", (told) => this.#client.attach(job, told));
+    this.#watch({ filename, job, own }, "Attached to", (callbacks) => this.#client.attach(job, callbacks));
   }
 
-  async #watch(run, word, begin) {
+  async #watch(run, verb, begin) {
     this.#current = run;
-    this.#begin();
-    log(`${word} ${run.filename}`);
+    this.#reset();
+    log(`${verb} ${run.filename}`);
     const ifCurrent = (act) => (...args) => this.#current === run && act(...args);
     const { promise, cancel } = begin({
       onAccepted: (job, position) => this.#accepted(run, job, position),
@@ -68,11 +69,11 @@ export class Runs {
     run.job = job;
     rememberRun(run);
     this.#on.changed();
-    if (this.#current === run) log(position ? `Accepted; ${whole(position)} before it` : "Accepted");
+    if (this.#current === run) log(position ? `Accepted; ${counted(position, "job")} ahead in the queue` : "Accepted");
   }
 
-  #begin() {
-    this.#on.begun();
+  #reset() {
+    this.#on.started();
     this.#phase = "";
     byId("progress").hidden = false;
     byId("cancel").hidden = false;
@@ -109,14 +110,13 @@ export class Runs {
 
   #connectionChanged(state) {
     if (!this.#current) return;
-    if (state === "waiting") log("Connection lost; the work goes on at the server");
-    if (state === "open") log("Connected again");
+    if (state === "waiting") log("Connection lost; the server continues the job");
+    if (state === "open") log("Reconnected");
   }
 
   #showProgress({ phase, bytes_read, bytes_total, rows, fraction, rows_per_s, eta_s }) {
     const bar = byId("progress-bar");
-    if (phase === "reading") bar.value = fraction;
-    else bar.removeAttribute("value"); // what comes after reading has no measure
+    bar.value = fraction;
     if (phase !== this.#phase) log(PHASES[phase] ?? phase);
     this.#phase = phase;
     byId("progress-figures").textContent = [
@@ -124,7 +124,7 @@ export class Runs {
       `${bytes(bytes_read)} of ${bytes(bytes_total)}`,
       counted(rows, "row"),
       rows_per_s ? `${whole(rows_per_s)} rows/s` : null,
-      eta_s !== null && phase === "reading" ? `${seconds(eta_s)} left` : null,
+      isPresent(eta_s) ? `${seconds(eta_s)} left` : null,
     ]
       .filter(Boolean)
       .join(" · ");

@@ -1,34 +1,36 @@
 /**
- * A table of any size: only the cells in sight are in the document, and rows come in windows.
+ * A table of any size: only the visible cells are in the document, and rows are fetched in windows.
  *
- * The rows stick to the top of a region that scrolls over an empty box as high as all rows would be. Browsers end
- * boxes at some 30 million pixels, so the box of a larger table is lower, and a pixel of it stands for more than one.
+ * The visible rows stick to the top of a region that scrolls over an empty box as high as all rows would be. Browsers
+ * limit boxes to about 30 million pixels, so the box of a larger table is not as high, and each of its pixels stands for
+ * several pixels of rows.
  */
 
-import { make } from "./dom.js";
-import { isNumeric, shortType, whole } from "./format.js";
+import { make } from "../dom.js";
+import { isNumeric, shortType, whole } from "../format.js";
 import { Windows } from "./windows.js";
 
-const ROW = 30; // px, all of these; the style sheet is told
-const HEAD = 92;
-const COLUMN = 160;
-const DIGIT = 9; // of the numbers of the rows, and
-const PADDING = 24; // around them
-const HIGHEST = 8_000_000;
+const ROW_HEIGHT = 30; // px, as all of these; passed to the style sheet as custom properties
+const HEAD_HEIGHT = 92;
+const COLUMN_WIDTH = 160;
+const DIGIT_WIDTH = 9; // of the row numbers
+const INDEX_PADDING = 24; // around the row numbers
+const MAX_HEIGHT = 8_000_000;
 
-/** The table in its region. */
+/** The table in its scrolling region. */
 export class ResultTable {
-  #stopped = new AbortController();
-  #first = 0; // row on top
+  #listeners = new AbortController();
+  #first = 0; // index of the topmost row
 
   /**
-   * @param {HTMLElement} region scrolls, and takes the keys
+   * @param {HTMLElement} region scrolls and receives key events
    * @param {object} options
-   * @param {{name: string, dtype: string, note: string, picture: function(): Node|null}[]} options.columns
+   * @param {{name: string, dtype: string, note: string, chart: function(): Node|null}[]} options.columns
    * @param {number} options.total rows
-   * @param {function(number, number): Promise<any[][]>} options.fetch rows, given offset and limit
-   * @param {function(number, number): void} options.onMove is told the rows in sight, from and to
-   * @param {function(Error|null): void} options.onError is told why rows do not come, and when they do again
+   * @param {function(number, number): Promise<any[][]>} options.fetch returns rows, given offset and limit
+   * @param {function(number, number): void} options.onMove called with the first visible row and one past the last
+   * @param {function(Error|null): void} options.onError called when rows cannot be fetched, with null once
+   *   they can again
    */
   constructor(region, { columns, total, fetch, onMove, onError }) {
     this.region = region;
@@ -40,25 +42,25 @@ export class ResultTable {
       total,
       fetch,
       onError,
-      onArrival: () => {
+      onRows: () => {
         onError(null);
         this.#draw();
       },
     });
-    this.index = DIGIT * whole(total).length + PADDING;
+    this.indexWidth = DIGIT_WIDTH * whole(total).length + INDEX_PADDING;
     this.head = make("thead");
     this.body = make("tbody");
     this.rows = make("table", { className: "rows" }, this.head, this.body);
     this.rows.setAttribute("aria-rowcount", total + 1);
     this.rows.setAttribute("aria-colcount", columns.length);
     this.box = make("div", {}, this.rows);
-    this.box.style.height = `${Math.min(HIGHEST, total * ROW + HEAD)}px`;
-    this.box.style.width = `${this.index + columns.length * COLUMN}px`;
-    const sizes = { row: ROW, head: HEAD, column: COLUMN, index: this.index };
+    this.box.style.height = `${Math.min(MAX_HEIGHT, total * ROW_HEIGHT + HEAD_HEIGHT)}px`;
+    this.box.style.width = `${this.indexWidth + columns.length * COLUMN_WIDTH}px`;
+    const sizes = { row: ROW_HEIGHT, head: HEAD_HEIGHT, column: COLUMN_WIDTH, index: this.indexWidth };
     for (const [name, size] of Object.entries(sizes)) region.style.setProperty(`--${name}`, `${size}px`);
     region.replaceChildren(this.box);
     region.scrollTo(0, 0);
-    const { signal } = this.#stopped;
+    const { signal } = this.#listeners;
     region.addEventListener("scroll", () => this.#scrolled(), { signal });
     region.addEventListener("keydown", (event) => this.#key(event), { signal });
     region.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
@@ -66,21 +68,21 @@ export class ResultTable {
     this.observer.observe(region);
   }
 
-  /** Let go of the region. */
+  /** Remove the table from the region. */
   close() {
-    this.#stopped.abort();
+    this.#listeners.abort();
     this.windows.close();
     this.observer.disconnect();
     this.region.replaceChildren();
   }
 
-  /** Draw again, and ask again for what is missing. */
+  /** Redraw, and request missing rows again. */
   retry() {
     this.#draw();
   }
 
   get #visible() {
-    return Math.max(1, Math.floor((this.region.clientHeight - HEAD) / ROW));
+    return Math.max(1, Math.floor((this.region.clientHeight - HEAD_HEIGHT) / ROW_HEIGHT));
   }
 
   get #last() {
@@ -93,14 +95,14 @@ export class ResultTable {
 
   #scrolled() {
     const position = (this.#first / Math.max(1, this.#last)) * this.#range;
-    // Our own scrolling comes back here, rounded to pixels that may stand for many rows.
+    // Scrolling by #scrollTo also arrives here, rounded to pixels that may stand for many rows.
     if (Math.abs(position - this.region.scrollTop) > 1.5) {
       this.#first = Math.round((this.region.scrollTop / this.#range) * this.#last);
     }
     this.#draw();
   }
 
-  #go(row) {
+  #scrollTo(row) {
     this.#first = Math.max(0, Math.min(this.#last, row));
     this.region.scrollTop = (this.#first / Math.max(1, this.#last)) * this.#range;
     this.#draw();
@@ -111,20 +113,20 @@ export class ResultTable {
     const step = steps[event.key];
     if (step === undefined || event.target !== this.region || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    this.#go(this.#first + step);
+    this.#scrollTo(this.#first + step);
   }
 
   #wheel(event) {
-    if (event.deltaY === 0 || event.ctrlKey || event.shiftKey || this.box.offsetHeight < HIGHEST) return;
-    event.preventDefault(); // a pixel would be many rows
-    this.#go(this.#first + Math.sign(event.deltaY) * Math.max(1, Math.round(Math.abs(event.deltaY) / ROW)));
+    if (event.deltaY === 0 || event.ctrlKey || event.shiftKey || this.box.offsetHeight < MAX_HEIGHT) return;
+    event.preventDefault(); // one pixel stands for many rows
+    this.#scrollTo(this.#first + Math.sign(event.deltaY) * Math.max(1, Math.round(Math.abs(event.deltaY) / ROW_HEIGHT)));
   }
 
   #draw() {
     const { scrollLeft, clientWidth } = this.region;
-    this.#first = Math.min(this.#first, this.#last); // the region may have become higher
-    const from = Math.min(this.columns.length, Math.max(0, Math.floor((scrollLeft - this.index) / COLUMN)));
-    const to = Math.min(this.columns.length, Math.ceil((scrollLeft + clientWidth) / COLUMN) + 1);
+    this.#first = Math.min(this.#first, this.#last); // the region may have grown
+    const from = Math.min(this.columns.length, Math.max(0, Math.floor((scrollLeft - this.indexWidth) / COLUMN_WIDTH)));
+    const to = Math.min(this.columns.length, Math.ceil((scrollLeft + clientWidth) / COLUMN_WIDTH) + 1);
     const end = Math.min(this.total, this.#first + this.#visible);
     const gap = () => (from ? [this.#gap(from)] : []);
     const heads = this.columns.slice(from, to).map((column, index) => header(column, from + index));
@@ -132,44 +134,44 @@ export class ResultTable {
     const lines = [];
     for (let index = this.#first; index < end; index += 1) {
       const row = this.windows.row(index);
-      const cells = this.columns.slice(from, to).map((column, offset) => cell(row, from + offset, column.dtype));
+      const cells = this.columns.slice(from, to).map((column, offset) => makeCell(row, from + offset, column.dtype));
       const line = make("tr", {}, make("td", { className: "index" }, whole(index + 1)), ...gap(), ...cells);
       line.setAttribute("aria-rowindex", index + 2);
       lines.push(line);
     }
     this.body.replaceChildren(...lines);
     this.onMove(this.#first, end);
-    this.windows.want(this.#first, end);
+    this.windows.request(this.#first, end);
   }
 
   #gap(columns) {
     const element = make("td", { className: "gap", ariaHidden: "true" });
-    element.style.width = `${columns * COLUMN}px`;
+    element.style.width = `${columns * COLUMN_WIDTH}px`;
     return element;
   }
 }
 
-function header({ name, dtype, note, picture }, index) {
+function header({ name, dtype, note, chart }, index) {
   const facts = make("small", {}, [shortType(dtype), note].filter(Boolean).join(" · "));
-  const image = picture();
+  const image = chart();
   const element = make("th", { scope: "col", title: `${name} (${dtype})` }, make("span", {}, name), facts, ...(image ? [image] : []));
   element.setAttribute("aria-colindex", index + 1);
   return element;
 }
 
-function cell(row, index, dtype) {
-  if (!row) return make("td", { className: "coming" }, "…");
+function makeCell(row, index, dtype) {
+  if (!row) return make("td", { className: "loading" }, "…");
   const value = row[index];
-  if (value === null) return make("td", { className: "null" }, "empty");
-  const text = shown(value);
+  if (value === null) return make("td", { className: "null" }, "null");
+  const text = cellText(value);
   return make("td", { className: isNumeric(dtype) ? "number" : "", title: text }, text);
 }
 
-/** A large integer as JSON has it; only a browser that knows of raw JSON has made one. */
-const exactly = (value) => JSON.rawJSON(String(value));
+/** A BigInt as raw JSON. BigInts only occur in browsers that support raw JSON. */
+const rawInteger = (value) => JSON.rawJSON(String(value));
 
-/** A cell as text. A number of JavaScript has 53 bits, a column of integers 64: what was rounded says so. */
-function shown(value) {
-  if (typeof value === "object") return JSON.stringify(value, (key, part) => (typeof part === "bigint" ? exactly(part) : part));
+/** A cell as text. A JavaScript number holds integers of 53 bits, a column of 64: rounded ones are marked with ≈. */
+function cellText(value) {
+  if (typeof value === "object") return JSON.stringify(value, (key, part) => (typeof part === "bigint" ? rawInteger(part) : part));
   return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 2 ** 64 ? `≈ ${value}` : String(value);
 }

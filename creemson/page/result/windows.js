@@ -1,13 +1,13 @@
-/** Rows of a large table, fetched a window at a time; those that were looked at last are kept. */
+/** Fetches the rows of a large table in windows, and caches those that were used last. */
 
-const WINDOW = 200; // rows
-const CELLS = 40_000; // of a window, at the most
-const KEPT = 20; // windows
-const QUIET = 40; // ms after a request, so that a drag through millions of rows does not ask for all of them
+const MAX_ROWS = 200; // of a window
+const MAX_CELLS = 40_000; // of a window
+const MAX_CACHED = 20; // windows
+const PAUSE = 40; // ms after a request, so that dragging through millions of rows does not request all of them
 
-/** The windows of one table. One request is under way at a time, for what is in sight by then. */
+/** The windows of one table. One request is in flight at a time, always for the rows that are visible then. */
 export class Windows {
-  #kept = new Map();
+  #cache = new Map();
   #wanted = [0, 0];
   #busy = false;
   #closed = false;
@@ -16,53 +16,53 @@ export class Windows {
    * @param {object} options
    * @param {number} options.columns
    * @param {number} options.total rows
-   * @param {function(number, number): Promise<any[][]>} options.fetch rows, given offset and limit
-   * @param {function(): void} options.onArrival is called when rows have come
-   * @param {function(Error): void} options.onError is called when they do not; the next `want` asks again
+   * @param {function(number, number): Promise<any[][]>} options.fetch returns rows, given offset and limit
+   * @param {function(): void} options.onRows called when rows have arrived
+   * @param {function(Error): void} options.onError called when a request fails; the next `request` tries again
    */
-  constructor({ columns, total, fetch, onArrival, onError }) {
-    this.size = Math.max(1, Math.min(WINDOW, Math.floor(CELLS / Math.max(1, columns))));
+  constructor({ columns, total, fetch, onRows, onError }) {
+    this.size = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CELLS / Math.max(1, columns))));
     this.total = total;
     this.fetch = fetch;
-    this.onArrival = onArrival;
+    this.onRows = onRows;
     this.onError = onError;
   }
 
   /** @param {number} index
-   *  @returns {any[]|undefined} the row, if it is here */
+   *  @returns {any[]|undefined} the row, if it is cached */
   row(index) {
     const number = Math.floor(index / this.size);
-    const rows = this.#kept.get(number);
+    const rows = this.#cache.get(number);
     if (rows) {
-      this.#kept.delete(number); // put last again
-      this.#kept.set(number, rows);
+      this.#cache.delete(number); // move to the end: most recently used
+      this.#cache.set(number, rows);
     }
     return rows?.[index % this.size];
   }
 
-  /** Have these rows brought, and then those on either side of them.
+  /** Fetch these rows, and then the windows before and after them.
    *  @param {number} first
    *  @param {number} end one past the last */
-  want(first, end) {
+  request(first, end) {
     this.#wanted = [first, end];
-    if (!this.#busy) this.#bring();
+    if (!this.#busy) this.#fetchMissing();
   }
 
-  /** What is still on its way is of interest to nobody. */
+  /** Ignore rows that are still in flight. */
   close() {
     this.#closed = true;
   }
 
-  async #bring() {
+  async #fetchMissing() {
     this.#busy = true;
     try {
-      for (let number = this.#missing(); number !== undefined && !this.#closed; number = this.#missing()) {
+      for (let number = this.#nextMissing(); number !== undefined && !this.#closed; number = this.#nextMissing()) {
         const rows = await this.fetch(number * this.size, this.size);
         if (this.#closed) return;
-        this.#kept.set(number, rows);
-        if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value);
-        this.onArrival();
-        await new Promise((resolve) => setTimeout(resolve, QUIET));
+        this.#cache.set(number, rows);
+        if (this.#cache.size > MAX_CACHED) this.#cache.delete(this.#cache.keys().next().value);
+        this.onRows();
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
       }
     } catch (error) {
       if (!this.#closed) this.onError(error);
@@ -71,14 +71,14 @@ export class Windows {
     }
   }
 
-  /** @returns {number|undefined} the window to ask for next; undefined if all is here */
-  #missing() {
+  /** @returns {number|undefined} number of the window to fetch next; undefined if all are cached */
+  #nextMissing() {
     const [first, end] = this.#wanted;
     if (end <= first) return undefined;
     const [from, to] = [Math.floor(first / this.size), Math.floor((end - 1) / this.size)];
     const numbers = Array.from({ length: to - from + 1 }, (_, index) => from + index);
     const last = Math.floor((this.total - 1) / this.size);
     const beside = [to + 1, from - 1].filter((number) => number >= 0 && number <= last);
-    return [...numbers, ...beside].find((number) => !this.#kept.has(number));
+    return [...numbers, ...beside].find((number) => !this.#cache.has(number));
   }
 }

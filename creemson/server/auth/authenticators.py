@@ -1,4 +1,4 @@
-"""Who a caller is: what a token says, and for how long it says so."""
+"""Authenticators: find the caller that a token identifies, and check whether the token is still valid."""
 
 import contextlib
 import time
@@ -11,27 +11,29 @@ import jwt
 from jwt.algorithms import get_default_algorithms, requires_cryptography
 
 from creemson.errors import InvalidFormat
-from creemson.server.tokens import Tokens
-from creemson.settings import Auth, Settings, SettingsError
-from creemson.storage.stores import ANYONE
+from creemson.model.callers import ANYONE
+from creemson.server.auth.tokens import Tokens
+from creemson.settings.sections import Auth, Settings
+from creemson.settings.units import SettingsError
 
 __all__ = ["Authenticator", "Identity", "bearer", "make_authenticator", "token_file", "unauthenticated"]
 
 SYMMETRIC = ("HS256", "HS384", "HS512")
-"""Algorithms whose key can make signatures as well as check them."""
-SUBJECT_MOST = 200
-"""Characters of the name of a caller in a JWT."""
+"""Algorithms whose key both creates and checks signatures."""
+MAX_SUBJECT = 200
+"""Maximum number of characters of the subject of a JWT."""
 BEARER = "bearer"
+"""The only scheme of the ``Authorization`` header that is accepted, in lower case."""
 
 
 @attrs.frozen
 class Identity:
-    """Who somebody has proved to be.
+    """An authenticated caller.
 
     Attributes:
-        caller: whose files and jobs they see.
-        expires: when the proof ends, in seconds since 1970; None if it does not end by itself.
-        token: id of the opaque token; None if it was none.
+        caller: name of the caller; decides which files and jobs are visible.
+        expires: when the token expires, in seconds since 1970; None if it does not expire.
+        token: id of the opaque token; None for other kinds of authentication.
     """
 
     caller: str
@@ -40,38 +42,38 @@ class Identity:
 
 
 class Authenticator(Protocol):
-    """Decides who somebody is."""
+    """Finds the caller that a token identifies."""
 
     required: bool
-    """Whether everybody has to say who they are."""
+    """Whether every caller must authenticate."""
 
     def identify(self, token: str) -> Identity:
-        """Who has this token.
+        """Return the identity that a token proves.
 
         Raises:
-            InvalidFormat: ``unauthenticated``.
+            InvalidFormat: ``unauthenticated``: the token proves no identity.
             OSError: the tokens cannot be read.
         """
 
     def holds(self, identity: Identity) -> bool:
-        """Whether what was proved before is still so.
+        """Whether an identity is still valid: neither expired nor revoked.
 
         Raises:
             OSError: the tokens cannot be read.
         """
 
 
-class _Anyone:
+class _NoAuthentication:
     required = False
 
-    def identify(self, token: str) -> Identity:  # noqa: ARG002 - a token does no harm where none is wanted
+    def identify(self, token: str) -> Identity:  # noqa: ARG002 - tokens are accepted and ignored
         return Identity(ANYONE)
 
     def holds(self, identity: Identity) -> bool:  # noqa: ARG002
         return True
 
 
-class _ByToken:
+class _TokenAuthenticator:
     required = True
 
     def __init__(self, tokens: Tokens) -> None:
@@ -87,13 +89,14 @@ class _ByToken:
         return identity.token is not None and self._tokens.knows(identity.token)
 
 
-class _ByJWT:
+class _JWTAuthenticator:
     required = True
 
     def __init__(self, auth: Auth, clock: Callable[[], float]) -> None:
         self._key = _key(auth)
         self._algorithms = list(auth.jwt_algorithms)
         self._audience = auth.jwt_audience
+        self._leeway = auth.jwt_leeway
         self._clock = clock
 
     def identify(self, token: str) -> Identity:
@@ -101,89 +104,102 @@ class _ByJWT:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 self._key,
-                algorithms=self._algorithms,  # pinned: what the token says of itself does not count
+                algorithms=self._algorithms,  # never the one that the token names
                 audience=self._audience,
+                leeway=self._leeway,  # for `exp`, `nbf` and `iat`: clocks differ (RFC 7519 section 4.1.4)
                 options={"require": ["exp", "aud", "sub"]},  # RFC 8725 section 3
             )
             subject, expires = claims["sub"], float(claims["exp"])
-        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:
-            raise unauthenticated(f"The token is not valid here: {error}. Ask for a new one.") from None
-        if not isinstance(subject, str) or not 1 <= len(subject) <= SUBJECT_MOST:
-            raise unauthenticated(f"The token's subject has to have 1 to {SUBJECT_MOST} characters.")
+        # OverflowError: an `exp` such as 10^400 is a valid integer, and no time.
+        except (jwt.InvalidTokenError, ValueError, OverflowError, TypeError, RecursionError) as error:
+            raise unauthenticated(f"The token is invalid: {error}. Ask for a new one.") from None
+        if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT:
+            raise unauthenticated(f"The token's subject must have 1 to {MAX_SUBJECT} characters.")
+        if not _is_unicode(subject):
+            raise unauthenticated(f"The token's subject {subject!a} has half of a surrogate pair.")
         return Identity(f"jwt:{subject}", expires=expires)
 
     def holds(self, identity: Identity) -> bool:
-        return identity.expires is not None and self._clock() < identity.expires
+        return identity.expires is not None and self._clock() < identity.expires + self._leeway
 
 
 def make_authenticator(settings: Settings, *, clock: Callable[[], float] = time.time) -> Authenticator:
-    """What decides who somebody is, with these settings.
+    """Make the authenticator for `auth.mode`.
 
     Args:
-        settings: in force.
-        clock: seconds since 1970.
+        settings: effective settings.
+        clock: returns seconds since 1970.
 
     Raises:
-        SettingsError: they do not suffice.
+        SettingsError: a setting that the mode needs is missing or invalid.
     """
     match settings.auth.mode:
         case "token":
-            return _ByToken(Tokens(token_file(settings)))
+            return _TokenAuthenticator(Tokens(token_file(settings)))
         case "jwt":
             _check(settings.auth)
-            return _ByJWT(settings.auth, clock)
+            return _JWTAuthenticator(settings.auth, clock)
         case _:
-            return _Anyone()
+            return _NoAuthentication()
 
 
 def token_file(settings: Settings) -> Path:
-    """Where the digests of the tokens are."""
+    """Return the path of the file with the digests of the opaque tokens."""
     return settings.auth.token_file or settings.storage.data_dir / "tokens"
 
 
 def bearer(header: str) -> str:
-    """The token of an ``Authorization`` header (RFC 6750 section 2.1).
+    """Return the token of an ``Authorization`` header (RFC 6750 section 2.1).
 
     Raises:
-        InvalidFormat: ``unauthenticated``: it is of another scheme.
+        InvalidFormat: ``unauthenticated``: the header has another scheme or no token.
     """
     scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != BEARER or not token.strip():
-        raise unauthenticated("The Authorization header has to be `Bearer TOKEN`.")
+        raise unauthenticated("The Authorization header must be `Bearer TOKEN`.")
     return token.strip()
 
 
 def unauthenticated(message: str) -> InvalidFormat:
-    """The error for whoever is not let in."""
+    """Make the error for a caller that has not proved its identity."""
     return InvalidFormat("unauthenticated", message)
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be stored as UTF-8: JSON can express lone surrogates (RFC 8259 section 8.2)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check(auth: Auth) -> None:
-    """Whether signatures can be checked with these settings."""
+    """Raise SettingsError if signatures cannot be checked with these settings."""
     needed = ("jwt_key", "jwt_algorithms", "jwt_audience")
     missing = [f"auth.{name}" for name in needed if not getattr(auth, name)]
     if missing:
-        raise SettingsError(f'auth.mode = "jwt" needs {", ".join(missing)}, too.')
+        raise SettingsError(f'auth.mode = "jwt" also needs {", ".join(missing)}.')
     named = set(auth.jwt_algorithms)
     unknown = named - requires_cryptography - set(SYMMETRIC)
     if unknown:
         known = ", ".join([*SYMMETRIC, *sorted(requires_cryptography)])
-        raise SettingsError(f"auth.jwt_algorithms has {', '.join(sorted(unknown))}; known are {known}.")
+        raise SettingsError(f"auth.jwt_algorithms has unknown {', '.join(sorted(unknown))}; use {known}.")
     if named - set(SYMMETRIC) and named & set(SYMMETRIC):
-        # Else the public key would do as the secret of a forged token (RFC 8725 section 2.1).
-        raise SettingsError("auth.jwt_algorithms mixes HS… with others: keep one kind.")
+        # Otherwise a token could be forged with the public key as HMAC secret (RFC 8725 section 2.1).
+        raise SettingsError("auth.jwt_algorithms mixes HS… with other algorithms: use one kind.")
     known_here = get_default_algorithms()
     if not named <= set(known_here):
-        raise SettingsError(f"{', '.join(sorted(named))} need more: pip install 'creemson[jwt]'.")
+        raise SettingsError(f"{', '.join(sorted(named))} need another package: pip install 'creemson[jwt]'.")
     try:
         for name in named:
             known_here[name].prepare_key(_key(auth))
     except (ValueError, TypeError, jwt.PyJWTError) as error:
-        raise SettingsError(f"auth.jwt_key is no key for {', '.join(sorted(named))}: {error}") from None
+        raise SettingsError(f"auth.jwt_key is not a key for {', '.join(sorted(named))}: {error}") from None
 
 
 def _key(auth: Auth) -> str:
-    """The key itself, or what the file of that name holds."""
+    """Return the key: the content of the file with this name if there is one, otherwise the setting itself."""
     assert auth.jwt_key is not None
     with contextlib.suppress(OSError, ValueError):
         if Path(auth.jwt_key).is_file():

@@ -1,94 +1,137 @@
-"""Who is let in: callers prove who they are, and each has so many connections and messages at the most.
+"""Admission of callers: authentication, and limits on the connections and the message rate of each caller.
 
-Where callers are not told apart, nobody is stopped here: the limits of each connection and address are what counts.
+Without authentication, all callers share one name; then the limits per connection and per address apply instead.
 """
 
+import contextlib
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.server.bucket import Buckets
-from creemson.server.identity import Authenticator, Identity
+from creemson.logs.limiter import LineLimiter
+from creemson.server.auth.authenticators import Authenticator, Identity
+from creemson.server.auth.rate_limit import TokenBuckets
 
-__all__ = ["Gate"]
+__all__ = ["Callers"]
+
+UNREADABLE_INTERVAL = 10.0
+"""Minimum seconds between two lines about tokens that cannot be read."""
 
 
-class Gate:
-    """Lets callers in.
+class Callers:
+    """Authenticates callers, and counts their connections and messages.
 
     Args:
-        authenticator: decides who somebody is.
-        per_caller: connections that one caller may have open.
-        pace: messages of each caller in the long run and at once, over all connections.
-        logger: for what the operator should know.
+        authenticator: finds the caller that a token identifies.
+        per_caller: maximum number of open connections of one caller.
+        pace: limits the message rate of each caller over all its connections.
+        logger: Logger.
     """
 
     def __init__(
-        self, authenticator: Authenticator, *, per_caller: int, pace: Buckets, logger: FilteringBoundLogger
+        self,
+        authenticator: Authenticator,
+        *,
+        per_caller: int,
+        pace: TokenBuckets,
+        logger: FilteringBoundLogger,
     ) -> None:
         self._authenticator = authenticator
         self._per_caller = per_caller
         self._pace = pace
         self._log = logger
-        self._inside: Counter[str] = Counter()
+        self._unreadable = LineLimiter(interval=UNREADABLE_INTERVAL, rate=1.0, burst=1, max_keys=1)
+        self._open: Counter[str] = Counter()  # open connections by caller
+        self._used: dict[Identity, dict[object, Callable[[], object]]] = {}  # what ends with an identity
 
     @property
     def guarded(self) -> bool:
-        """Whether everybody has to prove who they are."""
+        """Whether every caller must authenticate."""
         return self._authenticator.required
 
     def identify(self, token: str) -> Identity:
-        """Who has this token.
+        """Return the identity that a token proves.
 
         Raises:
-            InvalidFormat: ``unauthenticated``.
+            InvalidFormat: ``unauthenticated``: the token proves no identity.
             ProcessingError: ``internal``: the tokens cannot be read.
         """
         try:
             return self._authenticator.identify(token)
         except OSError as error:
-            self._log.error("tokens cannot be read", error=str(error))
+            self._log_unreadable(error)
             raise ProcessingError(
-                "internal", "The server cannot check tokens now. It is logged; try again later."
+                "internal", "The server cannot check tokens now. The error has been logged; try again later."
             ) from error
 
     def holds(self, identity: Identity) -> bool:
-        """Whether what somebody has proved still holds; in doubt it does, for as long as the tokens cannot be read."""
+        """Whether an identity is still valid. While the tokens cannot be read, every identity stays valid."""
         try:
             return self._authenticator.holds(identity)
         except OSError as error:
-            self._log.error("tokens cannot be read", error=str(error))
+            self._log_unreadable(error)
             return True
 
+    @contextlib.contextmanager
+    def using(self, identity: Identity, on_end: Callable[[], object]) -> Iterator[None]:
+        """Use an identity; if it becomes invalid meanwhile, the next :meth:`recheck` calls ``on_end``."""
+        key = object()
+        self._used.setdefault(identity, {})[key] = on_end
+        try:
+            yield
+        finally:
+            del self._used[identity][key]
+            if not self._used[identity]:
+                del self._used[identity]
+
+    def recheck(self) -> None:
+        """Check all identities that are in use: tokens expire and are revoked."""
+        for identity, ends in list(self._used.items()):
+            if not self.holds(identity):
+                for on_end in list(ends.values()):
+                    on_end()
+
+    def _log_unreadable(self, error: OSError) -> None:
+        """Log that the tokens cannot be read: not for each connection, which are checked twice a second."""
+        line = self._unreadable.admit(None, time.monotonic())
+        if line is not None:
+            self._log.error("tokens cannot be read", error=str(error), **line.counts)
+
     def check(self, identity: Identity) -> None:
-        """Whether a caller may have one more connection.
+        """Check that a caller may open another connection.
 
         Raises:
             InvalidFormat: ``too_many_connections``.
         """
-        inside = self._inside[identity.caller]
-        if inside >= self._per_caller:
+        count = self._open[identity.caller]
+        if count >= self._per_caller:
             raise InvalidFormat(
                 "too_many_connections",
-                f"You have {inside} connections open already, and no more may be. Close some.",
+                f"You already have {count} open connections, which is the maximum. Close some.",
                 retry_after=1.0,
             )
 
     def pace(self, caller: str, now: float, count: int = 1) -> float:
-        """Seconds until so many messages of this caller may be taken; 0 if they were."""
+        """Count messages of a caller.
+
+        Returns:
+            0; or, if they exceed the rate limit, the seconds until they are allowed. Then none is counted.
+        """
         return self._pace.of(caller, now).take(now, count)
 
     def enter(self, identity: Identity) -> None:
-        """A caller has one more connection."""
-        self._inside[identity.caller] += 1
+        """Note that a caller has opened a connection."""
+        self._open[identity.caller] += 1
 
     def leave(self, identity: Identity) -> None:
-        """A connection has ended."""
-        self._inside[identity.caller] -= 1
-        if not self._inside[identity.caller]:
-            del self._inside[identity.caller]
+        """Note that a connection of a caller has ended."""
+        self._open[identity.caller] -= 1
+        if not self._open[identity.caller]:
+            del self._open[identity.caller]
 
     def connections(self, caller: str) -> int:
-        """How many a caller has open."""
-        return self._inside[caller]
+        """Return the number of open connections of a caller."""
+        return self._open[caller]

@@ -1,4 +1,4 @@
-"""Who may connect: pure decisions, taken at the opening handshake."""
+"""Decides which handshakes are refused: origins, DNS rebinding, limits on the number of connections."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -6,24 +6,33 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from creemson.settings import Limits
+from creemson.settings.sections import Limits
 
-__all__ = ["Refusal", "is_rebound", "may_come_from", "rebound", "refusal_for"]
-
+__all__ = [
+    "Fetch",
+    "Refusal",
+    "dns_rebinding_message",
+    "fetch_refusal",
+    "is_allowed_origin",
+    "is_dns_rebinding",
+    "is_listed_origin",
+    "refusal_for",
+]
 
 RETRY = [(b"Retry-After", b"1")]
+"""Header that asks the client to wait a second."""
 
 
 @attrs.frozen
 class Refusal:
-    """Why the handshake is refused: an HTTP status and words for the person who looks."""
+    """Why a handshake is refused: an HTTP status, and a message for people."""
 
     status: int
     message: str
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What goes with the status."""
+        """Headers that belong to the status."""
         return {401: [(b"WWW-Authenticate", b"Bearer")], 429: RETRY, 503: RETRY}.get(self.status, [])
 
 
@@ -35,73 +44,126 @@ def refusal_for(
     limits: Limits,
     connections: int,
     from_address: int,
-    may_be_rebound: bool = False,
+    dns_rebinding_possible: bool = False,
 ) -> Refusal | None:
     """Decide on an upgrade request.
 
-    A browser sends along where the page comes from that opens the connection (RFC 6455 section 10.2).
-    Without this check any page that its user visits could talk to a server on the user's own machine.
+    A browser sends the origin of the page that opens the connection (RFC 6455 section 10.2). Without this check,
+    any page that the user visits could connect to a server on the user's own machine.
 
     Args:
-        origin: of the page that opens the connection; None where no browser does.
-        host: that the request is for, as the client wrote it.
-        allowed_origins: besides the server's own; ``*`` allows all.
-        limits: in force.
-        connections: that are open.
-        from_address: of these, from the same address.
-        may_be_rebound: see :func:`is_rebound`; False where it does not matter.
+        origin: origin of the page that opens the connection; None if the client is not a browser.
+        host: the `Host` header.
+        allowed_origins: origins allowed in addition to the server's own; ``*`` allows all.
+        limits: effective limits.
+        connections: number of open connections.
+        from_address: number of other connections from the same address.
+        dns_rebinding_possible: whether :func:`is_dns_rebinding` is checked.
 
     Returns:
-        Why it is refused; None if it is not.
+        The refusal; None if the connection is accepted.
     """
-    if origin is not None and may_be_rebound and is_rebound(host, allowed_origins):
-        return Refusal(403, rebound(host))
-    if origin is not None and not may_come_from(origin, host, allowed_origins):
-        return Refusal(
-            403, f"Pages of {origin} may not connect; server.allowed_origins lists those that may."
-        )
+    if origin is not None and dns_rebinding_possible and is_dns_rebinding(host, allowed_origins):
+        return Refusal(403, dns_rebinding_message(host))
+    if origin is not None and not is_allowed_origin(origin, host, allowed_origins):
+        message = f"Pages from {origin} must not connect; server.allowed_origins lists the allowed origins."
+        return Refusal(403, message)
     if connections >= limits.connections:
-        return Refusal(
-            503, f"There are {connections} connections already, and no more may be. Try again later."
-        )
+        message = f"There are already {connections} connections, which is the maximum. Try again later."
+        return Refusal(503, message)
     if from_address >= limits.connections_per_address:
         return Refusal(429, f"There are {from_address} connections from your address already. Close some.")
     return None
 
 
-def may_come_from(origin: str, host: str, allowed: Sequence[str]) -> bool:
+def is_allowed_origin(origin: str, host: str, allowed: Sequence[str]) -> bool:
     """Whether a page may connect.
 
     Args:
-        origin: of the page, as browsers write it: scheme://host, and the port if it is unusual.
-        host: that the request is for, as the client wrote it.
-        allowed: origins besides the server's own; ``*`` allows all.
+        origin: origin of the page, as browsers write it: scheme://host, and the port if it is not the default.
+        host: the `Host` header.
+        allowed: origins allowed in addition to the server's own; ``*`` allows all.
     """
-    if "*" in allowed:
-        return True
-    normal = origin.lower()
-    if normal in {one.lower() for one in allowed}:
-        return True
-    # The scheme is left out: behind a proxy that speaks TLS, the page is https and the server is not.
-    return normal.partition("://")[2] == host.lower() != ""
+    # Without the scheme: behind a proxy that terminates TLS, the page is https and the server is http.
+    return is_listed_origin(origin, allowed) or origin.lower().partition("://")[2] == host.lower() != ""
 
 
-def is_rebound(host: str, allowed: Sequence[str]) -> bool:
-    """Whether a request may come from a page whose name was let point to us (DNS rebinding).
+def is_listed_origin(origin: str, allowed: Sequence[str]) -> bool:
+    """Whether an origin is one of those allowed in addition to the server's own; see :func:`is_allowed_origin`."""
+    return "*" in allowed or origin.lower() in {one.lower() for one in allowed}
 
-    To the browser, such a page is of our own origin, so only the name itself tells: it is somebody's domain.
-    Those that an attacker can have are not served, unless they are listed. It matters where only this machine can
-    reach the server and nobody has to prove who they are.
+
+@attrs.frozen(kw_only=True)
+class Fetch:
+    """What a browser says about the page that sends an HTTP request; each is None if the header is missing.
+
+    Attributes:
+        origin: the `Origin` header: missing in requests such as those of links, images and frames.
+        referer: the `Referer` header.
+        site: `Sec-Fetch-Site`: how the page is related to this server (www.w3.org/TR/fetch-metadata).
+        mode: `Sec-Fetch-Mode`.
+        destination: `Sec-Fetch-Dest`.
+    """
+
+    origin: str | None = None
+    referer: str | None = None
+    site: str | None = None
+    mode: str | None = None
+    destination: str | None = None
+
+    @property
+    def page(self) -> str | None:
+        """Origin of the page, if known. A page can leave out its referrer, but cannot send that of another one."""
+        if self.origin is not None or self.referer is None:
+            return self.origin
+        scheme, mark, rest = self.referer.partition("://")
+        return f"{scheme}{mark}{rest.partition('/')[0]}" if mark else None
+
+
+def fetch_refusal(fetch: Fetch, path: str, host: str, allowed: Sequence[str]) -> str | None:
+    """Decide on an HTTP request by the page that sends it.
+
+    Requests without an `Origin` header cannot be read by other pages, but a page could learn from their success or
+    their duration whether a file exists. So they are refused, unless somebody follows a link to the page at ``/``.
 
     Args:
-        host: that the request is for, as the client wrote it.
-        allowed: origins besides the server's own; ``*`` allows all.
+        fetch: what the browser says about the page.
+        path: path of the request.
+        host: the `Host` header.
+        allowed: origins allowed in addition to the server's own; ``*`` allows all.
 
-    >>> is_rebound("localhost:8000", ()), is_rebound("[::1]:8000", ()), is_rebound("attacker.example", ())
-    (False, False, True)
+    Returns:
+        Why the request is refused; None if it is accepted.
+    """
+    foreign = fetch.site is not None and fetch.site.lower() in ("cross-site", "same-site")
+    if fetch.origin is None and not foreign:
+        return None
+    page = fetch.page
+    if "*" in allowed or (page is not None and is_allowed_origin(page, host, allowed)):
+        return None
+    navigates = fetch.mode == "navigate" and fetch.destination == "document"
+    if fetch.origin is None and navigates and path == "/":
+        return None
+    who = "of other sites" if page is None else f"from {page}"
+    return f"Pages {who} are not allowed; server.allowed_origins lists the allowed origins."
+
+
+def is_dns_rebinding(host: str, allowed: Sequence[str]) -> bool:
+    """Whether a request may come from a page whose domain was made to resolve to this server (DNS rebinding).
+
+    To the browser, such a page has the server's own origin; only its host name shows that it comes from elsewhere.
+    Names that an attacker can own are refused unless they are listed. This matters if only this machine can reach
+    the server and callers need not authenticate.
+
+    Args:
+        host: the `Host` header.
+        allowed: origins allowed in addition to the server's own; ``*`` allows all.
+
+    >>> [is_dns_rebinding(host, ()) for host in ("localhost:8000", "[::1]:8000", "attacker.example")]
+    [False, False, True]
     """
     name = (urlsplit(f"//{host}").hostname or "") if host.count("[") == host.count("]") else ""
-    if "*" in allowed or "." not in name.rstrip("."):  # nobody can buy a name without a dot
+    if "*" in allowed or "." not in name.rstrip("."):  # nobody can register a name without a dot
         return False
     try:
         ipaddress.ip_address(name)
@@ -111,9 +173,9 @@ def is_rebound(host: str, allowed: Sequence[str]) -> bool:
     return False
 
 
-def rebound(host: str) -> str:
-    """The words for such a request."""
+def dns_rebinding_message(host: str) -> str:
+    """Return the message for a request that :func:`is_dns_rebinding`."""
     return (
-        f"This server is not known as {host!r}. Use its address, or list the origin of its pages in "
+        f"The host name {host!r} is not allowed. Use the server's IP address, or add the origin of its pages to "
         "server.allowed_origins."
     )

@@ -1,38 +1,38 @@
-"""Token buckets: so much in the long run, and so much at once. Sans-IO."""
+"""Token buckets: limit the average rate and the size of bursts. Sans-IO."""
 
 import math
 
 import attrs
 
-__all__ = ["Bucket", "Buckets"]
+__all__ = ["TokenBucket", "TokenBuckets"]
 
 IDLE_KEPT = 1000
-"""Full buckets may be forgotten; they are looked for whenever there are so many more."""
+"""Number of new buckets after which full buckets (of names that are not in use) are removed."""
 
 
 @attrs.define
-class Bucket:
-    """Holds at most ``burst`` and is filled by ``rate`` a second (https://en.wikipedia.org/wiki/Token_bucket).
+class TokenBucket:
+    """Holds at most ``burst`` tokens and gains ``rate`` per second (https://en.wikipedia.org/wiki/Token_bucket).
 
-    >>> bucket = Bucket(rate=2.0, burst=1)
+    >>> bucket = TokenBucket(rate=2.0, burst=1)
     >>> bucket.take(10.0), bucket.take(10.0), bucket.take(10.5)
     (0.0, 0.5, 0.0)
     """
 
     rate: float
     burst: float
-    _level: float = attrs.field(init=False, default=0.0)
-    _at: float = attrs.field(init=False, default=-math.inf)  # so it is full at first
+    _level: float = attrs.field(init=False, default=0.0)  # tokens at the time `_at`
+    _at: float = attrs.field(init=False, default=-math.inf)  # last use; so the bucket is full at first
 
     def take(self, now: float, count: int = 1) -> float:
-        """Take some.
+        """Take tokens, all or none.
 
         Args:
-            now: seconds of any clock that only goes forward.
-            count: how many.
+            now: seconds on any monotonic clock.
+            count: number of tokens.
 
         Returns:
-            0, or seconds until there are so many to take; then nothing was taken.
+            0 if they were taken; otherwise the seconds until there are enough.
         """
         self._level = min(self.burst, self._level + (now - self._at) * self.rate)
         self._at = now
@@ -42,36 +42,36 @@ class Bucket:
         return (count - self._level) / self.rate
 
     def put_back(self, count: int) -> None:
-        """Undo a :meth:`take` of so many."""
+        """Undo a :meth:`take`."""
         self._level += count
 
-    def full(self, now: float) -> bool:
-        """Whether it is as if it had never been used."""
+    def is_full(self, now: float) -> bool:
+        """Whether the bucket is full, as if it had never been used."""
         return self._level + (now - self._at) * self.rate >= self.burst
 
 
-class Buckets:
-    """One bucket for each name.
+class TokenBuckets:
+    """One bucket per name.
 
     Args:
-        rate, burst: of each.
+        rate, burst: see :class:`TokenBucket`.
     """
 
     def __init__(self, *, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = burst
-        self._buckets: dict[str, Bucket] = {}
-        self._look_at = IDLE_KEPT
+        self._buckets: dict[str, TokenBucket] = {}
+        self._clean_at = IDLE_KEPT  # number of buckets at which full ones are removed
 
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def of(self, name: str, now: float) -> Bucket:
-        """The bucket of that name."""
+    def of(self, name: str, now: float) -> TokenBucket:
+        """Return the bucket with this name."""
         found = self._buckets.get(name)
         if found is None:
-            if len(self._buckets) >= self._look_at:
-                self._buckets = {key: one for key, one in self._buckets.items() if not one.full(now)}
-                self._look_at = len(self._buckets) + IDLE_KEPT
-            found = self._buckets[name] = Bucket(self._rate, self._burst)
+            if len(self._buckets) >= self._clean_at:
+                self._buckets = {key: one for key, one in self._buckets.items() if not one.is_full(now)}
+                self._clean_at = len(self._buckets) + IDLE_KEPT
+            found = self._buckets[name] = TokenBucket(self._rate, self._burst)
         return found

@@ -1,16 +1,15 @@
-"""Opaque tokens: a file that holds their digests, and nothing that could be used to get in.
+"""Opaque tokens, and the file with their digests, which contains nothing that can be used to authenticate.
 
-    {"id": …, "name": …, "salt": …, "digest": …, "created": …}     one line each
+Each line is a JSON object: ``{"id": …, "name": …, "salt": …, "digest": …, "created": …}``.
 
-A token is ``crm_ID_SECRET`` with 256 random bits. A salted SHA-256 is enough for these: slow hashes are for
-what people can remember (OWASP, Password Storage Cheat Sheet).
+A token is ``crm_ID_SECRET`` with 256 random bits. A salted SHA-256 is enough for it: slow hashes are needed for
+passwords that people can remember (OWASP, Password Storage Cheat Sheet).
 """
 
 import contextlib
 import fcntl
 import hashlib
 import hmac
-import os
 import secrets
 import threading
 import time
@@ -20,21 +19,24 @@ from pathlib import Path
 import attrs
 import orjson
 
+from creemson.storage import durable
+
 __all__ = ["Entry", "Tokens"]
 
 PREFIX = "crm"
-"""By it, scanners for leaked secrets can tell what they have found."""
+"""Beginning of each token, so that scanners for leaked secrets recognize tokens."""
 MAX_NAME = 100
+"""Maximum number of characters of a name."""
 
 
 @attrs.frozen
 class Entry:
-    """What is kept of a token.
+    """What is stored about a token.
 
     Attributes:
-        id: a part of the token that is no secret.
-        name: of the caller who has it.
-        salt, digest: in hexadecimal.
+        id: the part of the token that is not secret.
+        name: name of the caller.
+        salt, digest: hexadecimal.
         created: seconds since 1970.
     """
 
@@ -46,88 +48,88 @@ class Entry:
 
 
 class Tokens:
-    """The file of tokens. It is looked at whenever somebody comes, so a change takes effect at once.
+    """The token file. It is checked for changes at each access, so a change takes effect at once.
 
     Args:
-        path: of the file; there need not be one.
-        clock: seconds since 1970.
+        path: path of the file, which need not exist.
+        clock: returns seconds since 1970.
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: tuple[int, ...] | None = None
+        self._seen: tuple[int, ...] | None = None  # identifies the version of the file that was read last
         self._entries: Mapping[str, Entry] = {}
 
     def create(self, name: str) -> str:
-        """Make a token.
+        """Create a token.
 
         Args:
-            name: of the caller.
+            name: name of the caller.
 
         Returns:
-            The token, which nothing but the caller knows from now on.
+            The token. It is not stored and cannot be shown again.
 
         Raises:
-            ValueError: the name is taken, or makes no name.
-            OSError: the file cannot be written or makes no sense.
+            ValueError: the name is taken or invalid.
+            OSError: the file cannot be written or is invalid.
         """
         if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-            raise ValueError(f"{name!r} is no name: give 1 to {MAX_NAME} printable characters.")
+            raise ValueError(f"{name!r} is not a name: use 1 to {MAX_NAME} printable characters.")
         with self._changing() as entries:
             if any(entry.name == name for entry in entries):
                 raise ValueError(
-                    f"There is a token {name!r} already: revoke it first, or choose another name."
+                    f"There is already a token {name!r}: revoke it first, or choose another name."
                 )
-            number, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
-            token = f"{PREFIX}_{number}_{secret}"
-            entries.append(Entry(number, name, salt, _digest(salt, token), round(self._clock(), 3)))
+            token_id, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
+            token = f"{PREFIX}_{token_id}_{secret}"
+            entries.append(Entry(token_id, name, salt, _digest(salt, token), round(self._clock(), 3)))
         return token
 
     def revoke(self, name: str) -> None:
-        """Let a token be good for nothing.
+        """Revoke a token.
 
         Raises:
-            ValueError: there is none of that name.
-            OSError: the file cannot be written or makes no sense.
+            ValueError: there is no token with this name.
+            OSError: the file cannot be written or is invalid.
         """
         with self._changing() as entries:
             kept = [entry for entry in entries if entry.name != name]
             if len(kept) == len(entries):
-                raise ValueError(f"There is no token {name!r}; `creemson token list` shows those there are.")
+                raise ValueError(f"There is no token {name!r}; `creemson token list` shows all tokens.")
             entries[:] = kept
 
     def entries(self) -> list[Entry]:
-        """All tokens, the oldest first.
+        """Return all tokens, the oldest first.
 
         Raises:
-            OSError: the file cannot be read or makes no sense.
+            OSError: the file cannot be read or is invalid.
         """
         return list(self._current().values())
 
     def find(self, token: str) -> Entry | None:
-        """Whose token it is; it takes as long for a token that is near to one as for any other.
+        """Return the entry of a token; None if the token is unknown. Compares in constant time.
 
         Raises:
-            OSError: the file cannot be read or makes no sense.
+            OSError: the file cannot be read or is invalid.
         """
-        number = token.split("_", 2)[1] if token.count("_") >= 2 else ""
-        entry = self._current().get(number)
+        token_id = token.split("_", 2)[1] if token.count("_") >= 2 else ""
+        entry = self._current().get(token_id)
         salt, digest = (entry.salt, entry.digest) if entry is not None else ("", "")
         same = hmac.compare_digest(_digest(salt, token), digest)
         return entry if same else None
 
-    def knows(self, number: str) -> bool:
-        """Whether there is (still) a token with this id.
+    def knows(self, token_id: str) -> bool:
+        """Whether there is still a token with this id.
 
         Raises:
-            OSError: the file cannot be read or makes no sense.
+            OSError: the file cannot be read or is invalid.
         """
-        return number in self._current()
+        return token_id in self._current()
 
     def _current(self) -> Mapping[str, Entry]:
-        """What the file says, read anew when it has changed."""
+        """Return the entries by id; reads the file again if it has changed."""
         with self._lock:
             try:
                 status = self._path.stat()
@@ -146,22 +148,14 @@ class Tokens:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[Entry]]:
-        """The entries, to be changed; the file is replaced as a whole, and by one process at a time."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Yield the entries to be changed, then replace the file durably. Only one process at a time does this."""
+        durable.make_folders([self._path.parent])
         with self._path.with_name(f".{self._path.name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             entries = self.entries()
             yield entries
-            part = self._path.with_name(f".{self._path.name}.tmp")
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
-            file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(file, "wb") as stream:
-                for entry in entries:
-                    stream.write(orjson.dumps(attrs.asdict(entry), option=orjson.OPT_APPEND_NEWLINE))
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(self._path)
+            lines = [orjson.dumps(attrs.asdict(entry), option=orjson.OPT_APPEND_NEWLINE) for entry in entries]
+            durable.write(self._path, b"".join(lines), mode=0o600)
 
 
 def _parse(path: Path) -> Iterator[Entry]:
@@ -172,7 +166,7 @@ def _parse(path: Path) -> Iterator[Entry]:
             yield Entry(**orjson.loads(line))
         except (ValueError, TypeError) as error:
             raise OSError(
-                f"The token file {path} makes no sense in line {number}: restore it, or remove that line."
+                f"The token file {path} is invalid in line {number}: restore it, or remove that line."
             ) from error
 
 

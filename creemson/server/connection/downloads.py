@@ -1,4 +1,9 @@
-"""The downloads of one connection: one after the other, no faster than the peer reads."""
+"""Sends the downloads of one connection: one after the other, and no faster than the peer reads.
+
+    FileReady ──> found() ──> run(): Protocol.download_started(), the bytes, Protocol.downloaded()
+
+A download that was cancelled may still be running when the next one is found; the next one waits.
+"""
 
 import hashlib
 import os
@@ -11,31 +16,30 @@ from typing import BinaryIO, TypeVar
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError, disk_error
-from creemson.server.effects import Effect
-from creemson.server.protocol import Protocol
-from creemson.storage.files import version_of
-from creemson.storage.store import Store
+from creemson.errors import CreemsonError, disk_error
+from creemson.server.connection.effects import Effect
+from creemson.server.connection.protocol import Protocol
+from creemson.storage.store import OpenFile, Store
 
-__all__ = ["Sending"]
+__all__ = ["Downloads"]
 
 CHUNK = 1024 * 1024
-"""Bytes of a binary frame."""
+"""Maximum bytes of a binary frame."""
 
 T = TypeVar("T")
 
 
-class Sending:
+class Downloads:
     """Sends files.
 
     Args:
-        protocol: the connection's.
-        store: gives the caller's.
-        put: has a piece of a file sent.
-        room: waits until there is room for one.
-        tell: carries out what the protocol wants told.
-        most: bytes of a frame at the most.
-        logger: for what the operator should know.
+        protocol: protocol of the connection.
+        store: returns the caller's store.
+        put: sends a piece of a file.
+        room: waits until the outbox has room for a piece.
+        perform: carries out effects.
+        max_frame: maximum bytes of a binary frame; if it is larger, ``CHUNK`` applies.
+        logger: Logger.
     """
 
     def __init__(
@@ -45,85 +49,79 @@ class Sending:
         store: Callable[[], Store],
         put: Callable[[bytes], None],
         room: Callable[[], Awaitable[None]],
-        tell: Callable[[Sequence[Effect]], None],
-        most: int,
+        perform: Callable[[Sequence[Effect]], None],
+        max_frame: int,
         logger: FilteringBoundLogger,
     ) -> None:
         self._protocol = protocol
         self._store = store
         self._put = put
         self._room = room
-        self._tell = tell
-        self._chunk = min(CHUNK, most)
+        self._perform = perform
+        self._chunk = min(CHUNK, max_frame)
         self._log = logger
-        self._offsets: dict[int, int] = {}  # of downloads that are wanted, by request
-        self._files: deque[tuple[int, Path]] = deque()
-        self._running = False
-        self._current: int | None = None
-        self._scope = trio.CancelScope()
-
-    def expect(self, request: int, offset: int) -> None:
-        """A file is being found for a download from ``offset`` on."""
-        self._offsets[request] = offset
+        self._files: deque[tuple[int, Path]] = deque()  # requests and their files, not started
+        self._running = False  # whether run() runs
+        self._current: int | None = None  # request of the current download
+        self._scope = trio.CancelScope()  # around the current download
 
     def found(self, request: int, path: Path) -> bool:
-        """It has been found; nothing happens if it is not wanted any more.
+        """Queue a file that the processor has found.
 
         Returns:
-            Whether :meth:`run` has to be run.
+            Whether the caller must start :meth:`run`.
         """
-        if request not in self._offsets:
-            return False
         self._files.append((request, path))
         idle, self._running = not self._running, True
         return idle
 
-    def forget(self, request: int) -> None:
-        """A request has ended: if it was a download, no more is sent of it."""
-        self._offsets.pop(request, None)
+    def stop(self, request: int) -> None:
+        """Stop sending a download that was cancelled."""
         if self._current == request:
             self._scope.cancel()
 
     async def run(self) -> None:
-        """Send what is found."""
+        """Send the files that were found, until none is left."""
         while self._files:
             request, path = self._files.popleft()
-            if request not in self._offsets:
+            offset = self._protocol.download_offset(request)
+            if offset is None:  # cancelled while it was queued
                 continue
             self._current = request
             with trio.CancelScope() as self._scope:
-                await self._send(request, path, self._offsets.pop(request))
+                await self._send(request, path, offset)
             self._current = None
         self._running = False
 
     async def _send(self, request: int, path: Path, offset: int) -> None:
         try:
-            stream = await trio.to_thread.run_sync(path.open, "rb")
-            with stream:
-                effects = await self._send_file(request, stream, path, offset)
+            file, digest = await trio.to_thread.run_sync(self._open, path)
+            with file.stream:
+                effects = await self._send_file(request, file, digest, offset)
         except CreemsonError as error:
-            effects = self._protocol.fail(request, error)
-        except FileNotFoundError:
             await trio.lowlevel.checkpoint_if_cancelled()
-            gone = ProcessingError("file_not_found", f"{path.name!r} was removed in this moment.")
-            effects = self._protocol.fail(request, gone)
+            effects = self._protocol.fail(request, error)
         except OSError as error:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._log.error("download failed", error=str(error))
             effects = self._protocol.fail(request, disk_error(error))
-        self._tell(effects)
+        self._perform(effects)
 
-    async def _send_file(self, request: int, stream: BinaryIO, path: Path, offset: int) -> list[Effect]:
-        status = os.fstat(stream.fileno())
-        version = version_of(status)
-        digest = await _in_thread(lambda: self._store().digest(path, version))
-        self._tell(self._protocol.download_started(request, size=status.st_size, sha256=digest))
+    def _open(self, path: Path) -> tuple[OpenFile, str | None]:
+        """Open a file, and look up its digest."""
+        store = self._store()
+        file = store.open(path)
+        return file, store.digest(file.path, file.version)
+
+    async def _send_file(self, request: int, file: OpenFile, digest: str | None, offset: int) -> list[Effect]:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._perform(self._protocol.download_started(request, size=file.size, sha256=digest))
         if digest is not None:
-            await self._send_bytes(stream, offset)
+            await self._send_bytes(file.stream, offset)
         else:
-            digest = await self._send_digesting(stream, offset)
-            await _in_thread(lambda: self._store().record_digest(path, version, digest))
-        return self._protocol.downloaded(request, size=status.st_size, sha256=digest)
+            sha256 = digest = await self._send_digesting(file.stream, offset)
+            await _in_thread(lambda: self._store().record_digest(file.path, file.version, sha256))
+        return self._protocol.downloaded(request, size=file.size, sha256=digest)
 
     async def _send_bytes(self, stream: BinaryIO, offset: int) -> None:
         file, size = stream.fileno(), os.fstat(stream.fileno()).st_size
@@ -131,14 +129,14 @@ class Sending:
             data = _cached(file, offset, min(self._chunk, size - offset))
             if data is None:
                 data = await _in_thread(partial(os.pread, file, self._chunk, offset))
-                if not data:  # it has become shorter
+                if not data:  # the file has become shorter
                     break
             offset += len(data)
             await self._room()
             self._put(data)
 
     async def _send_digesting(self, stream: BinaryIO, offset: int) -> str:
-        """The same, for a file whose digest is not known: what comes before ``offset`` counts for that only."""
+        """Send a file whose digest is unknown; the bytes before ``offset`` are read for the digest only."""
         digest = hashlib.sha256()
         position = 0
 
@@ -156,19 +154,19 @@ class Sending:
 
 
 def _cached(file: int, offset: int, size: int) -> bytes | None:
-    """Read what the system has in memory, without waiting for the disk; None if that is not all of it.
+    """Read bytes that the kernel has in memory, without waiting for the disk; return None if some are not.
 
-    A thread for each megabyte would take as long as to read it.
+    Starting a thread for each megabyte would take as long as reading it.
     """
     data = bytearray(size)
     try:
         return bytes(data) if os.preadv(file, [data], offset, os.RWF_NOWAIT) == size else None
-    except OSError:  # EAGAIN, or a file system that cannot say
+    except OSError:  # EAGAIN, or a file system without RWF_NOWAIT
         return None
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """A thread's work is not given up, but what follows upon it is: the request may have ended meanwhile."""
+    """Call ``work`` in a thread; if this was cancelled meanwhile, raise Cancelled instead of returning."""
     result = await trio.to_thread.run_sync(work)
     await trio.lowlevel.checkpoint_if_cancelled()
     return result

@@ -1,46 +1,49 @@
-"""What the protocol wants done: the effects that a connection carries out, in their order."""
+"""Effects: the decisions of the protocol, which the connection actor carries out in their order.
+
+The result of an effect with a ``request`` goes to the named method of ``Protocol``, or to ``fail()``.
+"""
 
 from typing import TypeAlias
 
 import attrs
 
 from creemson.errors import CloseCode
-from creemson.wire import messages
-from creemson.wire.messages import Options, ServerMessage
+from creemson.jobs.commands import Ask
+from creemson.wire.messages import ServerMessage
 
 __all__ = [
-    "Attach",
-    "CancelJob",
-    "CancelRequest",
+    "AskProcessor",
     "Close",
     "DeleteFile",
     "DropUpload",
     "Effect",
     "FinishUpload",
     "ListFiles",
-    "ListJobs",
-    "OpenDownload",
     "OpenUpload",
-    "ReadColumns",
-    "ReadRows",
     "RemoveUpload",
     "Send",
     "StopDownload",
-    "Submit",
     "WriteChunk",
 ]
+
+# --- to the peer -------------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class Send:
-    """Send a message; a newer one with the same ``replaces`` makes an unsent older one superfluous.
+    """Send a message.
 
-    What comes with ``replaces`` equal to an earlier message's ``follows`` stays behind that message.
+    Attributes:
+        message: the message.
+        replaces: if an unsent message has the same value, this one takes its place (newer progress).
+        follows: later messages whose ``replaces`` has this value must not overtake this message.
+        encoded: the text of the message if it is encoded already; a large one is encoded in a thread.
     """
 
     message: ServerMessage
     replaces: int | None = None
     follows: int | None = None
+    encoded: str | None = None
 
 
 @attrs.frozen
@@ -52,77 +55,36 @@ class Close:
 
 
 @attrs.frozen
-class Submit:
-    """Have a job done; what becomes of it comes back by :meth:`Protocol.job_event`."""
+class StopDownload:
+    """Stop sending the bytes of a download; there is no result."""
 
     request: int
-    query: messages.Query
-    timeout: float | None
-    keep: bool
+
+
+# --- to the processor --------------------------------------------------------------------------------
 
 
 @attrs.frozen
-class Attach:
-    """Follow a job; what becomes of it comes back as for :class:`Submit`."""
+class AskProcessor:
+    """Send a command to the processor; its replies go to ``reply()``, and the bytes of a file go to the peer."""
 
     request: int
-    job: str
-    after: int
+    ask: Ask
 
 
-@attrs.frozen
-class ListJobs:
-    """Find out the caller's jobs; answered by :meth:`Protocol.jobs`."""
-
-    request: int
-
-
-@attrs.frozen
-class CancelJob:
-    """Stop a job of the caller's; answered by :meth:`Protocol.cancelled` or ``fail``."""
-
-    request: int
-    job: str
-
-
-@attrs.frozen
-class CancelRequest:
-    """Stop waiting for the job of another request; answered as :class:`CancelJob` is."""
-
-    request: int
-    other: int
-
-
-@attrs.frozen
-class ReadColumns:
-    """Find out a file's columns; answered by :meth:`Protocol.columns` or ``fail``."""
-
-    request: int
-    filename: str
-    options: Options | None = None
-
-
-@attrs.frozen
-class ReadRows:
-    """Find out a window of a table; answered by :meth:`Protocol.rows` or ``fail``."""
-
-    request: int
-    filename: str
-    offset: int
-    limit: int
-    options: Options | None = None
+# --- to the store ------------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class ListFiles:
-    """Find out what the caller has uploaded; answered by :meth:`Protocol.files` or ``fail``."""
+    """List the caller's uploads; the result goes to ``files()``."""
 
     request: int
 
 
 @attrs.frozen
 class DeleteFile:
-    """Remove a file; answered by :meth:`Protocol.deleted` or ``fail``."""
+    """Remove a file; the result goes to ``deleted()``."""
 
     request: int
     filename: str
@@ -130,18 +92,19 @@ class DeleteFile:
 
 @attrs.frozen
 class OpenUpload:
-    """Begin an upload or go on with it; answered by :meth:`Protocol.upload_opened` or ``fail``."""
+    """Start an upload, or continue it; the result goes to ``upload_opened()``."""
 
     request: int
     filename: str
     size: int
     sha256: str | None
     overwrite: bool
+    fingerprint: str | None = None
 
 
 @attrs.frozen
 class WriteChunk:
-    """Append to the open upload; answered by :meth:`Protocol.chunk_written` or ``fail``."""
+    """Append to the open upload; the result goes to ``chunk_written()``."""
 
     request: int
     data: bytes
@@ -149,7 +112,7 @@ class WriteChunk:
 
 @attrs.frozen
 class FinishUpload:
-    """Let the file appear; answered by :meth:`Protocol.uploaded` or ``fail``."""
+    """Put the file in place and read its columns; the result goes to ``upload_finished()`` and later ``uploaded()``."""
 
     request: int
     filename: str
@@ -158,43 +121,22 @@ class FinishUpload:
 
 @attrs.frozen
 class DropUpload:
-    """Remove what there is of an upload that failed; not answered."""
+    """Remove the bytes of an upload that failed; there is no result."""
 
 
 @attrs.frozen
 class RemoveUpload:
-    """Take back a file that has appeared: more bytes came for it than were announced; not answered."""
+    """Remove a file that is already in place, since more bytes arrived than were announced; there is no result."""
 
     request: int
     filename: str
-
-
-@attrs.frozen
-class OpenDownload:
-    """Send a file's bytes between the two messages; ended by :meth:`Protocol.downloaded` or ``fail``."""
-
-    request: int
-    filename: str
-    offset: int
-
-
-@attrs.frozen
-class StopDownload:
-    """Send no more of a download; not answered."""
-
-    request: int
 
 
 Effect: TypeAlias = (
     Send
     | Close
-    | Submit
-    | Attach
-    | ListJobs
-    | CancelJob
-    | CancelRequest
-    | ReadColumns
-    | ReadRows
+    | StopDownload
+    | AskProcessor
     | ListFiles
     | DeleteFile
     | OpenUpload
@@ -202,6 +144,4 @@ Effect: TypeAlias = (
     | FinishUpload
     | DropUpload
     | RemoveUpload
-    | OpenDownload
-    | StopDownload
 )

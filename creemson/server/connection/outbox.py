@@ -1,4 +1,4 @@
-"""What a connection has to send."""
+"""The messages that wait to be sent to one peer."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,51 +8,53 @@ import trio
 __all__ = ["Outbox"]
 
 AHEAD = 2 * 1024 * 1024
-"""Bytes that may wait before a download waits for the peer."""
+"""Maximum bytes waiting while a download adds more."""
 
 
 class Outbox:
-    """What is to be sent: bounded in bytes, and filled without waiting.
+    """A queue of messages, bounded in bytes and filled without waiting.
 
-    A message may replace an unsent older one (progress). What does not fit is not dropped: the peer is.
+    A message may replace an older one that is not sent yet (progress). When the queue is full, no message is dropped;
+    the peer is disconnected instead.
 
     Args:
-        limit: bytes that may wait.
-        on_overflow: is called when there are more.
+        limit: maximum bytes waiting.
+        on_overflow: called when the limit is exceeded.
 
     Attributes:
-        size: bytes that wait, or have been taken and are on their way.
-        closing: the close code and reason that come last; None until that is decided.
+        size: bytes that wait, or that have been taken but not sent.
+        closing: code and reason of the close frame that is sent last; None while the connection stays open.
     """
 
     def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
         self._limit = limit
         self._on_overflow = on_overflow
-        self._items: deque[list[str | bytes]] = deque()
-        self._replaceable: dict[int, list[str | bytes]] = {}
+        self._items: deque[list[str | bytes]] = deque()  # messages, each in a list so that it can be replaced
+        self._replaceable: dict[int, list[str | bytes]] = {}  # by the key `replaces`
         self.size = 0
-        self._taken = 0
-        self._emptied: trio.Event | None = None  # somebody waits for that
+        self._taken = 0  # bytes taken but not sent
+        # Set when the taken messages have been sent; a download waits for it.
+        self._emptied: trio.Event | None = None
         self._overflowed = False
         self.closing: tuple[int, str] | None = None
 
     def __bool__(self) -> bool:
-        """Whether something is to be sent, be it that nothing more comes."""
+        """Whether there is a message or a close frame to send."""
         return bool(self._items) or self.closing is not None
 
     def put(self, message: str | bytes, *, replaces: int | None = None, follows: int | None = None) -> None:
-        """Append a message, or put it in the place of the unsent one with the same ``replaces``.
+        """Append a message, or replace the unsent one with the same ``replaces``.
 
         Args:
-            message: to be sent.
-            replaces: names what makes an older message superfluous.
-            follows: what comes later with this ``replaces`` is to stay behind this message.
+            message: the encoded message.
+            replaces: key of the unsent message to replace.
+            follows: key of later messages that must not replace an unsent one from before this message.
         """
         if self.closing is not None or self._overflowed:
             return
         if follows is not None:
             self._replaceable.pop(follows, None)
-        alone = self.size == 0  # one large answer to a peer that reads is no overflow
+        alone = self.size == 0  # a single large message to a peer that reads is no overflow
         old = self._replaceable.get(replaces) if replaces is not None else None
         self.size += len(message)
         if old is not None:
@@ -68,19 +70,19 @@ class Outbox:
             self._on_overflow()
 
     def close(self, code: int, reason: str) -> None:
-        """Nothing more is taken; after what waits comes the close frame."""
+        """Stop accepting messages; the close frame follows those that wait. Idempotent."""
         if self.closing is None:
             self.closing = (code, reason)
 
     async def room(self) -> None:
-        """Wait until so little waits that a download may go on."""
+        """Wait until a download may add more."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while self.size > min(AHEAD, self._limit // 2):
             self._emptied = trio.Event()
             await self._emptied.wait()
 
     def take(self) -> list[str | bytes]:
-        """All that waits, in order; empty if there is nothing. It is counted in the size until :meth:`sent`."""
+        """Remove and return all messages in order; they count in the size until :meth:`sent`."""
         taken = [item[0] for item in self._items]
         self._items.clear()
         self._replaceable.clear()
@@ -88,7 +90,7 @@ class Outbox:
         return taken
 
     def sent(self) -> None:
-        """All that was taken is on its way."""
+        """Mark all taken messages as sent."""
         self.size -= self._taken
         self._taken = 0
         if self._emptied is not None:

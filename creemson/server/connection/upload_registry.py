@@ -1,10 +1,10 @@
-"""Who has which upload open: one at a time, and a newcomer takes over.
+"""Which connection has which upload open: at most one per file name, and a newcomer takes the upload over.
 
-A client whose connection broke comes back before the server knows that it broke. So a newcomer gets the
-upload, and the connection that had it saves what it has and lets go. Whether the newcomer goes on with
-these bytes is another question: where no digest proves that both send the same content, it does so only
-if the other peer shows no sign of life any more. For two that live are two uploaders, and a file never
-holds bytes of both.
+A client whose connection broke may reconnect before the server notices that. So the new connection gets the upload, and
+the connection that had it saves its bytes and releases it. Whether the new connection continues from these bytes is
+decided separately. If a digest proves that both send the same content, it continues. Otherwise it continues only if the
+other peer shows no sign of life: two living clients may upload different files, and a file must never contain bytes of
+both.
 """
 
 from collections.abc import AsyncIterator
@@ -14,22 +14,33 @@ from typing import Protocol
 import attrs
 import trio
 
-__all__ = ["Holder", "Uploads"]
+__all__ = ["Holder", "UploadRegistry"]
 
 
 class Holder(Protocol):
     """A connection that has an upload open."""
 
     async def is_alive(self) -> bool:
-        """Ask its peer for a sign of life."""
+        """Probe the peer; return whether it shows a sign of life."""
 
-    async def let_go(self) -> None:
-        """Save what there is of the upload, close it, and say so to the peer."""
+    async def let_go(self, *, deleted: bool) -> None:
+        """Save and close the upload, and report that to the peer.
+
+        Args:
+            deleted: whether the file is about to be deleted; otherwise, another connection takes the upload over.
+        """
 
 
 @attrs.define(eq=False)
 class _Claim:
-    """An upload that is open, or about to be."""
+    """An upload that is open or about to be.
+
+    Attributes:
+        turn: held while a connection takes the upload over.
+        holder: the connection that has it open.
+        proof: identifies its content; see :meth:`UploadRegistry.claim`.
+        waiting: number of tasks that wait for ``turn``, or hold it.
+    """
 
     turn: trio.Lock
     holder: Holder | None = None
@@ -37,41 +48,41 @@ class _Claim:
     waiting: int = 0
 
 
-class Uploads:
-    """The open uploads of all connections, by caller and name."""
+class UploadRegistry:
+    """The open uploads of all connections, by caller and file name."""
 
     def __init__(self) -> None:
         self._claims: dict[tuple[str, str], _Claim] = {}
 
     async def claim(self, key: tuple[str, str], holder: Holder, *, proof: object = None) -> bool:
-        """Take an upload over from whoever has it.
+        """Take an upload over from the connection that has it open, if there is one.
 
         Args:
-            key: caller and name.
-            holder: the newcomer; it calls :meth:`release` in the end.
-            proof: what two uploads of the same content have in common; None if there is no telling.
+            key: caller and file name.
+            holder: the new connection; it must call :meth:`release` at the end.
+            proof: equal for two uploads of the same content; None if that is unknown.
 
         Returns:
-            Whether what there is of it may be gone on with.
+            Whether the new connection may continue from the bytes that are stored.
         """
         async with self._turn(key) as claim:
             resumable = True
             if claim.holder is not None:
                 same = proof is not None and proof == claim.proof
                 resumable = same or not await claim.holder.is_alive()
-            await self._evict(claim)
+            await self._evict(claim, deleted=False)
             claim.holder, claim.proof = holder, proof
             return resumable
 
     @asynccontextmanager
     async def without(self, key: tuple[str, str]) -> AsyncIterator[None]:
-        """Let whoever has the upload let go of it, and keep others from it meanwhile."""
+        """Close the upload of a file to be deleted, and keep others from opening one within the ``with`` block."""
         async with self._turn(key) as claim:
-            await self._evict(claim)
+            await self._evict(claim, deleted=True)
             yield
 
     def release(self, key: tuple[str, str], holder: Holder) -> None:
-        """An upload is no longer open; nothing happens if somebody else has it by now."""
+        """Mark an upload as closed, unless another connection has taken it over."""
         claim = self._claims.get(key)
         if claim is not None and claim.holder is holder:
             claim.holder = claim.proof = None
@@ -88,9 +99,9 @@ class Uploads:
             claim.waiting -= 1
             self._tidy(key, claim)
 
-    async def _evict(self, claim: _Claim) -> None:
+    async def _evict(self, claim: _Claim, *, deleted: bool) -> None:
         if claim.holder is not None:
-            await claim.holder.let_go()
+            await claim.holder.let_go(deleted=deleted)
             claim.holder = claim.proof = None
 
     def _tidy(self, key: tuple[str, str], claim: _Claim) -> None:

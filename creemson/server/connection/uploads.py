@@ -1,36 +1,56 @@
-"""The uploads of one connection: one at a time, whose bytes go into a part of the store."""
+"""Carries out the uploads of one connection in the store, one at a time.
 
-from collections.abc import Callable
+    OpenUpload    ──> begin a part, or continue one ──> Protocol.upload_opened()
+    WriteChunk    ──> append to the part            ──> Protocol.chunk_written()
+    FinishUpload  ──> put the file in place         ──> Protocol.upload_finished(), then read its columns
+    its columns   ──> columns_read()                ──> Protocol.uploaded()
+    silence       ──> sync the part                 ──> Protocol.upload_synced()
+
+A part is an unfinished file: see :mod:`creemson.storage.partial`.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError
-from creemson.processing import mailbox
-from creemson.server import effects as wanted
-from creemson.server.effects import Effect
-from creemson.server.protocol import Protocol
-from creemson.server.uploads import Holder, Uploads
-from creemson.storage.parts import Part
+from creemson.errors import CreemsonError, disk_error
+from creemson.jobs import commands
+from creemson.server.connection.effects import (
+    AskProcessor,
+    DropUpload,
+    Effect,
+    FinishUpload,
+    OpenUpload,
+    RemoveUpload,
+    WriteChunk,
+)
+from creemson.server.connection.protocol import Protocol
+from creemson.server.connection.upload_registry import Holder, UploadRegistry
+from creemson.storage.partial import Part
 from creemson.storage.store import Store
 
-__all__ = ["Receiving"]
+__all__ = ["Uploads"]
 
-Uploading: TypeAlias = (
-    wanted.OpenUpload | wanted.WriteChunk | wanted.FinishUpload | wanted.DropUpload | wanted.RemoveUpload
-)
+SYNC_AFTER = 0.3
+"""Seconds without a chunk after which what has arrived is synced and reported: nothing else would report it before
+the next chunk arrives."""
+
+Uploading: TypeAlias = OpenUpload | WriteChunk | FinishUpload | DropUpload | RemoveUpload
 
 
-class Receiving:
-    """Carries out what the protocol wants done with an upload.
+class Uploads:
+    """Carries out the effects that concern uploads.
 
     Args:
-        holder: the connection, to those who want to take its upload over.
-        protocol: the connection's.
-        store: gives the caller's.
-        uploads: who has which upload open.
-        logger: for what the operator should know.
+        holder: the connection, as the registry sees it.
+        protocol: protocol of the connection.
+        store: returns the caller's store.
+        registry: the open uploads of all connections.
+        start: starts a task that ends with the connection.
+        perform: sends messages.
+        logger: Logger.
     """
 
     def __init__(
@@ -39,83 +59,119 @@ class Receiving:
         holder: Holder,
         protocol: Protocol,
         store: Callable[[], Store],
-        uploads: Uploads,
+        registry: UploadRegistry,
+        start: Callable[[Callable[[], Awaitable[None]]], None],
+        perform: Callable[[Sequence[Effect]], None],
         logger: FilteringBoundLogger,
     ) -> None:
         self._holder = holder
         self._protocol = protocol
         self._store = store
-        self._uploads = uploads
+        self._registry = registry
+        self._start = start
+        self._perform = perform
         self._log = logger
-        self._part: Part | None = None
-        self._turn = trio.Lock()  # held while the part is worked on
-        self._digests: dict[int, str] = {}  # of finished uploads whose columns are being read
-        self._void: set[int] = set()  # of these, those that were taken back
+        self._part: Part | None = None  # of the open upload
+        self._turn = trio.Lock()  # held while the part is in use
+        self._written, self._written_at = 0, 0.0  # request and time of the last chunk
+        self._timed = False  # whether _sync_when_quiet() runs
+        # By request: complete uploads whose columns are being read, with their digests.
+        self._complete: dict[int, tuple[Part, str]] = {}
+        self._void: set[int] = set()  # those of these requests whose file was removed again
 
     async def handle(self, effect: Uploading) -> list[Effect]:
-        """Carry out an effect, in a thread; returns what follows from it.
+        """Carry out an effect in a thread; return the effects that follow.
 
         Raises:
-            CreemsonError: it failed.
+            CreemsonError: the effect failed.
             OSError: the disk failed.
         """
-        if isinstance(effect, wanted.RemoveUpload):
+        if isinstance(effect, RemoveUpload):
             self._void.add(effect.request)
-            digest = self._digests[effect.request]
-            await trio.to_thread.run_sync(self._store().take_back, effect.filename, digest)
+            part, _ = self._complete[effect.request]
+            await trio.to_thread.run_sync(self._store().take_back, part)
             return []
         async with self._turn:
             return await self._handle(effect)
 
-    async def _handle(
-        self, effect: wanted.OpenUpload | wanted.WriteChunk | wanted.FinishUpload | wanted.DropUpload
-    ) -> list[Effect]:
+    async def _handle(self, effect: OpenUpload | WriteChunk | FinishUpload | DropUpload) -> list[Effect]:
         match effect, self._part:
-            case wanted.OpenUpload(), None:
+            case OpenUpload(), None:
                 self._part = await self._open(effect)
                 return self._protocol.upload_opened(self._part.size)
-            case wanted.WriteChunk(request, data), Part() as part:
+            case WriteChunk(request, data), Part() as part:
                 durable = await trio.to_thread.run_sync(self._store().write, part, data)
+                self._written, self._written_at = request, trio.current_time()
+                if durable < part.size and not self._timed:
+                    self._timed = True
+                    self._start(self._sync_when_quiet)
                 return self._protocol.chunk_written(request, durable)
-            case wanted.FinishUpload(request, filename, sha256), Part() as part:
+            case FinishUpload(request, filename, sha256), Part() as part:
                 try:
                     digest = await trio.to_thread.run_sync(self._store().finish, part, sha256)
                 finally:
                     self._release(part)
-                self._digests[request] = digest
+                self._complete[request] = part, digest
                 self._protocol.upload_finished()
-                return [wanted.ReadColumns(request, filename)]
-            case wanted.DropUpload(), Part() as part:
+                return [AskProcessor(request, commands.ReadColumns(filename, of_upload=True))]
+            case DropUpload(), Part() as part:
                 try:
                     await trio.to_thread.run_sync(self._store().discard, part)
                 finally:
                     self._release(part)
-        return []  # somebody else has taken it over in the meantime
+        return []  # another connection has taken the upload over in the meantime
 
-    async def _open(self, effect: wanted.OpenUpload) -> Part:
+    async def _sync_when_quiet(self) -> None:
+        """Wait until no chunk arrives for a while, then sync what has arrived, and report it."""
+        try:
+            while (due := self._written_at + SYNC_AFTER) > trio.current_time():  # noqa: ASYNC110 - chunks move it
+                await trio.sleep_until(due)
+            async with self._turn:
+                if self._part is not None and self._part.durable < self._part.size:
+                    self._perform(await self._sync(self._written, self._part))
+        finally:
+            self._timed = False
+
+    async def _sync(self, request: int, part: Part) -> list[Effect]:
+        try:
+            durable = await trio.to_thread.run_sync(self._store().sync, part)
+        except (CreemsonError, OSError) as error:
+            # The upload ends: a later sync may succeed although these bytes are lost (fsync(2), "ERRORS").
+            self._log.error("an upload could not be synced", error=str(error))
+            fault = disk_error(error) if isinstance(error, OSError) else error
+            effects = self._protocol.fail(request, fault)
+            for effect in effects:
+                if isinstance(effect, DropUpload):
+                    await self._handle(effect)
+            return [effect for effect in effects if not isinstance(effect, DropUpload)]
+        return self._protocol.upload_synced(request, durable)
+
+    async def _open(self, effect: OpenUpload) -> Part:
         key = (self._protocol.state.caller, effect.filename)
-        proof = None if effect.sha256 is None else (effect.size, effect.sha256.lower())
-        resume = await self._uploads.claim(key, self._holder, proof=proof)
+        sha256, fingerprint = effect.sha256 and effect.sha256.lower(), effect.fingerprint
+        proof = None if sha256 is None and fingerprint is None else (effect.size, sha256, fingerprint)
+        resume = await self._registry.claim(key, self._holder, proof=proof)
         try:
             return await trio.to_thread.run_sync(
                 lambda: self._store().begin(
                     effect.filename,
                     size=effect.size,
-                    sha256=effect.sha256,
+                    sha256=sha256,
+                    fingerprint=fingerprint,
                     overwrite=effect.overwrite,
                     resume=resume,
                 )
             )
         except BaseException:
-            self._uploads.release(key, self._holder)
+            self._registry.release(key, self._holder)
             raise
 
     def _release(self, part: Part) -> None:
         self._part = None
-        self._uploads.release((self._protocol.state.caller, part.name), self._holder)
+        self._registry.release((self._protocol.state.caller, part.name), self._holder)
 
     async def save(self) -> bool:
-        """Keep what there is of the open upload, to be gone on with later; returns whether one was open."""
+        """Save and close the open upload, to be continued later; return whether one was open."""
         async with self._turn:
             part = self._part
             if part is None:
@@ -129,14 +185,14 @@ class Receiving:
             return True
 
     def awaits_columns(self, request: int) -> bool:
-        """Whether a reply to ``request`` is about the columns of a finished upload."""
-        return request in self._digests
+        """Return whether a reply to ``request`` has the columns of a complete upload."""
+        return request in self._complete
 
-    def columns_read(self, request: int, reply: mailbox.Reply) -> list[Effect]:
-        """The columns of a finished upload are known, or cannot be."""
-        digest = self._digests.pop(request)
-        if request in self._void:  # it was answered by an error in the meantime
+    def columns_read(self, request: int, reply: commands.Reply) -> list[Effect]:
+        """Answer a complete upload; without columns if the file cannot be read."""
+        _, digest = self._complete.pop(request)
+        if request in self._void:  # it was answered with an error in the meantime
             self._void.discard(request)
             return []
-        columns = reply.described.columns if isinstance(reply, mailbox.ColumnsRead) else ()
+        columns = reply.described.columns if isinstance(reply, commands.ColumnsRead) else ()
         return self._protocol.uploaded(request, digest, columns)

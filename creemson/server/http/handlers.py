@@ -1,74 +1,59 @@
-"""The HTTP side: a Starlette app for the page, for front ends without WebSockets, and for operators.
-
-It shares the store and the processor with the WebSocket connections, and says errors in the same words.
-"""
+"""The handlers of the HTTP routes."""
 
 import contextlib
 import functools
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import attrs
 import trio
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error
+from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error, shutting_down
+from creemson.executors.memory import Memory
+from creemson.jobs import commands
+from creemson.jobs.events import Ended
 from creemson.metrics import METRICS_TYPE, Metrics, Now
-from creemson.processing import mailbox
-from creemson.processing.jobs import Ended
-from creemson.processing.memory import Memory
-from creemson.server.answers import (
-    error_response,
-    http_error,
-    internal_error,
-    json_response,
-    shutting_down,
-    too_large,
-)
-from creemson.server.asking import Asker
-from creemson.server.gate import Gate
-from creemson.server.http1 import Gone
-from creemson.server.middleware import CALLER, CORS, CallerKnown, Origins, SecurityHeaders
-from creemson.server.multipart import FileField
-from creemson.settings import Settings, is_loopback
-from creemson.storage.parts import Part
+from creemson.model.converter import plain
+from creemson.model.filenames import composed
+from creemson.server.http.downloads import FileDownload
+from creemson.server.http.middleware import CALLER
+from creemson.server.http.processor_client import ProcessorClient
+from creemson.server.http.responses import error_response, json_response, too_large
+from creemson.server.http.uploads import MAX_FORM_BYTES, finish, receive_files
+from creemson.settings.sections import Settings
 from creemson.storage.stores import Stores
+from creemson.storage.versions import stat_version
 from creemson.wire import codec
 from creemson.wire.asyncapi import describe
-from creemson.wire.messages import Classic
+from creemson.wire.messages import LegacyRequest
 
-__all__ = ["Status", "make_app"]
+__all__ = ["Handlers", "Status"]
 
-STATIC = Path(__file__).parent / "static"
-WRITE_BYTES = 1024 * 1024
-"""Bytes of an upload that are written to the disk at once."""
-FORM_BYTES = 64 * 1024
-"""Bytes that a form may have besides its file."""
-REFUSALS = frozenset({401, 403, 413, 429, 503, 507})
-"""Statuses that tell of a limit, and not only of a mistake."""
+STATIC = Path(__file__).parents[2] / "page"
+"""The folder with the page."""
+
+PAGE_FILES = frozenset(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
+"""The files of the page."""
+
 T = TypeVar("T")
-Handler = Callable[["_Handlers", Request], Awaitable[Response]]
+Handler = Callable[["Handlers", Request], Awaitable[Response]]
 
 
 @attrs.frozen(kw_only=True)
 class Status:
-    """How the server is; what ``GET /status`` says.
+    """The state of the server, the response to ``GET /status``.
 
     Attributes:
-        version: of the server.
-        uptime_s: seconds since it began.
-        connections: open WebSocket connections.
-        jobs: by state; queued and running now; done, failed and cancelled since the server began.
+        version: version of the server.
+        uptime_s: seconds since the server started.
+        connections: number of open WebSocket connections.
+        jobs: number of jobs by state: queued and running now; done, failed and cancelled since the server started.
     """
 
     version: str
@@ -77,106 +62,11 @@ class Status:
     jobs: Mapping[str, int]
 
 
-def make_app(
-    *,
-    settings: Settings,
-    stores: Stores,
-    gate: Gate,
-    processor: trio.MemorySendChannel[mailbox.Command],
-    status: Callable[[str], Status],
-    draining: trio.Event,
-    memory: Memory | None = None,
-    metrics: Metrics,
-    now: Callable[[], Now],
-    logger: FilteringBoundLogger,
-) -> ASGIApp:
-    """The app.
-
-    Args:
-        settings: in force.
-        stores: of all callers.
-        gate: finds out who asks.
-        processor: the processor's inbox.
-        status: tells a caller how the server is.
-        draining: set once the server is shutting down.
-        memory: says whether new work may begin.
-        metrics: where requests that are turned away are counted, and what ``GET /metrics`` tells.
-        now: how the server is, for ``GET /metrics``.
-        logger: for what the operator should know.
-    """
-    handlers = _Handlers(
-        settings=settings,
-        stores=stores,
-        asker=Asker(processor),
-        status=status,
-        metrics=metrics,
-        now=now,
-        memory=memory,
-        draining=draining,
-        logger=logger,
-    )
-    routes = [
-        Route("/", handlers.page),
-        Route("/upload", handlers.upload, methods=["POST"]),
-        Route("/columns/{filename:path}", handlers.columns),
-        Route("/process", handlers.process, methods=["POST"]),
-        Route("/download/{filename:path}", handlers.download),
-        Route("/status", handlers.status),
-        Route("/healthz", handlers.healthz),
-        Route("/readyz", handlers.readyz),
-        Route("/metrics", handlers.metrics),
-        Route("/asyncapi.json", handlers.asyncapi),
-        Route("/ws", handlers.not_upgraded),
-        Mount("/static", StaticFiles(directory=STATIC)),
-    ]
-    allowed = settings.server.allowed_origins
-    middleware = [
-        Middleware(SecurityHeaders),
-        Middleware(
-            Origins,
-            allowed=allowed,
-            may_be_rebound=is_loopback(settings.server.host) and not gate.guarded,
-        ),
-        Middleware(CORS, allowed=allowed),
-        Middleware(CallerKnown, gate=gate),
-    ]
-    app = Starlette(
-        routes=routes,
-        middleware=middleware,
-        exception_handlers={HTTPException: http_error, Exception: internal_error},
-    )
-
-    async def contained(scope: Scope, receive: Receive, send: Send) -> None:
-        """The edge of a request: whatever is wrong with one is told and logged, and hurts no other."""
-
-        async def noting(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in REFUSALS:
-                metrics.refusals[str(message["status"])] += 1
-                # Without the query, in which somebody may have put a secret.
-                logger.info(
-                    "refused",
-                    status=message["status"],
-                    method=scope["method"],
-                    path=scope["path"],
-                    peer="{}:{}".format(*scope["client"]) if scope.get("client") else None,
-                )
-            await send(message)
-
-        try:
-            await app(scope, receive, noting)
-        except (ClientDisconnect, Gone):
-            pass
-        except Exception:
-            logger.exception("HTTP request failed unexpectedly", path=scope["path"])
-
-    return contained
-
-
-def _answering(handle: "Handler") -> "Handler":
-    """Errors of ours are answered in our words, and those of the disk too."""
+def _with_error_responses(handle: Handler) -> Handler:
+    """Decorate a handler: its errors, including those of the disk, become responses."""
 
     @functools.wraps(handle)
-    async def answer(self: "_Handlers", request: Request) -> Response:
+    async def answer(self: "Handlers", request: Request) -> Response:
         try:
             return await handle(self, request)
         except CreemsonError as error:
@@ -184,19 +74,31 @@ def _answering(handle: "Handler") -> "Handler":
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except OSError as error:
-            self._log.error("the disk failed", error=str(error))
+            self._log.error("disk error", error=str(error))
             return error_response(disk_error(error))
 
     return answer
 
 
 @attrs.frozen(kw_only=True)
-class _Handlers:
-    """One method per path."""
+class Handlers:
+    """One method per route.
+
+    Args:
+        settings: effective settings.
+        stores: the stores of all callers.
+        processor_client: sends commands to the processor.
+        status: returns the state of the server for a caller.
+        metrics: shown by :meth:`metrics`.
+        now: returns the current state of the server for :meth:`metrics`.
+        memory: decides whether there is enough memory for new work; None disables the check.
+        draining: set once the server is shutting down.
+        logger: Logger.
+    """
 
     _settings: Settings
     _stores: Stores
-    _asker: Asker
+    _processor_client: ProcessorClient
     _status: Callable[[str], Status]
     _metrics: Metrics
     _now: Callable[[], Now]
@@ -205,15 +107,26 @@ class _Handlers:
     _log: FilteringBoundLogger = attrs.field(alias="logger")
 
     async def page(self, _: Request) -> Response:
-        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+        """Serve the page."""
+        return await _page_file("index.html")
+
+    async def static(self, request: Request) -> Response:
+        """Serve a file that belongs to the page."""
+        name = request.path_params["path"]
+        if name not in PAGE_FILES:
+            raise HTTPException(status_code=404)
+        return await _page_file(name)
 
     async def status(self, request: Request) -> Response:
-        return json_response(attrs.asdict(self._status(caller_of(request))))
+        """Return the state of the server, with the jobs of the caller."""
+        return json_response(attrs.asdict(self._status(_caller_of(request))))
 
     async def healthz(self, _: Request) -> Response:
+        """Report that the server is alive."""
         return json_response({"status": "ok"})
 
     async def readyz(self, _: Request) -> Response:
+        """Report whether the server accepts new work."""
         if self._draining.is_set():
             return error_response(shutting_down())
         if self._memory is not None and self._memory.scarce:
@@ -221,125 +134,117 @@ class _Handlers:
         return json_response({"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:
+        """Return the metrics in the text format of Prometheus."""
         return Response(self._metrics.text(self._now()), media_type=METRICS_TYPE)
 
     async def asyncapi(self, _: Request) -> Response:
+        """Return the AsyncAPI description of the WebSocket protocol."""
         return json_response(describe())
 
     async def not_upgraded(self, _: Request) -> Response:
-        fault = InvalidFormat("invalid_message", "This is the address of the WebSocket: upgrade to it.")
-        return error_response(fault, status=426, headers={"upgrade": "websocket", "connection": "upgrade"})
+        """Answer a plain HTTP request for the WebSocket path."""
+        error = InvalidFormat("invalid_message", "This path serves WebSocket connections only.")
+        return error_response(error, status=426, headers={"upgrade": "websocket", "connection": "upgrade"})
 
-    @_answering
+    @_with_error_responses
     async def columns(self, request: Request) -> Response:
+        """Return the column names of a file."""
         filename = request.path_params["filename"]
-        reply = await self._asker.ask(
-            lambda connection, number: mailbox.ReadColumns(connection, number, caller_of(request), filename)
-        )
-        assert isinstance(reply, mailbox.ColumnsRead)
+        ask = commands.ReadColumns(filename)
+        reply = await _while_connected(request, lambda: self._processor_client.ask(_caller_of(request), ask))
+        assert isinstance(reply, commands.ColumnsRead)
         return json_response([column.name for column in reply.described.columns])
 
-    @_answering
+    @_with_error_responses
     async def process(self, request: Request) -> Response:
+        """Run the job of a legacy request and return its result. A disconnect cancels the job."""
         try:
             message = codec.structure_request(codec.parse(await self._body(request)))
         except codec.Rejected as rejected:
             raise rejected.error from None
-        if not isinstance(message, Classic):
+        if not isinstance(message, LegacyRequest):
             raise InvalidFormat(
                 "invalid_message",
-                "Only the classic request is served here: an object with filename and selectedColumns.",
+                "Only a legacy request is accepted here: an object with filename and selectedColumns.",
             )
-        query = message.query()
-
-        def submit(connection: str, number: int) -> mailbox.Command:
-            return mailbox.Submit(connection, number, caller_of(request), query, None, keep=False)
-
-        reply = await _while_connected(request, lambda: self._asker.ask(submit))
+        ask = commands.Submit(message.query(), None, keep=False)
+        reply = await _while_connected(request, lambda: self._processor_client.ask(_caller_of(request), ask))
         assert isinstance(reply, Ended)
-        return json_response(codec.plain(mailbox.result_of(reply)))
+        return json_response(plain(commands.result_of(reply)))
 
-    @_answering
+    @_with_error_responses
     async def download(self, request: Request) -> Response:
+        """Send a file: an upload or an output."""
         filename = request.path_params["filename"]
+        ask = commands.FindFile(filename)
+        reply = await _while_connected(request, lambda: self._processor_client.ask(_caller_of(request), ask))
+        assert isinstance(reply, commands.FileReady)
+        store = self._stores.of(_caller_of(request))
+        file = await trio.to_thread.run_sync(store.open, reply.path)
+        return FileDownload(
+            file.stream, file.version, composed(filename), cache_control="private, no-cache", attachment=True
+        )
 
-        def find(connection: str, number: int) -> mailbox.Command:
-            return mailbox.FindFile(connection, number, caller_of(request), filename)
-
-        reply = await _while_connected(request, lambda: self._asker.ask(find))
-        assert isinstance(reply, mailbox.FileReady)
-        try:
-            return _Download(await trio.to_thread.run_sync(reply.path.open, "rb"), filename)
-        except FileNotFoundError:
-            gone = ProcessingError("file_not_found", f"{filename!r} was removed in this moment.")
-            raise gone from None
-
-    @_answering
+    @_with_error_responses
     async def upload(self, request: Request) -> Response:
+        """Store the files of a form, all or none; they replace files with the same names."""
         if self._draining.is_set():
             raise shutting_down()
+        _check_encoding(request)
         limit = self._settings.limits.upload_bytes
-        announced = int(request.headers.get("content-length", "0"))  # h11 has seen to its form
-        if announced > limit + FORM_BYTES:
+        announced = _announced(request)
+        if announced > limit + MAX_FORM_BYTES:
             raise too_large("The upload", announced, limit)
-        store = self._stores.of(caller_of(request))
-        field = FileField(request.headers.get("content-type", ""), "file")
-        part: Part | None = None
-        try:
-            async with contextlib.aclosing(_by_the_megabyte(request, field, limit)) as pieces:
-                async for data in pieces:
-                    if part is None:
-                        assert field.filename is not None
-                        begin = functools.partial(
-                            store.begin_unannounced, field.filename, most=max(announced - FORM_BYTES, 1)
-                        )
-                        part = await trio.to_thread.run_sync(begin)
-                    await trio.to_thread.run_sync(store.write, part, data)
-            assert part is not None
-            if not announced:
-                await trio.to_thread.run_sync(store.check_share, part.target, part.size)
-            whole, part = part, None
-            await trio.to_thread.run_sync(store.finish, whole, None)
-        finally:
-            if part is not None:
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(store.discard, part)
-        return json_response({"filename": whole.name})
+        store = self._stores.of(_caller_of(request))
+        parts = await receive_files(request, store, limit=limit, announced=announced)
+        names = await finish(store, parts)
+        return json_response({"filename": names[0]} | ({"filenames": names} if len(names) > 1 else {}))
 
     async def _body(self, request: Request) -> bytes:
+        _check_encoding(request)
         limit = self._settings.limits.message_bytes
+        if _announced(request) > limit:  # before the peer sends it, if it asks first
+            raise InvalidFormat("message_too_large", f"The request has more than {limit:,} bytes.")
         body = bytearray()
-        async for data in request.stream():
-            body += data
-            if len(body) > limit:
-                fault = f"The request has more than {limit} bytes. Send less."
-                raise InvalidFormat("message_too_large", fault)
+        async with contextlib.aclosing(request.stream()) as pieces:
+            async for data in pieces:
+                body += data
+                if len(body) > limit:
+                    raise InvalidFormat("message_too_large", f"The request has more than {limit:,} bytes.")
         return bytes(body)
 
 
-async def _by_the_megabyte(request: Request, field: FileField, limit: int) -> AsyncGenerator[bytes, None]:
-    """The bytes of the file, in pieces that are worth a thread; at least one piece, if only an empty one."""
-    pieces: list[bytes] = []
-    waiting = size = received = 0
-    async for data in request.stream():
-        received += len(data)
-        if received > limit + FORM_BYTES:
-            raise too_large("The upload", received, limit)
-        pieces += field.feed(data) if data else ()
-        waiting = sum(map(len, pieces))
-        if size + waiting > limit:
-            raise too_large(repr(field.filename), size + waiting, limit)
-        if waiting >= WRITE_BYTES:
-            yield b"".join(pieces)
-            size += waiting
-            pieces = []
-    field.feed(b"")
-    yield b"".join(pieces)
+async def _page_file(name: str) -> Response:
+    """Make the response with a file of the page. Browsers check for a new version each time."""
+    stream = await trio.to_thread.run_sync((STATIC / name).open, "rb")
+    version = stat_version(os.fstat(stream.fileno()))
+    return FileDownload(stream, version, name, cache_control="no-cache", attachment=False)
+
+
+def _announced(request: Request) -> int:
+    """Return the size of a request's body in bytes; 0 if it is not announced. h11 has checked that it is a number."""
+    return int(request.headers.get("content-length", "0"))
+
+
+def _check_encoding(request: Request) -> None:
+    """Refuse a compressed body: files may be compressed, and are stored as they are."""
+    encoding = request.headers.get("content-encoding", "identity").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise ProcessingError(
+            "unsupported_format",
+            f"The body of the request has the Content-Encoding {encoding[:40]!r}. Send it without one; a compressed "
+            "file is uploaded as it is.",
+        )
 
 
 async def _while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T:
-    """Cancel the work when the peer goes: nobody waits for it any more."""
-    fault: Exception = ClientDisconnect()
+    """Do some work; cancel it if the peer disconnects. A peer that only closes its sending side still gets its answer.
+
+    Raises:
+        ClientDisconnect: the peer has disconnected.
+        CreemsonError: the work raised it.
+    """
+    failure: Exception = ClientDisconnect()
     async with trio.open_nursery() as nursery:
 
         async def watch() -> None:
@@ -351,33 +256,13 @@ async def _while_connected(request: Request, work: Callable[[], Awaitable[T]]) -
         try:
             return await work()
         except CreemsonError as error:  # leaving the nursery would wrap it in a group
-            fault = error
+            failure = error
         finally:
             nursery.cancel_scope.cancel()
-    raise fault
+    raise failure
 
 
-def caller_of(request: Request) -> str:
-    """Who asks."""
+def _caller_of(request: Request) -> str:
+    """Return the name of the authenticated caller."""
     caller: str = request.scope[CALLER]
     return caller
-
-
-class _Download(FileResponse):
-    """A file to keep, and never to show: it may be a page with scripts.
-
-    It is open before the response begins, so that it may be removed or replaced meanwhile. Starlette opens a
-    path, and so it is given one that leads to the open file whatever has become of its name.
-    """
-
-    chunk_size = 1024 * 1024
-
-    def __init__(self, file: BinaryIO, filename: str) -> None:
-        self._file = file
-        super().__init__(
-            f"/proc/self/fd/{file.fileno()}", stat_result=os.fstat(file.fileno()), filename=filename
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._file:
-            await super().__call__(scope, receive, send)

@@ -1,47 +1,47 @@
-"""Asking the processor without a WebSocket: one request, one answer."""
+"""Sends one command to the processor and waits for its last reply, without a WebSocket."""
 
 import contextlib
 import itertools
-from collections.abc import Callable
 
 import trio
 
-from creemson.errors import ConnectionLost
-from creemson.processing import mailbox
-from creemson.processing.jobs import Accepted, Ended, Logged, Progressed
+from creemson.errors import shutting_down
+from creemson.jobs import commands
+from creemson.jobs.events import Accepted, Ended, Logged, Progressed
 
-__all__ = ["Asker"]
+__all__ = ["ProcessorClient"]
 
 
 class _Port:
-    """Takes the last reply to its request; what comes before is news of the way there."""
+    """Keeps the last reply; earlier replies only report progress."""
 
     def __init__(self) -> None:
-        self.reply: mailbox.Reply | None = None
+        self.reply: commands.Reply | None = None
         self.replied = trio.Event()
 
-    def deliver(self, request: int, reply: mailbox.Reply) -> None:  # noqa: ARG002 - there is one only
+    def deliver(self, request: int, reply: commands.Reply) -> None:  # noqa: ARG002 - there is only one request
         if not isinstance(reply, Accepted | Progressed | Logged):
             self.reply = reply
             self.replied.set()
 
 
-class Asker:
-    """Puts requests to the processor.
+class ProcessorClient:
+    """Sends commands to the processor.
 
     Args:
-        processor: its inbox.
+        processor: the processor's inbox.
     """
 
-    def __init__(self, processor: trio.MemorySendChannel[mailbox.Command]) -> None:
+    def __init__(self, processor: trio.MemorySendChannel[commands.InboxMessage]) -> None:
         self._processor = processor
         self._numbers = itertools.count(1)
 
-    async def ask(self, command: Callable[[str, int], mailbox.Command]) -> mailbox.Reply:
-        """Put a request, and wait for its end. When cancelled, it is as if a connection went.
+    async def ask(self, caller: str, ask: commands.Ask) -> commands.Reply:
+        """Send a command and wait for its last reply. Cancelling has the same effect as closing a connection.
 
         Args:
-            command: makes it, given the name of a connection and the number of the request.
+            caller: name of the caller.
+            ask: the command.
 
         Returns:
             The last reply.
@@ -49,19 +49,17 @@ class Asker:
         Raises:
             CreemsonError: the request ended in an error.
         """
-        connection, port = f"http-{next(self._numbers)}", _Port()
+        connection, port = f"{commands.HTTP}{next(self._numbers)}", _Port()
         try:
-            await self._processor.send(mailbox.Connect(connection, port))
+            await self._processor.send(commands.Connect(connection, port))
             try:
-                await self._processor.send(command(connection, 1))
+                await self._processor.send(commands.Command(connection, 1, caller, ask))
                 await port.replied.wait()
             finally:
                 with trio.CancelScope(shield=True), contextlib.suppress(trio.BrokenResourceError):
-                    await self._processor.send(mailbox.Disconnect(connection))
-        except trio.BrokenResourceError:  # the processor has ended
-            raise ConnectionLost(
-                "shutting_down", "The server is shutting down. Try again when it is back."
-            ) from None
+                    await self._processor.send(commands.Disconnect(connection))
+        except trio.BrokenResourceError:  # the processor has stopped
+            raise shutting_down() from None
         assert port.reply is not None
         if isinstance(port.reply, Ended) and port.reply.error is not None:
             raise port.reply.error

@@ -1,4 +1,4 @@
-"""What HTTP answers look like: JSON, and errors in the words of the protocol."""
+"""HTTP responses: JSON, and errors with the reasons of the protocol."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,25 +7,53 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import Receive, Scope, Send
 
-from creemson.errors import REASONS, ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
+from creemson.errors import REASONS, CreemsonError, InvalidFormat, ProcessingError, internal_error
 
 __all__ = [
+    "WHY",
     "error_response",
     "http_error",
-    "internal_error",
     "json_response",
-    "refusing",
-    "shutting_down",
+    "refusal",
     "too_large",
+    "unexpected_error",
 ]
+
+WHY = "creemson.why"
+"""The key of the text of an error in the scope of a request, for the log."""
+
+
+class _JSONResponse(Response):
+    media_type = "application/json"
+
+    def __init__(self, value: Any, status: int, headers: Mapping[str, str] | None) -> None:
+        super().__init__(orjson.dumps(value), status, {"cache-control": "no-store", **(headers or {})})
+
+
+class _ErrorResponse(_JSONResponse):
+    """Leaves the text of its error in the scope of the request."""
+
+    def __init__(self, value: Any, status: int, headers: Mapping[str, str], *, why: str) -> None:
+        super().__init__(value, status, headers)
+        self._why = why
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[WHY] = self._why
+        await super().__call__(scope, receive, send)
 
 
 def error_response(
     error: CreemsonError, *, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An error as HTTP says it."""
+    """Make the response for an error.
+
+    Args:
+        error: the error.
+        status: HTTP status; None uses the one that belongs to the reason.
+        headers: additional headers.
+    """
     body = {
         "detail": error.message,
         "code": int(error.code),
@@ -37,45 +65,46 @@ def error_response(
     status = REASONS[error.reason].status if status is None else status
     if error.retryable and status in (429, 503):
         sent["retry-after"] = str(max(1, round(error.retry_after or 1)))
-    return json_response(body, status=status, headers=sent)
+    return _ErrorResponse(body, status, sent, why=error.message)
 
 
 async def http_error(_: Request, error: Exception) -> Response:
-    """Starlette's own errors, in our words."""
+    """Return the response to an error of Starlette, such as an unknown path (an exception handler)."""
     assert isinstance(error, HTTPException)
-    what = {404: "There is nothing at this address.", 405: "This address does not take that method."}
-    fault = InvalidFormat("invalid_message", what.get(error.status_code, str(error.detail)))
-    return error_response(fault, status=error.status_code, headers=error.headers)
+    texts = {404: "There is nothing at this path.", 405: "This path does not support this method."}
+    answer = InvalidFormat("invalid_message", texts.get(error.status_code, str(error.detail)))
+    return error_response(answer, status=error.status_code, headers=error.headers)
 
 
-async def internal_error(_: Request, __: Exception) -> Response:
-    """What is answered to a fault of ours; it is logged elsewhere."""
-    return error_response(
-        ProcessingError("internal", "This failed for a reason that is ours, and was logged.")
-    )
+async def unexpected_error(_: Request, __: Exception) -> Response:
+    """Return the response to an exception that no handler expects; :mod:`creemson.server.http.app` logs it."""
+    return error_response(internal_error())
 
 
-def refusing(status: int, message: str) -> ASGIApp:
-    """An app that answers every request with a refusal."""
+def refusal(status: int, message: str) -> Response:
+    """Make a response that refuses a request and closes the connection.
+
+    Args:
+        status: 429 or 503.
+        message: text for people.
+    """
     reason = "rate_limited" if status == 429 else "too_many_connections"
     return error_response(InvalidFormat(reason, message), status=status, headers={"connection": "close"})
 
 
 def too_large(what: str, size: int, limit: int) -> ProcessingError:
-    """The error for an upload of more than ``limit`` bytes."""
-    return ProcessingError("upload_too_large", f"{what} has {size:,} bytes or more, allowed are {limit:,}.")
+    """Make the error for an upload that is too large.
 
-
-def shutting_down() -> ConnectionLost:
-    """The error for whoever comes too late."""
-    return ConnectionLost("shutting_down", "The server is shutting down. Try again when it is back.")
+    Args:
+        what: subject of the message, such as the file name.
+        size: bytes received or announced so far.
+        limit: maximum number of bytes.
+    """
+    return ProcessingError(
+        "upload_too_large", f"{what} has {size:,} bytes or more; the limit is {limit:,} bytes."
+    )
 
 
 def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A value as JSON, which nobody is to keep."""
-    return Response(
-        orjson.dumps(value),
-        status_code=status,
-        media_type="application/json",
-        headers={"cache-control": "no-store", **(headers or {})},
-    )
+    """Make a response with a JSON value, which must not be cached."""
+    return _JSONResponse(value, status, headers)

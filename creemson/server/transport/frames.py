@@ -1,12 +1,12 @@
-"""What comes over a WebSocket, frame by frame: wsproto, with a short way for plain frames. Sans-IO.
+"""Parses and builds WebSocket frames: wsproto, with a fast path for plain frames. Sans-IO.
 
-wsproto 1.3 takes some 40 µs for a short message, and unmasks in Python. Here, a frame that is whole, final and of
-the least length (RFC 6455 section 5.2) is cut out and unmasked as one, in C. Everything else is wsproto's, from
-that frame on until it is between two messages again: fragments, control frames, whatever is wrong, and text of
-which a part has not come. So it is wsproto that decides what is a violation, and when; a binary frame within the
-limits is waited for, since until it is whole nothing about it can be wrong.
+wsproto 1.3 takes about 40 µs for a short message, and unmasks in Python. Here, a frame that is complete, final and
+encoded with the shortest length (RFC 6455 section 5.2) is cut out and unmasked in one step, in C. wsproto parses
+everything else (fragments, control frames, violations, incomplete text), from that frame until it is between two
+messages again. So wsproto decides what is a violation, and when. For the rest of an incomplete binary frame within
+the limits, this module waits itself: the frame cannot be invalid before it is complete.
 
-A test feeds both with the same bytes in the same pieces, and compares what they deliver after each.
+A test feeds both parsers with the same bytes in the same segments, and compares what they deliver after each.
 """
 
 import io
@@ -14,61 +14,64 @@ import struct
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from creemson.server.sizes import SizeLimit
+from creemson.server.transport.seams import is_between_messages
+from creemson.server.transport.size_limit import SizeLimit
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # no compiled wheel for this platform
     from websockets.utils import apply_mask
 
-__all__ = ["Control", "Frames", "framed"]
+__all__ = ["Control", "Frames", "make_frames"]
 
 Control: TypeAlias = Ping | Pong | CloseConnection
-"""What is no message; wsproto tells violations as :class:`CloseConnection` while its state is still open."""
+"""An event that is not a message. wsproto reports a violation as :class:`CloseConnection` in the open state."""
 
 TEXT, BINARY = 0x81, 0x82
 """The first byte of a final, unfragmented frame without reserved bits."""
 MASKED = 0x80
+"""The bit of the second byte that says that the payload is masked."""
 LENGTH = 0x7F
+"""The bits of the second byte with the length of the payload."""
 SHORT, MEDIUM = 126, 127
-"""Instead of a length: it follows in two bytes, or in eight."""
+"""Values in place of the length: the length follows in two bytes, or in eight."""
 MASK_BYTES = 4
-VIEWED = 16 * 1024
-"""Bytes from which on a payload is not copied before it is unmasked; a view takes longer than a short copy."""
-AHEAD = 16
-"""Times what there is of a message, there is room made for."""
-JOINED = 64 * 1024
-"""Bytes up to which a message to be sent is joined with its neighbours; to copy more takes longer than to send it."""
+MIN_VIEW_BYTES = 16 * 1024
+"""Minimum bytes of a payload that is unmasked without a copy; for fewer bytes, a copy is faster than a view."""
+MAX_GROWTH = 16
+"""Maximum size of the buffer for a frame, as a multiple of its bytes that have arrived."""
+MAX_JOIN_BYTES = 64 * 1024
+"""Maximum bytes of a message that is joined with its neighbors; sending it alone is faster than copying more."""
 
 
 class Frames:
-    """Takes bytes, gives messages and events.
+    """Takes bytes, returns messages and control frames.
 
     Args:
-        limit: of messages; wsproto tells it of each frame that is not plain.
+        limit: maximum sizes of messages; wsproto calls it for each frame that is not plain.
 
     Attributes:
-        wsproto: says what the state is, and makes control frames.
-        missing: bytes without which nothing can be said, for which there is :meth:`room` at the end.
+        wsproto: knows the state, and builds control frames.
+        missing: number of bytes that are needed before anything can be parsed; :meth:`room` has space for them.
     """
 
     def __init__(self, limit: SizeLimit) -> None:
         self._limit = limit
         self.wsproto = Connection(ConnectionType.SERVER, [limit])
         self._data: bytes | bytearray = b""
-        self._at = 0  # what comes before is done with
+        self._at = 0  # position up to which the data have been parsed
         self.missing = 0
-        self._theirs = False  # wsproto is in the middle of something
-        # A part may be a byte, and as an object of its own some fifty.
+        self._in_wsproto = False  # whether wsproto parses the next bytes
+        # The current fragmented message, joined as it arrives: a part of one byte would take about fifty as an object.
         self._text: io.StringIO | None = None
         self._bytes: bytearray | None = None
 
     def receive(self, data: bytes | bytearray) -> None:
-        """Take what has come; all that there was before has to have been asked for."""
-        if self._theirs:
+        """Add received bytes. Everything before must have been taken with :meth:`next`."""
+        if self._in_wsproto:
             self.wsproto.receive_data(bytes(data))
         elif not self.missing:
             self._data, self._at = data, 0
@@ -81,29 +84,29 @@ class Frames:
                 self._data += memoryview(data)[fitting:]
 
     def room(self) -> memoryview:
-        """Where what is missing may be read into, which saves a copy; see :meth:`filled`."""
+        """Return memory to read the missing bytes into, which saves a copy; call :meth:`filled` afterwards."""
         return memoryview(self._data)[len(self._data) - self.missing :]
 
     def filled(self, size: int) -> None:
-        """So many bytes of the :meth:`room` have come."""
+        """Note that bytes have been read into :meth:`room`."""
         self.missing -= size
 
     def next(self) -> str | bytes | Control | None:
-        """The next message or control frame; None if more has to come first."""
-        if self._theirs:
-            found = self._next_of_theirs()
+        """Return the next message or control frame; None if more bytes are needed."""
+        if self._in_wsproto:
+            found = self._next_from_wsproto()
             if found is not None:
                 return found
-            self._theirs = not self._between_messages()
-        if self._theirs or self.missing:
+            self._in_wsproto = not is_between_messages(self.wsproto)
+        if self._in_wsproto or self.missing:
             return None
         if self._at == len(self._data):
-            self._data, self._at = b"", 0  # which may have been a large message
+            self._data, self._at = b"", 0  # releases the memory of a large message
             return None
         return self._plain()
 
     def _plain(self) -> str | bytes | Control | None:
-        """Read a frame's header (RFC 6455 section 5.2), to see whether it is a plain one."""
+        """Parse a frame's header (RFC 6455 section 5.2), and the frame if it is a plain one."""
         data, at = self._data, self._at
         have = len(data) - at
         first = data[at]
@@ -116,12 +119,12 @@ class Frames:
         size = data[at + 1] & LENGTH
         start = at + 2 + MASK_BYTES
         if size >= SHORT:
-            wide, least = (2, SHORT) if size == SHORT else (8, 1 << 16)
+            wide, minimum = (2, SHORT) if size == SHORT else (8, 1 << 16)
             start += wide
             if have < 2 + wide:
                 return self._wait_for(2 + wide - have)
             size = int.from_bytes(data[at + 2 : at + 2 + wide])
-            if size < least:
+            if size < minimum:
                 return self._hand_over()
         if size > (self._limit.text if first == TEXT else self._limit.binary):
             return self._hand_over()
@@ -130,14 +133,14 @@ class Frames:
             return self._cut(start, size, is_text=first == TEXT)
         if first == BINARY:
             return self._wait_for(missing)
-        # Text may be wrong before it is whole, and wsproto says so at once.
-        begun = start < len(data)
-        return self._hand_over() if begun else self._wait_for(min(missing, start + 1 - len(data)))
+        # Text may be invalid before it is complete, and wsproto reports this at once.
+        has_payload = start < len(data)
+        return self._hand_over() if has_payload else self._wait_for(min(missing, start + 1 - len(data)))
 
     def _cut(self, start: int, size: int, *, is_text: bool) -> str | bytes | Control | None:
-        """Take a frame that is whole."""
+        """Take a complete frame."""
         data, end = self._data, start + size
-        payload = data[start:end] if size < VIEWED else memoryview(data)[start:end]
+        payload = data[start:end] if size < MIN_VIEW_BYTES else memoryview(data)[start:end]
         message = apply_mask(payload, data[start - MASK_BYTES : start])
         if is_text:
             try:
@@ -150,23 +153,23 @@ class Frames:
         return message
 
     def _wait_for(self, missing: int) -> str | bytes | Control | None:
-        """Make room for so many bytes, but not for much more than there are: the peer may only say so."""
+        """Make room for missing bytes, but only in proportion to what has arrived: the peer may never send them."""
         have = memoryview(self._data)[self._at :]
-        self.missing = min(missing, max(VIEWED, AHEAD * len(have)))
+        self.missing = min(missing, max(MIN_VIEW_BYTES, MAX_GROWTH * len(have)))
         self._data = bytearray(len(have) + self.missing)
         self._data[: len(have)] = have
         self._at = 0
         return None
 
     def _hand_over(self) -> str | bytes | Control | None:
-        """From here on it is wsproto's."""
+        """Let wsproto parse the rest."""
         rest = bytes(memoryview(self._data)[self._at :])
         self._data, self._at = b"", 0
-        self._theirs = True
+        self._in_wsproto = True
         self.wsproto.receive_data(rest)
         return self.next()
 
-    def _next_of_theirs(self) -> str | bytes | Control | None:
+    def _next_from_wsproto(self) -> str | bytes | Control | None:
         for event in self.wsproto.events():
             found = self._joined(event)
             if found is not None:
@@ -174,7 +177,7 @@ class Frames:
         return None
 
     def _joined(self, event: Event) -> str | bytes | Control | None:
-        """What has come with an event, if that makes a message whole."""
+        """Return the message that an event completes, or the control frame."""
         if isinstance(event, TextMessage):
             if self._text is None:
                 if event.message_finished:
@@ -198,23 +201,15 @@ class Frames:
             return event
         return None
 
-    def _between_messages(self) -> bool:
-        """Whether wsproto has nothing begun, of which there is no public word."""
-        if self.wsproto.state is not ConnectionState.OPEN:
-            return False
-        protocol = self.wsproto._proto
-        decoder = protocol._frame_decoder
-        return decoder.header is None and not len(decoder.buffer) and protocol._message_decoder.opcode is None
 
-
-def framed(messages: Sequence[str | bytes]) -> list[bytes]:
-    """Make frames of messages, for a peer that does not want them masked.
+def make_frames(messages: Sequence[str | bytes]) -> list[bytes]:
+    """Build unmasked frames.
 
     Args:
-        messages: to be sent.
+        messages: the messages.
 
     Returns:
-        The bytes, in pieces of no meaning.
+        The bytes to send, in pieces that may end anywhere between frames and payloads.
     """
     pieces: list[bytes] = []
     small: list[bytes] = []
@@ -227,7 +222,7 @@ def framed(messages: Sequence[str | bytes]) -> list[bytes]:
             small.append(struct.pack("!BBH", first, SHORT, size))
         else:
             small.append(struct.pack("!BBQ", first, MEDIUM, size))
-        if size <= JOINED:
+        if size <= MAX_JOIN_BYTES:
             small.append(payload)
         else:
             pieces += (b"".join(small), payload)

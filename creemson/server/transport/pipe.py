@@ -1,7 +1,7 @@
-"""Bytes of a connection, read and written without a detour through the scheduler where nothing has to wait.
+"""Reads and writes the bytes of a connection, without a pass through the scheduler if a call need not wait.
 
-trio's streams pass through the scheduler with every call, so that each is fair and can be cancelled. A short
-answer costs the server 20 µs so; here it takes one system call. What waits here, waits as in trio.
+trio's streams pass through the scheduler with every call, so that each call is fair and can be cancelled. This takes
+20 µs for a short response; a pipe needs one system call. A call that has to wait uses trio as usual.
 """
 
 import os
@@ -12,50 +12,51 @@ import trio
 
 __all__ = ["Pipe", "pipe_over"]
 
-PIECE = 64 * 1024
-"""Bytes for which a peer has its time; a longer message takes longer."""
+PIECE_BYTES = 64 * 1024
+"""Bytes of each piece of a message; the peer has the same time for each piece."""
+
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 class Pipe(Protocol):
-    """The byte level of a connection; its errors are those of trio's streams.
+    """The byte level of a connection; raises the exceptions of trio's streams.
 
     Attributes:
-        immediate: whether :meth:`post` ever takes anything.
+        immediate: whether :meth:`post` can write anything.
     """
 
     immediate: bool
 
     def post(self, data: bytes | memoryview) -> int:
-        """Write without waiting; returns how many bytes were taken."""
+        """Write without waiting; returns the number of bytes written."""
 
-    async def write(self, data: bytes, patience: float) -> float:
-        """Write all.
+    async def write(self, data: bytes | memoryview, patience: float) -> float:
+        """Write all bytes.
 
         Args:
             data: the bytes.
-            patience: seconds in which the peer has to take each :data:`PIECE` of them.
+            patience: seconds in which the peer must take each piece of :data:`PIECE_BYTES`.
 
         Returns:
-            Seconds for which it had to wait.
+            Seconds that the call waited.
 
         Raises:
-            trio.TooSlowError: the peer did not take them.
+            trio.TooSlowError: the peer did not take a piece in time.
         """
 
     async def read(self, limit: int) -> bytes | bytearray:
-        """Read what there is, up to ``limit`` bytes, but wait for some; none at the end."""
+        """Wait for bytes and return up to ``limit`` of them; empty at the end of the stream."""
 
     async def read_into(self, room: memoryview) -> int:
-        """The same, into memory; returns how many bytes."""
+        """Wait for bytes and read them into ``room``; return their number, 0 at the end of the stream."""
 
 
 class SocketPipe:
     """A TCP connection.
 
     Args:
-        stream: whose socket is used. It is closed by its owner.
+        stream: the stream whose socket is used. The caller must close it.
     """
 
     immediate = True
@@ -72,7 +73,7 @@ class SocketPipe:
         except OSError:
             raise trio.BrokenResourceError from None
 
-    async def write(self, data: bytes, patience: float) -> float:
+    async def write(self, data: bytes | memoryview, patience: float) -> float:
         """See :class:`Pipe`."""
         rest, taken = memoryview(data), self.post(data)
         if taken == len(data):
@@ -82,7 +83,7 @@ class SocketPipe:
         while taken < len(rest):
             rest = rest[taken:]
             progress += taken
-            if progress >= PIECE:
+            if progress >= PIECE_BYTES:
                 progress, since = 0, trio.current_time()
             with trio.fail_at(since + patience):
                 await trio.lowlevel.wait_writable(self._descriptor())
@@ -102,13 +103,13 @@ class SocketPipe:
             await trio.lowlevel.wait_readable(self._descriptor())
             try:
                 return read(self._descriptor(), where)
-            except BlockingIOError:  # woken for nothing: see select(2)
+            except BlockingIOError:  # a spurious wakeup: see select(2)
                 continue
             except OSError:
                 raise trio.BrokenResourceError from None
 
     def _descriptor(self) -> int:
-        """Asked for each time, since the one of a closed socket may be another's by now."""
+        """Return the file descriptor. Not stored: after a close, the same number may belong to another file."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise trio.ClosedResourceError
@@ -116,23 +117,23 @@ class SocketPipe:
 
 
 class StreamPipe:
-    """Any other stream: TLS, or one of memory in tests."""
+    """Any other stream: TLS, or an in-memory stream in tests."""
 
     immediate = False
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
 
-    def post(self, data: bytes | memoryview) -> int:  # noqa: ARG002 - the interface's
-        """See :class:`Pipe`; nothing is ever taken so."""
+    def post(self, data: bytes | memoryview) -> int:  # noqa: ARG002 - the interface of Pipe
+        """See :class:`Pipe`; writes nothing."""
         return 0
 
-    async def write(self, data: bytes, patience: float) -> float:
+    async def write(self, data: bytes | memoryview, patience: float) -> float:
         """See :class:`Pipe`."""
         began = trio.current_time()
-        for start in range(0, len(data), PIECE):
+        for start in range(0, len(data), PIECE_BYTES):
             with trio.fail_after(patience):
-                await self._stream.send_all(memoryview(data)[start : start + PIECE])
+                await self._stream.send_all(memoryview(data)[start : start + PIECE_BYTES])
         return trio.current_time() - began
 
     async def read(self, limit: int) -> bytes | bytearray:
@@ -147,5 +148,5 @@ class StreamPipe:
 
 
 def pipe_over(stream: trio.abc.Stream) -> Pipe:
-    """The quickest one for a stream."""
+    """Return the fastest pipe for a stream."""
     return SocketPipe(stream) if isinstance(stream, trio.SocketStream) else StreamPipe(stream)

@@ -1,14 +1,14 @@
-"""WebSocket messages over a byte stream, with as little as possible in between.
+"""WebSocket messages over a byte stream: the fast transport.
 
-What :class:`~creemson.server.transport.ServerSocket` promises holds here, too. In what way is another matter:
+It behaves like :class:`~creemson.server.transport.plain.ServerSocket`, but works differently:
 
-- there is no task that reads ahead: whoever wants the next message reads, and answers pings on the way;
-- whole plain frames are decoded in :mod:`creemson.server.frames`, and never touch wsproto;
-- what is sent is handed to the system at once, several messages as one piece, and only what it does not take
-  waits (:meth:`FastSocket.post`);
-- a read asks for as many bytes as the ones before it have brought.
+- No task reads ahead: the task that calls :meth:`WebSocket.receive` reads, and answers pings meanwhile.
+- Complete plain frames are parsed in :mod:`creemson.server.transport.frames`, without wsproto.
+- Messages are passed to the kernel at once, several as one piece; only what the kernel does not take waits
+  (:meth:`WebSocket.post`).
+- The size of a read adapts to the number of bytes that the previous reads returned.
 
-``docs/decisions/0016-fast-transport.md`` says what that is worth.
+See ``docs/decisions/0016-fast-transport.md`` for measurements.
 """
 
 import contextlib
@@ -30,35 +30,38 @@ from wsproto.events import (
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
-from creemson.server.frames import Control, Frames, framed
-from creemson.server.pipe import PIECE, pipe_over
-from creemson.server.sizes import SizeLimit
-from creemson.server.transport import LINGER, WAITED, Closed
+from creemson.server.transport.closing import LINGER, MIN_WAIT, Closed
+from creemson.server.transport.frames import Control, Frames, make_frames
+from creemson.server.transport.pipe import PIECE_BYTES, pipe_over
+from creemson.server.transport.seams import upgrade_request
+from creemson.server.transport.size_limit import SizeLimit
 
-__all__ = ["FastSocket"]
+__all__ = ["WebSocket"]
 
-LEAST_READ, MOST_READ = 16 * 1024, 1024 * 1024
-"""Bytes per read: little for those who say little, much for uploads."""
+MIN_READ_BYTES, MAX_READ_BYTES = 16 * 1024, 1024 * 1024
+"""Bytes per read: few for peers that send little, many for uploads."""
 HEAD_END = b"\r\n\r\n"
+"""The end of the head of an HTTP request."""
 
 
-class FastSocket:
+class WebSocket:
     """The server's end of one WebSocket connection.
 
     Args:
-        stream: to talk over. Its owner closes it.
-        received: the upgrade request, whole, and whatever has come behind it.
-        message_bytes: limit of a text message.
-        chunk_bytes: limit of a binary message.
-        send_timeout: seconds in which the peer has to take each
-            :data:`~creemson.server.pipe.PIECE` of what it is sent.
+        stream: the byte stream. The caller must close it.
+        received: the complete upgrade request, and the bytes that arrived with it.
+        message_bytes: maximum size of a text message.
+        chunk_bytes: maximum size of a binary message.
+        send_timeout: seconds in which the peer must take each
+            :data:`~creemson.server.transport.pipe.PIECE_BYTES` of a message.
 
     Attributes:
-        host: what the peer calls us.
-        last_activity: when a message, ping or pong was complete at last, or the peer took what had to wait.
-        rtt: seconds from the last ping to its pong; None until that has come.
-        received: bytes that have come after the upgrade request, whether they are whole frames or not.
-        unsent: bytes that :meth:`post` could not hand over, which the next :meth:`send` begins with.
+        host: the `Host` header of the upgrade request.
+        last_activity: when the last message, ping or pong was complete, or a send had to wait until the peer read; on
+            trio's clock.
+        rtt: seconds from the last ping to its pong; None until the pong has arrived.
+        received: number of bytes received after the upgrade request, also of incomplete frames.
+        unsent: bytes that :meth:`post` could not write; the next :meth:`send` begins with them.
     """
 
     def __init__(
@@ -72,20 +75,20 @@ class FastSocket:
     ) -> None:
         self._stream = stream
         self._pipe = pipe_over(stream)
-        self._handshake = received
+        self._upgrade_bytes = received  # the upgrade request, then what follows it
         self._limit = SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._frames = Frames(self._limit)
         self._send_timeout = send_timeout
         self._sending = trio.StrictFIFOLock()
-        self._reads = LEAST_READ
-        self._reading = False
-        self._read_at = trio.current_time()
-        self._control: Control | None = None  # to be handled before there are messages again
-        self._closing = False  # nothing is sent any more but our close frame
-        self._deaf = False  # what comes is not understood any more, so there will be no close frame
+        self._read_size = MIN_READ_BYTES
+        self._reading = False  # whether a task reads
+        self._read_at = trio.current_time()  # when bytes last arrived
+        self._control: Control | None = None  # to be handled before the next message
+        self._closing = False  # nothing is sent any more except our close frame
+        self._violated = False  # by the peer: its input is discarded, and no close frame will come
         self._closed: Closed | None = None
         self._ended = trio.Event()
-        self._probed = 0.0
+        self._ping_sent = 0.0  # on trio's clock
         self.host = ""
         self.last_activity = self._read_at
         self.rtt: float | None = None
@@ -95,57 +98,57 @@ class FastSocket:
     # --- the handshake -------------------------------------------------------------------------------
 
     async def serve(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Have work done with this socket."""
+        """Run `work`; this transport needs no background task."""
         await work()
 
     async def request(self) -> WebSocketRequest:
-        """The upgrade request, to be accepted or rejected.
+        """Return the upgrade request, to be accepted or rejected.
 
         Raises:
-            Closed: the peer sent something else, or left.
+            Closed: the peer sent something else.
         """
-        head, end, rest = self._handshake.partition(HEAD_END)
-        self._handshake = rest
-        self._shaking = WSConnection(ConnectionType.SERVER)
+        head, end, rest = self._upgrade_bytes.partition(HEAD_END)
+        self._upgrade_bytes = rest
+        self._upgrade = WSConnection(ConnectionType.SERVER)
         try:
-            self._shaking.receive_data(head + end)
+            self._upgrade.receive_data(head + end)
         except RemoteProtocolError as error:
             if error.event_hint is not None:
-                await self._send([self._shaking.send(error.event_hint)])
+                await self._send([self._upgrade.send(error.event_hint)])
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "no upgrade request") from None
-        except UnicodeError:  # wsproto decodes the request's Host and target without a look at them
+        except UnicodeError:  # wsproto decodes the request's Host and target without checking them
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "no upgrade request") from None
-        event = next(self._shaking.events(), None)
+        event = next(self._upgrade.events(), None)
         if not isinstance(event, Request):
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "no upgrade request")
         self.host = event.host
-        return WebSocketRequest(self, event)  # type: ignore[arg-type] # it calls the next two methods
+        return upgrade_request(event, accept=self._accept, reject=self._reject)
 
     async def _accept(
         self,
-        request: Request,  # noqa: ARG002 - WebSocketRequest's
+        request: Request,  # noqa: ARG002 - see seams.Accept
         subprotocol: str | None,
         extra_headers: list[tuple[bytes, bytes]],
     ) -> None:
-        answer = self._shaking.send(AcceptConnection(subprotocol, extra_headers=extra_headers))
-        del self._shaking  # with some KiB of h11's
-        await self._send([answer])
-        self._frames.receive(self._handshake)
-        self._handshake = b""
+        response = self._upgrade.send(AcceptConnection(subprotocol, extra_headers=extra_headers))
+        del self._upgrade  # frees some KiB of h11
+        await self._send([response])
+        self._frames.receive(self._upgrade_bytes)
+        self._upgrade_bytes = b""
 
     async def _reject(self, status_code: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         if body:
             headers = [*headers, (b"Content-length", str(len(body)).encode())]
         reject = RejectConnection(status_code=status_code, headers=headers, has_body=bool(body))
-        answer = self._shaking.send(reject)
+        response = self._upgrade.send(reject)
         if body:
-            answer += self._shaking.send(RejectData(data=body))
-        await self._send([answer])
+            response += self._upgrade.send(RejectData(data=body))
+        await self._send([response])
 
     # --- receiving -----------------------------------------------------------------------------------
 
     def next(self) -> str | bytes | None:
-        """A message that has come already; None if there is none, or something has to be done first."""
+        """Return a message that has already arrived; None if there is none, or a control frame comes first."""
         if self._control is not None or self._closing:
             return None
         found = self._frames.next()
@@ -156,11 +159,11 @@ class FastSocket:
         return None
 
     async def receive(self) -> str | bytes:
-        """The next message.
+        """Return the next message.
 
         Raises:
             TooLarge: once, for a message over its limit.
-            Closed: nothing more will come.
+            Closed: there are no more messages.
         """
         while True:
             found, self._control = self._control or self._frames.next(), None
@@ -174,64 +177,64 @@ class FastSocket:
                 return found
 
     async def _read(self) -> None:
-        if self._reading:  # by close(), which takes what still comes
+        if self._reading:  # close() reads, until the peer's close frame
             await self._ended.wait()
         if self._closed is not None:
             raise self._closed
         self._reading = True
         try:
-            size = await self._take()
+            size = await self._read_once()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             size = 0
         finally:
             self._reading = False
         if not size:
             self._closing = True
-            # A peer that says nothing more may still read: the frame that is on its way comes whole.
+            # A peer that sends nothing more may still read: send the rest of a frame whose beginning was sent.
             with trio.move_on_after(LINGER), contextlib.suppress(Closed, trio.TooSlowError):
                 await self._send([])
             raise self._end(CloseReason.ABNORMAL_CLOSURE)
         self._read_at = trio.current_time()
         self.received += size
 
-    async def _take(self) -> int:
-        """Read once; returns how many bytes."""
+    async def _read_once(self) -> int:
+        """Read once; return the number of bytes, 0 at the end."""
         frames = self._frames
-        if frames.missing >= LEAST_READ:
+        if frames.missing >= MIN_READ_BYTES:
             with frames.room() as room:
                 size = await self._pipe.read_into(room)
             frames.filled(size)
             return size
-        data = await self._pipe.read(self._reads)
+        data = await self._pipe.read(self._read_size)
         size = len(data)
-        if size == self._reads < MOST_READ:
-            self._reads *= 4
-        elif size * 16 < self._reads:
-            self._reads = max(LEAST_READ, self._reads // 4)
+        if size == self._read_size < MAX_READ_BYTES:
+            self._read_size *= 4
+        elif size * 16 < self._read_size:
+            self._read_size = max(MIN_READ_BYTES, self._read_size // 4)
         if size:
             frames.receive(data)
         return size
 
     async def _handle(self, event: Control) -> None:
         if isinstance(event, Pong):
-            self.rtt = self._read_at - self._probed
+            self.rtt = self._read_at - self._ping_sent
         elif isinstance(event, Ping):
             if not self._closing:  # nothing follows our close frame (RFC 6455 section 5.5.1)
-                # A peer that does not take it may still have sent more, which comes first.
+                # A peer that does not take the pong may still have sent more, which is delivered first.
                 with contextlib.suppress(Closed, trio.TooSlowError):
                     await self._send([self._frames.wsproto.send(event.response())])
         else:
             await self._handle_close(event)
 
     async def _handle_close(self, event: CloseConnection) -> None:
-        """The peer closes, or (wsproto tells it alike) has violated the protocol."""
+        """End the connection: the peer has sent a close frame, or violated the protocol."""
         wsproto = self._frames.wsproto
-        violated = wsproto.state is ConnectionState.OPEN
+        violated = wsproto.state is ConnectionState.OPEN  # wsproto reports both in the same way
         if violated and self._limit.exceeded is not None:
-            self._deaf = True
-            raise self._limit.exceeded  # the actor explains, and closes
+            self._violated = True
+            raise self._limit.exceeded  # the actor sends an error and closes
         self._closing = True
-        # The actor may be cancelled as soon as somebody finds that nothing can be sent any more.
+        # The actor may be cancelled as soon as another task notices that nothing can be sent any more.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
             with contextlib.suppress(Closed, trio.TooSlowError):
                 if violated:
@@ -250,29 +253,29 @@ class FastSocket:
         return self._closed
 
     async def _discard(self) -> None:
-        """Close our side, after which the peer closes its own (RFC 6455 section 7.1.1), and read to the end.
+        """Close our side, so that the peer closes its own (RFC 6455 section 7.1.1), and read to the end.
 
-        Closing a socket with unread bytes would reset it, perhaps before the peer has read why.
+        Closing a socket with unread bytes would reset it, perhaps before the peer has read the reason.
         """
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
-            while await self._stream.receive_some(MOST_READ):
+            while await self._stream.receive_some(MAX_READ_BYTES):
                 pass
 
     # --- sending -------------------------------------------------------------------------------------
 
     def post(self, messages: Sequence[str | bytes]) -> bool:
-        """Hand messages to the system without waiting.
+        """Send messages without waiting.
 
         Returns:
-            Whether they are taken care of. If not, nothing was sent. What the system did not take of them is
-            left in :attr:`unsent`.
+            True: they have been passed to the kernel; what it did not take is in :attr:`unsent`.
+            False: nothing has been sent.
         """
         if not self._pipe.immediate or self._closing or self.unsent or self._sending.locked():
             return False
-        pieces = framed(messages)
-        if len(pieces) > 1 or len(pieces[0]) > PIECE:
+        pieces = make_frames(messages)
+        if len(pieces) > 1 or len(pieces[0]) > PIECE_BYTES:
             return False
         try:
             taken = self._pipe.post(pieces[0])
@@ -284,23 +287,23 @@ class FastSocket:
         return True
 
     async def send(self, messages: Sequence[str | bytes]) -> None:
-        """Send messages, after what :meth:`post` has left.
+        """Send messages, after :attr:`unsent`.
 
         Raises:
             Closed: they could not be sent.
-            trio.TooSlowError: the peer does not take it. The connection is closed.
+            trio.TooSlowError: the peer does not read. The connection is closed.
         """
         if self._closing:
             raise self._closed or Closed(CloseReason.ABNORMAL_CLOSURE)
-        await self._send(framed(messages))
+        await self._send(make_frames(messages))
 
     async def probe(self) -> None:
-        """Send a WebSocket ping, after what is being sent; its pong counts as a sign of life.
+        """Send a ping, after what is being sent. Its pong counts as a sign of life.
 
         Raises:
             Closed: it could not be sent.
         """
-        self.rtt, self._probed = None, trio.current_time()
+        self.rtt, self._ping_sent = None, trio.current_time()
         if self._closing:
             raise Closed(CloseReason.ABNORMAL_CLOSURE)
         try:
@@ -309,13 +312,13 @@ class FastSocket:
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "the peer does not read") from None
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame and wait for the peer's, :data:`LINGER` seconds at the most."""
+        """Send a close frame and wait up to :data:`LINGER` seconds for the peer's."""
         if self._closing:
             return
         self._closing = True
         with trio.move_on_after(LINGER), contextlib.suppress(Closed, trio.TooSlowError):
             await self._send([self._frames.wsproto.send(CloseConnection(code, reason))])
-            if self._deaf:
+            if self._violated:
                 await self._discard()
             elif self._reading:
                 await self._ended.wait()
@@ -330,15 +333,15 @@ class FastSocket:
         try:
             unsent, self.unsent = self.unsent, b""
             for piece in (unsent, *pieces) if unsent else pieces:
-                if await self._pipe.write(piece, self._send_timeout) > WAITED:
+                if await self._pipe.write(piece, self._send_timeout) > MIN_WAIT:
                     self.last_activity = trio.current_time()
         except trio.TooSlowError:
-            # Nothing can follow half a frame. Whoever waits for the lock finds the stream closed.
+            # Nothing can follow half a frame. Tasks that wait for the lock find the stream closed.
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self._stream)
             raise
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # The peer has gone; who reads comes to the end by itself, after what came before.
+            # The peer has disconnected; the reader delivers what arrived before, then ends on its own.
             raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
         finally:
             self._sending.release()

@@ -1,85 +1,89 @@
-"""How a CSV is written, found out from its head: what is found, not yet what is read with it."""
+"""Detection of a CSV's dialect from its head; reading with that dialect is tested elsewhere."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creemson.processing.dialect import detect, records_of, rescued, unescape
-from creemson.wire.messages import Options
+from creemson.formats.csv.dialect import detect
+from creemson.formats.csv.layout.rows import records_of, repaired_cells, unescape
+from creemson.model.query import Options
 
 
-def found(text, *, tabs=False, whole=True, **options):
+def detected(text, *, prefers_tabs=False, is_whole=True, **options):
     return detect(
-        text.encode() if isinstance(text, str) else text, Options(**options), whole=whole, tabs=tabs
+        text.encode() if isinstance(text, str) else text,
+        Options(**options),
+        is_whole=is_whole,
+        prefers_tabs=prefers_tabs,
     )
 
 
 @pytest.mark.parametrize(
     "delimiter", [",", ";", "\t", "|", "||", "::", ", ", "; ", "~", "^", "\x1f", "\x01", ":", " "]
 )
-def test_delimiters(delimiter):
-    """Each of those that are tried is found where it splits all lines alike."""
+def test_dialect_has_the_delimiter_that_splits_all_lines_alike(delimiter):
+    """Each supported delimiter is detected."""
     rows = [["id", "name", "size"], ["1", "ash", "2.5"], ["2", "oak", "3.5"], ["3", "fir", "11.25"]]
-    assert found("\n".join(delimiter.join(row) for row in rows) + "\n").delimiter == delimiter
+    assert detected("\n".join(delimiter.join(row) for row in rows) + "\n").delimiter == delimiter
 
 
-def test_the_other_sign_in_every_line():
-    """Decimal commas do not make a comma the delimiter."""
-    assert found("a;b\n1,5;2,5\n2,5;3,5\n10,5;7,0\n").delimiter == ";"
+def test_dialect_with_decimal_commas_keeps_the_semicolon():
+    """Decimal commas do not make the comma the delimiter."""
+    assert detected("a;b\n1,5;2,5\n2,5;3,5\n10,5;7,0\n").delimiter == ";"
 
 
-def test_a_time_has_colons():
-    """A column of times is one column."""
-    dialect = found("at\n12:30:00\n12:31:00\n12:32:00\n")
+def test_dialect_of_a_column_of_times_has_one_column():
+    """The colons of a time are no delimiters."""
+    dialect = detected("at\n12:30:00\n12:31:00\n12:32:00\n")
     assert (dialect.width, dialect.names) == (1, ("at",))
 
 
-def test_one_column_of_sentences():
-    """Blanks between words are no delimiters, where the words are of different number."""
-    dialect = found("text\nthe quick brown fox\njumps\nover the lazy dog and away\n")
+def test_dialect_of_sentences_has_one_column():
+    """Spaces are no delimiters if the number of words differs between lines."""
+    dialect = detected("text\nthe quick brown fox\njumps\nover the lazy dog and away\n")
     assert (dialect.width, dialect.names) == (1, ("text",))
 
 
 @pytest.mark.parametrize("line", ["sep=|", "SEP=|"])
-def test_excel_says_it(line):
-    """The line that Excel writes is obeyed and is no row."""
-    dialect = found(f"{line}\na,b|c\n1,2|3\n")
+def test_dialect_follows_the_sep_line_of_excel(line):
+    """The line that Excel writes sets the delimiter and is no row."""
+    dialect = detected(f"{line}\na,b|c\n1,2|3\n")
     assert (dialect.delimiter, dialect.skip_lines, dialect.names) == ("|", 1, ("a,b", "c"))
 
 
-def test_the_name_of_a_file_speaks_for_tabs():
-    """Where both explain the lines."""
+def test_dialect_of_a_tsv_file_prefers_tabs():
+    """Only if tabs explain the lines too."""
     text = "a,b\tc,d\n1,2\t3,4\n"
-    assert found(text, tabs=True).delimiter == "\t"
-    assert found("a,b\n1,2\n", tabs=True).delimiter == ","
+    assert detected(text, prefers_tabs=True).delimiter == "\t"
+    assert detected("a,b\n1,2\n", prefers_tabs=True).delimiter == ","
 
 
 @pytest.mark.parametrize("quote", ['"', "'"])
-def test_quotes(quote):
-    """The quote is what stands around cells, not what stands in them."""
+def test_dialect_has_the_quote_that_surrounds_cells(quote):
+    """A quote character inside cells does not count."""
     other = {'"': "'", "'": '"'}[quote]
     text = f"{quote}a{quote},b\n{quote}x, {other} y{quote},1\n{quote}z{other}, w{quote},2\n"
-    dialect = found(text)
+    dialect = detected(text)
     assert (dialect.quote, dialect.width) == (quote, 2)
 
 
-def test_apostrophes_are_no_quotes():
-    """Not even where each line has one."""
-    assert found("name,n\nO'Hara,1\nO'Neil,2\nD'Arc,3\n").quote == '"'
+def test_dialect_with_apostrophes_keeps_the_double_quote():
+    """Not even if each line has an apostrophe."""
+    assert detected("name,n\nO'Hara,1\nO'Neil,2\nD'Arc,3\n").quote == '"'
 
 
-def test_escapes():
-    """A backslash before quotes within cells; at the end of a cell it is one of its signs."""
-    assert found('a,b\n"x \\"y\\" z",1\n"\\"q\\" r",2\n').escape == "\\"
-    assert found('path,n\n"C:\\dir\\",1\n"D:\\dir\\",2\n').escape == ""
+def test_dialect_has_backslash_escapes_only_before_quotes_in_cells():
+    """A backslash at the end of a cell is an ordinary character."""
+    assert detected('a,b\n"x \\"y\\" z",1\n"\\"q\\" r",2\n').escape == "\\"
+    assert detected('path,n\n"C:\\dir\\",1\n"D:\\dir\\",2\n').escape == ""
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_line_ends(end):
-    """The end of most lines; others may stand in quoted cells."""
+def test_dialect_has_the_line_end_of_most_lines(end):
+    """Quoted cells may contain other line ends."""
     other = "\n" if end == "\r" else "\r"
     lines = ["a,b", f'"x{other}y",1', f'"{other * 5}",2', "z,3", ""]
-    assert found(end.join(lines)).line_end == end
+    assert detected(end.join(lines)).line_end == end
 
 
 @pytest.mark.parametrize(
@@ -92,9 +96,9 @@ def test_line_ends(end):
         ("Report,,\na,b,c\n1,2,3\n4,5,6\n", 1, ("a", "b", "c")),
     ],
 )  # fmt: skip
-def test_what_comes_before_the_table(text, skip, names):
-    """Titles, comments and empty lines are skipped."""
-    dialect = found(text)
+def test_dialect_skips_titles_comments_and_empty_lines(text, skip, names):
+    """Lines before the table are skipped."""
+    dialect = detected(text)
     assert (dialect.skip_lines, dialect.names) == (skip, names)
 
 
@@ -110,30 +114,30 @@ def test_what_comes_before_the_table(text, skip, names):
         ("a,a,\n1,2,3\n", 1, ("a", "a_duplicated_0", "column_3")),
     ],
 )  # fmt: skip
-def test_rows_of_names(text, header, names):
-    """Words above values are names; where nothing says that the first row is values, it is names."""
-    dialect = found(text)
+def test_dialect_detects_the_header_rows(text, header, names):
+    """Words above values are names; if the first row is not clearly values, it is the header."""
+    dialect = detected(text)
     assert (dialect.header, dialect.names) == (header, names)
 
 
-def test_a_delimiter_at_each_end():
-    """Is no column without a name."""
-    dialect = found("a,b\n1,2,\n3,4,\n5,6,\n")
+def test_dialect_with_trailing_delimiters_adds_no_column():
+    """A delimiter at the end of each row does not create an unnamed column."""
+    dialect = detected("a,b\n1,2,\n3,4,\n5,6,\n")
     assert (dialect.width, dialect.trailing) == (2, True)
 
 
-def test_what_is_told_is_not_found_out():
-    """Even if it explains less."""
-    dialect = found("a;b\n1;2\n", delimiter=",", quote="'", escape="\\", header=False, skip_rows=1)
+def test_dialect_uses_given_options_without_detection():
+    """Even if they explain less of the text."""
+    dialect = detected("a;b\n1;2\n", delimiter=",", quote="'", escape="\\", header=False, skip_rows=1)
     assert (dialect.delimiter, dialect.quote, dialect.escape) == (",", "'", "\\")
     assert (dialect.header, dialect.skip_lines, dialect.width) == (0, 1, 1)
 
 
-def test_the_last_line_of_a_sample_is_cut():
-    """It does not count, unless it is the whole file."""
+def test_dialect_of_a_sample_ignores_the_incomplete_last_line():
+    """The last line counts only if the sample is the whole file."""
     text = "a,b,c\n1,2,3\n4"
-    assert found(text, whole=False).width == 3
-    assert found("a,b,c\n1,2,3\n4,5,6\n7,8", whole=False).width == 3
+    assert detected(text, is_whole=False).width == 3
+    assert detected("a,b,c\n1,2,3\n4,5,6\n7,8", is_whole=False).width == 3
 
 
 @pytest.mark.parametrize(
@@ -141,9 +145,9 @@ def test_the_last_line_of_a_sample_is_cut():
     [("a,b\n1,2\n", True), ("a||b\n1||2\n", False), ("a,b\r1,2\r", False), ("a,b\n1,\x002\n", False),
      ("a,b\nö,2\n".encode("cp1252"), False), ('a,b\n"\\"x\\" y",1\n', False)],
 )  # fmt: skip
-def test_what_polars_reads(text, plain):
-    """One byte between cells, UTF-8, doubled quotes, ends of lines with a line feed, no NUL."""
-    assert found(text).plain is plain
+def test_dialect_is_plain_if_polars_can_read_it(text, plain):
+    """Single-byte delimiter, UTF-8, doubled quotes, line ends with a line feed, no NUL."""
+    assert detected(text).is_plain is plain
 
 
 @pytest.mark.parametrize(
@@ -157,13 +161,13 @@ def test_what_polars_reads(text, plain):
         ("1,2,3,4", None),
     ],
 )
-def test_records_that_are_rescued(text, cells):
-    """Stray quotes, or another delimiter; a record that is too short or long is neither."""
-    assert rescued(text, ",", '"', 3) == cells
+def test_repaired_cells_splits_a_broken_record_into_the_right_cells(text, cells):
+    """Handles stray quotes and another delimiter; None if the number of cells is wrong."""
+    assert repaired_cells(text, ",", '"', 3) == cells
 
 
-def test_records_span_lines():
-    """Each with the line it begins in and the lines it takes; a quote that never ends is a sign in a cell."""
+def test_records_over_several_lines_have_start_and_line_count():
+    """Each record has its first line and its number of lines; an unclosed quote is an ordinary character."""
     lines = ["a,b", "", '"x', 'y",1', 'z",2', '"w,3']
     assert list(records_of(lines, ",", '"', "")) == [
         (["a", "b"], 0, 1),
@@ -174,17 +178,17 @@ def test_records_span_lines():
 
 
 @given(st.text(st.sampled_from('a\\" '), max_size=20))
-def test_unescape(text):
-    """Escaped quotes are doubled ones, escaped escapes are one."""
+def test_unescape_doubles_escaped_quotes(text):
+    """An escaped escape becomes a single one; without an escape the text stays unchanged."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     assert unescape(escaped, '"', "\\") == text.replace('"', '""')
     assert unescape(text, '"', "") == text
 
 
 @given(st.text(st.sampled_from("ab1 ,;|\t\"'\\\r\n\x00:.#="), max_size=80), st.booleans())
-def test_any_text_has_a_dialect(text, whole):
-    """Whose names are each there once, and none empty."""
-    dialect = found(text, whole=whole)
+def test_dialect_of_any_text_has_distinct_names(text, whole):
+    """Names are distinct and not empty."""
+    dialect = detected(text, is_whole=whole)
     assert len(set(dialect.names)) == dialect.width
     assert all(dialect.names)
     assert dialect.header_lines >= dialect.header >= 0

@@ -1,4 +1,4 @@
-"""What a file is, by its bytes: formats, compressions, separators, and what is no table."""
+"""Detection of a file's format from its bytes: formats, compressions, and files that are no table."""
 
 import gzip
 import io
@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from creemson.errors import ProcessingError
-from creemson.processing.formats import HEAD_BYTES, sniff
+from creemson.formats.detection.sniff import sniff
+from creemson.formats.source import HEAD_BYTES
 
 FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 
@@ -22,15 +23,15 @@ CSV = FRAME.write_csv().encode()
 NDJSON = FRAME.write_ndjson().encode()
 
 
-def sniffed(tmp_path, data, name):
-    path = tmp_path / "file"  # its own name says nothing: only the one that is told counts
+def source(tmp_path, data, name):
+    path = tmp_path / "file"  # the name on disk does not matter, only the given one
     path.write_bytes(data)
     return sniff(path, name)
 
 
-def fault(tmp_path, data, name):
+def refusal(tmp_path, data, name):
     with pytest.raises(ProcessingError) as caught:
-        sniffed(tmp_path, data, name)
+        source(tmp_path, data, name)
     assert repr(name) in caught.value.message
     assert str(tmp_path) not in caught.value.message
     return caught.value
@@ -50,15 +51,16 @@ def fault(tmp_path, data, name):
         (b"{a},{b}\n1,2\n", "x.csv", "csv"),
         (b"\n{\n}", "x.json", "json"),
         (b"{}", "x.json", "ndjson"),
+        (b"k,v\na,\x02bell\x07\nb,c\ne,f\n", "x.csv", "csv"),  # few control characters in valid UTF-8
         (written(FRAME.write_parquet), "x.csv", "parquet"),
         (written(FRAME.write_ipc), "x.csv", "arrow"),
         (written(FRAME.write_ipc_stream), "x.csv", "arrow_stream"),
         (written(FRAME.write_excel), "x.csv", "xlsx"),
     ],
 )
-def test_content_decides_the_format(tmp_path, data, name, expected):
-    """The first bytes say what a file is, whatever it is called; JSON is told from CSV by a quoted key."""
-    found = sniffed(tmp_path, data, name)
+def test_format_is_detected_from_content_not_name(tmp_path, data, name, expected):
+    """JSON differs from CSV by a quoted key."""
+    found = source(tmp_path, data, name)
     assert (found.format, found.compression) == (expected, None)
     assert (found.head, found.size, found.expansion) == (data, len(data), 1.0)
 
@@ -67,11 +69,11 @@ def test_content_decides_the_format(tmp_path, data, name, expected):
     ("data", "name", "expected"),
     [(CSV, "x.csv.gz", "csv"), (CSV, "x", "csv"), (NDJSON, "x.ndjson.gz", "ndjson")],
 )
-def test_gzip_is_looked_into(tmp_path, data, name, expected):
-    """Of gzip, the head is what it holds, and the expansion says by how much it is larger."""
+def test_gzip_content_is_detected_and_its_expansion_known(tmp_path, data, name, expected):
+    """The head is the decompressed content; the expansion is the ratio of the sizes."""
     long = data * 500
     packed = gzip.compress(long, mtime=0)
-    found = sniffed(tmp_path, packed, name)
+    found = source(tmp_path, packed, name)
     assert (found.format, found.compression) == (expected, "gzip")
     assert found.head == long[:HEAD_BYTES]
     assert found.size == len(packed)
@@ -82,17 +84,17 @@ def test_gzip_is_looked_into(tmp_path, data, name, expected):
     ("name", "expected"),
     [("x.csv.zst", "csv"), ("x.zst", "csv"), ("x.ndjson.zst", "ndjson"), ("x.JSONL.ZSTD", "ndjson")],
 )
-def test_zstd_goes_by_its_name(tmp_path, name, expected):
-    """Python 3.11 cannot look into zstd, so that the name tells CSV from NDJSON."""
-    packed = written(FRAME.write_parquet)  # any content does: only the magic bytes are looked at
-    found = sniffed(tmp_path, b"\x28\xb5\x2f\xfd" + packed, name)
+def test_format_of_zstd_is_taken_from_its_name(tmp_path, name, expected):
+    """Python 3.11 cannot decompress zstd, so the name distinguishes CSV from NDJSON."""
+    packed = written(FRAME.write_parquet)  # any content will do: only the magic bytes are checked
+    found = source(tmp_path, b"\x28\xb5\x2f\xfd" + packed, name)
     assert (found.format, found.compression, found.head) == (expected, "zstd", b"")
 
 
 @pytest.mark.parametrize("data", [b"", b" ", b"\n\n\r\n\t "])
-def test_nothing_is_no_table(tmp_path, data):
+def test_empty_or_blank_file_is_unreadable(tmp_path, data):
     """An empty or blank file is `unreadable_file`."""
-    assert fault(tmp_path, data, "x.csv").reason == "unreadable_file"
+    assert refusal(tmp_path, data, "x.csv").reason == "unreadable_file"
 
 
 @pytest.mark.parametrize(
@@ -103,9 +105,9 @@ def test_nothing_is_no_table(tmp_path, data):
         (gzip.compress(CSV, mtime=0)[:10] + b"\xff" * 40, "damaged"),
     ],
 )
-def test_damaged_gzip(tmp_path, data, word):
-    """Gzip that is cut off, empty or damaged is `unreadable_file`."""
-    error = fault(tmp_path, data, "x.csv.gz")
+def test_damaged_gzip_is_unreadable(tmp_path, data, word):
+    """Truncated, empty or damaged gzip is `unreadable_file`."""
+    error = refusal(tmp_path, data, "x.csv.gz")
     assert error.reason == "unreadable_file"
     assert word in error.message
 
@@ -126,33 +128,33 @@ def test_damaged_gzip(tmp_path, data, word):
         (gzip.compress(b"\x89PNG\r\n", mtime=0), "PNG"),
     ],
 )
-def test_what_is_no_table_is_named(tmp_path, data, word):
-    """A picture, a document, a program or binary data called .csv is `unsupported_format`, and said to be what it is."""
-    error = fault(tmp_path, data, "x.csv")
+def test_file_that_is_no_table_is_refused_and_named(tmp_path, data, word):
+    """Pictures, documents, programs and binary data are `unsupported_format`; the error names them."""
+    error = refusal(tmp_path, data, "x.csv")
     assert error.reason == "unsupported_format"
     assert word in error.message
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "windows-1252"])
-def test_other_encodings(tmp_path, encoding):
+def test_text_in_other_encodings_is_csv(tmp_path, encoding):
     """Text in other encodings is text."""
-    assert sniffed(tmp_path, "a,b\n1,ä\n".encode(encoding), "x.csv").format == "csv"
+    assert source(tmp_path, "a,b\n1,ä\n".encode(encoding), "x.csv").format == "csv"
 
 
 @pytest.mark.parametrize("data", [b"<!DOCTYPE html>", b"<html><body>", b'<?xml version="1.0"?>'])
-def test_web_pages_are_no_tables(tmp_path, data):
-    """The page of an error, saved as .csv by a browser, is no table."""
-    assert fault(tmp_path, data, "x.csv").reason == "unsupported_format"
+def test_web_page_is_unsupported(tmp_path, data):
+    """E.g. an error page that a browser saved as .csv."""
+    assert refusal(tmp_path, data, "x.csv").reason == "unsupported_format"
 
 
-def test_a_json_array_is_told_from_csv(tmp_path):
-    """One JSON array is JSON, whatever it is called, and a CSV that begins with a bracket is none."""
-    assert sniffed(tmp_path, b'[{"a": 1}]', "x.csv").format == "json"
-    assert sniffed(tmp_path, b"[a],b\n1,2\n", "x.csv").format == "csv"
+def test_json_array_is_json_and_bracketed_csv_is_csv(tmp_path):
+    """A JSON array is JSON whatever its name; a CSV may begin with a bracket."""
+    assert source(tmp_path, b'[{"a": 1}]', "x.csv").format == "json"
+    assert source(tmp_path, b"[a],b\n1,2\n", "x.csv").format == "csv"
 
 
 @pytest.mark.parametrize("shift", range(4))
-def test_a_character_across_the_end_of_the_head(tmp_path, shift):
-    """A character that the end of the head cuts in two is no fault."""
+def test_character_cut_by_the_end_of_the_head_is_no_error(tmp_path, shift):
+    """The head may end within a character."""
     data = b"a\n" + b"x" * (HEAD_BYTES - 2 - shift) + "👍\n".encode()
-    assert sniffed(tmp_path, data, "x.csv").format == "csv"
+    assert source(tmp_path, data, "x.csv").format == "csv"

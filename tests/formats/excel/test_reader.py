@@ -1,4 +1,4 @@
-"""Workbooks as people have them: which sheet, titles above the table, merged headers, errors, types."""
+"""Real-life workbooks: sheet selection, titles above the table, merged headers, errors, types."""
 
 import datetime
 import io
@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.processing.tables import faults, open_table
-from creemson.wire.messages import Options
+from creemson.formats.open import faults, open_table
+from creemson.model.query import Options
+from tests.examples import examples_of
 
 
 class Book:
-    """A workbook that is being written."""
+    """A workbook under construction."""
 
     def __init__(self, path):
         self.path = path
@@ -61,8 +62,8 @@ ROWS = [["a", "b"], [1, "x"], [2, "y"]]
 FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 
 
-def test_the_first_sheet_with_a_table(book):
-    """Neither an empty one nor a hidden one; the names of all are told."""
+def test_first_visible_sheet_with_table_is_read(book):
+    """Empty and hidden sheets are skipped; the names of all sheets are reported."""
     book.sheet("empty", [])
     book.sheet("hidden", [["secret"], [1]]).hide()
     book.sheet("data", ROWS)
@@ -75,8 +76,8 @@ def test_the_first_sheet_with_a_table(book):
 
 
 @pytest.mark.parametrize("sheet", ["more", 1])
-def test_a_sheet_that_is_asked_for(book, sheet):
-    """By its name or its number, hidden or not."""
+def test_sheet_option_selects_by_name_or_number(book, sheet):
+    """The sheet may be hidden."""
     book.sheet("data", ROWS)
     book.sheet("more", [["c"], [3]]).hide()
     table = opened(book, sheet=sheet)
@@ -86,10 +87,10 @@ def test_a_sheet_that_is_asked_for(book, sheet):
 
 @pytest.mark.parametrize(
     ("sheet", "words"),
-    [("Tada", "Did you mean 'Data'"), (2, "number 2"), (-1, "number -1"), ("Empty", "nothing in")],
+    [("Tada", "Did you mean 'Data'"), (2, "number 2"), (-1, "number -1"), ("Empty", "it is empty")],
 )
-def test_a_sheet_that_is_not_there(book, sheet, words):
-    """The sheets that are there are named, and the one that is most like it."""
+def test_missing_sheet_is_refused_with_nearest_name(book, sheet, words):
+    """The message names the existing sheets and the most similar one."""
     book.sheet("Data", ROWS)
     book.sheet("Empty", [])
     with pytest.raises(ProcessingError, match=words) as caught:
@@ -97,17 +98,17 @@ def test_a_sheet_that_is_not_there(book, sheet, words):
     assert caught.value.reason == "unreadable_file"
 
 
-def test_a_workbook_without_a_table(book):
-    """It is refused in words."""
+def test_workbook_without_table_is_refused(book):
+    """The message says that no sheet has a table."""
     book.sheet("one", [])
-    with pytest.raises(ProcessingError, match="no sheet of it has a table"):
+    with pytest.raises(ProcessingError, match="none of its sheets has a table"):
         opened(book)
 
 
 @pytest.mark.parametrize("above", [[], [["Sales of 2024"]], [["Sales"], [], ["in EUR", None], []], [[], []]])
 @pytest.mark.parametrize("left", [0, 2])
-def test_titles_above_the_table(book, above, left):
-    """Titles and empty rows are skipped, wherever the table stands, and that is told."""
+def test_titles_above_table_are_skipped(book, above, left):
+    """Titles and empty rows are skipped, wherever the table starts, and their number is reported."""
     rows = [["a", "b", "c", "d"], *([n, f"x{n}", n / 4, None if n else "z"] for n in range(5))]
     book.sheet("data", [*above, *rows], left=left)
     table = opened(book)
@@ -116,8 +117,8 @@ def test_titles_above_the_table(book, above, left):
     assert table.reading().skip_rows == len(above)
 
 
-def test_several_header_rows(book):
-    """Merged cells name all the columns below them, and the rows are joined."""
+def test_several_header_rows_are_joined(book):
+    """A merged cell names all columns below it, and the header rows are joined."""
     sheet = book.sheet("data", [["Title"], []])
     sheet.merge_range(2, 0, 3, 0, "city")
     sheet.merge_range(2, 1, 2, 2, "2024")
@@ -132,8 +133,8 @@ def test_several_header_rows(book):
     assert (table.reading().header, table.reading().skip_rows) == (2, 2)
 
 
-def test_header_and_rows_to_skip(book):
-    """What is asked for is done; columns without a name are called by their number."""
+def test_header_and_skip_rows_options_are_applied(book):
+    """Options override detection; without a header, columns are numbered."""
     book.sheet("data", [["x", "y"], ["a", "b"], [1, 2]])
     path = book.path
     assert frame_of(opened(book, skip_rows=1)).to_dict(as_series=False) == {"a": [1], "b": [2]}
@@ -144,8 +145,8 @@ def test_header_and_rows_to_skip(book):
     assert none.reading().header == 0
 
 
-def test_types(book):
-    """Whole numbers, dates, times and texts are what they look like; mixed cells are text and none is lost."""
+def test_cell_types_are_detected(book):
+    """Integers, dates, times and texts are detected; a mixed column is text, and no value is lost."""
     day, stamp = datetime.date(2024, 2, 29), datetime.datetime(2024, 2, 29, 12, 30)
     names = [
         "whole",
@@ -174,8 +175,8 @@ def test_types(book):
     assert frame["day"].to_list() == [day, day]
 
 
-def test_errors_are_null_and_told(book):
-    """With their row and column, as they are called in the sheet."""
+def test_error_cells_are_null_and_reported(book):
+    """They are reported with their row in the sheet and their column."""
     book.sheet(
         "data", [["Title"], ["a", "b", "c"], [1, "#N/A", "x"], ["#DIV/0!", 2, "y"], [3, 4, "#REF!"]], left=1
     )
@@ -188,32 +189,32 @@ def test_errors_are_null_and_told(book):
     ]  # fmt: skip
 
 
-def test_empty_rows_and_columns_at_the_end(book):
-    """They are dropped, though somebody has given them a format; those in the middle stay."""
+def test_empty_rows_and_columns_at_end_are_dropped(book):
+    """They are dropped even if they have a format; those in the middle stay."""
     sheet = book.sheet("data", [["a", None, "c"], [1, None, 2], [], [3, None, 4], [" ", None, None]])
     sheet.write_blank(20, 9, None, book.day)
     frame = frame_of(opened(book))
-    assert frame.columns == ["a", "__UNNAMED__1", "c"]
+    assert frame.columns == ["a", "column_2", "c"]
     assert frame.height >= 3
 
 
-def test_types_and_words_that_were_asked_for(book):
-    """Cast after reading; cells that do not fit are null and told with their row."""
+def test_types_and_null_values_options_are_applied(book):
+    """Values are cast after reading; cells that do not fit are null and reported with their row."""
     book.sheet("data", [["a", "b"], ["1", "n/a"], ["x", "y"]])
     table = opened(book, types={"a": "int64"}, null_values=("n/a",))
     assert frame_of(table).to_dict(as_series=False) == {"a": [1, None], "b": [None, "y"]}
     assert [(e.line, e.column, e.value) for e in table.report.issues().examples] == [(3, "a", "x")]
 
 
-def test_options_that_make_no_sense(book):
+def test_option_that_does_not_apply_is_refused(book):
     """A workbook has no delimiter."""
     book.sheet("data", ROWS)
     with pytest.raises(InvalidFormat, match="Excel workbook, which has no delimiter"):
         opened(book, delimiter=";")
 
 
-def test_names_are_no_patterns(book):
-    """What polars takes for a pattern is a name here."""
+def test_column_names_are_not_patterns(book):
+    """A name that polars would take for a pattern is taken literally."""
     rows = [["^a$", "*", "^.*$"], [1, datetime.date(2024, 1, 1), 2.5], [2, datetime.date(2024, 1, 2), 3]]
     book.sheet("data", rows)
     frame = frame_of(opened(book, types={"*": "string"}))
@@ -221,15 +222,15 @@ def test_names_are_no_patterns(book):
     assert frame.rows() == [(1, "2024-01-01", 2.5), (2, "2024-01-02", 3)]
 
 
-def test_a_header_alone(book):
-    """A table without rows."""
+def test_header_without_rows_is_an_empty_table(book):
+    """The columns are there, without rows."""
     book.sheet("data", [["a", "b"]])
     frame = frame_of(opened(book))
     assert (frame.columns, frame.height) == (["a", "b"], 0)
 
 
-def test_polars_writes_what_is_read(tmp_path):
-    """A workbook of polars comes back."""
+def test_workbook_written_by_polars_is_read_back(tmp_path):
+    """A workbook written by polars is read back unchanged."""
     frame = pl.DataFrame(
         {"n": [1, None], "s": ["a", None], "d": [None, datetime.date(2024, 1, 1)], "y": [True, None]}
     )
@@ -252,10 +253,10 @@ kinds = st.sampled_from(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples_of(40), deadline=None)
 @given(st.data())
-def test_round_trips(tmp_path_factory, data):
-    """Random tables come back cell by cell, below a title or not."""
+def test_random_workbook_is_read_back(tmp_path_factory, data):
+    """Random tables are read back cell by cell, with or without a title above."""
     columns = data.draw(st.lists(kinds, min_size=3, max_size=5))
     names = data.draw(
         st.lists(
@@ -274,8 +275,8 @@ def test_round_trips(tmp_path_factory, data):
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.95])
-def test_a_workbook_that_was_cut_off(book, keep):
-    """It is refused in words."""
+def test_truncated_workbook_is_refused(book, keep):
+    """A truncated file is refused as `unreadable_file`."""
     book.sheet("data", ROWS * 100)
     book.book.close()
     data = book.path.read_bytes()

@@ -1,4 +1,4 @@
-"""JSON that is no NDJSON: arrays of objects and of rows, in an object or alone, of any layout and size."""
+"""JSON other than NDJSON: arrays of objects or rows, bare or inside an object, of any layout and size."""
 
 import gzip
 import io
@@ -10,20 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import ProcessingError
-from creemson.processing import json_records, json_text, unpacking
-from creemson.processing.json_text import elements, kind_of
-from creemson.processing.tables import open_table
-from tests.test_json_lines import loaded, opened, read, tables
+from creemson.formats import blocks
+from creemson.formats.json import array, objects, values
+from creemson.formats.json.text import json_format
+from creemson.formats.json.values import Cursor, elements
+from creemson.formats.open import open_table
+from tests.examples import examples_of
+from tests.formats.json.test_lines import loaded, opened, read, tables
 
 ROWS = [{"a": 1, "b": "x, ]}"}, {"a": None, "b": '\\"{['}, {"a": 3, "b": "é"}] * 20
 
 
 @pytest.fixture
-def small(monkeypatch):
-    """Pieces of a few bytes, so that everything is cut somewhere."""
-    monkeypatch.setattr(json_records, "SAMPLE_ROWS", 1)
-    monkeypatch.setattr(unpacking, "BLOCK_BYTES", 7)
-    monkeypatch.setattr(json_text, "START_MOST", 1024)
+def small_pieces(monkeypatch):
+    """Pieces of a few bytes, so that values are cut everywhere."""
+    monkeypatch.setattr(objects, "SAMPLE_ROWS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 7)
+    monkeypatch.setattr(array, "MIN_CHUNK", 1)
+    monkeypatch.setattr(values, "MIN_READ", 256)
 
 
 @pytest.mark.parametrize("indent", [None, 0, 2, "\t"])
@@ -38,8 +42,8 @@ def small(monkeypatch):
     ],
 )
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_every_layout(tmp_path, small, indent, wrap, pack):
-    """Objects or rows, alone or in an object, pretty-printed or not, whole or cut into pieces, packed or not."""
+def test_json_table_in_any_layout_is_read(tmp_path, small_pieces, indent, wrap, pack):
+    """Objects or rows, bare or nested, pretty-printed or not, in any pieces, compressed or not."""
     data = pack(json.dumps(wrap(ROWS), indent=indent, ensure_ascii=False).encode())
     path, table = opened(tmp_path, data, "x.json")
     assert table.reading().format == "json"
@@ -48,15 +52,15 @@ def test_every_layout(tmp_path, small, indent, wrap, pack):
     assert not table.report
 
 
-def test_objects_that_follow_one_another(tmp_path, small):
-    """As `jq .` writes them; one alone is a row."""
+def test_concatenated_objects_are_rows(tmp_path, small_pieces):
+    """As `jq .` writes them; a single object is one row."""
     data = "\n".join(json.dumps(row, indent=2) for row in ROWS)
     assert loaded(tmp_path, data, "x.json")[0].to_dicts() == ROWS
     assert loaded(tmp_path, '{"a": 1,\n"b": [2]}', "x.json")[0].to_dicts() == [{"a": 1, "b": [2]}]
 
 
-def test_polars_writes_what_is_read(tmp_path):
-    """JSON of polars comes back as it was."""
+def test_json_written_by_polars_is_read_unchanged(tmp_path):
+    """All types survive the round trip."""
     stream = io.BytesIO()
     frame = pl.DataFrame(
         {"n": [1, None], "s": ["a", None], "l": [[1, 2], None], "o": [{"k": 1}, {"k": None}]}
@@ -65,11 +69,9 @@ def test_polars_writes_what_is_read(tmp_path):
     assert loaded(tmp_path, stream.getvalue(), "x.json")[0].equals(frame)
 
 
-@pytest.mark.parametrize(
-    "data", ["[]", " [ ] ", "[1, 2]", '["a"]', '[["a", "b"]]', "[{}]", "[", "[[]]", "[[1], 2]"]
-)
-def test_no_table(tmp_path, data):
-    """An array without objects or rows is refused in words."""
+@pytest.mark.parametrize("data", ["[]", " [ ] ", "[1, 2]", '["a"]', '[["a", "b"]]', "[{}]", "[", "[[]]"])
+def test_json_array_without_objects_or_rows_is_refused(tmp_path, data):
+    """The error says that there is no table."""
     with pytest.raises(ProcessingError, match="no table in it") as caught:
         opened(tmp_path, data, "x.json")
     assert caught.value.reason == "unreadable_file"
@@ -90,73 +92,71 @@ def test_no_table(tmp_path, data):
         ('[{"a":1},{"b":{"a":2}]', 1, ['{"b":{"a":2}]', None]),
     ],
 )
-def test_what_is_no_object_is_left_out_and_told(tmp_path, data, rows, bad):
-    """Other values, broken objects, and an end that is missing."""
+def test_invalid_element_is_skipped_and_reported(tmp_path, data, rows, bad):
+    """Other values, broken objects, and a missing end."""
     frame, issues = loaded(tmp_path, data, "x.json")
     assert frame["a"].to_list() == [1, 2][:rows]
     assert [example.value for example in issues.examples] == bad
     assert issues.unparsable_rows == len(bad)
 
 
-def test_lines_are_told(tmp_path):
-    """Faults are told with the line of the file in which the value begins."""
+def test_invalid_element_is_reported_with_its_line(tmp_path):
+    """The line of the file in which the value begins."""
     data = '[\n  {\n    "a": 1\n  },\n  7,\n\n  {\n "a": 2}, {"a": oops}\n]'
     _, issues = loaded(tmp_path, data, "x.json")
     assert [example.line for example in issues.examples] == [5, 8]
 
 
-def test_rows_of_another_length(tmp_path):
-    """Too few cells are filled up, too many are cut, and both are told; names are made distinct."""
+def test_rows_of_another_length_are_padded_or_cut(tmp_path):
+    """Both are reported; duplicate names are made distinct."""
     frame, issues = loaded(tmp_path, '[["a","a",null],[1,2,3],[4],[5,6,7,8],9]', "x.json")
     assert frame.columns == ["a", "a_duplicated_0", "column_3"]
     assert frame.rows() == [(1, 2, 3), (4, None, None), (5, 6, 7)]
     assert (issues.padded_rows, issues.cut_rows, issues.unparsable_rows) == (1, 1, 1)
 
 
-def test_late_values_of_another_type(tmp_path, small):
-    """As in NDJSON: null if they are few, a wider type or text if not, and late keys are columns."""
+def test_late_value_of_another_type_is_null_and_late_keys_columns(tmp_path, small_pieces):
+    """As in NDJSON: a few become null, many widen the type, and late keys are columns."""
     rows = [{"a": n, "b": n} for n in range(300)] + [{"a": "x", "b": 0.5, "c": True}]
     frame, issues = loaded(tmp_path, json.dumps(rows), "x.json")
     assert frame.row(-1) == (None, 0.5, True)
     assert issues.unparsable_cells == 1
 
 
-def test_integers_keep_their_digits(tmp_path):
-    """Also those that do not fit 64 bits."""
+def test_integer_beyond_64_bits_keeps_its_digits(tmp_path):
+    """In objects and in rows."""
     for data in ('[{"a":12345678901234567890123}]', '[["a"],[12345678901234567890123]]'):
         assert loaded(tmp_path, data, "x.json")[0]["a"].to_list() == [12345678901234567890123]
 
 
 @pytest.mark.parametrize("depth", [20, 900, 200_000])
-def test_deep_values(tmp_path, depth):
-    """They are read, or refused in words."""
+def test_deeply_nested_value_does_not_stop_the_reading(tmp_path, depth):
+    """It is read or skipped, and later rows are read."""
     data = '[{"a":1},{"a":' + "[" * depth + "]" * depth + '},{"a":2}]'
     path, table = opened(tmp_path, "[" + '{"a":1},' * 20_000 + data[1:], "x.json")
     _, frame = read(path, table)
     assert frame["a"].to_list()[-1] == 2
 
 
-def test_an_object_that_is_too_large(tmp_path, monkeypatch):
-    """Reading ends there, and that is told."""
-    monkeypatch.setattr(json_text, "ELEMENT_MOST", 1000)
-    monkeypatch.setattr(unpacking, "BLOCK_BYTES", 100)
-    monkeypatch.setattr(json_text, "START_MOST", 64)
+def test_object_over_the_size_limit_ends_the_reading(tmp_path, monkeypatch):
+    """This is reported."""
+    monkeypatch.setattr(values, "MAX_ELEMENT", 1000)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(values, "MIN_READ", 16)
     frame, issues = loaded(tmp_path, '[{"a":1},{"b":"' + "x" * 5000 + '"},{"a":2}]', "x.json")
     assert frame["a"].to_list() == [1]
     assert issues.unparsable_rows == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples_of(60), deadline=None)
 @given(tables(), st.sampled_from([None, 1]), st.integers(1, 50), st.booleans())
-def test_round_trips(tmp_path_factory, rows, indent, piece, wrapped):
-    """Random tables come back cell by cell, however the text is cut into pieces."""
+def test_random_json_table_in_any_pieces_is_read_unchanged(tmp_path_factory, rows, indent, piece, wrapped):
+    """However the text is split."""
     data = json.dumps({"n": 1, "data": rows} if wrapped else rows, indent=indent).encode()
     pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
-    found = [
-        json.loads(text)
-        for run in elements(iter([b"".join(pieces[:40]), *pieces[40:]]))
-        for text in run.texts
-    ]
+    cursor = Cursor(iter(pieces))
+    cursor.seek(data.index(b"[") + 1)
+    found = [json.loads(text) for run in elements(cursor, b"]") for text in run.texts]
     assert found == rows
     path = tmp_path_factory.mktemp("x") / "x.json"
     path.write_bytes(data)
@@ -166,10 +166,10 @@ def test_round_trips(tmp_path_factory, rows, indent, piece, wrapped):
             assert back[name] == value or frame.schema[name] == pl.String, (back, row)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples_of(100), deadline=None)
 @given(st.text('[]{}",:\\ \n1a', max_size=60), st.booleans())
-def test_noise_is_read_or_refused(tmp_path_factory, text, begun):
-    """Any brackets and quotes end in a table or in an error in words."""
+def test_random_json_noise_is_read_or_refused(tmp_path_factory, text, begun):
+    """Any brackets and quotes give a table or an error with a message."""
     path = tmp_path_factory.mktemp("x") / "x.json"
     path.write_text(('[{"a":1},' if begun else "[") + text)
     try:
@@ -203,6 +203,6 @@ def test_noise_is_read_or_refused(tmp_path_factory, text, begun):
         ("a,b\n1,2", "json", None),
     ],
 )
-def test_kinds(text, named, kind):
-    """JSON is told from CSV by what follows the first bracket, NDJSON from other JSON by its first line."""
-    assert kind_of(text, cut=False, named=named) == kind
+def test_json_format_json_text_is_detected(text, named, kind):
+    """JSON differs from CSV by what follows the first bracket, NDJSON from other JSON by its first line."""
+    assert json_format(text, is_cut=False, extension=named) == kind

@@ -1,16 +1,16 @@
-"""The types of JSON objects; how files of them are read is in the tests of lines and arrays."""
+"""Type inference for JSON objects; reading lines and arrays is tested elsewhere."""
 
 import io
 import json
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from creemson.errors import ProcessingError
-from creemson.processing import json_records
-from creemson.processing.json_records import infer
+from creemson.formats.json import objects
+from creemson.formats.json.objects import infer
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([0.5, "a", "2020-01-01"]),
@@ -21,14 +21,15 @@ ROWS = st.lists(st.dictionaries(st.sampled_from("abc"), VALUES, min_size=1), min
 
 
 @given(ROWS, st.integers(1, 4))
-def test_types_do_not_depend_on_how_many_rows_are_looked_at_together(rows, at_once):
-    """They are what polars finds in all of them."""
+@example([{"a": None}, {"a": None}, {"a": {}}, {"a": 0}, {"a": {"x": []}}], 3)
+def test_inferred_types_do_not_depend_on_the_block_size(rows, at_once):
+    """They are the types that polars infers from all rows at once."""
     sample = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_records, "ROWS_AT_ONCE", at_once)
+        patch.setattr(objects, "ROWS_AT_ONCE", at_once)
         found = outcome(sample)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_records, "_inferred", all_at_once)
+        patch.setattr(objects, "_infer_dtypes", all_at_once)
         assert outcome(sample) == found
 
 
@@ -44,8 +45,8 @@ def all_at_once(lines):
     return dict(pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema())
 
 
-def test_a_key_for_each_row():
-    """Tens of thousands of them take a moment, and no minutes."""
+def test_infer_with_a_new_key_in_each_row_is_fast():
+    """Tens of thousands of keys take a moment, not minutes."""
     count = 30_000
     schema, clean = infer("a.ndjson", b"".join(b'{"k%d": 1}\n' % number for number in range(count)))
     assert (len(schema), clean) == (count, True)
@@ -53,7 +54,7 @@ def test_a_key_for_each_row():
 
 
 @pytest.mark.parametrize("sample", [b"", b"\n\n", b"{}\n", b"1\n[2]\n"])
-def test_no_keys(sample):
-    """There is no table without columns."""
+def test_infer_without_any_key_is_refused(sample):
+    """A table needs at least one column."""
     with pytest.raises(ProcessingError, match="no JSON object that has a key"):
         infer("a.ndjson", sample)

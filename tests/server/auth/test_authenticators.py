@@ -1,6 +1,7 @@
-"""Who a caller is: what tokens say, and what they cannot say."""
+"""Authentication: which tokens identify a caller, and which are refused."""
 
 import base64
+import contextlib
 import json
 import time
 
@@ -8,17 +9,20 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat
-from creemson.server.identity import bearer, make_authenticator, token_file
-from creemson.server.tokens import Tokens
-from creemson.settings import Auth, Settings, SettingsError, Storage
+from creemson.server.auth.authenticators import bearer, make_authenticator, token_file
+from creemson.server.auth.tokens import Tokens
+from creemson.settings.sections import Auth, Settings, Storage
+from creemson.settings.units import SettingsError
 
 SECRET = "0123456789abcdef" * 4
 CLAIMS = {"sub": "ann", "aud": "tables"}
 
 
-def by_jwt(**changes):
+def jwt_authenticator(**changes):
     fields = {"jwt_key": SECRET, "jwt_algorithms": ("HS256",), "jwt_audience": "tables", **changes}
     return make_authenticator(Settings(auth=Auth(mode="jwt", **fields)))
 
@@ -36,7 +40,7 @@ def unsigned(header, claims):
 
 
 @pytest.fixture(scope="module")
-def pair():
+def key_pair():
     """An RSA key pair, as PEM."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = private.public_key().public_bytes(
@@ -56,16 +60,16 @@ def refused(authenticator, token):
     return fault.value.message
 
 
-def test_anybody_is_the_same_caller_without_authentication():
-    """A token does no harm."""
+def test_without_authentication_everyone_is_anonymous():
+    """Tokens are accepted and ignored."""
     anyone = make_authenticator(Settings())
     assert not anyone.required
     assert anyone.identify("whatever").caller == "anonymous"
     assert anyone.holds(anyone.identify(""))
 
 
-def test_an_opaque_token_names_its_caller(tmp_path):
-    """Until it is revoked."""
+def test_opaque_token_identifies_its_caller_until_revoked(tmp_path):
+    """A revoked token no longer holds, and an unknown one is refused."""
     settings = Settings(auth=Auth(mode="token"), storage=Storage(data_dir=tmp_path))
     assert token_file(settings) == tmp_path / "tokens"
     tokens, authenticator = Tokens(token_file(settings)), make_authenticator(settings)
@@ -77,28 +81,68 @@ def test_an_opaque_token_names_its_caller(tmp_path):
     refused(authenticator, "crm_x_y")
 
 
-def test_a_jwt_names_its_subject_and_its_end():
-    """The caller is not that of an opaque token of the same name."""
+def test_jwt_gives_its_subject_and_expiry():
+    """The caller differs from that of an opaque token with the same name."""
     expires = time.time() + 100
-    identity = by_jwt().identify(signed(exp=expires))
+    identity = jwt_authenticator().identify(signed(exp=expires))
     assert (identity.caller, int(identity.expires)) == ("jwt:ann", int(expires))
 
 
-def test_a_jwt_holds_until_its_end():
-    """By the server's clock."""
+def test_jwt_holds_until_it_expires():
+    """By the server's clock, with the leeway."""
     now = [1000.0]
     settings = Settings(
-        auth=Auth(mode="jwt", jwt_key=SECRET, jwt_algorithms=("HS256",), jwt_audience="tables")
+        auth=Auth(
+            mode="jwt", jwt_key=SECRET, jwt_algorithms=("HS256",), jwt_audience="tables", jwt_leeway=2.0
+        )
     )
     authenticator = make_authenticator(settings, clock=lambda: now[0])
     identity = authenticator.identify(signed(exp=time.time() + 60))
     assert authenticator.holds(identity)
-    now[0] = identity.expires
+    now[0] = identity.expires + 1.9
+    assert authenticator.holds(identity)
+    now[0] = identity.expires + 2
     assert not authenticator.holds(identity)
 
 
+@pytest.mark.parametrize(("claim", "sign"), [("exp", -1), ("nbf", 1), ("iat", 1)])
+def test_jwt_of_a_clock_that_differs_is_accepted_within_the_leeway(claim, sign):
+    """By default up to 10 s, in either direction; `auth.jwt_leeway` changes that."""
+    authenticator, strict = jwt_authenticator(), jwt_authenticator(jwt_leeway=0.0)
+    near, far = (signed(**{claim: time.time() + sign * seconds}) for seconds in (5, 60))
+    assert authenticator.identify(near).caller == "jwt:ann"
+    refused(strict, near)
+    refused(authenticator, far)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(min_value=10**300) | st.floats()
+    | st.text(st.characters()) | st.sampled_from(["\ud83d", "tables", "ann"]),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("exp", "nbf", "iat", "sub", "aud", "iss", "jti"), JSON))
+)
+def test_jwt_with_any_claims_is_accepted_or_refused(claims):
+    """No claim of a rightly signed token makes the server fail, and every accepted caller can be stored as UTF-8."""
+    body = {**CLAIMS, "exp": time.time() + 60, **claims}
+    with contextlib.suppress(InvalidFormat):
+        identity = jwt_authenticator().identify(
+            jwt.api_jws.encode(json.dumps(body).encode(), SECRET, "HS256")
+        )
+        assert identity.caller.encode().startswith(b"jwt:")
+
+
 WRONG = [
-    signed(exp=time.time() - 1),
+    signed(exp=time.time() - 20),
+    signed(exp=10**400),
+    signed(exp=float("inf")),
+    signed(exp=float("nan")),
+    signed(nbf=10**400),
+    signed(iat=10**400),
     signed(nbf=time.time() + 3600),
     signed(aud="another"),
     signed(without=["exp"]),
@@ -106,6 +150,8 @@ WRONG = [
     signed(without=["sub"]),
     signed(sub=""),
     signed(sub="x" * 201),
+    signed(sub="\udcff"),
+    signed(sub="ann\ud83d"),
     signed(key="another key of 32 bytes, and so long enough"),
     signed(algorithm="HS512"),
     unsigned({"alg": "none", "typ": "JWT"}, {**CLAIMS, "exp": time.time() + 60}),
@@ -116,15 +162,15 @@ WRONG = [
 
 
 @pytest.mark.parametrize("token", WRONG, ids=range(len(WRONG)))
-def test_what_is_no_valid_jwt(token):
-    """Expired, not yet valid, of another audience, without a claim, badly signed, of another algorithm, garbage."""
-    refused(by_jwt(), token)
+def test_invalid_jwt_is_refused(token):
+    """Expired, not yet valid, wrong audience, missing claim, bad signature, wrong algorithm, garbage."""
+    refused(jwt_authenticator(), token)
 
 
-def test_the_public_key_is_no_secret(pair):
-    """Algorithm confusion: a token signed with the public key as if it were an HMAC secret."""
-    secret, public = pair
-    authenticator = by_jwt(jwt_key=public, jwt_algorithms=("RS256",))
+def test_jwt_signed_with_the_public_key_as_secret_is_refused(key_pair):
+    """Algorithm confusion: the public key must not work as an HMAC secret."""
+    secret, public = key_pair
+    authenticator = jwt_authenticator(jwt_key=public, jwt_algorithms=("RS256",))
     assert authenticator.identify(signed(secret, "RS256")).caller == "jwt:ann"
     head = {"alg": "HS256", "typ": "JWT"}
     body = unsigned(head, {**CLAIMS, "exp": time.time() + 60}).rstrip(".")
@@ -133,14 +179,14 @@ def test_the_public_key_is_no_secret(pair):
     refused(authenticator, f"{body}.{signature}")
 
 
-def test_a_key_may_be_in_a_file(tmp_path, pair):
-    """As PEM, or a secret with a line break behind it."""
-    secret, public = pair
+def test_jwt_key_may_be_a_file(tmp_path, key_pair):
+    """PEM, or a secret followed by a line break."""
+    secret, public = key_pair
     (tmp_path / "public.pem").write_text(public)
-    authenticator = by_jwt(jwt_key=str(tmp_path / "public.pem"), jwt_algorithms=("RS256",))
+    authenticator = jwt_authenticator(jwt_key=str(tmp_path / "public.pem"), jwt_algorithms=("RS256",))
     assert authenticator.identify(signed(secret, "RS256")).caller == "jwt:ann"
     (tmp_path / "secret").write_text(f"{SECRET}\n")
-    assert by_jwt(jwt_key=str(tmp_path / "secret")).identify(signed()).caller == "jwt:ann"
+    assert jwt_authenticator(jwt_key=str(tmp_path / "secret")).identify(signed()).caller == "jwt:ann"
 
 
 @pytest.mark.parametrize(
@@ -152,24 +198,24 @@ def test_a_key_may_be_in_a_file(tmp_path, pair):
         ({"jwt_algorithms": ("none",)}, "none"),
         ({"jwt_algorithms": ("HS257",)}, "HS257"),
         ({"jwt_algorithms": ("HS256", "RS256")}, "one kind"),
-        ({"jwt_algorithms": ("RS256",)}, "no key for RS256"),
+        ({"jwt_algorithms": ("RS256",)}, "not a key for RS256"),
     ],
 )
-def test_settings_that_do_not_suffice(changes, words):
-    """The server does not start, and says why; the key itself is not shown."""
+def test_insufficient_jwt_settings_are_refused(changes, words):
+    """The server does not start and says why; the message does not contain the key."""
     with pytest.raises(SettingsError, match=words) as fault:
-        by_jwt(**changes)
+        jwt_authenticator(**changes)
     assert SECRET not in str(fault.value)
 
 
 @pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER  abc ", " Bearer abc"])
-def test_a_bearer_token(header):
-    """The scheme in any case (RFC 9110 section 11.1)."""
+def test_bearer_scheme_in_any_case_gives_the_token(header):
+    """The scheme is case-insensitive (RFC 9110 section 11.1)."""
     assert bearer(header) == "abc"
 
 
 @pytest.mark.parametrize("header", ["", "abc", "Basic abc", "Bearer", "Bearer ", "Bearerabc"])
-def test_another_scheme(header):
-    """It says what is wanted."""
+def test_other_authorization_scheme_is_refused(header):
+    """The error says which scheme is expected."""
     with pytest.raises(InvalidFormat, match="Bearer TOKEN"):
         bearer(header)

@@ -1,4 +1,4 @@
-"""The gate and the protocol behind it: who is let in, for how long, and how often they may speak."""
+"""Authentication and limits per caller, with the protocol behind them."""
 
 import json
 
@@ -6,52 +6,56 @@ import pytest
 import structlog
 
 from creemson.errors import InvalidFormat
-from creemson.server import effects as wanted
-from creemson.server.bucket import Buckets
-from creemson.server.gate import Gate
-from creemson.server.identity import Identity, unauthenticated
-from creemson.server.protocol import ConnectionState, Protocol
-from creemson.settings import Limits, Timeouts
+from creemson.metrics import Metrics
+from creemson.server.auth.authenticators import Identity, unauthenticated
+from creemson.server.auth.callers import Callers
+from creemson.server.auth.rate_limit import TokenBuckets
+from creemson.server.connection.effects import Close, Send
+from creemson.server.connection.protocol import Protocol
+from creemson.server.connection.state import ConnectionState
+from creemson.settings.sections import Auth, Settings
 
 HELLO = {"type": "hello", "version": 1}
 
 
-class Names:
-    """Everybody's token is their name; some are revoked."""
+class NameAuthenticator:
+    """Every token is the caller's name; some are revoked."""
 
     required = True
 
     def __init__(self):
-        self.gone = set()
+        self.revoked = set()
         self.broken = False
 
     def identify(self, token):
         if self.broken:
             raise OSError(5, "Input/output error")
-        if not token.isalpha() or token in self.gone:
+        if not token.isalpha() or token in self.revoked:
             raise unauthenticated("No token.")
         return Identity(token.lower())
 
     def holds(self, identity):
         if self.broken:
             raise OSError(5, "Input/output error")
-        return identity.caller not in self.gone
+        return identity.caller not in self.revoked
 
 
 @pytest.fixture
-def names():
-    return Names()
+def authenticator():
+    return NameAuthenticator()
 
 
 @pytest.fixture
-def gate(names):
-    return Gate(names, per_caller=2, pace=Buckets(rate=0.1, burst=5), logger=structlog.get_logger())
+def callers(authenticator):
+    return Callers(
+        authenticator, per_caller=2, pace=TokenBuckets(rate=0.1, burst=5), logger=structlog.get_logger()
+    )
 
 
-def connect(gate, *, began=0.0):
+def connect(callers, *, began=0.0):
     return Protocol(
-        ConnectionState(id="c", caller="", began=began), limits=Limits(), timeouts=Timeouts(), server="test",
-        wall_clock=lambda: 0.0, gate=gate, auth_timeout=10.0,
+        ConnectionState(id="c", caller="", began=began), settings=Settings(auth=Auth(timeout=10.0)), callers=callers,
+        metrics=Metrics(), wall_clock=lambda: 0.0,
     )  # fmt: skip
 
 
@@ -63,31 +67,31 @@ def reasons(effects):
     return [
         getattr(effect.message, "reason", effect.message.type)
         for effect in effects
-        if isinstance(effect, wanted.Send)
+        if isinstance(effect, Send)
     ]
 
 
 def closes(effects):
-    return [int(effect.code) for effect in effects if isinstance(effect, wanted.Close)]
+    return [int(effect.code) for effect in effects if isinstance(effect, Close)]
 
 
-def test_a_caller_is_who_the_token_says(gate):
-    """And stays so; another `hello` may prove it again, without a token there is nothing to prove."""
-    protocol = connect(gate)
+def test_hello_with_token_sets_the_caller_for_good(callers):
+    """Another `hello` may repeat the token or omit it; another caller's token is forbidden."""
+    protocol = connect(callers)
     assert reasons(say(protocol, {**HELLO, "token": "Ann"})) == ["welcome"]
     assert protocol.state.caller == "ann"
-    assert gate.connections("ann") == 1
+    assert callers.connections("ann") == 1
     for token in ({}, {"token": "ANN"}):
         assert reasons(say(protocol, {**HELLO, **token})) == ["welcome"]
-    assert gate.connections("ann") == 1
+    assert callers.connections("ann") == 1
     effects = say(protocol, {**HELLO, "token": "Bob"})
     assert (reasons(effects), closes(effects)) == (["forbidden"], [])
     assert protocol.state.caller == "ann"
 
 
-def test_after_the_close_nothing_is_heard(gate):
-    """Not even a good token in the same batch."""
-    protocol = connect(gate)
+def test_message_after_a_close_is_ignored(callers):
+    """Even a valid token in the same batch."""
+    protocol = connect(callers)
     good = {**HELLO, "token": "Ann"}
     effects = say(protocol, {"type": "batch", "messages": [{**HELLO, "token": "1"}, good, {"type": "ping"}]})
     assert (reasons(effects), closes(effects)) == (["unauthenticated"], [4401])
@@ -97,9 +101,9 @@ def test_after_the_close_nothing_is_heard(gate):
     assert protocol.state.identity is None
 
 
-def test_time_without_a_token_is_short(gate):
-    """`auth.timeout` from the handshake; afterwards, only the proof counts."""
-    protocol, known = connect(gate, began=5.0), connect(gate, began=5.0)
+def test_connection_without_token_closes_after_auth_timeout(callers):
+    """`auth.timeout` runs from the handshake and does not apply after authentication."""
+    protocol, known = connect(callers, began=5.0), connect(callers, began=5.0)
     say(known, {**HELLO, "token": "Ann"})
     assert protocol.recheck(14.9) == known.recheck(14.9) == []
     effects = protocol.recheck(15.0)
@@ -107,58 +111,97 @@ def test_time_without_a_token_is_short(gate):
     assert known.recheck(1e9) == []
 
 
-def test_a_proof_that_does_not_hold_any_more(gate, names):
-    """Told once."""
-    protocol = connect(gate)
+def test_recheck_of_a_revoked_token_closes_once(callers, authenticator):
+    """The error is sent only once."""
+    protocol = connect(callers)
     say(protocol, {**HELLO, "token": "Ann"})
-    names.gone.add("ann")
+    authenticator.revoked.add("ann")
     effects = protocol.recheck(2.0)
     assert (reasons(effects), closes(effects)) == (["unauthenticated"], [4401])
     assert protocol.recheck(3.0) == []
 
 
-def test_tokens_that_cannot_be_read_let_nobody_in_and_put_nobody_out(gate, names):
-    """The peer is told that it is no fault of its own, and may try again."""
-    inside, outside = connect(gate), connect(gate)
+def test_unreadable_tokens_admit_nobody_and_close_nobody(callers, authenticator):
+    """The peer gets `internal`, not its own error, and may try again."""
+    inside, outside = connect(callers), connect(callers)
     say(inside, {**HELLO, "token": "Ann"})
-    names.broken = True
+    authenticator.broken = True
     assert inside.recheck(2.0) == []
     effects = say(outside, {**HELLO, "token": "Bob"})
     assert (reasons(effects), closes(effects)) == (["internal"], [])
-    names.broken = False
+    authenticator.broken = False
     assert reasons(say(outside, {**HELLO, "token": "Bob"})) == ["welcome"]
 
 
-def test_a_caller_has_so_many_connections(gate):
-    """One more is refused; when one has gone, there is room."""
-    protocols = [connect(gate) for _ in range(3)]
+def test_connection_over_the_limit_per_caller_is_refused(callers):
+    """Once another connection has ended, a new one is accepted."""
+    protocols = [connect(callers) for _ in range(3)]
     effects = [say(protocol, {**HELLO, "token": "Ann"}) for protocol in protocols]
     assert list(map(reasons, effects)) == [["welcome"], ["welcome"], ["too_many_connections"]]
     assert closes(effects[2]) == [4429]
-    gate.leave(protocols[0].state.identity)
-    gate.check(Identity("ann"))
-    gate.enter(Identity("ann"))
-    with pytest.raises(InvalidFormat, match="2 connections"):
-        gate.check(Identity("ann"))
-    gate.check(Identity("bob"))
+    callers.leave(protocols[0].state.identity)
+    callers.check(Identity("ann"))
+    callers.enter(Identity("ann"))
+    with pytest.raises(InvalidFormat, match="2 open connections"):
+        callers.check(Identity("ann"))
+    callers.check(Identity("bob"))
 
 
-def test_a_caller_has_one_pace_for_all_connections(gate):
-    """However many there are; others have their own."""
-    ann, again, bob = connect(gate), connect(gate), connect(gate)
+def test_rate_limit_of_a_caller_is_shared_by_its_connections(callers):
+    """Other callers have their own limit."""
+    ann, again, bob = connect(callers), connect(callers), connect(callers)
     for protocol, token in ((ann, "Ann"), (again, "Ann"), (bob, "Bob")):
         say(protocol, {**HELLO, "token": token})
-    told = [reasons(say(ann if number % 2 else again, {"type": "ping"}))[0] for number in range(7)]
-    assert told == ["pong"] * 5 + ["rate_limited"] * 2
+    answers = [reasons(say(ann if number % 2 else again, {"type": "ping"}))[0] for number in range(7)]
+    assert answers == ["pong"] * 5 + ["rate_limited"] * 2
     assert reasons(say(bob, {"type": "ping"})) == ["pong"]
     assert reasons(say(again, {"type": "ping"}, now=20.0)) == ["pong"]
 
 
-def test_a_pace_is_told_with_the_time_to_wait(gate):
-    """So that nobody has to guess."""
-    protocol = connect(gate)
+def test_rate_limited_answer_has_the_time_to_wait(callers):
+    """The client need not guess `retry_after`."""
+    protocol = connect(callers)
     say(protocol, {**HELLO, "token": "Ann"})
     for _ in range(5):
         say(protocol, {"type": "ping"})
     (effect,) = say(protocol, {"type": "ping", "id": "late"})
     assert (effect.message.id, effect.message.retry_after) == ("late", 10.0)
+
+
+def test_what_uses_an_identity_is_told_when_it_ends():
+    """As long as it uses it, and once for each use."""
+    authenticator = NameAuthenticator()
+    callers = Callers(
+        authenticator, per_caller=1, pace=TokenBuckets(rate=1, burst=1), logger=structlog.get_logger()
+    )
+    ended = []
+    ann, bob = callers.identify("ann"), callers.identify("bob")
+    with callers.using(ann, lambda: ended.append(1)), callers.using(bob, lambda: ended.append(2)):
+        with callers.using(ann, lambda: ended.append(3)):
+            callers.recheck()
+            assert ended == []
+        authenticator.revoked.add("ann")
+        callers.recheck()
+        assert ended == [1]
+    callers.recheck()
+    assert ended == [1]
+    assert not callers._used
+
+
+def test_unreadable_tokens_are_logged_once_for_all_connections():
+    """They are checked twice a second each."""
+
+    class Broken(NameAuthenticator):
+        def holds(self, identity):
+            raise OSError("the disk failed")
+
+    logs = structlog.testing.CapturingLogger()
+    callers = Callers(
+        Broken(),
+        per_caller=2,
+        pace=TokenBuckets(rate=0.1, burst=5),
+        logger=structlog.wrap_logger(logs, processors=[]),
+    )
+    for number in range(100):
+        assert callers.holds(Identity(f"token:{number}"))
+    assert [call.kwargs["event"] for call in logs.calls] == ["tokens cannot be read"]

@@ -1,9 +1,9 @@
-"""Who may connect."""
+"""Access checks: origins, and limits on the number of connections."""
 
 import pytest
 
-from creemson.server.access import refusal_for
-from creemson.settings import Limits
+from creemson.server.auth.origins import refusal_for
+from creemson.settings.sections import Limits
 
 LIMITS = Limits(connections=5, connections_per_address=2)
 
@@ -33,8 +33,8 @@ def status(origin, host="localhost:8000", allowed=(), connections=0, from_addres
         ("null", ("*",)),
     ],
 )
-def test_who_may_connect(origin, allowed):
-    """No browser, the server's own pages, and those of the list."""
+def test_connection_from_allowed_origin_is_accepted(origin, allowed):
+    """Non-browsers, the server's own pages and the listed origins may connect."""
     assert status(origin, allowed=allowed) is None
 
 
@@ -50,13 +50,13 @@ def test_who_may_connect(origin, allowed):
         ("localhost:8000", "localhost:8000"),
     ],
 )
-def test_who_may_not(origin, host):
-    """Another page, another port, no page at all: 403."""
+def test_connection_from_other_origin_is_refused_with_403(origin, host):
+    """Another host, another port and an invalid origin are refused with 403."""
     assert status(origin, host, allowed=("http://localhost:4000",)) == 403
 
 
-def test_there_is_room_for_so_many():
-    """In all 503, from one address 429."""
+def test_connection_over_a_limit_is_refused_with_503_or_429():
+    """Over the total limit: 503. Over the limit per address: 429."""
     assert status(None, connections=4, from_address=1) is None
     assert status(None, connections=5) == 503
     assert status(None, from_address=2) == 429

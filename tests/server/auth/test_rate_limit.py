@@ -1,17 +1,17 @@
-"""Token buckets: what they let through, whenever they are asked."""
+"""Token buckets: how much they let through, for any sequence of requests."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creemson.server.bucket import Bucket, Buckets
+from creemson.server.auth.rate_limit import TokenBucket, TokenBuckets
 
 times = st.lists(st.floats(0, 5), max_size=200)
 
 
 @given(st.floats(0.1, 100), st.integers(1, 50), times)
-def test_no_more_than_the_rate_and_the_burst(rate, burst, pauses):
-    """In any stretch of time from the beginning, whatever the rhythm."""
-    bucket, now, taken = Bucket(rate, burst), 0.0, 0
+def test_bucket_never_exceeds_rate_and_burst(rate, burst, pauses):
+    """Holds for every period from the start, whatever the pattern of requests."""
+    bucket, now, taken = TokenBucket(rate, burst), 0.0, 0
     for pause in pauses:
         now += pause
         taken += bucket.take(now) == 0
@@ -19,9 +19,9 @@ def test_no_more_than_the_rate_and_the_burst(rate, burst, pauses):
 
 
 @given(st.floats(0.1, 100), st.integers(1, 50), times)
-def test_who_waits_as_told_is_let_through(rate, burst, pauses):
-    """And not a moment too late."""
-    bucket, now = Bucket(rate, burst), 0.0
+def test_bucket_after_the_announced_wait_lets_through(rate, burst, pauses):
+    """Waiting as long as announced is always enough, and never too long."""
+    bucket, now = TokenBucket(rate, burst), 0.0
     for pause in pauses:
         now += pause
         wait = bucket.take(now)
@@ -31,9 +31,9 @@ def test_who_waits_as_told_is_let_through(rate, burst, pauses):
             assert bucket.take(now) == 0
 
 
-def test_only_buckets_in_use_are_kept():
-    """A million callers who came once cost nothing for long."""
-    buckets = Buckets(rate=1.0, burst=2)
+def test_unused_buckets_are_removed():
+    """Callers that came only once do not use memory for long."""
+    buckets = TokenBuckets(rate=1.0, burst=2)
     busy = buckets.of("busy", 0.0)
     for number in range(10_000):
         buckets.of(f"caller {number}", number / 100).take(number / 100)
@@ -42,9 +42,9 @@ def test_only_buckets_in_use_are_kept():
     assert buckets.of("busy", 100.0) is busy
 
 
-def test_several_at_once():
-    """All or none; and they can be put back."""
-    bucket = Bucket(1.0, 5)
+def test_bucket_takes_several_tokens_or_none():
+    """A request for several tokens takes all or none; tokens can be put back."""
+    bucket = TokenBucket(1.0, 5)
     assert bucket.take(0.0, 4) == 0
     assert bucket.take(0.0, 2) == 1.0
     bucket.put_back(4)

@@ -1,4 +1,4 @@
-"""Opaque tokens: what the file holds, and what it does not."""
+"""Opaque tokens: what the token file contains, and what it does not."""
 
 import json
 import stat
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creemson.server.tokens import Tokens
+from creemson.server.auth.tokens import Tokens
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def tokens(tmp_path):
     return Tokens(tmp_path / "tokens", clock=lambda: 5.0)
 
 
-def test_a_token_is_found_until_it_is_revoked(tokens):
-    """By whoever looks at the same file."""
+def test_token_is_found_until_revoked(tokens):
+    """Every reader of the same file sees the change."""
     ann, bob = tokens.create("ann"), tokens.create("bob")
     other = Tokens(tokens._path)
     assert (other.find(ann).name, other.find(bob).name) == ("ann", "bob")
@@ -29,8 +29,8 @@ def test_a_token_is_found_until_it_is_revoked(tokens):
     assert other.find(bob).name == "bob"
 
 
-def test_the_file_has_no_token(tokens):
-    """Only salted digests, readable by nobody else."""
+def test_token_file_contains_no_token(tokens):
+    """It holds only salted digests and is readable by its owner only."""
     made = [tokens.create(name) for name in ("ann", "bob")]
     text = tokens._path.read_text()
     for token in made:
@@ -42,14 +42,14 @@ def test_the_file_has_no_token(tokens):
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101, "\x1b[2J"])
-def test_a_name_is_a_name(tokens, name):
-    """It is shown on terminals and in logs."""
-    with pytest.raises(ValueError, match="no name"):
+def test_invalid_token_name_is_refused(tokens, name):
+    """Names are shown on terminals and in logs."""
+    with pytest.raises(ValueError, match="not a name"):
         tokens.create(name)
 
 
-def test_a_name_has_one_token(tokens):
-    """A second one would make it unclear which is revoked."""
+def test_second_token_of_one_name_is_refused(tokens):
+    """With two, it would be unclear which one is revoked."""
     tokens.create("ann")
     with pytest.raises(ValueError, match="revoke it first"):
         tokens.create("ann")
@@ -58,8 +58,8 @@ def test_a_name_has_one_token(tokens):
 
 
 @given(st.text(max_size=60))
-def test_nothing_else_is_a_token(tmp_path_factory, text):
-    """Whatever is given: it is not known, and nothing breaks."""
+def test_any_other_text_is_not_a_token(tmp_path_factory, text):
+    """Any other text is unknown, and no input raises."""
     tokens = Tokens(tmp_path_factory.mktemp("tokens") / "tokens")
     token = tokens.create("ann")
     number = token.split("_")[1]
@@ -67,8 +67,8 @@ def test_nothing_else_is_a_token(tmp_path_factory, text):
         assert tokens.find(wrong) is None
 
 
-def test_a_file_that_makes_no_sense_is_told_of(tokens):
-    """With the line; nobody is let in by mistake."""
+def test_corrupt_token_file_is_reported_with_line(tokens):
+    """The error names the line; nobody is admitted by mistake."""
     tokens.create("ann")
     with tokens._path.open("a") as stream:
         stream.write('{"id": 1}\n')
@@ -76,16 +76,16 @@ def test_a_file_that_makes_no_sense_is_told_of(tokens):
         tokens.find("x")
 
 
-def test_a_missing_file_knows_nobody(tokens):
-    """It is as if all were revoked."""
+def test_missing_token_file_admits_nobody(tokens):
+    """It is as if all tokens were revoked."""
     token = tokens.create("ann")
     tokens._path.unlink()
     assert tokens.find(token) is None
     assert tokens.entries() == []
 
 
-def test_changes_at_the_same_time_are_all_kept(tokens):
-    """Two people at two terminals."""
+def test_concurrent_token_changes_are_all_kept(tokens):
+    """Twenty concurrent writers lose no token."""
     threads = [
         threading.Thread(target=Tokens(tokens._path).create, args=(f"caller {number}",))
         for number in range(20)

@@ -1,7 +1,8 @@
-"""Connections over memory streams and a mock clock: time passes only when nothing else can happen."""
+"""Connections over memory streams with a mock clock: time passes only when every task is blocked."""
 
 import contextlib
 import json
+import threading
 from functools import partial
 
 import pytest
@@ -12,28 +13,31 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState as WebSocketState
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
 
+from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import CloseCode, ProcessingError
-from creemson.processing import mailbox
-from creemson.processing.jobs import Accepted, Ended, Progressed
-from creemson.server.bucket import Buckets
-from creemson.server.connection import Connection
-from creemson.server.fast import FastSocket
-from creemson.server.gate import Gate
+from creemson.jobs import commands
+from creemson.jobs.events import Accepted, Ended, Progressed
+from creemson.metrics import Metrics
+from creemson.model.results import Described
+from creemson.server.auth.authenticators import make_authenticator
+from creemson.server.auth.callers import Callers
+from creemson.server.auth.rate_limit import TokenBuckets
+from creemson.server.connection.connection import Connection, Shared
+from creemson.server.connection.outbox import Outbox
+from creemson.server.connection.state import ConnectionState
+from creemson.server.connection.upload_registry import UploadRegistry
 from creemson.server.heartbeats import Heartbeats
-from creemson.server.identity import make_authenticator
 from creemson.server.listener import Listener
-from creemson.server.outbox import Outbox
-from creemson.server.protocol import ConnectionState, Protocol
-from creemson.server.transport import LINGER
-from creemson.server.uploads import Uploads
-from creemson.settings import Limits, Settings, Timeouts
-from creemson.settings import Server as ServerSettings
-from creemson.storage.catalog import Catalog
+from creemson.server.refusals import Refusals
+from creemson.server.transport.closing import LINGER
+from creemson.server.transport.websocket import WebSocket
+from creemson.settings.sections import Limits, Settings, Timeouts
+from creemson.settings.sections import Server as ServerSettings
 from creemson.storage.store import Store
 from creemson.storage.stores import Stores
-from creemson.wire import messages
+from creemson.wire import codec, messages
+from tests.server.connection.test_protocol import COLUMNS, DATA, FIGURES
 from tests.servers import frame
-from tests.test_protocol import COLUMNS, DATA, FIGURES
 
 
 class MemoryPeer:
@@ -78,13 +82,13 @@ class MemoryPeer:
         return json.loads(event.data) if isinstance(event, TextMessage) else event
 
 
-def gate_of(settings):
-    pace = Buckets(rate=settings.limits.messages_per_s, burst=settings.limits.messages_burst)
-    return Gate(make_authenticator(settings), per_caller=2, pace=pace, logger=structlog.get_logger())
+def callers_of(settings):
+    pace = TokenBuckets(rate=settings.limits.messages_per_s, burst=settings.limits.messages_burst)
+    return Callers(make_authenticator(settings), per_caller=2, pace=pace, logger=structlog.get_logger())
 
 
 class FakeProcessor:
-    """Keeps the commands; a test replies as it likes."""
+    """Queues the commands; the test sends the replies."""
 
     def __init__(self):
         self.send, self.inbox = trio.open_memory_channel(100)
@@ -92,7 +96,7 @@ class FakeProcessor:
 
     async def next(self):
         command = await self.inbox.receive()
-        if isinstance(command, mailbox.Connect):
+        if isinstance(command, commands.Connect):
             self.port = command.port
             return await self.next()
         return command
@@ -102,19 +106,23 @@ class FakeProcessor:
 
 
 class World:
-    """A listener without a socket, its processor, and the connections that it made."""
+    """A listener without a socket, its processor, and the connections it created."""
 
     def __init__(self, folder, nursery, **changes):
         self.settings = Settings(**changes)
-        catalog = Catalog(folder / "catalog.db")
+        catalog = SqliteCatalog(folder / "catalog.db")
         catalog.open()
         self.stores = Stores(folder, catalog, quota=0, clock=lambda: 0.0)
         self.store = self.stores.of("ann")
-        self.files = self.store.files
-        self.uploads = Uploads()
+        self.files = self.store._files
+        self.uploads = UploadRegistry()
         self.heartbeats = Heartbeats()
         nursery.start_soon(self.heartbeats.run)
         self.processor = FakeProcessor()
+        self.shared = Shared(
+            settings=self.settings, processor=self.processor.send, stores=self.stores, uploads=self.uploads,
+            heartbeats=self.heartbeats, callers=None, metrics=Metrics(), wall_clock=lambda: 1.0,
+        )  # fmt: skip
         self.connections = []
         self.nursery = nursery
         self.logs = structlog.testing.CapturingLogger()
@@ -122,29 +130,13 @@ class World:
             self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]
         )
         self.listener = Listener(
-            settings=self.settings, connect=self.connect, app=None, gate=gate_of(self.settings),
-            draining=trio.Event(), logger=self.logger,
+            settings=self.settings, connect=self.connect, app=None, callers=callers_of(self.settings),
+            draining=trio.Event(), refusals=Refusals(Metrics(), self.logger), logger=self.logger,
         )  # fmt: skip
 
     def connect(self, socket, peer, identity=None):
         state = ConnectionState(id=f"c{len(self.connections)}", caller="ann", peer=peer)
-        protocol = Protocol(
-            state,
-            limits=self.settings.limits,
-            timeouts=self.settings.timeouts,
-            server="test",
-            wall_clock=lambda: 1.0,
-        )
-        connection = Connection(
-            socket,
-            protocol=protocol,
-            processor=self.processor.send,
-            stores=self.stores,
-            uploads=self.uploads,
-            heartbeats=self.heartbeats,
-            settings=self.settings,
-            logger=self.logger,
-        )
+        connection = Connection(socket, state, shared=self.shared, logger=self.logger)
         self.connections.append(connection)
         return connection
 
@@ -162,7 +154,7 @@ class World:
 
 @pytest.fixture(params=["fast", "plain"])
 async def make_world(request, tmp_path, nursery):
-    """Makes a world with the settings given; each test runs over both transports."""
+    """Creates a world with the given settings; each test runs on both transports."""
     return partial(World, tmp_path, nursery, server=ServerSettings(transport=request.param))
 
 
@@ -171,19 +163,60 @@ async def world(make_world):
     return make_world()
 
 
-async def test_a_ping_is_answered(world, autojump_clock):
-    """The whole road in memory."""
+async def test_ping_is_answered_with_pong(world, autojump_clock):
+    """The whole data flow in memory."""
     peer = await world.peer()
     await peer.say({"type": "ping", "id": "a"})
     assert await peer.hear() == {"type": "pong", "id": "a", "time": 1.0}
 
 
-async def test_a_job_is_submitted_and_its_end_is_told(world, autojump_clock):
-    """The command has what the processor needs; progress that was not sent yet is overwritten."""
+async def test_folders_of_a_new_caller_are_created_in_a_thread(world, autojump_clock, monkeypatch):
+    """That waits for the disk; whoever needs them later does not."""
+    world.stores._stores.clear()
+    in_event_loop = []
+    of = Stores.of
+
+    def recorded(stores, caller):
+        in_event_loop.append(threading.current_thread() is threading.main_thread())
+        return of(stores, caller)
+
+    monkeypatch.setattr(Stores, "of", recorded)
+    peer = await world.peer()
+    await peer.say({"type": "ping", "id": "a"})
+    await peer.hear()
+    assert in_event_loop == [False]
+    assert world.stores.is_open("ann")
+
+
+async def test_list_of_files_is_encoded_in_a_thread(world, monkeypatch):
+    """A list of 100,000 files takes a fifth of a second, in which the event loop serves others."""
+    in_event_loop = []
+    encode = codec.encode
+
+    def recorded(message):
+        if isinstance(message, messages.Files):
+            in_event_loop.append(threading.current_thread() is threading.main_thread())
+        return encode(message)
+
+    monkeypatch.setattr(codec, "encode", recorded)
+    (world.files.uploads / "a.csv").write_bytes(b"a\n")
+    peer = await world.peer()
+    await peer.say({"type": "files", "id": "f"})
+    assert [info["filename"] for info in (await peer.hear())["files"]] == ["a.csv"]
+    assert in_event_loop == [False]
+
+
+async def test_process_submits_a_job_and_sends_its_result(world, autojump_clock):
+    """The command has what the processor needs; newer progress replaces progress not sent yet."""
     peer = await world.peer()
     await peer.say({"type": "process", "id": "p", "filename": "a.csv", "timeout": 7})
     command = await world.processor.next()
-    assert (command.connection, command.caller, command.timeout, command.keep) == ("c0", "ann", 7.0, True)
+    assert (command.connection, command.caller, command.ask.timeout, command.ask.keep) == (
+        "c0",
+        "ann",
+        7.0,
+        True,
+    )
     assert world.connections[0].state.processing == 1
     world.processor.reply(command, Accepted("j", 0))
     for seq in range(1, 6):
@@ -196,55 +229,53 @@ async def test_a_job_is_submitted_and_its_end_is_told(world, autojump_clock):
     assert world.connections[0].state.processing == 0
 
 
-async def test_errors_columns_and_cancels_are_told(world, autojump_clock):
-    """Each reply of the processor becomes its message."""
+async def test_reply_of_the_processor_is_sent_as_its_message(world, autojump_clock):
+    """Cancellations, errors and columns each become the right message."""
     peer = await world.peer()
     await peer.say({"type": "process", "id": "p", "filename": "a.csv"})
     job = await world.processor.next()
     await peer.say({"type": "cancel", "id": "c", "request": "p"})
     cancel = await world.processor.next()
-    assert cancel == mailbox.CancelRequest("c0", cancel.request, job.request)
-    world.processor.reply(cancel, mailbox.Cancelled("j"))
+    assert cancel == commands.Command("c0", cancel.request, "ann", commands.CancelRequest(job.request))
+    world.processor.reply(cancel, commands.Cancelled("j"))
     world.processor.reply(job, Ended("j", 1, error=ProcessingError("cancelled", "It was.")))
     assert (await peer.hear()) == {"type": "cancelled", "id": "c", "job": "j"}
     assert (await peer.hear())["reason"] == "cancelled"
     await peer.say({"type": "cancel", "id": "c", "job": "j"})
-    assert isinstance(await world.processor.next(), mailbox.CancelJob)
+    assert isinstance((await world.processor.next()).ask, commands.CancelJob)
     await peer.say({"type": "columns", "id": "d", "filename": "a.csv"})
-    world.processor.reply(
-        await world.processor.next(), mailbox.ColumnsRead(messages.Described(columns=COLUMNS))
-    )
+    world.processor.reply(await world.processor.next(), commands.ColumnsRead(Described(columns=COLUMNS)))
     assert (await peer.hear())["columns"] == [{"index": 0, "name": "a", "dtype": "Int64"}]
 
 
-async def test_a_lost_connection_is_told_to_the_processor(world, autojump_clock):
-    """So that the jobs which nobody wants are stopped."""
+async def test_lost_connection_is_reported_to_the_processor(world, autojump_clock):
+    """The processor can then stop jobs that nobody waits for."""
     peer = await world.peer()
     await peer.stream.aclose()
-    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert await world.processor.next() == commands.Disconnect("c0")
 
 
-async def test_a_polite_close_is_answered(world, autojump_clock):
-    """With the same code; then nothing of the connection is left."""
+async def test_close_frame_is_answered_with_the_same_code(world, autojump_clock):
+    """Afterwards nothing of the connection is left."""
     peer = await world.peer()
     await peer.send(CloseConnection(1000, "bye"))
     event = await peer.next()
     assert (event.code, event.reason) == (1000, "bye")
-    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert await world.processor.next() == commands.Disconnect("c0")
     await trio.testing.wait_all_tasks_blocked()
     assert world.listener.connections == 0
 
 
-async def test_heartbeat_of_a_peer_that_lives(world, autojump_clock):
-    """A peer that answers pings is kept for as long as it likes."""
+async def test_heartbeat_of_a_responsive_peer_keeps_the_connection(world, autojump_clock):
+    """A peer that answers pings stays connected without limit."""
     peer = await world.peer()
     pings = [await peer.next() for _ in range(10)]
     assert all(isinstance(event, Ping) for event in pings)
     assert trio.current_time() == pytest.approx(10 * 20.0, abs=21)
 
 
-async def test_a_busy_server_takes_nobody_for_silent(world, autojump_clock, monkeypatch):
-    """While a message is in work for minutes, such as an upload on a slow disk, what comes is not read."""
+async def test_heartbeat_while_a_message_is_processed_does_not_time_out(world, autojump_clock, monkeypatch):
+    """While one message takes minutes, e.g. an upload to a slow disk, nothing else is read."""
     peer = await world.peer()
     perform = world.connections[0]._perform
 
@@ -256,13 +287,13 @@ async def test_a_busy_server_takes_nobody_for_silent(world, autojump_clock, monk
     for name in "abcd":
         await peer.say({"type": "jobs", "id": name})
     for _ in range(4):
-        world.processor.reply(await world.processor.next(), mailbox.JobsListed(()))
+        world.processor.reply(await world.processor.next(), commands.JobsListed(()))
     assert [(await peer.hear())["id"] for _ in range(4)] == list("abcd")
     assert trio.current_time() == pytest.approx(1200)
 
 
-async def test_heartbeat_of_a_peer_that_is_silent(world, autojump_clock):
-    """No sign of life for interval and timeout: close code 4408."""
+async def test_heartbeat_of_a_silent_peer_closes_with_4408(world, autojump_clock):
+    """No sign of life for the interval plus the timeout: close code 4408."""
     began = trio.current_time()
     peer = await world.peer()
     peer.answers_pings = False
@@ -275,8 +306,8 @@ async def test_heartbeat_of_a_peer_that_is_silent(world, autojump_clock):
     assert "no sign of life" in world.logged()
 
 
-async def test_any_whole_frame_is_a_sign_of_life(world, autojump_clock):
-    """Who talks is not asked."""
+async def test_any_complete_frame_counts_as_a_sign_of_life(world, autojump_clock):
+    """A peer that sends frames is not pinged."""
     peer = await world.peer()
     peer.answers_pings = False
     for _ in range(20):
@@ -300,8 +331,8 @@ async def send_slowly(peer, data, *, piece, seconds):
         await peer.stream.send_all(data[start : start + piece])
 
 
-async def test_a_large_message_may_take_its_time(world, autojump_clock):
-    """2 KiB/s are a sign of life, though no pong can come before the frame has ended."""
+async def test_large_message_at_2_kib_per_s_keeps_the_connection(world, autojump_clock):
+    """2 KiB/s are a sign of life, though no pong can come before the end of the frame."""
     peer = await world.peer()
     peer.answers_pings = False
     began = trio.current_time()
@@ -319,8 +350,8 @@ async def test_a_large_message_may_take_its_time(world, autojump_clock):
     ],
     ids=["byte by byte", "half as fast as necessary", "in fragments"],
 )
-async def test_a_peer_that_dribbles_is_dropped(world, autojump_clock, sent, piece):
-    """What comes now and then is no sign of life before it is a message."""
+async def test_peer_that_sends_too_slowly_is_dropped(world, autojump_clock, sent, piece):
+    """A trickle of bytes is no sign of life until it completes a message."""
     began = trio.current_time()
     peer = await world.peer()
     peer.answers_pings = False
@@ -332,8 +363,8 @@ async def test_a_peer_that_dribbles_is_dropped(world, autojump_clock, sent, piec
     assert trio.current_time() - began == pytest.approx(40.0, abs=1)
 
 
-async def test_an_upload_over_a_slow_link_is_not_taken_for_dead(world, autojump_clock):
-    """Who is in the middle of a chunk cannot answer a ping before its end; bytes are an answer, too."""
+async def test_is_alive_of_a_peer_in_the_middle_of_a_chunk_is_true(world, autojump_clock):
+    """The peer cannot answer a ping before the end of the chunk; its bytes count as an answer."""
     peer = await world.peer()
     peer.answers_pings = False
     await peer.stream.send_all(frame(LARGE, opcode=2)[:1000])
@@ -344,11 +375,11 @@ async def test_an_upload_over_a_slow_link_is_not_taken_for_dead(world, autojump_
     assert not await world.connections[0].is_alive()
 
 
-async def test_a_message_in_a_thousand_fragments_takes_no_more_room(world):
-    """Nothing is kept of empty fragments, and those of one byte are joined as they come."""
+async def test_message_in_many_fragments_uses_no_extra_memory(world):
+    """Empty fragments are not kept, and one-byte fragments are joined as they arrive."""
     peer = await world.peer()
     socket = world.connections[0]._transport
-    fast = isinstance(socket, FastSocket)
+    fast = isinstance(socket, WebSocket)
     parts = [] if fast else socket._message_parts
 
     def held():
@@ -370,8 +401,8 @@ async def test_a_message_in_a_thousand_fragments_takes_no_more_room(world):
     assert (await peer.hear())["type"] == "pong"
 
 
-async def test_who_is_told_goodbye_can_answer(world):
-    """Until its close frame, what the peer has still sent is read, and its pings are not answered."""
+async def test_closing_connection_still_reads_until_the_peers_close(world):
+    """Data sent before the peer's close frame is read; pings are not answered."""
     peer = await world.peer()
     world.listener.close(CloseCode.GOING_AWAY, "bye")
     await trio.testing.wait_all_tasks_blocked()
@@ -386,8 +417,8 @@ async def test_who_is_told_goodbye_can_answer(world):
 
 
 @pytest.mark.parametrize("path", ["/ws", "/elsewhere"])
-async def test_a_peer_that_leaves_before_the_handshake_is_answered(world, path):
-    """It is nothing to be logged."""
+async def test_peer_lost_during_the_handshake_is_not_logged(world, path):
+    """This is not an error of the server."""
     peer = await world.peer(shaken=False)
     await peer.stream.receive_stream.aclose()
     await peer.send(Request(host="test", target=path))
@@ -395,13 +426,13 @@ async def test_a_peer_that_leaves_before_the_handshake_is_answered(world, path):
     assert not [call for call in world.logs.calls if call.method_name in {"exception", "error"}]
 
 
-async def test_a_message_counts_once_however_it_is_cut(make_world):
-    """One of exactly the limit, in fragments with a ping between, is served wherever a segment ends."""
+async def test_message_limit_does_not_depend_on_fragments_or_segments(make_world):
+    """A message of exactly the limit is served, wherever a segment ends and with a ping between fragments."""
     message = json.dumps({"type": "ping", "id": "p", "pad": "x" * 161}).encode()
     world = make_world(limits=Limits(message_bytes=len(message)))
     peer = await world.peer()
     sent = frame(message[:150], final=False) + frame(b"", opcode=9) + frame(message[150:], opcode=0)
-    assert len(message) - 150 < 126 < 150  # both kinds of headers
+    assert len(message) - 150 < 126 < 150  # both header lengths occur
     for cut in range(1, len(sent)):
         for piece in (sent[:cut], sent[cut:]):
             await peer.stream.send_all(piece)
@@ -411,7 +442,7 @@ async def test_a_message_counts_once_however_it_is_cut(make_world):
     assert (await peer.hear())["reason"] == "message_too_large"
 
 
-async def test_the_heartbeat_is_a_setting(make_world, autojump_clock):
+async def test_heartbeat_uses_interval_and_timeout_of_the_settings(make_world, autojump_clock):
     """`timeouts.heartbeat_interval` and `timeouts.heartbeat_timeout`."""
     world = make_world(timeouts=Timeouts(heartbeat_interval=3.0, heartbeat_timeout=2.0))
     peer = await world.peer()
@@ -420,26 +451,26 @@ async def test_the_heartbeat_is_a_setting(make_world, autojump_clock):
     assert trio.current_time() == pytest.approx(5.0)
 
 
-async def test_a_handshake_that_never_comes(world, autojump_clock):
-    """After `timeouts.handshake` the socket is closed."""
+async def test_handshake_that_never_comes_closes_after_its_timeout(world, autojump_clock):
+    """The socket is closed after `timeouts.handshake`."""
     peer = await world.peer(shaken=False)
     assert await peer.stream.receive_some() == b""
     assert trio.current_time() == pytest.approx(10.0)
 
 
-async def test_a_peer_that_does_not_read(make_world, autojump_clock):
-    """A piece that is not taken within `timeouts.send` ends the connection."""
+async def test_peer_that_does_not_read_is_dropped_after_send_timeout(make_world, autojump_clock):
+    """A piece not accepted within `timeouts.send` ends the connection."""
     world = make_world(timeouts=Timeouts(send=3.0))
     peer = await world.peer(pair=lockstep_stream_pair)
     began = trio.current_time()
     await peer.say({"type": "ping"})
-    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert await world.processor.next() == commands.Disconnect("c0")
     assert trio.current_time() - began == pytest.approx(3.0)
     assert "the peer does not read what it is sent" in world.logged()
 
 
-async def test_a_peer_that_takes_what_had_to_wait_lives(make_world, autojump_clock):
-    """Its pong may be long in coming, if the ping is behind a full buffer; at the end, it has to come."""
+async def test_slow_reader_may_answer_the_ping_late(make_world, autojump_clock):
+    """A ping behind a full buffer may be answered late, but at the end the pong must come."""
     world = make_world()
     peer = await world.peer(pair=lockstep_stream_pair)
     peer.answers_pings = False
@@ -458,30 +489,30 @@ async def test_a_peer_that_takes_what_had_to_wait_lives(make_world, autojump_clo
 
 
 @pytest.mark.parametrize(("asking", "seconds"), [(Ping(), 3.0), (CloseConnection(1000), LINGER)])
-async def test_a_peer_that_does_not_read_what_frames_answer(make_world, autojump_clock, asking, seconds):
-    """Pongs have the same time, and close frames less; the connection ends without an error of ours."""
+async def test_peer_that_does_not_read_pong_or_close_is_dropped(make_world, autojump_clock, asking, seconds):
+    """Pongs have the same timeout, close frames a shorter one; the server logs no error."""
     world = make_world(timeouts=Timeouts(send=3.0))
     peer = await world.peer(pair=lockstep_stream_pair)
     began = trio.current_time()
     await peer.send(asking)
-    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert await world.processor.next() == commands.Disconnect("c0")
     assert trio.current_time() - began == pytest.approx(seconds)
     assert world.logged() == ["closed"]
 
 
-async def test_a_ping_behind_a_message_that_nobody_reads(make_world, autojump_clock):
-    """It waits no longer than the message."""
+async def test_ping_behind_an_unread_message_does_not_extend_the_timeout(make_world, autojump_clock):
+    """The ping waits no longer than the message."""
     world = make_world(timeouts=Timeouts(send=3.0, heartbeat_interval=1.0, heartbeat_timeout=9.0))
     peer = await world.peer(pair=lockstep_stream_pair)
     began = trio.current_time()
     await peer.say({"type": "ping"})
-    assert await world.processor.next() == mailbox.Disconnect("c0")
+    assert await world.processor.next() == commands.Disconnect("c0")
     assert trio.current_time() - began == pytest.approx(3.0)
     assert "connection failed unexpectedly" not in world.logged()
 
 
-async def test_a_peer_that_reads_slowly_is_kept(make_world, autojump_clock):
-    """`timeouts.send` holds for each piece, not for the message; the heartbeat's ping waits for its turn."""
+async def test_peer_that_reads_slowly_stays_connected(make_world, autojump_clock):
+    """`timeouts.send` applies to each piece, not to the message; a ping waits for its turn."""
     world = make_world(timeouts=Timeouts(send=3.0, heartbeat_interval=4.0, heartbeat_timeout=4.0))
     peer = await world.peer(pair=lockstep_stream_pair)
     text = "x" * 2**20
@@ -502,8 +533,8 @@ async def test_a_peer_that_reads_slowly_is_kept(make_world, autojump_clock):
     assert (await peer.hear())["type"] == "pong"
 
 
-async def test_an_outbox_that_overflows(make_world, autojump_clock):
-    """More than `limits.outbox_bytes` unsent: at once."""
+async def test_outbox_over_its_limit_ends_the_connection_at_once(make_world, autojump_clock):
+    """More than `limits.outbox_bytes` unsent."""
     world = make_world(limits=Limits(outbox_bytes=5000))
     connection = world.connect(StuckTransport(messages=100), "stuck")
     began = trio.current_time()
@@ -513,7 +544,7 @@ async def test_an_outbox_that_overflows(make_world, autojump_clock):
 
 
 class StuckTransport:
-    """A peer that asks and never reads."""
+    """A peer that sends requests and never reads."""
 
     def __init__(self, messages=1):
         self.messages = messages
@@ -545,8 +576,8 @@ class StuckTransport:
         await trio.lowlevel.checkpoint()
 
 
-async def test_an_unexpected_fault_is_contained(world, autojump_clock):
-    """A fault in one connection ends it with 1011, and the next one is served."""
+async def test_unexpected_error_closes_only_its_connection(world, autojump_clock):
+    """The connection closes with 1011, and the next one is served."""
     peer = await world.peer()
 
     def broken(now, text):
@@ -561,21 +592,23 @@ async def test_an_unexpected_fault_is_contained(world, autojump_clock):
     assert (await other.hear())["type"] == "pong"
 
 
-async def test_an_upload_in_memory(world):
-    """Written, finished, and answered with the columns that the processor finds."""
+async def test_upload_is_stored_and_answered_with_columns(world):
+    """The columns come from the processor."""
     peer = await world.peer()
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 6})
     assert (await peer.hear())["type"] == "upload_ready"
     await peer.send(BytesMessage(b"a\n1\n2\n"))
     command = await world.processor.next()
-    assert command == mailbox.ReadColumns("c0", command.request, "ann", "a.csv")
+    assert command == commands.Command(
+        "c0", command.request, "ann", commands.ReadColumns("a.csv", of_upload=True)
+    )
     assert world.files.find("a.csv").read_bytes() == b"a\n1\n2\n"
-    world.processor.reply(command, mailbox.ColumnsRead(messages.Described(columns=COLUMNS)))
+    world.processor.reply(command, commands.ColumnsRead(Described(columns=COLUMNS)))
     assert (await peer.hear())["type"] == "uploaded"
 
 
-async def test_a_disk_that_fails_is_told(world, monkeypatch):
-    """In an upload and in a download; the connection goes on."""
+async def test_disk_error_in_a_transfer_is_answered_as_internal(world, monkeypatch):
+    """For an upload and a download; the connection stays open."""
     peer = await world.peer()
     monkeypatch.setattr(
         Store, "begin", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
@@ -584,12 +617,12 @@ async def test_a_disk_that_fails_is_told(world, monkeypatch):
     error = await peer.hear()
     assert (error["reason"], error["id"]) == ("internal", "u")
     await peer.say({"type": "download", "id": "d", "filename": "a.csv"})
-    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.root))
+    world.processor.reply(await world.processor.next(), commands.FileReady(world.files.root))
     error = await peer.hear()
     assert (error["reason"], error["id"]) == ("internal", "d")
 
 
-async def test_a_processor_that_is_gone_does_not_keep_a_connection(world, autojump_clock):
+async def test_connection_without_processor_still_ends(world, autojump_clock):
     """At shutdown the processor may end first."""
     peer = await world.peer()
     world.processor.inbox.close()
@@ -598,8 +631,8 @@ async def test_a_processor_that_is_gone_does_not_keep_a_connection(world, autoju
     assert world.listener.connections == 0
 
 
-async def test_draining_and_closing(world, autojump_clock):
-    """New work is refused; then everybody is told 1001."""
+async def test_draining_listener_refuses_work_and_closes_with_1001(world, autojump_clock):
+    """New work is refused; then every peer gets close code 1001."""
     peers = [await world.peer() for _ in range(3)]
     world.listener.stop()
     await peers[0].say({"type": "upload", "id": "u", "filename": "a.csv", "size": 1})
@@ -610,21 +643,16 @@ async def test_draining_and_closing(world, autojump_clock):
         assert (event.code, event.reason) == (1001, "bye")
 
 
-async def test_neighbouring_answers_travel_in_one_batch(world, autojump_clock):
-    """After a batch of the client's; binary frames keep their place."""
+async def test_adjacent_answers_are_sent_in_one_batch(world, autojump_clock):
+    """Only after the client has sent a batch."""
     peer = await world.peer()
     await peer.say({"type": "batch", "messages": [{"type": "ping", "id": str(n)} for n in range(3)]})
     answer = await peer.hear()
     assert [member["id"] for member in answer["messages"]] == ["0", "1", "2"]
-    connection = world.connections[0]
-    joined = connection._batched(["a", "b", b"c", "d", "e", "f"])
-    assert joined == ['{"type":"batch","messages":[a,b]}', b"c", '{"type":"batch","messages":[d,e,f]}']
-    large = "x" * (world.settings.limits.message_bytes // 4)
-    assert connection._batched([large, large, large])[1:] == [large, large]
 
 
-async def test_the_outbox_bounds_and_replaces(autojump_clock):
-    """Newer progress takes the place of older; what is over the limit is reported."""
+async def test_outbox_replaces_old_progress_and_reports_overflow(autojump_clock):
+    """Newer progress replaces older; exceeding the limit is reported once."""
     overflows = []
     outbox = Outbox(100, on_overflow=lambda: overflows.append(True))
     outbox.put("a")
@@ -637,10 +665,10 @@ async def test_the_outbox_bounds_and_replaces(autojump_clock):
     assert outbox.take() == ["later"]
     outbox.sent()
     outbox.put("x" * 200)
-    assert overflows == [], "a single large answer is none"
+    assert overflows == [], "a single large answer is no overflow"
     outbox.put("y")
     outbox.put("z")
-    assert overflows == [True], "told once"
+    assert overflows == [True], "reported once"
     outbox.close(1000, "")
     outbox.close(1001, "only the first counts")
     outbox.put("too late")
@@ -649,8 +677,8 @@ async def test_the_outbox_bounds_and_replaces(autojump_clock):
     assert outbox.closing == (1000, "")
 
 
-async def test_progress_does_not_overtake_what_was_logged_before_it(autojump_clock):
-    """It replaces older progress of its job only if nothing of the job stands between them."""
+async def test_outbox_keeps_progress_behind_earlier_logs(autojump_clock):
+    """Progress replaces older progress of its job only if nothing of that job is in between."""
     outbox = Outbox(100, on_overflow=lambda: None)
     outbox.put("p1", replaces=1)
     outbox.put("q1", replaces=2)
@@ -661,18 +689,18 @@ async def test_progress_does_not_overtake_what_was_logged_before_it(autojump_clo
     assert outbox.take() == ["p1", "q2", "log", "p3"]
 
 
-async def test_a_file_that_is_found_too_late_hurts_nobody(world):
-    """The connection has ended when the processor, which does not know it yet, delivers."""
+async def test_file_reply_after_disconnect_is_ignored(world):
+    """The processor may reply before it knows that the connection has ended."""
     peer = await world.peer()
     await peer.say({"type": "download", "id": "d", "filename": "a.csv"})
     command = await world.processor.next()
     await peer.stream.aclose()
-    assert await world.processor.next() == mailbox.Disconnect("c0")
-    world.processor.reply(command, mailbox.FileReady(world.files.root / "a.csv"))
+    assert await world.processor.next() == commands.Disconnect("c0")
+    world.processor.reply(command, commands.FileReady(world.files.root / "a.csv"))
 
 
-async def test_a_file_that_is_not_found_for_a_download_that_was_given_up(world):
-    """It has been answered already."""
+async def test_error_reply_for_a_cancelled_download_is_ignored(world):
+    """The download has been answered already."""
     peer = await world.peer()
     await peer.say({"type": "download", "id": "d", "filename": "a.csv"})
     command = await world.processor.next()
@@ -685,8 +713,8 @@ async def test_a_file_that_is_not_found_for_a_download_that_was_given_up(world):
 
 
 @pytest.mark.parametrize("when", ["before it is found", "at once", "while it is sent"])
-async def test_a_download_that_is_given_up(world, when):
-    """Whenever that is: it ends in `cancelled`, no byte comes after that, and the connection goes on."""
+async def test_cancelled_download_ends_and_the_next_one_works(world, when):
+    """At any time: it ends with `cancelled`, no byte follows, and the connection stays open."""
     (world.files.uploads / "a.bin").write_bytes(bytes(50_000_000))
     peer = await world.peer()
     await peer.say({"type": "download", "id": "d", "filename": "a.bin"})
@@ -694,7 +722,7 @@ async def test_a_download_that_is_given_up(world, when):
     if when == "before it is found":
         await peer.say({"type": "cancel", "id": "c", "request": "d"})
         assert (await peer.hear())["reason"] == "cancelled"
-    world.processor.reply(command, mailbox.FileReady(world.files.uploads / "a.bin"))
+    world.processor.reply(command, commands.FileReady(world.files.uploads / "a.bin"))
     if when == "while it is sent":
         assert (await peer.hear())["type"] == "download"
     if when != "before it is found":
@@ -703,25 +731,26 @@ async def test_a_download_that_is_given_up(world, when):
             pass
         assert message["reason"] == "cancelled"
     assert (await peer.hear()) == {"type": "cancelled", "id": "c"}
+    assert (await world.processor.next()).ask == commands.StopLookUp(command.request)
     (world.files.uploads / "b.bin").write_bytes(b"b")
     await peer.say({"type": "download", "id": "e", "filename": "b.bin"})
-    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.uploads / "b.bin"))
+    world.processor.reply(await world.processor.next(), commands.FileReady(world.files.uploads / "b.bin"))
     assert (await peer.hear())["type"] == "download"
     assert (await peer.hear()).data == b"b"
     assert (await peer.hear())["type"] == "downloaded"
 
 
-async def test_a_file_that_is_removed_before_it_is_sent(world):
-    """It is not found; that is no fault of the server's."""
+async def test_download_of_a_file_removed_meanwhile_is_file_not_found(world):
+    """This is not an error of the server and is not logged."""
     peer = await world.peer()
     await peer.say({"type": "download", "id": "d", "filename": "a.bin"})
-    world.processor.reply(await world.processor.next(), mailbox.FileReady(world.files.uploads / "a.bin"))
+    world.processor.reply(await world.processor.next(), commands.FileReady(world.files.uploads / "a.bin"))
     assert (await peer.hear())["reason"] == "file_not_found"
     assert "download failed" not in world.logged()
 
 
-async def test_signs_of_life(world, autojump_clock):
-    """A peer that answers lives; one that is silent, is closing, or has gone, does not. Nothing else happens."""
+async def test_is_alive_is_true_only_for_a_peer_that_answers(world, autojump_clock):
+    """False for a silent, closing or disconnected peer; the check has no side effects."""
     peers = [await world.peer() for _ in range(4)]
     for peer in peers:
         await peer.say({"type": "ping"})
@@ -742,31 +771,44 @@ async def test_signs_of_life(world, autojump_clock):
     assert "connection failed unexpectedly" not in world.logged()
 
 
-async def test_a_connection_that_comes_when_the_processor_has_gone(world, autojump_clock):
-    """It is told that the server is going away."""
+async def test_new_connection_without_processor_closes_as_going_away(world, autojump_clock):
+    """The close code says that the server is going away."""
     world.processor.inbox.close()
     peer = await world.peer()
     assert (await peer.next()).code == CloseCode.GOING_AWAY
 
 
-async def test_work_that_comes_when_the_processor_has_gone(world, autojump_clock):
-    """So is one that asks for something."""
+async def test_request_without_processor_closes_as_going_away(world, autojump_clock):
+    """So is a peer that sends a request."""
     peer = await world.peer()
     world.processor.inbox.close()
     await peer.say({"type": "process", "id": "p", "filename": "a.csv"})
     assert (await peer.next()).code == CloseCode.GOING_AWAY
 
 
-async def test_a_handshake_while_draining(world, autojump_clock):
-    """503: it would find nobody to serve it."""
+async def test_handshake_while_draining_is_refused_with_503(world, autojump_clock):
+    """Nobody would be there to serve it."""
     world.listener.stop()
     peer = await world.peer(shaken=False)
     await peer.send(Request(host="test", target="/ws"))
     assert (await peer.next()).status_code == 503
 
 
-async def test_more_bytes_than_announced_take_the_file_back(world):
-    """Also when they come after the file is complete; the late reply of the processor finds nobody."""
+async def test_handshake_of_a_page_of_another_origin_leaves_one_line_in_the_log(world, autojump_clock):
+    """It names the setting to change."""
+    for _ in range(3):
+        peer = await world.peer(shaken=False)
+        await peer.send(
+            Request(host="test", target="/ws", extra_headers=[(b"Origin", b"https://app.example")])
+        )
+        assert (await peer.next()).status_code == 403
+    [logged] = [call.kwargs for call in world.logs.calls if call.kwargs["event"] == "refused"]
+    assert "https://app.example" in logged["why"]
+    assert "server.allowed_origins" in logged["why"]
+
+
+async def test_upload_with_more_bytes_than_announced_is_removed(world):
+    """Also if they come after the file is complete; the processor's late reply is ignored."""
     peer = await world.peer()
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 6})
     assert (await peer.hear())["type"] == "upload_ready"
@@ -776,32 +818,100 @@ async def test_more_bytes_than_announced_take_the_file_back(world):
     error = await peer.hear()
     assert (error["reason"], error["id"]) == ("size_mismatch", "u")
     assert list(world.files.uploads.iterdir()) == []
-    world.processor.reply(command, mailbox.ColumnsRead(messages.Described(columns=COLUMNS)))
+    world.processor.reply(command, commands.ColumnsRead(Described(columns=COLUMNS)))
     await peer.say({"type": "ping", "id": "p"})
     assert (await peer.hear())["type"] == "pong"
 
 
-def begun(world):
-    """Bytes of the unfinished upload."""
+async def settle():
+    """Let tasks and threads do what they can do without time passing."""
+    for _ in range(3):
+        await trio.testing.wait_all_tasks_blocked(0.005)
+
+
+async def test_silent_upload_reports_its_bytes_within_half_a_second(world, mock_clock, monkeypatch):
+    """Once for each silence; also for the next upload of the connection. Nothing is synced while nothing arrives."""
+    synced = []
+    sync = Store.sync
+    monkeypatch.setattr(Store, "sync", lambda *arguments: synced.append(1) or sync(*arguments))
+    peer = await world.peer()
+    for name in ("u", "v"):
+        await peer.say({"type": "upload", "id": name, "filename": f"{name}.csv", "size": 100})
+        assert (await peer.hear())["type"] == "upload_ready"
+        for offset in (60, 90):
+            await peer.send(BytesMessage(bytes(30)))
+            if offset == 60:
+                await settle()
+                mock_clock.jump(0.2)  # the silence begins with the last chunk
+                await peer.send(BytesMessage(bytes(30)))
+            await settle()
+            mock_clock.jump(0.5)
+            assert await peer.hear() == {"type": "upload_progress", "id": name, "offset": offset}
+        for _ in range(3):
+            mock_clock.jump(0.5)
+            await settle()
+        await peer.say({"type": "cancel", "id": "c", "request": name})
+        assert {(await peer.hear())["type"] for _ in range(2)} == {"error", "cancelled"}
+    assert len(synced) == 4
+    assert len(world.connections[0]._nursery.child_tasks) == 0
+
+
+async def test_upload_that_cannot_be_synced_fails_and_the_next_one_works(world, mock_clock, monkeypatch):
+    """The bytes may be lost: they are never reported, and the upload does not end well."""
+
+    def broken(store, part):
+        raise OSError(5, "Input/output error")
+
+    peer = await world.peer()
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "sync", broken)
+        await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
+        assert (await peer.hear())["type"] == "upload_ready"
+        await peer.send(BytesMessage(bytes(30)))
+        await settle()
+        mock_clock.jump(0.5)
+        error = await peer.hear()
+    assert (error["reason"], error["id"]) == ("internal", "u")
+    await peer.say({"type": "upload", "id": "v", "filename": "a.csv", "size": 100})
+    assert await peer.hear() == {"type": "upload_ready", "id": "v", "offset": 0}
+
+
+async def test_delete_during_an_upload_tells_the_uploader_that_it_was_deleted(world):
+    """Another connection of the same caller deletes the unfinished file."""
+    uploader, deleter = await world.peer(), await world.peer()
+    await uploader.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
+    assert (await uploader.hear())["type"] == "upload_ready"
+    await uploader.send(BytesMessage(bytes(30)))
+    await deleter.say({"type": "delete", "id": "d", "filename": "a.csv"})
+    while (error := await uploader.hear())["type"] == "upload_progress":
+        pass
+    assert (error["reason"], error["id"]) == ("cancelled", "u")
+    assert "'a.csv' was deleted during its upload" in error["message"]
+    assert (await deleter.hear())["type"] == "deleted"
+    assert list((world.files.root / "parts").iterdir()) == []
+
+
+def unfinished_bytes(world):
+    """The number of bytes of the unfinished upload."""
     [part] = (world.files.root / "parts").iterdir()
     return part.stat().st_size
 
 
-async def test_an_upload_that_is_taken_over_keeps_all_that_has_come(world):
-    """What the peer had sent before it went is taken in first."""
+async def test_upload_taken_over_keeps_all_received_bytes(world):
+    """Bytes already sent by the old peer are stored first."""
     peer = await world.peer()
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
     assert (await peer.hear())["type"] == "upload_ready"
     await peer.stream.send_all(b"".join(peer.wsproto.send(BytesMessage(b"12345")) for _ in range(12)))
-    await world.connections[0].let_go()
-    assert begun(world) == 60
+    await world.connections[0].let_go(deleted=False)
+    assert unfinished_bytes(world) == 60
     while (message := await peer.hear())["type"] == "upload_progress":
         pass
     assert (message["reason"], message["id"]) == ("cancelled", "u")
 
 
-async def test_what_came_before_a_connection_broke_counts(world):
-    """Also if it is an answer that cannot be sent which shows the break."""
+async def test_upload_of_a_broken_connection_keeps_received_bytes(world):
+    """Also if the break is noticed because an answer cannot be sent."""
     peer = await world.peer()
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
     assert (await peer.hear())["type"] == "upload_ready"
@@ -811,5 +921,5 @@ async def test_what_came_before_a_connection_broke_counts(world):
         await peer.send(BytesMessage(b"12345"))
         await trio.testing.wait_all_tasks_blocked(0.001)
     await peer.stream.aclose()
-    assert await world.processor.next() == mailbox.Disconnect("c0")
-    assert begun(world) == 60
+    assert await world.processor.next() == commands.Disconnect("c0")
+    assert unfinished_bytes(world) == 60

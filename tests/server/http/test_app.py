@@ -1,4 +1,4 @@
-"""The HTTP app by itself: what goes wrong inside, and what it asks of the processor."""
+"""The HTTP app in isolation: internal errors, and what it sends to the processor."""
 
 import errno
 
@@ -7,41 +7,47 @@ import pytest
 import structlog
 import trio
 
+from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
+from creemson.jobs import commands
+from creemson.jobs.events import Accepted, Ended
 from creemson.metrics import Metrics, Now
-from creemson.processing import mailbox
-from creemson.processing.jobs import Accepted, Ended
-from creemson.server.answers import refusing
-from creemson.server.http import Status, make_app
-from creemson.settings import Settings
-from creemson.storage.catalog import Catalog
-from creemson.storage.stores import ANYONE, Stores
-from tests.test_connection import gate_of
+from creemson.model.callers import ANYONE
+from creemson.server.http.app import make_app
+from creemson.server.http.handlers import Status
+from creemson.server.http.middleware import limited
+from creemson.server.http.responses import refusal
+from creemson.server.refusals import Refusals
+from creemson.settings.sections import Settings
+from creemson.storage.quota import Ledger
+from creemson.storage.stores import Stores
+from tests.server.connection.test_connection import callers_of
 
 
 class World:
     """The app, and the processor's side of its inbox."""
 
     def __init__(self, folder):
-        catalog = Catalog(folder / "catalog.db")
+        catalog = SqliteCatalog(folder / "catalog.db")
         catalog.open()
         self.stores = Stores(folder, catalog, quota=0, clock=lambda: 0.0)
         self.store = self.stores.of(ANYONE)
         send, self.inbox = trio.open_memory_channel(10)
         self.draining = trio.Event()
         self.logs = structlog.testing.CapturingLogger()
+        logger = structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[])
+        self.metrics = Metrics()
         self.app = make_app(
             settings=Settings(),
             stores=self.stores,
-            gate=gate_of(Settings()),
+            callers=callers_of(Settings()),
             processor=send,
             status=self.status,
             draining=self.draining,
-            metrics=Metrics(),
+            metrics=self.metrics,
+            refusals=Refusals(self.metrics, logger),
             now=lambda: Now(uptime_s=1.5, connections=2, jobs={}, restarts=0, memory={}, outbox=0),
-            logger=structlog.wrap_logger(
-                self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[]
-            ),
+            logger=logger,
         )
         self.failing = False
 
@@ -60,8 +66,8 @@ async def world(tmp_path):
     return World(tmp_path)
 
 
-async def test_a_fault_of_ours_is_contained(world):
-    """500 in our words, the traceback in the log, and the next request is served."""
+async def test_internal_error_is_answered_with_500_and_logged(world):
+    """The traceback goes to the log, and the next request is served."""
     async with world.client() as client:
         world.failing = True
         answer = await client.get("/status")
@@ -75,8 +81,21 @@ async def test_a_fault_of_ours_is_contained(world):
         }  # fmt: skip
 
 
-async def test_a_disk_that_fails(world, monkeypatch):
-    """A full one is 507; of any other fault the log tells more than the answer."""
+async def test_page_of_another_origin_leaves_one_line_in_the_log(world):
+    """It names the setting to change; repetitions do not fill the log."""
+    async with world.client() as client:
+        for _ in range(3):
+            answer = await client.get("/status", headers={"Origin": "https://app.example"})
+            assert answer.status_code == 403
+    [logged] = world.logs.calls
+    assert (logged.kwargs["event"], logged.kwargs["path"]) == ("refused", "/status")
+    assert "https://app.example" in logged.kwargs["why"]
+    assert "server.allowed_origins" in logged.kwargs["why"]
+    assert world.metrics.refusals == {"403": 3}
+
+
+async def test_disk_error_in_upload_is_507_if_full_else_500(world, monkeypatch):
+    """For other disk errors the log says more than the answer."""
     async with world.client() as client:
         for number, status, reason in ((errno.ENOSPC, 507, "storage_full"), (errno.EIO, 500, "internal")):
 
@@ -87,13 +106,13 @@ async def test_a_disk_that_fails(world, monkeypatch):
                 patch.setattr("os.write", fail)
                 answer = await client.post("/upload", files={"file": ("a.csv", b"a\n")})
             assert (answer.status_code, answer.json()["reason"]) == (status, reason)
-        assert list(world.store.files.parts.iterdir()) == []
-        assert "the disk failed" in [call.kwargs["event"] for call in world.logs.calls]
+        assert list(world.store._files.parts.iterdir()) == []
+        assert "disk error" in [call.kwargs["event"] for call in world.logs.calls]
 
 
-async def test_a_quota_holds_for_uploads_of_unknown_length(world):
-    """Nobody said how long it would be: it is refused at its end, and nothing is left of it."""
-    world.store._quota = 100
+async def test_upload_of_unknown_length_over_quota_is_refused(world):
+    """It is refused when a byte does not fit, and nothing of it is left; of it and the file that it replaces, the larger counts."""
+    world.store._ledger = Ledger(100, world.store._size_of)
 
     async def form(size):
         yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
@@ -101,16 +120,27 @@ async def test_a_quota_holds_for_uploads_of_unknown_length(world):
         yield b"\r\n--B--\r\n"
 
     async with world.client() as client:
-        for size, status in ((90, 200), (101, 507), (100, 200)):
+        for size, status in ((40, 200), (101, 507), (100, 200), (101, 507), (40, 200)):
             headers = {"content-type": "multipart/form-data; boundary=B"}
             answer = await client.post("/upload", content=form(size), headers=headers)
             assert answer.status_code == status
-            assert list(world.store.files.parts.iterdir()) == []
-    assert (world.store.files.uploads / "a.csv").stat().st_size == 100
+            assert list(world.store._files.parts.iterdir()) == []
+    assert (world.store._files.uploads / "a.csv").stat().st_size == world.store.usage() == 40
 
 
-async def test_a_draining_server(world):
-    """It is not ready, and takes no upload; a processor that has gone is told alike."""
+async def test_files_of_one_form_share_the_quota_by_their_real_sizes(world):
+    """All announced bytes are claimed for the first file, until the second one begins."""
+    world.store._ledger = Ledger(300_000, world.store._size_of)
+    async with world.client() as client:
+        for sizes, status in (((100_000, 150_000), 200), ((100_000, 201_000), 507)):
+            files = [("file", (f"{number}.csv", bytes(size))) for number, size in enumerate(sizes)]
+            assert (await client.post("/upload", files=files)).status_code == status
+            assert world.store.usage() == 250_000
+            assert list(world.store._files.parts.iterdir()) == []
+
+
+async def test_draining_server_is_not_ready_and_refuses_uploads(world):
+    """A processor that has ended gives the same answer."""
     async with world.client() as client:
         world.draining.set()
         ready = await client.get("/readyz")
@@ -123,8 +153,8 @@ async def test_a_draining_server(world):
         assert (gone.status_code, gone.json()["reason"]) == (503, "shutting_down")
 
 
-async def test_what_is_asked_of_the_processor(world, nursery):
-    """A request is a connection of its own, which goes when it is answered."""
+async def test_process_request_connects_submits_and_disconnects(world, nursery):
+    """Each request is a separate connection to the processor that ends with the answer."""
     answers = []
 
     async def ask():
@@ -133,11 +163,11 @@ async def test_what_is_asked_of_the_processor(world, nursery):
 
     nursery.start_soon(ask)
     connect, submit = await world.inbox.receive(), await world.inbox.receive()
-    assert (submit.connection, submit.caller, submit.keep) == (connect.connection, ANYONE, False)
+    assert (submit.connection, submit.caller, submit.ask.keep) == (connect.connection, ANYONE, False)
     connect.port.deliver(1, Accepted("j", 0))
     busy = ProcessingError("busy", "The queue is full.", retry_after=2.4)
     connect.port.deliver(1, Ended("j", 1, error=busy))
-    assert await world.inbox.receive() == mailbox.Disconnect(connect.connection)
+    assert await world.inbox.receive() == commands.Disconnect(connect.connection)
     await trio.testing.wait_all_tasks_blocked()
     [answer] = answers
     assert (answer.status_code, answer.json()["detail"]) == (503, "The queue is full.")
@@ -145,9 +175,9 @@ async def test_what_is_asked_of_the_processor(world, nursery):
 
 
 @pytest.mark.parametrize(("status", "reason"), [(429, "rate_limited"), (503, "too_many_connections")])
-async def test_refusing(world, status, reason):
-    """Whatever is asked, the answer is the same."""
-    async with world.client(refusing(status, "Too many.")) as client:
+async def test_refusing_app_gives_every_request_the_same_answer(world, status, reason):
+    """Status and reason do not depend on the path."""
+    async with world.client(limited(world.app, lambda: refusal(status, "Too many."))) as client:
         answer = await client.get("/anything")
     assert (answer.status_code, answer.json()["reason"]) == (status, reason)
     assert answer.headers["connection"] == "close"

@@ -1,4 +1,4 @@
-"""Frames the short way deliver what wsproto does, whatever the bytes and wherever they are cut."""
+"""The fast frame parser delivers what wsproto delivers, for any bytes and any segmentation."""
 
 import json
 import struct
@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from creemson.server.frames import Frames, framed
-from creemson.server.sizes import SizeLimit
+from creemson.server.transport.frames import Frames, make_frames
+from creemson.server.transport.size_limit import SizeLimit
 from tests.servers import frame
 
 TEXT_LIMIT, BINARY_LIMIT = 300, 70_000
 
 
-class Plain:
-    """The same as :class:`Frames`, by wsproto alone."""
+class PlainFrames:
+    """The same interface as :class:`Frames`, implemented with wsproto only."""
 
     def __init__(self, limit):
         self.wsproto = Connection(ConnectionType.SERVER, [limit])
@@ -40,7 +40,7 @@ class Plain:
 
 
 def delivered(reader, limit, segments):
-    """What comes out after each segment, up to a close frame or a violation."""
+    """What is delivered after each segment, up to a close frame or a violation."""
     steps = []
     for segment in segments:
         reader.receive(segment)
@@ -58,7 +58,7 @@ def comparable(item):
         case Ping() | Pong():
             return bytes(item.payload)
         case CloseConnection():
-            # wsproto tells where in what it has decoded at once a byte is wrong, which a segment's end changes.
+            # wsproto reports the position of the wrong byte within a decoded piece, which depends on the segments.
             return item.code, None if item.code == 1007 else item.reason
         case _:
             return item
@@ -69,7 +69,8 @@ def both_ways(data, cuts):
     segments = [data[start:end] for start, end in pairwise(edges)]
     limits = [SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT) for _ in range(2)]
     return [
-        delivered(make(limit), limit, segments) for make, limit in zip((Frames, Plain), limits, strict=True)
+        delivered(make(limit), limit, segments)
+        for make, limit in zip((Frames, PlainFrames), limits, strict=True)
     ]
 
 
@@ -86,7 +87,7 @@ payloads = st.one_of(
 
 @st.composite
 def odd_frames(draw):
-    """A frame with anything wrong that a header can have."""
+    """A frame whose header may be wrong in any way."""
     payload = draw(payloads)
     size = len(payload) if draw(st.booleans()) else draw(st.integers(0, 2**63))
     first = draw(st.integers(0, 255))
@@ -112,7 +113,7 @@ streams = st.lists(st.one_of(plain_frames, plain_frames, good_frames, odd_frames
 cuts = st.lists(st.integers(0, 2**20), max_size=12)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(streams, cuts)
 @example(frame(b"a") + frame(b"\xff", 2) + frame(b"b", final=False) + frame(b"c", 0) + frame(b"d"), [1])
 @example(frame(b"\xc3\xa9") + frame(b"\xed\xa0\x80"), [])
@@ -121,8 +122,8 @@ cuts = st.lists(st.integers(0, 2**20), max_size=12)
 @example(frame(b"") + frame(b"", 2) + frame(b"", 9), [])
 @example(frame(b"\xff, and so on"), [2, 7])
 @example(b"\x81\xfe\x00\x05\0\0\0\0hello", [])
-def test_any_bytes_in_any_segments(data, cuts):
-    """The same messages, control frames and violations, after each segment."""
+def test_frames_of_any_bytes_in_any_segments_match_wsproto(data, cuts):
+    """The same messages, control frames and violations after each segment."""
     ours, theirs = both_ways(data, cuts)
     assert ours == theirs
 
@@ -130,22 +131,22 @@ def test_any_bytes_in_any_segments(data, cuts):
 @pytest.mark.slow
 @settings(max_examples=5000)
 @given(streams, cuts)
-def test_more_bytes_in_more_segments(data, cuts):
-    """The same, for longer."""
+def test_frames_of_any_bytes_match_wsproto_in_a_long_run(data, cuts):
+    """The same with more examples."""
     ours, theirs = both_ways(data, cuts)
     assert ours == theirs
 
 
 @settings(max_examples=200)
 @given(st.binary(max_size=200), cuts)
-def test_noise(data, cuts):
-    """The same, for bytes that are no frames."""
+def test_frames_of_noise_match_wsproto(data, cuts):
+    """The same for bytes that are no frames."""
     ours, theirs = both_ways(data, cuts)
     assert ours == theirs
 
 
-def test_byte_by_byte():
-    """Each kind of header, cut everywhere."""
+def test_frames_received_byte_by_byte_match_wsproto():
+    """Each kind of header, cut at every position."""
     data = b"".join(
         [
             frame(b"short"),
@@ -162,8 +163,8 @@ def test_byte_by_byte():
     assert ours == theirs
 
 
-def test_plain_frames_do_not_touch_wsproto():
-    """That is what makes them fast; after something else, they are fast again."""
+def test_plain_frames_bypass_wsproto():
+    """This makes them fast; after another kind of frame, plain frames bypass it again."""
     reader = Frames(SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT))
     seen = []
     reader.wsproto.receive_data = lambda data, receive=reader.wsproto.receive_data: (
@@ -182,7 +183,7 @@ def test_plain_frames_do_not_touch_wsproto():
     assert len(seen) == 1
 
 
-def test_nothing_is_kept_of_what_was_delivered():
+def test_delivered_bytes_are_released():
     """An idle connection holds no old bytes."""
     reader = Frames(SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT))
     reader.receive(frame(bytes(BINARY_LIMIT), 2)[:-1])
@@ -196,10 +197,10 @@ def test_nothing_is_kept_of_what_was_delivered():
 @given(
     st.lists(st.one_of(st.text(max_size=300), st.binary(max_size=300), st.just(bytes(70_000))), max_size=9)
 )
-def test_what_is_sent(messages):
-    """A client of wsproto's reads what was put into frames."""
+def test_made_frames_are_read_by_a_wsproto_client(messages):
+    """A wsproto client receives the messages unchanged."""
     client = Connection(ConnectionType.CLIENT)
-    client.receive_data(b"".join(framed(messages)))
+    client.receive_data(b"".join(make_frames(messages)))
     received, parts = [], []
     for event in client.events():
         parts.append(event.data)
@@ -210,9 +211,9 @@ def test_what_is_sent(messages):
     assert client.state is ConnectionState.OPEN
 
 
-def test_small_messages_are_sent_as_one_piece():
-    """Large ones are not copied."""
+def test_make_frames_joins_small_messages_and_does_not_copy_large():
+    """Small messages form one piece; a large message stays the same object."""
     large = bytes(100_000)
-    pieces = framed(["a", "b", large, json.dumps({"c": 1})])
+    pieces = make_frames(["a", "b", large, json.dumps({"c": 1})])
     assert [len(piece) for piece in pieces] == [2 * 3 + 10, 100_000, 2 + 8]
     assert pieces[1] is large

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections over memory streams and a mock clock, and a few over real sockets."""
+"""HTTP/1.1 connections over memory streams with a mock clock, and a few over real sockets."""
 
 import contextlib
 import itertools
@@ -12,12 +12,14 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
-from creemson.server import http1
-from creemson.settings import Timeouts
+from creemson.server.transport import asgi, http1
+from creemson.server.transport.request_head import MAX_HEAD_BYTES
+from creemson.settings.sections import Timeouts
+from tests.examples import examples_of
 
 TIMEOUTS = Timeouts()
 UPGRADE = (
@@ -93,7 +95,7 @@ class Peer:
         return Response(int(status), headers, body)
 
     async def rest(self):
-        """Whatever comes until the end."""
+        """All bytes until the end."""
         while await self._more():
             pass
         return self._take(len(self.received))
@@ -109,11 +111,19 @@ class Served:
         self.draining = draining or trio.Event()
         self.done = trio.Event()
         self.upgrade = None
+        self.refusals = []
+        self.describe = http1.describe_plainly
         nursery.start_soon(self._run, app, timeouts, closes)
 
     async def _run(self, app, timeouts, closes):
         self.upgrade = await http1.serve(
-            self.stream, app, timeouts=timeouts, draining=self.draining, logger=self.log
+            self.stream,
+            app,
+            timeouts=timeouts,
+            draining=self.draining,
+            on_refusal=self.refusals.append,
+            describe=self.describe,
+            logger=self.log,
         )
         self.ended = trio.current_time()
         if self.upgrade is None and closes:
@@ -143,7 +153,7 @@ async def answer(send, body=b"", *headers, status=200):
 
 
 async def echo(scope, receive, send):
-    """Says what it was asked; a request for /slow takes 100 s."""
+    """An app that responds with what was requested; /slow takes 100 s."""
     body = await body_of(receive)
     if scope["path"] == "/slow":
         await trio.sleep(100)
@@ -153,7 +163,7 @@ async def echo(scope, receive, send):
 
 @pytest.fixture
 def real(nursery):
-    """Makes pairs of connected TCP streams."""
+    """A function that makes pairs of connected TCP streams."""
     with contextlib.ExitStack() as stack:
 
         def connect():
@@ -170,8 +180,8 @@ def real(nursery):
 # --- requests ------------------------------------------------------------------------------------------
 
 
-async def test_a_request_is_answered(nursery):
-    """The response has a date and does not say what serves it."""
+async def test_request_is_answered(nursery):
+    """The response has a date and does not name the server."""
     served = Served(nursery, echo)
     await served.peer.send(get("/a%20b?q=1"))
     response = await served.peer.response()
@@ -181,7 +191,7 @@ async def test_a_request_is_answered(nursery):
     assert "connection" not in response.headers
 
 
-async def test_the_app_learns_the_addresses(nursery, real):
+async def test_scope_on_a_socket_has_both_addresses(nursery, real):
     """The scope names both ends of the socket."""
     scopes = []
 
@@ -197,8 +207,8 @@ async def test_the_app_learns_the_addresses(nursery, real):
     assert scopes[0]["server"] == streams[0].socket.getpeername()
 
 
-async def test_a_connection_is_kept_alive(nursery):
-    """A second request is answered on the same connection; its end is the peer's."""
+async def test_connection_after_a_response_is_kept_alive(nursery):
+    """A second request is answered on the same connection, until the peer closes it."""
     served = Served(nursery, echo)
     for path in ("/1", "/2"):
         await served.peer.send(get(path))
@@ -210,15 +220,15 @@ async def test_a_connection_is_kept_alive(nursery):
 
 
 async def test_pipelined_requests_are_answered_in_order(nursery, autojump_clock):
-    """Also if the first takes longer (RFC 9112 section 9.3.2)."""
+    """Even if the first one takes longer (RFC 9112 section 9.3.2)."""
     served = Served(nursery, echo)
     await served.peer.send(get("/slow") + post(b"body") + get("/3"))
     bodies = [(await served.peer.response()).body for _ in range(3)]
     assert bodies == [b"GET /slow ", b"POST / body", b"GET /3 "]
 
 
-async def test_head_has_no_body(nursery):
-    """The next response is found where it begins."""
+async def test_head_response_has_no_body(nursery):
+    """The next response begins right after its head."""
     served = Served(nursery, echo)
     await served.peer.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n" + get("/2"))
     response = await served.peer.response(to="HEAD")
@@ -226,8 +236,8 @@ async def test_head_has_no_body(nursery):
     assert (await served.peer.response()).body == b"GET /2 "
 
 
-async def test_chunked_bodies_both_ways(nursery):
-    """A body without a length arrives; a response without one is chunked."""
+async def test_body_without_length_is_chunked_both_ways(nursery):
+    """A request body without a length is received; a response without one is chunked."""
 
     async def app(scope, receive, send):
         body = await body_of(receive)
@@ -244,8 +254,8 @@ async def test_chunked_bodies_both_ways(nursery):
     assert (await served.peer.response()).body == b"abcdefg"
 
 
-async def test_continue_is_said(nursery):
-    """Who asks whether to send the body is told to (RFC 9110 section 10.1.1)."""
+async def test_expect_continue_gets_100(nursery):
+    """A peer that asks whether to send the body gets 100 Continue (RFC 9110 section 10.1.1)."""
     served = Served(nursery, echo)
     await served.peer.send(post(b"", "Expect: 100-continue", length=4))
     assert (await served.peer.response()).status == 100
@@ -253,8 +263,8 @@ async def test_continue_is_said(nursery):
     assert (await served.peer.response()).body == b"POST / body"
 
 
-async def test_a_peer_may_half_close(nursery, real):
-    """Who has nothing more to say still gets its response."""
+async def test_peer_that_half_closes_gets_its_response(nursery, real):
+    """It may close its sending side after the request."""
 
     async def app(scope, receive, send):
         assert await body_of(receive) == b""
@@ -269,8 +279,20 @@ async def test_a_peer_may_half_close(nursery, real):
     assert not served.log.calls
 
 
-async def test_a_peer_that_half_closed_may_be_slow(nursery, autojump_clock):
-    """As long as it takes what is sent."""
+async def test_peer_that_half_closes_gets_its_file(nursery, real, tmp_path):
+    """Starlette sends files to the end although the app receives a disconnect."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3_000_000))
+    served = Served(nursery, FileResponse(path), streams=real())
+    await served.peer.send(get())
+    await served.peer.stream.send_eof()
+    assert len((await served.peer.response()).body) == 3_000_000
+    await served.done.wait()
+    assert not served.log.calls
+
+
+async def test_peer_that_half_closes_and_reads_slowly_gets_its_response(nursery, autojump_clock):
+    """It may take any time in total, as long as it keeps reading."""
 
     async def app(scope, receive, send):
         await answer(send, bytes(1_000_000))
@@ -281,7 +303,7 @@ async def test_a_peer_that_half_closed_may_be_slow(nursery, autojump_clock):
     received = 0
     while received < 1_000_000:
         await trio.sleep(20)
-        data = await served.peer.stream.receive_some(http1.PIECE)
+        data = await served.peer.stream.receive_some(http1.PIECE_BYTES)
         assert data
         received += len(data)
 
@@ -289,8 +311,8 @@ async def test_a_peer_that_half_closed_may_be_slow(nursery, autojump_clock):
 @pytest.mark.parametrize(
     "request_", [get("/", "Connection: close"), b"GET / HTTP/1.0\r\n\r\n"], ids=["close", "1.0"]
 )
-async def test_the_last_request_ends_the_connection(nursery, autojump_clock, request_):
-    """What comes behind it is ignored (RFC 9112 section 9.6)."""
+async def test_last_request_ends_the_connection(nursery, autojump_clock, request_):
+    """What follows it is ignored (RFC 9112 section 9.6)."""
     served = Served(nursery, echo)
     await served.peer.send(request_ + b"\r\n" + get("/2"))
     await served.peer.send(get("/3"))
@@ -302,8 +324,8 @@ async def test_the_last_request_ends_the_connection(nursery, autojump_clock, req
     assert trio.current_time() <= http1.LINGER + 0.01
 
 
-async def test_starlette_runs(nursery):
-    """A response that streams, and one that does not."""
+async def test_starlette_app_is_served(nursery):
+    """With a plain response, a streaming one, and an error."""
 
     async def plain(request):
         return PlainTextResponse(f"{len(await request.body())} bytes")
@@ -331,8 +353,8 @@ async def test_starlette_runs(nursery):
 # --- upgrades ------------------------------------------------------------------------------------------
 
 
-async def test_an_upgrade_is_handed_out(nursery):
-    """With its head as it was; the stream is open and belongs to the caller."""
+async def test_upgrade_is_returned(nursery):
+    """With its head unchanged; the stream is open and belongs to the caller."""
     served = Served(nursery, echo)
     await served.peer.send(UPGRADE)
     await served.done.wait()
@@ -345,8 +367,8 @@ async def test_an_upgrade_is_handed_out(nursery):
 
 
 @pytest.mark.parametrize("glued", [FRAME, FRAME * 2000], ids=["short", "long"])
-async def test_frames_glued_to_an_upgrade(nursery, glued):
-    """They are not lost, whether they come with it or later."""
+async def test_upgrade_with_frames_after_it_returns_them(nursery, glued):
+    """No frame is lost, whether it arrives with the upgrade or later."""
     served = Served(nursery, echo)
     await served.peer.send(UPGRADE + glued)
     await served.done.wait()
@@ -356,8 +378,8 @@ async def test_frames_glued_to_an_upgrade(nursery, glued):
     assert received == UPGRADE + glued
 
 
-async def test_an_upgrade_byte_by_byte(nursery):
-    """How it is cut does not matter."""
+async def test_upgrade_byte_by_byte_is_returned(nursery):
+    """The segments it arrives in make no difference."""
     served = Served(nursery, echo)
     for byte in UPGRADE:
         assert not served.done.is_set()
@@ -366,8 +388,8 @@ async def test_an_upgrade_byte_by_byte(nursery):
     assert served.upgrade == UPGRADE
 
 
-async def test_an_upgrade_on_a_connection_that_was_kept_alive(nursery):
-    """After earlier responses, with frames glued to it."""
+async def test_upgrade_after_a_response_is_returned(nursery):
+    """On a connection that was kept alive, with frames after the upgrade."""
     served = Served(nursery, echo)
     await served.peer.send(get())
     assert (await served.peer.response()).status == 200
@@ -377,8 +399,8 @@ async def test_an_upgrade_on_a_connection_that_was_kept_alive(nursery):
     assert not nursery.child_tasks
 
 
-async def test_an_upgrade_behind_a_slow_response(nursery, autojump_clock):
-    """It is handed out only after the response has been sent."""
+async def test_upgrade_behind_a_slow_response_waits_for_it(nursery, autojump_clock):
+    """It is returned only after the response has been sent."""
     served = Served(nursery, echo)
     await served.peer.send(get("/slow") + UPGRADE + FRAME)
     with trio.move_on_after(99):
@@ -390,8 +412,8 @@ async def test_an_upgrade_behind_a_slow_response(nursery, autojump_clock):
     assert served.ended == 100
 
 
-async def test_an_upgrade_does_not_wait_long_for_an_earlier_app(nursery, autojump_clock):
-    """An app that goes on after its response is cancelled before the stream changes hands."""
+async def test_upgrade_with_an_earlier_app_running_cancels_it(nursery, autojump_clock):
+    """An app that continues after its response is cancelled before the stream changes hands."""
     ended = trio.Event()
 
     async def app(scope, receive, send):
@@ -423,7 +445,7 @@ async def test_an_upgrade_does_not_wait_long_for_an_earlier_app(nursery, autojum
     ],
     ids=["h2c", "unknown", "no Connection", "get", "1.0"],
 )  # fmt: skip
-async def test_no_other_upgrade_is_done(nursery, autojump_clock, request_):
+async def test_upgrade_to_anything_else_is_ignored(nursery, autojump_clock, request_):
     """The request is answered in HTTP/1.1, as RFC 9110 section 7.8 allows."""
     served = Served(nursery, echo)
     await served.peer.send(request_)
@@ -431,11 +453,137 @@ async def test_no_other_upgrade_is_done(nursery, autojump_clock, request_):
     assert (response.status, response.body) == (200, b"GET / ")
 
 
-# --- what is refused -----------------------------------------------------------------------------------
+# --- refusals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (b"GET http://me@a/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (UPGRADE.replace(b"Host", b"Content-Length: 3\r\nHost") + b"abc", 400),
+        (UPGRADE.replace(b"Host", b"Transfer-Encoding: chunked\r\nHost") + b"0\r\n\r\n", 400),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ],
+    ids=["length, chunked", "chunked, length", "1.0 chunked", "no host", "user", "upgrade with length",
+         "upgrade with chunks", "HEAD"],
+)  # fmt: skip
+async def test_ambiguous_request_is_refused(nursery, autojump_clock, request_, status):
+    """Nothing after it is read: what one server takes for a body is a second request for another."""
+    served = Served(nursery, echo)
+    await served.peer.send(request_ + get("/smuggled"))
+    response = await served.peer.response(to=request_[:4].decode())
+    assert (response.status, response.headers["connection"]) == (status, "close")
+    assert await served.peer.rest() == b""
+    await served.done.wait()
+    assert served.upgrade is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nORIGIN: http://b\r\nX: " + b"x" * MAX_HEAD_BYTES,
+        get("/", "Origin: http://b", "X: " + "x" * MAX_HEAD_BYTES),
+        b"GET /\x00 HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nslow",
+        b"POST / HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nOrigin: http://b\r\nContent-Length: 3\r\n\r\nab",
+    ],
+    ids=["431 in parts", "431", "400", "408", "chunk", "408 body"],
+)
+async def test_refusal_is_described_with_the_origin_of_the_page(nursery, autojump_clock, sent):
+    """Otherwise a page could not read why."""
+    served = Served(nursery, echo)
+    described = []
+
+    def describe(status, why, origin):
+        described.append((status, why, origin))
+        return [(b"x-why", b"1")], b"why"
+
+    served.describe = describe
+    await served.peer.send(sent)
+    response = await served.peer.response()
+    [(status, why, origin)] = described
+    assert (response.status, response.headers["x-why"], response.body) == (status, "1", b"why")
+    assert (bool(why), origin) == (True, "http://b")
+
+
+async def test_target_in_absolute_form_is_served(nursery):
+    """Its host replaces the Host header (RFC 9112 section 3.2.2)."""
+    hosts = []
+
+    async def app(scope, receive, send):
+        hosts.extend(value for name, value in scope["headers"] if name == b"host")
+        await answer(send, f"{scope['path']}?{scope['query_string'].decode()}".encode())
+
+    served = Served(nursery, app)
+    for target, body in [
+        ("http://a:1/x?y=http://b/", b"/x?y=http://b/"),
+        ("HTTPS://a:1?y", b"/?y"),
+        ("http://a:1", b"/?"),
+    ]:
+        await served.peer.send(get(target))
+        assert (await served.peer.response()).body == body
+    assert hosts == [b"a:1"] * 3
+
+
+async def test_upgrade_in_absolute_form_is_returned_in_origin_form(nursery):
+    """The WebSocket server knows no other."""
+    served = Served(nursery, echo)
+    await served.peer.send(UPGRADE.replace(b"GET /ws?x=1", b"GET http://other/ws?x=1") + FRAME)
+    await served.done.wait()
+    assert served.upgrade.startswith(b"GET /ws?x=1 HTTP/1.1\r\nHost: other\r\n")
+    assert b"Host: test" not in served.upgrade
+    assert served.upgrade.endswith(FRAME)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 1000])
+async def test_empty_lines_before_a_request_are_ignored(nursery, cut):
+    """Also between two requests, in whatever segments (RFC 9112 section 2.2)."""
+    served = Served(nursery, echo)
+    sent = b"\r\n\r\n" + get("/1") + b"\r\n" + post(b"body") + b"\r\n\n" + get("/2")
+    for start in range(0, len(sent), cut):
+        await served.peer.send(sent[start : start + cut])
+        await wait_all_tasks_blocked()
+    bodies = [(await served.peer.response()).body for _ in range(3)]
+    assert bodies == [b"GET /1 ", b"POST / body", b"GET /2 "]
+
+
+async def test_empty_lines_do_not_keep_a_connection_open(nursery, autojump_clock):
+    """They are no request."""
+    served = Served(nursery, echo)
+
+    async def send_slowly():
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                await served.peer.send(b"\r\n")
+                await trio.sleep(1)
+
+    nursery.start_soon(send_slowly)
+    assert await served.peer.rest() == b""
+    await served.done.wait()
+    assert served.ended == TIMEOUTS.handshake
+
+
+async def test_app_that_refuses_by_the_head_sends_no_continue(nursery, autojump_clock):
+    """The peer asked before it sends the body, and gets the final answer only (RFC 9110 section 10.1.1)."""
+
+    async def app(scope, receive, send):
+        await trio.sleep(1)
+        await answer(send, b"too large", status=413)
+
+    served = Served(nursery, app)
+    await served.peer.send(post(b"", "Expect: 100-continue", length=99 * 10**9))
+    response = await served.peer.response()
+    assert (response.status, response.body) == (413, b"too large")
+    assert await served.peer.rest() == b""
 
 
 async def test_connect_is_refused(nursery, autojump_clock):
-    """This is no proxy, and h11 would let the app take the connection over."""
+    """This is not a proxy, and h11 would let the app take over the connection."""
     served = Served(nursery, echo)
     await served.peer.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n")
     assert (await served.peer.response()).status == 501
@@ -468,8 +616,37 @@ async def test_garbage_is_a_bad_request(nursery, autojump_clock, garbage):
     assert not served.log.calls
 
 
-async def test_a_bad_chunk_is_a_bad_request(nursery, autojump_clock):
-    """The app that waits for it is told that the peer has gone."""
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "Missing mandatory Host: header."),
+        (get("/", "Transfer-Encoding: br"), "Only Transfer-Encoding: chunked is supported."),
+        (get("/", "no colon 'x'"), "illegal header line."),
+        (get("/", "Transfer-Encoding: chunked") + b"z\r\n", "illegal chunk header."),
+    ],
+    ids=["no Host", "coding", "header", "chunk"],
+)
+async def test_bad_request_is_told_the_whole_reason_without_its_bytes(nursery, autojump_clock, sent, why):
+    """Some of h11's sentences contain colons."""
+    served = Served(nursery, echo)
+    await served.peer.send(sent)
+    response = await served.peer.response()
+    assert response.body.decode() == f"The request is not valid HTTP: {why}\n"
+
+
+async def test_bad_request_behind_a_head_request_is_told_why(nursery, autojump_clock):
+    """Only the answer to HEAD has no body."""
+    served = Served(nursery, echo)
+    await served.peer.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert (await served.peer.response(to="HEAD")).status == 200
+    await served.peer.send(b"GET / HtTT/1.1\r\n\r\n")
+    response = await served.peer.response()
+    assert (response.status, response.body[:12]) == (400, b"The request ")
+    assert not served.log.calls
+
+
+async def test_bad_chunk_is_a_bad_request(nursery, autojump_clock):
+    """The app that waits for it receives a disconnect."""
     seen = []
 
     async def app(scope, receive, send):
@@ -485,8 +662,8 @@ async def test_a_bad_chunk_is_a_bad_request(nursery, autojump_clock):
     assert not served.log.calls
 
 
-async def test_a_large_head_is_refused(nursery, real):
-    """The peer can read 431, though it was still sending."""
+async def test_large_head_is_refused(nursery, real):
+    """The peer can read the 431 response even if it was still sending."""
     served = Served(nursery, echo, streams=real())
     await served.peer.send(get("/", *(f"X-{number}: {'x' * 1000}" for number in range(40))))
     with contextlib.suppress(trio.BrokenResourceError):
@@ -498,21 +675,39 @@ async def test_a_large_head_is_refused(nursery, real):
     await served.done.wait()
 
 
-async def test_the_limit_of_the_head_does_not_depend_on_segments(nursery, autojump_clock):
-    """A head over the limit is refused even if all of it comes at once; up to it, it is taken."""
-    for size, status in [(http1.MAX_HEAD_BYTES, 200), (http1.MAX_HEAD_BYTES + 1, 431)]:
+async def test_head_in_one_segment_has_the_same_limit(nursery, autojump_clock):
+    """A head over the limit is refused even if it arrives all at once; a head at the limit is accepted."""
+    for size, status in [(MAX_HEAD_BYTES, 200), (MAX_HEAD_BYTES + 1, 431)]:
         served = Served(nursery, echo)
         empty = len(get("/", "X: "))
         await served.peer.send(get("/", f"X: {'x' * (size - empty)}"))
         assert (await served.peer.response()).status == status
 
 
-# --- time ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("sent", "status", "refusals"),
+    [
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501, [501]),
+        (get("/", "X: " + "x" * MAX_HEAD_BYTES), 431, [431]),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES, 431, [431]),
+        (b"GET\r\n\r\n", 400, []),
+    ],
+    ids=["CONNECT", "large head", "large incomplete head", "bad request"],
+)
+async def test_refusal_except_bad_request_is_reported(nursery, autojump_clock, sent, status, refusals):
+    """400 is left out: it is also the response to a peer that disconnects within a request."""
+    served = Served(nursery, echo)
+    await served.peer.send(sent)
+    assert (await served.peer.response()).status == status
+    assert served.refusals == refusals
+
+
+# --- timeouts ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-async def test_a_slow_head_is_cut(nursery, autojump_clock, earlier):
-    """However often a byte comes, all of it has to be there in time."""
+async def test_slow_head_is_refused(nursery, autojump_clock, earlier):
+    """All of it must arrive in time, however often a byte comes."""
     served = Served(nursery, echo)
     for _ in range(earlier):
         await served.peer.send(get())
@@ -520,13 +715,13 @@ async def test_a_slow_head_is_cut(nursery, autojump_clock, earlier):
         await trio.sleep(5)
     begin = trio.current_time()
 
-    async def dribble():
+    async def send_slowly():
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             for byte in itertools.cycle(b"GET"):
                 await served.peer.send(bytes([byte]))
                 await trio.sleep(1)
 
-    nursery.start_soon(dribble)
+    nursery.start_soon(send_slowly)
     response = await served.peer.response()
     assert (response.status, response.headers["connection"]) == (408, "close")
     assert trio.current_time() == begin + TIMEOUTS.handshake
@@ -536,8 +731,8 @@ async def test_a_slow_head_is_cut(nursery, autojump_clock, earlier):
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-async def test_an_idle_connection_ends(nursery, autojump_clock, earlier):
-    """Without a word, since none was said."""
+async def test_idle_connection_ends_without_a_response(nursery, autojump_clock, earlier):
+    """There was no request to respond to."""
     served = Served(nursery, echo)
     for _ in range(earlier):
         await served.peer.send(get())
@@ -547,8 +742,8 @@ async def test_an_idle_connection_ends(nursery, autojump_clock, earlier):
     await served.done.wait()
 
 
-async def test_a_stalled_body_is_cut(nursery, autojump_clock):
-    """The peer gets 408; the app is told that it has gone, and can send nothing more."""
+async def test_stalled_body_is_refused(nursery, autojump_clock):
+    """The peer gets 408; the app receives a disconnect and can send nothing more."""
     seen = []
 
     async def app(scope, receive, send):
@@ -568,8 +763,8 @@ async def test_a_stalled_body_is_cut(nursery, autojump_clock):
     assert not served.failures
 
 
-async def test_a_stalled_body_is_no_fault_of_the_app(nursery, autojump_clock):
-    """Starlette raises then; the log has a line without a traceback."""
+async def test_stalled_body_is_not_logged_as_an_app_failure(nursery, autojump_clock):
+    """Starlette raises an exception then; the log has one line without a traceback."""
 
     async def handle(request):
         return PlainTextResponse(str(len(await request.body())))
@@ -582,10 +777,10 @@ async def test_a_stalled_body_is_no_fault_of_the_app(nursery, autojump_clock):
     assert "ClientDisconnect" in served.log.calls[-1].kwargs["error"]
 
 
-async def test_a_slow_body_is_no_stalled_one(nursery, autojump_clock):
-    """As long as enough of it comes, it may take any time."""
+async def test_slow_body_with_enough_bytes_is_accepted(nursery, autojump_clock):
+    """It may take any time in total, as long as its rate is high enough."""
     served = Served(nursery, echo)
-    piece = b"x" * int(http1.MIN_RATE * (TIMEOUTS.send - 1))
+    piece = b"x" * int(asgi.MIN_RATE * (TIMEOUTS.send - 1))
     await served.peer.send(post(b"", length=10 * len(piece)))
     for _ in range(10):
         await trio.sleep(TIMEOUTS.send - 1)
@@ -593,24 +788,24 @@ async def test_a_slow_body_is_no_stalled_one(nursery, autojump_clock):
     assert len((await served.peer.response()).body) == len(b"POST / ") + 10 * len(piece)
 
 
-async def test_a_body_that_dribbles_is_a_stalled_one(nursery, autojump_clock):
-    """A byte now and then keeps a connection no longer than silence does."""
+async def test_body_below_the_minimum_rate_is_refused(nursery, autojump_clock):
+    """A byte now and then keeps a connection open no longer than silence does."""
     served = Served(nursery, echo)
     await served.peer.send(post(b"", length=1000))
 
-    async def dribble():
+    async def send_slowly():
         for _ in range(1000):
             await served.peer.send(b"x")
             await trio.sleep(TIMEOUTS.send / 10)
 
-    nursery.start_soon(dribble)
+    nursery.start_soon(send_slowly)
     assert (await served.peer.response()).status == 408
     assert trio.current_time() < TIMEOUTS.send * 1.2
     nursery.cancel_scope.cancel()
 
 
-async def test_a_busy_app_makes_the_peer_wait(nursery, autojump_clock):
-    """Only so many bytes are taken from the stream as fit into the queue; no time runs out."""
+async def test_body_for_a_busy_app_waits_in_the_peer(nursery, autojump_clock):
+    """No more is read from the stream than fits into the queue; no timeout expires."""
     piece = bytes(http1.RECEIVE_BYTES)
     read = trio.Event()
 
@@ -630,13 +825,13 @@ async def test_a_busy_app_makes_the_peer_wait(nursery, autojump_clock):
 
     nursery.start_soon(upload)
     await trio.sleep(1000)
-    assert 0 < sent <= (http1.QUEUE + 2) * http1.RECEIVE_BYTES
+    assert 0 < sent <= (asgi.QUEUE + 2) * http1.RECEIVE_BYTES
     read.set()
     assert (await served.peer.response()).body == str(100 * len(piece)).encode()
 
 
-async def test_an_answer_without_reading_a_large_body(nursery, autojump_clock):
-    """The peer can read it while it is still sending; Hypercorn alone would wait for ever."""
+async def test_response_before_a_large_body_is_read_reaches_the_peer(nursery, autojump_clock):
+    """The peer can read the response while it is still sending."""
 
     async def app(scope, receive, send):
         await trio.sleep(1)
@@ -652,9 +847,9 @@ async def test_an_answer_without_reading_a_large_body(nursery, autojump_clock):
     assert not served.log.calls
 
 
-async def test_a_slow_reader_is_cut(nursery, autojump_clock):
+async def test_reader_that_stalls_is_dropped(nursery, autojump_clock):
     """The app's send() fails after the timeout, and so does every later one."""
-    faults = []
+    errors = []
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -662,19 +857,19 @@ async def test_a_slow_reader_is_cut(nursery, autojump_clock):
             try:
                 await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
             except OSError as error:
-                faults.append((trio.current_time(), str(error)))
+                errors.append((trio.current_time(), str(error)))
         raise RuntimeError("whatever")
 
     served = Served(nursery, app, streams=lockstep_stream_pair())
     await served.peer.send(get())
     await served.peer.stream.receive_some(1000)  # of the head
     await served.done.wait()
-    assert faults == [(TIMEOUTS.send, "the connection has ended")] * 2
+    assert errors == [(TIMEOUTS.send, "the connection has ended")] * 2
     assert trio.current_time() == TIMEOUTS.send
     assert not served.failures
 
 
-async def test_a_slow_reader_is_cut_on_a_socket(nursery, real):
+async def test_reader_on_a_socket_that_stalls_is_dropped(nursery, real):
     """When the kernel's buffers are full."""
     app = Starlette(routes=[Route("/", lambda request: PlainTextResponse(bytes(100_000_000)))])
     served = Served(nursery, app, timeouts=attrs.evolve(TIMEOUTS, send=0.2), streams=real())
@@ -684,8 +879,8 @@ async def test_a_slow_reader_is_cut_on_a_socket(nursery, real):
     assert not served.failures
 
 
-async def test_a_patient_reader_is_not_cut(nursery, autojump_clock):
-    """What counts is that something is taken, not how long all of it takes."""
+async def test_reader_that_is_slow_gets_all(nursery, autojump_clock):
+    """Each piece has a timeout, the whole response has none."""
 
     async def app(scope, receive, send):
         await answer(send, bytes(1_000_000))
@@ -695,13 +890,13 @@ async def test_a_patient_reader_is_not_cut(nursery, autojump_clock):
     received = 0
     while received < 1_000_000:
         await trio.sleep(20)
-        data = await served.peer.stream.receive_some(http1.PIECE)
+        data = await served.peer.stream.receive_some(http1.PIECE_BYTES)
         assert data
         received += len(data)
     assert trio.current_time() > 10 * TIMEOUTS.send
 
 
-# --- apps that fail, peers that leave ------------------------------------------------------------------
+# --- app failures and disconnects ----------------------------------------------------------------------
 
 
 async def fails(scope, receive, send):
@@ -716,8 +911,8 @@ async def fails_in_a_nursery(scope, receive, send):
 
 
 @pytest.mark.parametrize("app", [fails, fails_in_a_nursery])
-async def test_an_app_that_fails_first(nursery, autojump_clock, app):
-    """Its fault is logged with a traceback and answered 500; the connection ends."""
+async def test_app_that_fails_before_its_response_gets_500(nursery, autojump_clock, app):
+    """The exception is logged with a traceback and answered 500; the connection ends."""
     served = Served(nursery, app)
     await served.peer.send(get())
     response = await served.peer.response()
@@ -729,8 +924,8 @@ async def test_an_app_that_fails_first(nursery, autojump_clock, app):
     assert repr(call.kwargs["exc_info"]) == "ValueError('a bug')"
 
 
-async def test_an_app_that_fails_in_its_response(nursery, autojump_clock):
-    """The response is not ended properly, so that the peer can tell."""
+async def test_app_that_fails_in_its_response_leaves_it_incomplete(nursery, autojump_clock):
+    """The response has no proper end, so that the peer can tell."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -755,8 +950,8 @@ async def test_an_app_that_fails_in_its_response(nursery, autojump_clock):
     ],
     ids=["name", "length", "framing", "status"],
 )
-async def test_an_app_that_sends_the_impossible(nursery, autojump_clock, headers, status, begin):
-    """Whatever h11 refuses is the app's fault; it ends the connection, and nothing else."""
+async def test_app_that_violates_http_ends_the_connection(nursery, autojump_clock, headers, status, begin):
+    """Whatever h11 rejects is the app's failure; it ends the connection and affects nothing else."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -770,8 +965,39 @@ async def test_an_app_that_sends_the_impossible(nursery, autojump_clock, headers
     assert len(served.failures) == 1
 
 
-async def test_an_app_without_an_answer(nursery, autojump_clock):
-    """It is answered for."""
+@pytest.mark.parametrize("after", ["http.response.start", "http.response.body", "http.something"])
+async def test_app_that_sends_after_its_response_fails(nursery, after):
+    """The peer is not affected: the next request is served."""
+
+    async def app(scope, receive, send):
+        await answer(send)
+        await send({"type": after, "status": 200})
+
+    served = Served(nursery, app)
+    for number in range(1, 3):
+        await served.peer.send(get())
+        assert (await served.peer.response()).status == 200
+        await wait_all_tasks_blocked()
+        assert len(served.failures) == number
+
+
+async def test_app_that_sends_an_informational_response_can_respond_after_it(nursery):
+    """For example early hints (RFC 8297)."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 103, "headers": [(b"link", b"</style.css>")]})
+        await answer(send, b"body")
+
+    served = Served(nursery, app)
+    await served.peer.send(get())
+    received = await served.peer.stream.receive_some()
+    assert received.startswith(b"HTTP/1.1 103 \r\nlink: </style.css>\r\n\r\n")
+    served.peer.received = received.partition(b"\r\n\r\n")[2]
+    assert (await served.peer.response()).body == b"body"
+
+
+async def test_app_without_a_response_gets_500(nursery, autojump_clock):
+    """The server responds for it."""
 
     async def app(scope, receive, send):
         await body_of(receive)
@@ -782,8 +1008,8 @@ async def test_an_app_without_an_answer(nursery, autojump_clock):
     await served.done.wait()
 
 
-async def test_the_app_may_give_up_a_send(nursery, autojump_clock):
-    """Half a message may have been sent then, so that nothing can follow it."""
+async def test_app_that_cancels_a_send_ends_the_connection(nursery, autojump_clock):
+    """Half a message may have been sent, so nothing can follow it."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -800,8 +1026,8 @@ async def test_the_app_may_give_up_a_send(nursery, autojump_clock):
     assert not served.failures
 
 
-async def test_a_peer_that_leaves_in_a_body(nursery, autojump_clock):
-    """The app is told; nothing is left."""
+async def test_peer_that_disconnects_in_a_body_ends_the_request(nursery, autojump_clock):
+    """The app receives a disconnect; no task is left."""
     seen = []
 
     async def app(scope, receive, send):
@@ -816,8 +1042,8 @@ async def test_a_peer_that_leaves_in_a_body(nursery, autojump_clock):
     assert not nursery.child_tasks
 
 
-async def test_a_peer_that_resets(nursery, real):
-    """A reset in the middle of a download ends it."""
+async def test_peer_that_resets_ends_the_download(nursery, real):
+    """The reset comes in the middle of a download."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -834,8 +1060,8 @@ async def test_a_peer_that_resets(nursery, real):
     assert [call.method_name for call in served.log.calls] == ["info"]
 
 
-async def test_a_peer_that_has_gone_before(nursery, real):
-    """There is nobody to serve, and nothing to log."""
+async def test_peer_that_disconnected_before_is_not_logged(nursery, real):
+    """There is nobody to serve."""
     streams = real()
     streams[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await streams[0].aclose()
@@ -844,8 +1070,8 @@ async def test_a_peer_that_has_gone_before(nursery, real):
     assert not served.log.calls
 
 
-async def test_an_app_that_ignores_that_the_peer_has_gone(nursery, autojump_clock):
-    """It is cancelled in the end."""
+async def test_app_that_ignores_a_disconnect_is_cancelled(nursery, autojump_clock):
+    """After a while: as soon as a probe has found out that the peer does not even read any more."""
 
     async def app(scope, receive, send):
         await trio.sleep_forever()
@@ -854,12 +1080,53 @@ async def test_an_app_that_ignores_that_the_peer_has_gone(nursery, autojump_cloc
     await served.peer.send(get())
     await served.peer.stream.aclose()
     await served.done.wait()
-    assert trio.current_time() == TIMEOUTS.send
+    assert trio.current_time() == http1.PROBE_AFTER + TIMEOUTS.send
     assert not served.log.calls
 
 
-async def test_a_cancel_from_outside(nursery, autojump_clock):
-    """It goes through at once, also while the peer does not take what is sent."""
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_half_closed_peer_gets_a_late_response(nursery, autojump_clock, version):
+    """It may take longer than any timeout of the connection; HTTP/1.0 knows no informational responses."""
+
+    async def app(scope, receive, send):
+        await body_of(receive)
+        with trio.move_on_after(3 * TIMEOUTS.send) as waiting:
+            await receive()
+        await answer(send, b"late" if waiting.cancelled_caught else b"early")
+
+    served = Served(nursery, app)
+    await served.peer.send(b"GET / HTTP/%b\r\nHost: test\r\n\r\n" % version)
+    await served.peer.stream.send_eof()
+    response = await served.peer.response()
+    informed = 0
+    while response.status == 100:
+        response = await served.peer.response()
+        informed += 1
+    assert (response.status, response.body) == (200, b"late")
+    assert (informed > 1) == (version == b"1.1")
+    await served.done.wait()
+
+
+async def test_peer_that_disconnects_is_noticed_by_a_probe(nursery, real):
+    """Its system answers the informational response with a reset; the app receives a disconnect."""
+    noticed = trio.Event()
+
+    async def app(scope, receive, send):
+        assert await body_of(receive) == b""
+        assert (await receive())["type"] == "http.disconnect"
+        noticed.set()
+
+    served = Served(nursery, app, streams=real())
+    await served.peer.send(get())
+    await wait_all_tasks_blocked()
+    await served.peer.stream.aclose()
+    with trio.fail_after(10):
+        await noticed.wait()
+        await served.done.wait()
+
+
+async def test_cancellation_while_sending_ends_at_once(nursery, autojump_clock):
+    """Even while the peer does not read the response."""
 
     async def app(scope, receive, send):
         await answer(send, bytes(1_000_000))
@@ -880,13 +1147,13 @@ async def test_a_cancel_from_outside(nursery, autojump_clock):
     assert trio.current_time() == 1
 
 
-async def test_a_fault_of_our_own_does_not_get_out(nursery, monkeypatch):
-    """It is logged, and the connection ends."""
+async def test_internal_error_is_logged_and_not_raised(nursery, monkeypatch):
+    """The connection ends."""
 
     def broken(request):
-        raise RuntimeError("a bug of ours")
+        raise RuntimeError("a bug")
 
-    monkeypatch.setattr(http1, "_wants_websocket", broken)
+    monkeypatch.setattr(http1, "wants_websocket", broken)
     served = Served(nursery, echo)
     await served.peer.send(get())
     assert await served.peer.rest() == b""
@@ -897,8 +1164,8 @@ async def test_a_fault_of_our_own_does_not_get_out(nursery, monkeypatch):
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-async def test_draining_ends_idle_connections(nursery, autojump_clock, earlier):
-    """At once."""
+async def test_draining_ends_idle_connections_at_once(nursery, autojump_clock, earlier):
+    """Whether or not there was a request before."""
     served = Served(nursery, echo)
     for _ in range(earlier):
         await served.peer.send(get())
@@ -910,8 +1177,8 @@ async def test_draining_ends_idle_connections(nursery, autojump_clock, earlier):
     assert trio.current_time() == 0
 
 
-async def test_draining_waits_for_a_request_that_has_begun(nursery, autojump_clock):
-    """It is answered, and told that it is the last."""
+async def test_draining_within_a_head_waits_for_the_request(nursery, autojump_clock):
+    """It is answered as the last one of the connection."""
     served = Served(nursery, echo)
     await served.peer.send(get()[:10])
     await wait_all_tasks_blocked()
@@ -923,8 +1190,8 @@ async def test_draining_waits_for_a_request_that_has_begun(nursery, autojump_clo
     assert await served.peer.rest() == b""
 
 
-async def test_draining_waits_for_a_response(nursery, autojump_clock):
-    """It says that it is the last, and a request behind it is not served any more."""
+async def test_draining_before_a_response_makes_it_the_last(nursery, autojump_clock):
+    """Its headers say so, and the next pipelined request is not served."""
     served = Served(nursery, echo)
     await served.peer.send(get("/slow") + get("/2"))
     await trio.sleep(50)
@@ -935,8 +1202,8 @@ async def test_draining_waits_for_a_response(nursery, autojump_clock):
     await served.done.wait()
 
 
-async def test_draining_waits_for_a_response_that_has_begun(nursery, autojump_clock):
-    """Even if its headers promised more."""
+async def test_draining_within_a_response_waits_for_its_end(nursery, autojump_clock):
+    """Even if its headers promised a connection that is kept alive."""
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -952,7 +1219,7 @@ async def test_draining_waits_for_a_response_that_has_begun(nursery, autojump_cl
     assert await served.peer.rest() == b""
 
 
-# --- anything ------------------------------------------------------------------------------------------
+# --- any input -----------------------------------------------------------------------------------------
 
 PIECES = st.one_of(
     st.binary(max_size=100),
@@ -967,12 +1234,12 @@ PIECES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples_of(150))
 @given(
     pieces=st.lists(st.tuples(PIECES, st.sampled_from([0, 0, 1, 40])), max_size=8), cut=st.integers(1, 100_000), eof=st.booleans()
 )  # fmt: skip
-def test_anything(pieces, cut, eof):
-    """Whatever comes, in whatever segments and with whatever pauses, nothing is raised, and serve() returns."""
+def test_any_bytes_raise_nothing(pieces, cut, eof):
+    """Whatever arrives, in whatever segments and with whatever pauses, serve() returns."""
 
     async def main():
         client, server = memory_stream_pair()

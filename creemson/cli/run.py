@@ -1,0 +1,107 @@
+"""Runs the work of a command, and turns its errors into messages and exit statuses."""
+
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import click
+import orjson
+import trio
+
+from creemson.client import Client, connect
+from creemson.display.text import visible
+from creemson.errors import CreemsonError
+from creemson.model.converter import plain
+
+__all__ = [
+    "describe_os_error",
+    "fail",
+    "hangup",
+    "print_lines",
+    "run",
+    "run_interruptible",
+    "run_with_client",
+]
+
+FAILED = 1
+"""Exit status of a command whose work failed."""
+
+T = TypeVar("T")
+
+
+def run_with_client(url: str, token: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Connect to a server, and run work with the client; see :func:`run_interruptible`."""
+
+    async def connected() -> T:
+        async with connect(url, token=token) as client:
+            return await work(client)
+
+    return run_interruptible(connected)
+
+
+def run_interruptible(work: Callable[[], Awaitable[T]]) -> T:
+    """Run work that a signal cancels, so that it can clean up; the exit status is then 128 plus the signal."""
+    received: list[int] = []
+
+    async def guarded() -> T:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hangup()) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def watch() -> None:
+                    async for number in signals:
+                        received.append(number)
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(watch)
+                result = await work()
+                nursery.cancel_scope.cancel()
+                return result
+        raise SystemExit(128 + received[0])
+
+    return run(guarded, received=received)
+
+
+def run(work: Callable[[], Awaitable[T]], *, received: Sequence[int] = ()) -> T:
+    """Run the work of a command; its errors become a message and the exit status.
+
+    Args:
+        work: the work.
+        received: signals that have cancelled the work; other errors are then considered consequences of that.
+    """
+    try:
+        return trio.run(work)
+    except (CreemsonError, OSError, BaseExceptionGroup) as error:
+        failure: BaseException = error
+    if received:
+        raise SystemExit(128 + received[0])
+    while isinstance(failure, BaseExceptionGroup):  # of several errors, the first is reported
+        failure = failure.exceptions[0]
+    if isinstance(failure, CreemsonError):
+        fail(failure.message)
+    if isinstance(failure, OSError):
+        fail(describe_os_error(failure))
+    raise failure
+
+
+def hangup() -> Sequence[signal.Signals]:
+    """Return SIGHUP, or nothing if it is ignored: `nohup` starts programs like that, and means it."""
+    return [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error message, and exit with the status for failed work."""
+    text = "\n".join(map(visible, message.split("\n")))  # the message may quote a name or a cell
+    click.echo(f"creemson: {text}", err=True)
+    raise SystemExit(FAILED)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Describe an error of the operating system, with the file if there is one."""
+    name = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{name}"
+
+
+def print_lines(items: Sequence[Any]) -> None:
+    """Print messages as JSON, one per line."""
+    for item in items:
+        click.echo(orjson.dumps(plain(item)))

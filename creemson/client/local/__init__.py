@@ -1,0 +1,1 @@
+"""The local files that a client reads and writes."""

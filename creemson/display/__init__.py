@@ -1,0 +1,1 @@
+"""What terminals and notebooks show: tables, profiles, issues and progress bars."""

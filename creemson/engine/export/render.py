@@ -1,0 +1,68 @@
+"""Converts stored outputs to other formats."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from creemson.engine.export.csv import as_values, as_written, header_line, written_of
+from creemson.engine.export.ndjson import sink_json_lines
+from creemson.engine.export.xlsx.sheet import write_xlsx
+from creemson.engine.progress import Progress, ProgressMeter, sink
+from creemson.formats.open import faults, open_table
+
+__all__ = ["render"]
+
+
+def render(
+    source: Path,
+    target: Path,
+    format: str,  # noqa: A002
+    on_progress: Callable[[Progress], None],
+    *,
+    name: str,
+    texts: Path | None = None,
+) -> None:
+    """Write a stored output in another format.
+
+    Args:
+        source: Path of the stored output, a Parquet file.
+        target: Path to write to.
+        format: csv, normalized.csv, xlsx, ndjson, arrow or parquet.
+        on_progress: Called from any thread; an exception that it raises stops the work and is raised again.
+        name: The output's name in messages.
+        texts: Path of its texts, if it has any; see :mod:`creemson.engine.export.csv`.
+
+    Raises:
+        ProcessingError: ``file_not_found``: there are no texts, and the output needs them.
+        ProcessingError: ``unsupported_format``: the output is too large for an Excel sheet.
+        OSError: The disk failed.
+    """
+    table = open_table(source, name)
+    meter = ProgressMeter(table, on_progress, after="writing")
+    frame = table.readings[0](list)
+    with faults(name, source), meter.running():
+        tapped = frame.map_batches(meter.tap, streamable=True)
+        # In a table of one column, a null would be an empty line, which readers skip.
+        null = '""' if len(table.schema) == 1 else ""
+        match format:
+            case "csv":
+                written = written_of(source)
+                cells = as_written(tapped, written, texts, name, table.rows or 0)
+                with target.open("wb") as stream:
+                    stream.write(header_line(list(table.schema), written.headers))
+                    stream.flush()
+                    sink([cells.sink_csv(stream, lazy=True, null_value=null, include_header=False)], meter)
+            case "normalized.csv":
+                sink([as_values(tapped).sink_csv(target, lazy=True, null_value=null)], meter)
+            case "ndjson":
+                written = written_of(source)
+                rows = table.rows or 0
+                sink([sink_json_lines(tapped, target, written, texts, name=name, rows=rows)], meter)
+            case "arrow":
+                sink([tapped.sink_ipc(target, lazy=True)], meter)
+            case "parquet":
+                sink([tapped.sink_parquet(target, lazy=True)], meter)
+            case "xlsx":
+                write_xlsx(frame, target, table.rows or 0, meter)
+            case _:
+                raise ValueError(format)
+    meter.finish()

@@ -1,0 +1,1 @@
+"""Executors: run commands on workers, outside the server's process."""

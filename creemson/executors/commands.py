@@ -1,0 +1,117 @@
+"""The commands that workers understand, as JSON objects; :mod:`creemson.engine.worker` carries them out.
+
+Queries and options are those of :mod:`creemson.model.query` as JSON values. ``limits``, made by
+:func:`answer_limits`, says how large the answer may be.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from creemson.settings.sections import Limits
+
+__all__ = ["CANCEL", "AnswerLimits", "WorkerCommand", "answer_limits", "columns", "render", "rows", "run"]
+
+WorkerCommand: TypeAlias = Mapping[str, Any]
+AnswerLimits: TypeAlias = Mapping[str, int]
+
+ENVELOPE = 4096
+"""Maximum bytes of a message beside what the worker answers: an id of 128 characters, file names, numbers."""
+
+CANCEL: WorkerCommand = {"op": "cancel"}
+"""Stops the current command of the worker."""
+
+
+def answer_limits(limits: Limits) -> AnswerLimits:
+    """Return how large an answer may be, as JSON.
+
+    Returns:
+        ``message``: bytes of an answer that can be shortened, with which its message fits ``limits.message_bytes``;
+        ``answer``: bytes of any other. A larger one would not fit the outbox of its connection.
+    """
+    message = min(limits.message_bytes, limits.answer_bytes)
+    return {"message": message - min(ENVELOPE, message // 2), "answer": limits.answer_bytes}
+
+
+def run(
+    query: Mapping[str, Any],
+    *,
+    source: str,
+    target: str,
+    limits: AnswerLimits | None = None,
+    room: int | None = None,
+    identity: Sequence[int] | None = None,
+) -> WorkerCommand:
+    """Run a query on a table and write the result to a file.
+
+    Args:
+        query: the query.
+        source: path of the file.
+        target: path to write to.
+        limits: how large the answer may be.
+        room: maximum number of bytes of the result's file.
+        identity: that of the file which the server has found; the command fails with ``file_changed`` if another one
+            has the path of ``source`` by then. None accepts any.
+    """
+    given = _given(limits=limits, room=room, identity=identity)
+    return {"op": "run", "query": query, "source": source, "target": target, **given}
+
+
+def render(*, source: str, target: str, output_format: str, room: int | None = None) -> WorkerCommand:
+    """Write an output to another file in another format, of at most ``room`` bytes."""
+    return {"op": "render", "source": source, "target": target, "format": output_format, **_given(room=room)}
+
+
+def columns(
+    *,
+    source: str,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    limits: AnswerLimits | None = None,
+    identity: Sequence[int] | None = None,
+) -> WorkerCommand:
+    """Describe the columns of a table.
+
+    Args:
+        source: path of the file.
+        name: name of the file in messages.
+        options: how to read the file; None detects all options automatically.
+        limits: how large the answer may be.
+        identity: see :func:`run`.
+    """
+    given = _given(options=options, limits=limits, identity=identity)
+    return {"op": "columns", "source": source, "name": name, **given}
+
+
+def rows(
+    *,
+    source: str,
+    name: str,
+    offset: int,
+    limit: int,
+    options: Mapping[str, Any] | None = None,
+    limits: AnswerLimits | None = None,
+    identity: Sequence[int] | None = None,
+    texts: bool = False,
+) -> WorkerCommand:
+    """Read ``limit`` rows of a table from row ``offset`` on; for the other arguments see :func:`columns`.
+
+    ``texts``: the cells are texts, as a CSV shows them.
+    """
+    return {
+        "op": "rows",
+        "source": source,
+        "name": name,
+        "offset": offset,
+        "limit": limit,
+        **({"texts": True} if texts else {}),
+        **_given(options=options, limits=limits, identity=identity),
+    }
+
+
+def _given(
+    *, identity: Sequence[int] | None = None, **fields: Mapping[str, Any] | int | None
+) -> WorkerCommand:
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    if identity is not None:
+        given["identity"] = list(identity)  # orjson does not serialise named tuples
+    return given

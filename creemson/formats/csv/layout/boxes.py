@@ -1,0 +1,35 @@
+"""Reads tables that are drawn with lines: what mysql and psql print, and tables in Markdown."""
+
+import re
+from collections.abc import Sequence
+
+__all__ = ["is_boxed", "unboxed"]
+
+FIRST_LINES = 3
+"""Number of lines in which the first line of dashes stands."""
+_RULE = re.compile(
+    r"\s*+[+|]?\s*+:?[-=]{2,}+:?(?:\s*+[+|]\s*+:?[-=]{2,}+:?)*+\s*+[+|]?\s*+"
+)  # such as +----+-----+ or |----|:---:|
+"""A line of dashes."""
+
+
+def is_boxed(lines: Sequence[str]) -> bool:
+    """Whether lines of dashes and bars are drawn between the rows and the cells."""
+    for index, line in enumerate(lines[:FIRST_LINES]):
+        if ("+" in line or "|" in line) and _RULE.fullmatch(line):
+            return any("|" in other for other in lines[max(0, index - 1) : index + 2] if other != line)
+    return False
+
+
+def unboxed(line: str) -> str:
+    """A line without its drawing: cells without the blanks around them, between single bars; empty if it is all drawn.
+
+    >>> unboxed("|  1 | bolt |"), unboxed("+----+------+")
+    ('1|bolt', '')
+    """
+    if _RULE.fullmatch(line):
+        return ""
+    if "|" not in line:
+        return line
+    inner = line.strip().removeprefix("|").removesuffix("|")
+    return "|".join(cell.strip() for cell in inner.split("|"))

@@ -1,0 +1,227 @@
+"""Finds where a table begins: below titles, comments, pairs of keys and values, and blank rows."""
+
+from collections.abc import Sequence
+
+import attrs
+
+from creemson.formats.csv.layout.cells import TYPED, are_names, is_prose, is_word
+from creemson.formats.csv.layout.comments import without_sign
+from creemson.formats.csv.layout.header import MAX_HEADER, are_units, are_values, classes_below, header_rows
+from creemson.formats.csv.layout.rows import Record, mode, repaired_cells, unescape
+
+__all__ = ["Beginning", "Shape", "beginning_of", "repair_first_records", "shape_of"]
+
+MAX_PREAMBLE = 50
+"""Maximum number of records above the table."""
+MAX_TITLES = 10
+"""Maximum number of records between a title, or what looks like a header, and the header."""
+MANY_ROWS = 8
+"""Number of rows that show, without names above them, that a delimiter ends every line."""
+
+
+@attrs.frozen
+class Shape:
+    """The columns of a table.
+
+    Attributes:
+        width: Their number.
+        trailing: Whether a delimiter ends every row.
+    """
+
+    width: int
+    trailing: bool
+
+
+@attrs.frozen
+class Beginning:
+    """Where a table begins.
+
+    Attributes:
+        first: The index of the first record of the header, or of the first row.
+        header: The number of rows of names.
+    """
+
+    first: int
+    header: int
+
+
+def repair_first_records(
+    records: list[Record], lines: Sequence[str], delimiter: str, quote: str, escape: str
+) -> None:
+    """Repair the first records in place, because the columns and their names are detected from them."""
+    if not records:
+        return
+    width = mode(records)[0]
+    for index, (cells, start, height) in enumerate(records[:MAX_HEADER]):
+        if len(cells) == width:
+            continue
+        line = unescape("\n".join(lines[start : start + height]), quote, escape)
+        repaired = repaired_cells(line, delimiter, quote, width, names=True)
+        # A title with as many words as there are columns is not a header, if names follow.
+        below = records[index + 1][0] if index + 1 < len(records) else []
+        if repaired and (quote in line or any(TYPED.fullmatch(cell) for cell in below)):
+            records[index] = (repaired, start, height)
+
+
+def shape_of(records: Sequence[Record], above: Sequence[str], *, has_header: bool | None) -> Shape:
+    """Find out how many columns a table has.
+
+    Args:
+        records: The first records, without comments.
+        above: The cells of the last comment above them, which may be their header.
+        has_header: Whether the table has a header; None if that is not known.
+    """
+    if not records:
+        return Shape(1, trailing=False)
+    rows = [cells for cells, _, _ in records]
+    width, equal = mode(records)
+    first = len(rows[0])
+    if len(rows) > 1 and not rows[0][-1].strip() and all(len(cells) == first - 1 for cells in rows[1:]):
+        return Shape(max(1, first - 1), trailing=False)  # only the header has a delimiter at its end
+    if first > 1 and (equal < 3 or equal * 2 < len(rows)):  # too few to decide
+        width = first
+    below = mode(records[1:])[0] if len(rows) > 1 else 0
+    if first == below - 1 > 0:  # only the header has no delimiter at its end
+        body = [cells for cells in rows[1:] if len(cells) == below]
+        if len(body) > 1 and not any(cells[-1].strip() for cells in body):
+            return Shape(below - 1, trailing=True)
+    if _ends_with_delimiters(rows, above, width, has_header=has_header):
+        return Shape(width - 1, trailing=True)
+    if first > width and all(map(str.strip, rows[0])) and _header_below(rows, 0, width) == 0:
+        width = first  # the header has names of columns that the rows do not have
+    return Shape(width, trailing=False)
+
+
+def _ends_with_delimiters(
+    rows: Sequence[Sequence[str]], above: Sequence[str], width: int, *, has_header: bool | None
+) -> bool:
+    """Whether a delimiter ends every line, so that the last column has neither a name nor a value."""
+    body = [cells for cells in rows if len(cells) == width]
+    if width < 2 or len(body) < 2 or any(cells[-1].strip() for cells in body):
+        return False
+    heads = [cells for cells in (above, *body[:MAX_TITLES]) if len(cells) == width]
+    has_names = any(_are_words(cells) for cells in heads)
+    return len(body) >= MANY_ROWS or (has_names and has_header is not False)
+
+
+def _are_words(cells: Sequence[str]) -> bool:
+    """Whether a row may be one of names: all of its filled cells are words."""
+    filled = [cell for cell in cells if cell.strip()]
+    return bool(filled) and all(map(is_word, filled))
+
+
+def beginning_of(
+    rows: Sequence[Sequence[str]],
+    width: int,
+    sign: str,
+    leading: int,
+    blocks: Sequence[int],
+    *,
+    header: int | None,
+    may_skip: bool,
+) -> Beginning:
+    """Find the first row of a table, and how many rows of names it has.
+
+    Args:
+        rows: The cells of the first records of the file.
+        width: The number of columns.
+        sign: The character that begins comments; "" if there are none.
+        leading: The number of rows up to the last comment above the table.
+        blocks: The indexes of rows below an empty line.
+        header: The number of rows of names; None if that is not known.
+        may_skip: Whether there may be rows above the table.
+    """
+    first = 0
+    if may_skip:
+        first = _below_titles(rows, width, sign)
+        if leading and _is_commented_header(rows, leading - 1, width, sign):
+            first = leading - 1
+        elif header in (None, 1):
+            first = _header_of_block(rows, first, width, blocks) or _header_below(rows, first, width)
+    if header is not None or not rows:
+        return Beginning(first, header or 0)
+    found = header_rows([without_sign(rows[first], sign, width), *rows[first + 1 :]], width)
+    if not found and not any(any(map(str.strip, row)) for row in rows[:first]):
+        return Beginning(0, 0)  # blank rows are rows, unless they stand above a header
+    return Beginning(first, found)
+
+
+def _below_titles(rows: Sequence[Sequence[str]], width: int, sign: str) -> int:
+    """The number of comments, titles, blank rows, and others with far fewer cells, at the beginning."""
+
+    def is_outside(cells: Sequence[str], *, strict: bool) -> bool:
+        filled = sum(1 for cell in cells if cell.strip())
+        if len(cells) * 2 <= width or (sign and cells[0].startswith(sign)) or not filled:
+            return True
+        return not strict and filled <= 1 < width - 1
+
+    def leading(*, strict: bool) -> int:
+        first = 0
+        for index, cells in enumerate(rows[:MAX_PREAMBLE]):
+            if not is_outside(cells, strict=strict):
+                return first
+            first = index + 1
+        return 0
+
+    first = leading(strict=False)
+    # A row with a single name is a title, if names follow.
+    if any(TYPED.fullmatch(cell) for cell in rows[first]) if rows else False:
+        return leading(strict=True)
+    return first
+
+
+def _is_commented_header(rows: Sequence[Sequence[str]], index: int, width: int, sign: str) -> bool:
+    """Whether a record is a header although it begins with the sign of comments: its names fit the rows below.
+
+    In ``#id,name`` the sign is a part of the first name; in ``# x y`` it is not.
+    """
+    names = without_sign(rows[index], sign, width)
+    if len(names) != width or width < 2 or not rows[index][0].startswith(sign):
+        return False
+    below = classes_below(rows[index + 1 :], width)
+    if not are_names([names[0].lstrip(sign) or "sign", *names[1:]]) or names[0].rstrip().endswith(":"):
+        return False
+    if any(kind != "text" for kind in below):
+        return are_values(rows[index + 1], below)
+    return names == list(rows[index]) and not any(name.startswith(" ") for name in names)
+
+
+def _header_of_block(
+    rows: Sequence[Sequence[str]], first: int, width: int, blocks: Sequence[int]
+) -> int | None:
+    """The index of the first header below an empty line, if what stands above that line are pairs and no rows."""
+    for index in blocks:
+        if first < index <= first + MAX_TITLES and _is_header(rows, index, width):
+            below = classes_below(rows[index + 1 :], width)
+            is_units = are_units(rows[index])
+            return None if is_units or any(are_values(row, below) for row in rows[first:index]) else index
+    return None
+
+
+def _header_below(rows: Sequence[Sequence[str]], first: int, width: int) -> int:
+    """The index of the first complete row of names, if what stands above it is neither a row nor a header.
+
+    A title may have as many cells as the table or more: if there are names below it that are all different and none of
+    them empty, it names no groups. A sentence with commas is no header either.
+    """
+    for index in range(first, min(first + MAX_TITLES, len(rows) - 1)):
+        cells = rows[index]
+        if index > first and _is_header(rows, index, width):
+            above = rows[index - 1]  # such as years above quarters, with nothing above the first column
+            return index - (len(above) == width > 2 and all(map(str.strip, above[1:])))
+        is_complete = len(cells) == width and all(cell.strip() for cell in cells)
+        if is_complete or are_values(cells, classes_below(rows[index + 1 :], width)):
+            break
+        if len(cells) > width and not is_prose(cells) and not _is_header(rows, index + 1, width):
+            break
+    if first + 1 < len(rows) and len(rows[first]) != width and is_prose(rows[first]):
+        return first + (len(rows[first + 1]) == width and not is_prose(rows[first + 1]))
+    return first
+
+
+def _is_header(rows: Sequence[Sequence[str]], index: int, width: int) -> bool:
+    """Whether a row has names that are all different and none empty, above at least one column of values."""
+    cells = rows[index] if index < len(rows) else ()
+    if len(cells) != width or not are_names(cells):
+        return False
+    return any(kind != "text" for kind in classes_below(rows[index + 1 :], width))

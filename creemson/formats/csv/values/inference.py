@@ -1,0 +1,195 @@
+"""Infers the types of a CSV's columns, and the words that mean missing values in them, from a sample.
+
+:mod:`~creemson.formats.csv.values.types` has the candidates and chooses among them; this module applies the options and
+remembers the result, which may be revised when the whole file has been read.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import compress
+
+import attrs
+import polars as pl
+
+from creemson.formats.columns import exactly, unnamed
+from creemson.formats.csv.values.kinds import TEXT, Kind, nanoseconds, pattern_kind, stripped
+from creemson.formats.csv.values.numbers import DECIMAL_COMMA
+from creemson.formats.csv.values.types import (
+    FEW_ROWS,
+    GROUP_COLUMNS,
+    column_groups,
+    infer_kinds,
+    may_be_thousands,
+    requested_kind,
+    sample_cells,
+    sample_columns,
+)
+from creemson.formats.types import NULL_WORDS
+from creemson.model.query import ColumnRef, Options
+
+__all__ = ["ColumnTypes", "infer_columns"]
+
+
+@attrs.define
+class ColumnTypes:
+    """What is known about the types of a CSV's columns.
+
+    Attributes:
+        kinds: The kind of each column, from left to right.
+        null_words: The words for a missing value that the request gives, or those that are found in the sample; None
+            if these are also text in other columns, so that a client cannot send them back.
+        samples: Some cells of each column whose type matters.
+        options: The options of the request; ``types`` and ``decimal`` are used.
+    """
+
+    kinds: dict[str, Kind]
+    null_words: Sequence[str] | None
+    samples: Mapping[str, Sequence[str]]
+    options: Options
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns and their types in polars."""
+        return pl.Schema({name: kind.dtype for name, kind in self.kinds.items()})
+
+    def notations(self) -> dict[str, str]:
+        """Return how the dates and times of the columns are written, in strftime's syntax."""
+        return {
+            name: kind.notation
+            for name, kind in self.kinds.items()
+            if kind.dtype.is_temporal() and kind.notation
+        }
+
+    def has_decimal_commas(self) -> bool:
+        """Whether any column has decimal commas."""
+        return any(kind.notation == "," for kind in self.kinds.values())
+
+    def thousands(self) -> str | None:
+        """Return the sign between thousands: that of the request, or the one that is certain in some column."""
+        signs = {kind.thousands for kind in self.kinds.values() if kind.thousands and kind != DECIMAL_COMMA}
+        return self.options.thousands or (signs.pop() if len(signs) == 1 else None)
+
+    def convert(self, texts: pl.DataFrame) -> pl.DataFrame:
+        """Convert columns of text to their types."""
+        kinds = self.kinds
+        if len(kinds) <= GROUP_COLUMNS:
+            return texts.select(kind.convert(exactly(name)).alias(name) for name, kind in kinds.items())
+        converted: dict[str, pl.Series] = {}
+        for group, part in column_groups(texts, [name for name in kinds if kinds[name] is not TEXT]):
+            columns = part.select(kinds[name].convert(exactly(name)).alias(name) for name in group)
+            converted |= zip(group, columns.get_columns(), strict=True)
+        return pl.DataFrame(
+            [converted[name] if name in converted else texts.get_column(name) for name in kinds]
+        )
+
+    def revise(self, misfits: Mapping[str, Sequence[str]], texts: Callable[[], pl.LazyFrame]) -> bool:
+        """Infer types again if cells of the file did not have the inferred type.
+
+        Requested types do not change, but datetimes get as many digits as they need.
+
+        Args:
+            misfits: Some cells, by column, that are not of their column's type.
+            texts: Returns all cells of the file, as text.
+
+        Returns:
+            Whether any type has changed.
+        """
+        requested = _requested(self.options)
+        changed = {
+            name: nanoseconds(kind)
+            for name in misfits
+            if name in requested and (kind := self.kinds[name]).dtype == pl.Datetime("us")
+        }
+        doubtful = [name for name in misfits if name not in requested]
+        if doubtful:
+            frame = texts().select(map(exactly, doubtful))
+            samples = {name: [*self.samples[name], *misfits[name]] for name in doubtful}
+            self.samples = {**self.samples, **samples}
+            kinds = infer_kinds(frame, doubtful, samples, self.options)
+            changed |= {name: kind for name, kind in kinds.items() if kind != self.kinds[name]}
+        self.kinds |= changed
+        return bool(changed)
+
+
+def infer_columns(
+    texts: pl.DataFrame,
+    names: Sequence[str],
+    options: Options,
+    needed: Collection[ColumnRef] | None,
+) -> ColumnTypes:
+    """Infer the types of the columns.
+
+    Args:
+        texts: The cells of the sample, with null in place of the words for a missing value that the request gives.
+        names: The names of the columns.
+        options: Types that the request gives; they are not inferred.
+        needed: The columns whose types matter; the others become text. None for all.
+
+    Returns:
+        The types.
+    """
+    requested = _requested(options)
+    if needed is None:
+        inferred = list(names)
+    else:
+        needed_names = {names[ref] if isinstance(ref, int) and ref < len(names) else ref for ref in needed}
+        inferred = [name for name in names if name in needed_names]
+    samples = sample_columns(texts, inferred)
+    kinds = dict.fromkeys(names, TEXT)
+    free = [name for name in inferred if name not in requested]
+    kinds |= infer_kinds(texts, free, samples, options)
+    types = ColumnTypes(kinds, options.null_values, samples, options)
+    points = [name for name in free if kinds[name].name == "float64" and may_be_thousands(samples[name])]
+    if points and (
+        types.has_decimal_commas()
+        or _have_decimal_commas(texts, [name for name in names if name not in inferred], options)
+    ):
+        # If any column of a file has decimal commas, needed or not, 1.000 may mean a thousand in the others.
+        kinds |= dict.fromkeys(points, TEXT)
+    patterns = options.date_format if isinstance(options.date_format, dict) else {}
+    for name in requested:
+        dtype, pattern = (options.types or {}).get(name), patterns.get(name)
+        if dtype is not None:
+            cells = texts.get_column(name)
+            kinds[name] = requested_kind(dtype, sample_cells(cells), options, cells, pattern=pattern)
+        elif pattern is not None:
+            kind, cells = stripped(pattern_kind(pattern)), texts.get_column(name)
+            is_cut = kind.name == "datetime" and kind.alters(cells).any()
+            kinds[name] = nanoseconds(kind) if is_cut else kind
+    if options.null_values is None:
+        types.null_words = _null_words(texts, kinds)
+    return types
+
+
+def _requested(options: Options) -> Collection[str]:
+    """The columns whose kind of value the request names."""
+    patterns = options.date_format if isinstance(options.date_format, dict) else {}
+    return {**(options.types or {}), **patterns}.keys()
+
+
+def _have_decimal_commas(texts: pl.DataFrame, names: Sequence[str], options: Options) -> bool:
+    kinds = infer_kinds(texts, names, sample_columns(texts, names), options)
+    return any(kind.notation == "," for kind in kinds.values())
+
+
+def _null_words(texts: pl.DataFrame, kinds: Mapping[str, Kind]) -> Sequence[str] | None:
+    """The words for a missing value in a sample; None if some are also text in other columns.
+
+    A client may send them back as ``null_values``, which count in all columns.
+    """
+    if all(kind is TEXT for kind in kinds.values()):
+        return ()
+    words = frozenset(NULL_WORDS)
+    suspects: list[str] = []
+    has_words: Sequence[bool]
+    for group, part in column_groups(texts, list(kinds)):
+        if part.height <= FEW_ROWS // 10:
+            has_words = [not words.isdisjoint(column.to_list()) for column in part.iter_columns()]
+        else:
+            has_words = part.select(pl.all().is_in(NULL_WORDS).any()).row(0)
+        suspects += compress(group, has_words)
+    missing: set[str] = set()
+    written: set[str] = set()
+    for name in suspects:
+        found = words.intersection(unnamed(texts.get_column(name)).unique().to_list())
+        (written if kinds[name] is TEXT else missing).update(found)
+    return None if missing & written else sorted(missing, key=NULL_WORDS.index)

@@ -1,0 +1,278 @@
+r"""Reads columns of numbers from JSON with all their digits.
+
+polars makes doubles of numbers with a point, and of all numbers of a column that has one: 60685111400000017 beside 1.5
+is rounded. So the numbers of such columns are marked in the text (``"v":1.50`` becomes ``"v":"\u00011.50"``), polars
+reads them as text, and they become doubles where these have the same digits, otherwise decimals.
+"""
+
+import decimal
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import ComputeError, PanicException, PolarsError
+
+from creemson.formats.blocks import scan_lines
+from creemson.formats.exact import decimal_for, digit_counts, exact_decimal, is_rounded
+from creemson.formats.json.parsing import dumps
+from creemson.formats.table import text_of
+
+__all__ = [
+    "Digits",
+    "InexactError",
+    "is_exact",
+    "is_number_type",
+    "is_plain",
+    "marked_numbers",
+    "number_texts",
+    "read_exact",
+]
+
+MARK = "\x01"
+"""Begins a number that is read as text; JSON has this character as an escape only."""
+FEW = 30
+"""Maximum number of columns whose keys are alternatives of one pattern: Python tries them one after the other."""
+MAX_CHECKED = 500
+"""Maximum number of columns whose numbers polars looks for in the text before it reads them."""
+_LIKE_NUMBER = r"^-?\d+(\.\d+)?([eE][-+]?\d+)?$"
+"""Pattern of what polars makes of a number in a column of texts."""
+_NUMBER = rb"(-?\d[^,}\s]*+)"
+_BEFORE = r"[{,\s]"
+"""Pattern of what stands before a key, for regular expressions that cannot look behind."""
+_MEMBER = re.compile(
+    rb'("(?:[^"\\]++|\\.)*+")(\s*+:\s*+)' + _NUMBER + rb'|"(?:[^"\\]++|\\.)*+"|[^"]++|".*+', re.DOTALL
+)
+"""Matches a key and its number, and whatever else there is."""
+
+
+class InexactError(ComputeError):
+    """A number does not have the type of its column, or not all its digits in this type."""
+
+
+def is_number_type(dtype: pl.DataType) -> bool:
+    """Whether the numbers of a column of this type are read as text."""
+    return dtype == pl.Float64 or dtype.is_decimal()
+
+
+def marked_numbers(data: bytes, names: Collection[str]) -> bytes:
+    r"""Mark the numbers of some columns.
+
+    Args:
+        data: Lines of JSON.
+        names: The columns.
+
+    >>> marked_numbers(b'{"v":1.50,"w":"x","u":2}', ["v", "w"])
+    b'{"v":"\\u00011.50","w":"x","u":2}'
+    """
+    if len(names) <= FEW:
+        # A quote behind a backslash does not begin a key. A pattern that begins with a character is searched fast.
+        keys = b"|".join(re.escape(key.encode()[1:]) for key in sorted(_key_texts(names)))
+        pattern = rb'("(?<!\\")(?:' + keys + rb")\s*+:\s*+)" + _NUMBER
+        parts = re.split(pattern, data)  # twice as fast as a substitution
+        parts[2::3] = [b'"\\u0001' + number + b'"' for number in parts[2::3]]
+        return b"".join(parts)
+    known = frozenset(key.encode() for key in _key_texts(names))
+    return _MEMBER.sub(
+        lambda found: found[1] + found[2] + b'"\\u0001' + found[3] + b'"' if found[1] in known else found[0],
+        data,
+    )
+
+
+def _key_texts(names: Collection[str]) -> set[str]:
+    """The JSON of some keys, as it is mostly written."""
+    return {text for name in names for text in (dumps(name).decode(), json.dumps(name))}
+
+
+def _keys(names: Collection[str]) -> str:
+    """A pattern of some keys and what is between them and their values."""
+    return rf"(?:{'|'.join(map(re.escape, sorted(_key_texts(names))))})\s*:\s*"
+
+
+def read_exact(data: bytes, schema: Mapping[str, pl.DataType], texts: Collection[str] = ()) -> pl.DataFrame:
+    """Read lines of JSON; numbers in columns of text keep their digits, too.
+
+    Args:
+        data: The lines.
+        schema: The columns and their types.
+        texts: Columns of numbers for which the frame also has a hidden column of their texts (:func:`text_of`), with
+            null where the text is that of the value.
+
+    Raises:
+        PolarsError: A line cannot be read, or a value does not fit its type with all its digits.
+        PanicException: As before.
+    """
+    numbers = [name for name, dtype in schema.items() if is_number_type(dtype)]
+    strings = [name for name, dtype in schema.items() if dtype == pl.String]
+    if not numbers and not strings:
+        return pl.read_ndjson(data, schema=schema)
+    try:
+        frame = _read_marked(data, schema, numbers)
+        # Texts that look like numbers may be numbers, whose digits polars does not keep.
+        doubtful = [
+            name for name in strings if frame.get_column(name).alias("").str.contains(_LIKE_NUMBER).any()
+        ]
+        marked = _read_marked(data, dict.fromkeys(doubtful, pl.String()), doubtful) if doubtful else frame
+    except (PolarsError, PanicException):  # also numbers of more than 38 digits
+        doubtful = strings
+        frame = marked = _read_marked(data, schema, [*numbers, *strings])
+    # In the rare text that begins with the mark, numbers among texts have the digits that polars writes.
+    has_marks = b"\\u0001" in data and marked is not frame
+    columns = [] if has_marks else [marked.get_column(name).str.strip_prefix(MARK) for name in doubtful]
+    for name in numbers:
+        text = _unmarked(frame.get_column(name))
+        value = _numbers(text, schema[name])
+        columns.append(value)
+        if name in texts:
+            is_same = text.alias("") == value.cast(pl.String).alias("")
+            columns.append(text.set(is_same.fill_null(value=False), None).alias(text_of(name)))
+    return frame.with_columns(columns)
+
+
+def number_texts(data: bytes, name: str) -> pl.Series:
+    """Return the numbers of a column as they are written; null for other values.
+
+    Args:
+        data: Lines of JSON.
+        name: The column.
+    """
+    column = _read_marked(data, {name: pl.String()}, [name]).to_series()
+    return column.set(~column.alias("").str.starts_with(MARK).fill_null(value=False), None).str.strip_prefix(
+        MARK
+    )
+
+
+def _read_marked(data: bytes, schema: Mapping[str, pl.DataType], names: Collection[str]) -> pl.DataFrame:
+    """Read lines of JSON, with some columns as text, and their numbers marked."""
+    texts = {name: pl.String() if name in names else dtype for name, dtype in schema.items()}
+    return pl.read_ndjson(marked_numbers(data, names) if names else data, schema=texts)
+
+
+def _unmarked(column: pl.Series) -> pl.Series:
+    if not column.alias("").str.starts_with(MARK).all():
+        raise InexactError(f"the column {column.name!r} has other values than numbers")
+    return column.str.slice(1)
+
+
+def _numbers(text: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if isinstance(dtype, pl.Decimal):
+        value = text.to_frame("").select(exact_decimal(pl.col(""), dtype)).to_series().alias(text.name)
+        is_wrong = value.is_null() & text.is_not_null()
+    else:
+        value = text.cast(dtype, strict=False)
+        is_wrong = is_rounded(text.alias(""), value.alias("")) | (value.is_null() & text.is_not_null())
+        is_wrong |= value.is_infinite().fill_null(value=False)
+    if is_wrong.any():
+        raise InexactError(f"{text.filter(is_wrong)[0]} has more digits than {dtype}")
+    return value
+
+
+class Digits:
+    """Finds the type that has all digits of some numbers.
+
+    >>> Digits().add(pl.Series(["1", "2.50"])).dtype, Digits().add(pl.Series(["60685111400000017", "1.5"])).dtype
+    (Float64, Decimal(precision=38, scale=1))
+    >>> Digits().add(pl.Series(["1", "18446744073709551615"])).dtype
+    UInt64
+    """
+
+    def __init__(self) -> None:
+        self._has_fractions = self._is_rounded = False
+        self._whole, self._fraction = 1, 0
+        self._integers: list[pl.DataType] = [pl.Int64(), pl.UInt64()]
+
+    def add(self, texts: pl.Series) -> "Digits":
+        """Add numbers as they are written."""
+        texts = texts.drop_nulls().alias("")
+        if texts.is_empty():
+            return self
+        self._has_fractions |= bool(texts.str.contains(r"[.eE]").any())
+        values = texts.cast(pl.Float64, strict=False)
+        is_lost = is_rounded(texts, values) | values.is_infinite() | values.is_null()
+        self._is_rounded |= bool(is_lost.any())
+        self._integers = [
+            dtype for dtype in self._integers if texts.cast(dtype, strict=False).null_count() == 0
+        ]
+        counts = [count.max().alias(str(n)) for n, count in enumerate(digit_counts(pl.col("")))]
+        whole, fraction = texts.to_frame("").select(counts).row(0)
+        self._whole, self._fraction = max(self._whole, whole), max(self._fraction, fraction)
+        return self
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The type; text if no type of numbers has all digits."""
+        if not self._has_fractions and self._integers:
+            return self._integers[0]
+        if self._has_fractions and not self._is_rounded:
+            return pl.Float64()
+        return decimal_for(self._whole, self._fraction) or pl.String()
+
+
+def is_exact(text: str, dtype: pl.DataType) -> bool:
+    """Whether a type has all digits of a number.
+
+    Args:
+        text: The number as it is written.
+        dtype: Of doubles, decimals or integers.
+
+    >>> is_exact("1.50", pl.Float64()), is_exact("60685111400000017", pl.Float64()), is_exact("1.5", pl.Int64())
+    (True, False, False)
+    """
+    number = decimal.Decimal(text)
+    if dtype.is_float():
+        value = float(text)
+        return math.isfinite(value) and decimal.Decimal(repr(value)) == number
+    exponent = number.normalize(_CONTEXT).as_tuple().exponent
+    digits, point = len(number.as_tuple().digits), int(exponent)
+    if isinstance(dtype, pl.Decimal):
+        return point >= -dtype.scale and number.adjusted() < 38 - dtype.scale and digits < MAX_TEXT
+    return False
+
+
+_CONTEXT = decimal.Context(prec=1000)
+MAX_TEXT = 1000
+"""Maximum number of digits that are looked at."""
+
+
+def is_plain(path: Path, schema: Mapping[str, pl.DataType], max_keys: int) -> bool:
+    """Whether polars reads a file exactly; it reads the lines as text for this, in less time than their values.
+
+    polars keeps the first of two values with the same key, and makes half of a surrogate pair a NUL.
+
+    Args:
+        path: Path of a file with an object on each line.
+        schema: Its columns and their types.
+        max_keys: Maximum number of keys of a line.
+    """
+    line = pl.col("line")
+    doubles = [name for name, dtype in schema.items() if dtype == pl.Float64]
+    texts = [name for name, dtype in schema.items() if dtype == pl.String]
+    if max(len(doubles), len(texts)) > MAX_CHECKED:
+        return False
+    lines = scan_lines(path)
+    tests = [
+        (line.str.count_matches('":', literal=True) > max_keys).any().alias("keys"),
+        line.str.contains(r"\\u[dD][89a-fA-F]").any().alias("surrogates"),
+    ]
+    if texts:
+        tests.append(line.str.contains(_BEFORE + _keys(texts) + r"-?\d").any().alias("numbers among texts"))
+    if lines.select(pl.any_horizontal(tests)).collect(engine="streaming").item():
+        return False
+    if not doubles:
+        return True
+    text, shown = pl.col("text"), pl.col("shown")
+    found = (
+        lines.select(line.str.extract_all(_BEFORE + _keys(doubles) + r"-?\d[^,}\s]*").alias("text"))
+        .explode("text")
+        .drop_nulls()
+        .select(text.str.extract(r"(-?\d[^:]*)$"))
+        .with_columns(text.cast(pl.Float64, strict=False).cast(pl.String).alias("shown"))
+        .filter((text != shown).fill_null(value=True))
+    )
+    # Python writes 1e-05 where polars writes 1e-5; the digits are the same.
+    has_exponent = text.str.contains("[eE]")
+    digits = [each.str.replace_all(r"^-|\.|[eE].*$", "").str.strip_chars("0") for each in (text, shown)]
+    is_altered = (~has_exponent | (digits[0] != digits[1])).fill_null(value=True)
+    return not found.select(is_altered.any()).collect(engine="streaming").item()

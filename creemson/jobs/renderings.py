@@ -1,0 +1,164 @@
+"""Renderings: outputs in another format, made when they are first asked for.
+
+A rendering takes as long as a job. So it takes a slot, and its turn, in the queue of jobs, by a
+:class:`~creemson.jobs.job.Lease`. Several requests may wait for the same rendering; it stops when the last one leaves.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from creemson.errors import CreemsonError, ProcessingError, internal_error, shutting_down
+from creemson.executors import commands
+from creemson.executors.executor import Executor, TransientFault
+from creemson.jobs.job import Lease
+from creemson.storage.store import Store
+
+__all__ = ["Renderings"]
+
+
+@attrs.define(eq=False)
+class _Rendering:
+    """One rendering.
+
+    Attributes:
+        lease: its place in the queue.
+        granted: set when it has a slot.
+        scope: around the work.
+        waiting: number of requests that wait for it.
+        ended: set at the end.
+        error: why it failed.
+    """
+
+    lease: Lease
+    granted: trio.Event = attrs.field(factory=trio.Event)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    waiting: int = 0
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    error: CreemsonError | None = None
+
+
+class Renderings:
+    """The renderings in progress.
+
+    Args:
+        workers: carries them out.
+        timeout: maximum seconds for one, from its start.
+        request: asks the queue for a slot; see :meth:`creemson.jobs.queue.JobQueue.request`.
+        release: gives it back.
+        logger: Logger.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: Executor,
+        timeout: float,
+        request: Callable[[Lease], None],
+        release: Callable[[Lease], None],
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._workers = workers
+        self._timeout = timeout
+        self._request = request
+        self._release = release
+        self._log = logger
+        self._by_target: dict[str, _Rendering] = {}  # those that further requests may join
+        self._by_lease: dict[Lease, _Rendering] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry out renderings until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def render(self, store: Store, stored: Path, filename: str, caller: str, party: str) -> None:
+        """Make a file, or wait for it if it is being made. Cancelling leaves that to the others who wait.
+
+        Args:
+            store: the store of the caller.
+            stored: path of the stored output.
+            filename: name of the rendering; its ending is the format.
+            caller: whom the output belongs to.
+            party: who takes turns.
+
+        Raises:
+            CreemsonError: it could not be made; those who wait for the same rendering get the same error.
+        """
+        target = store.output_path(filename)
+        rendering = self._by_target.get(target)
+        if rendering is None:
+            rendering = self._enqueue(Lease(caller, party))
+            self._by_target[target] = rendering
+            assert self._nursery is not None
+            self._nursery.start_soon(self._carry_out, rendering, store, stored, filename)
+        rendering.waiting += 1
+        try:
+            await rendering.ended.wait()
+        finally:
+            rendering.waiting -= 1
+            if not rendering.waiting:
+                rendering.scope.cancel()
+                # It may need a moment to stop. A request that comes now must not wait for its end, but start another.
+                self._forget(target, rendering)
+        if rendering.error is not None:
+            raise rendering.error
+
+    def granted(self, lease: Lease) -> None:
+        """Begin: the lease has a slot."""
+        self._by_lease[lease].granted.set()
+
+    def revoked(self, lease: Lease) -> None:
+        """Stop: the server is shutting down."""
+        rendering = self._by_lease[lease]
+        rendering.error = shutting_down()
+        rendering.scope.cancel()
+
+    def _enqueue(self, lease: Lease) -> _Rendering:
+        rendering = self._by_lease[lease] = _Rendering(lease)
+        try:
+            self._request(lease)
+        except CreemsonError:
+            del self._by_lease[lease]
+            raise
+        return rendering
+
+    async def _carry_out(self, rendering: _Rendering, store: Store, stored: Path, filename: str) -> None:
+        target = store.output_path(filename)
+        try:
+            with rendering.scope:
+                await rendering.granted.wait()
+                command = commands.render(
+                    source=str(stored),
+                    target=target,
+                    output_format=filename.partition(".")[2],
+                    room=store.room(),
+                )
+                with trio.move_on_after(self._timeout) as limit:
+                    await self._workers.call(command)
+                    store.count_output(filename)
+                if limit.cancelled_caught:
+                    rendering.error = ProcessingError(
+                        "job_timeout", f"This took longer than {self._timeout:g} s. Ask for another format."
+                    )
+        except TransientFault as fault:
+            rendering.error = fault.error
+        except CreemsonError as fault:
+            rendering.error = fault
+        except Exception:
+            # A bug in one rendering must not affect the others.
+            self._log.exception("rendering failed unexpectedly", caller=rendering.lease.caller)
+            rendering.error = internal_error()
+        finally:
+            self._forget(target, rendering)
+            del self._by_lease[rendering.lease]
+            self._release(rendering.lease)
+            rendering.ended.set()
+
+    def _forget(self, target: str, rendering: _Rendering) -> None:
+        if self._by_target.get(target) is rendering:
+            del self._by_target[target]

@@ -1,0 +1,1 @@
+"""What callers share: bounds, the remembered jobs, and turns for slots. Without I/O."""

@@ -1,0 +1,1 @@
+"""Authentication, allowed origins and rate limits."""

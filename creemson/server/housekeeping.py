@@ -1,0 +1,56 @@
+"""Periodic work of a server: removes expired files, returns memory, measures the event loop."""
+
+from functools import partial
+
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from creemson.metrics import Metrics
+from creemson.server import malloc
+from creemson.settings.sections import Settings
+from creemson.storage.clock import AgeClock
+from creemson.storage.stores import Stores
+
+__all__ = ["measure_lag", "sweep_expired"]
+
+SWEEP_INTERVAL = 60.0
+"""Seconds between two sweeps."""
+LAG_INTERVAL = 0.25
+"""Seconds between two measurements of the event loop's delay."""
+
+
+async def sweep_expired(
+    stores: Stores, clock: AgeClock, settings: Settings, log: FilteringBoundLogger
+) -> None:
+    """Remove expired files and the leftovers of a crash, at start and then every minute.
+
+    Args:
+        stores: the stores of all callers.
+        clock: the clock by which files age.
+        settings: effective settings.
+        log: Logger.
+    """
+    sweep = partial(
+        stores.sweep,
+        keep_uploads=settings.storage.keep_uploads,
+        keep_outputs=settings.storage.keep_outputs,
+        keep_parts=settings.timeouts.upload_idle,
+    )
+    while True:
+        try:
+            removed = await trio.to_thread.run_sync(partial(sweep, now=clock()))
+        except OSError as error:
+            log.error("the data folder could not be swept", error=str(error))  # noqa: TRY400 - the disk failed; no bug
+        else:
+            if removed:
+                log.info("swept", files=removed)
+        await trio.to_thread.run_sync(malloc.give_back)
+        await trio.sleep(SWEEP_INTERVAL)
+
+
+async def measure_lag(metrics: Metrics) -> None:
+    """Measure the delay of the event loop at intervals, until cancelled."""
+    while True:
+        due = trio.current_time() + LAG_INTERVAL
+        await trio.sleep_until(due)
+        metrics.loop_lag.observe(trio.current_time() - due)

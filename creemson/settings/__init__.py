@@ -1,0 +1,1 @@
+"""The settings: their sections and fields, where values are loaded from, and how they are checked."""

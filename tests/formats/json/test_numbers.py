@@ -1,0 +1,122 @@
+"""Numbers of JSON keep all their digits: in 64 bits or a double where these have them, else as decimals, else as text."""
+
+import decimal
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creemson.formats import blocks
+from creemson.formats.json import objects
+from creemson.formats.open import open_table
+from tests.examples import examples_of
+from tests.formats.json.test_lines import loaded, opened, read
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.json"])
+@pytest.mark.parametrize(
+    ("numbers", "dtype"),
+    [
+        (["60685111400000017", "1.5"], pl.Decimal(38, 1)),
+        (["9007199254740993", "9007199254740992", "1.5"], pl.Decimal(38, 1)),
+        (["12345678901234567890.12", "10.50"], pl.Decimal(38, 2)),
+        (["1", "18446744073709551615"], pl.UInt64()),
+        (["-1", "18446744073709551615"], pl.Decimal(38, 0)),
+        (["123456789012345678901234567890"], pl.Decimal(38, 0)),
+        (["1", "1.5", "1e300", "0.1"], pl.Float64()),
+        (["1.5", "1e400"], pl.String()),
+        (["1" * 39], pl.String()),
+        (["1e300", "60685111400000017"], pl.String()),
+    ],
+)
+def test_numbers_have_the_smallest_type_with_all_digits(tmp_path, numbers, dtype, name):
+    """None of them merges with its neighbours."""
+    data = "\n".join(f'{{"v":{number}}}' for number in numbers)
+    frame, issues = loaded(tmp_path, data if name == "x.ndjson" else f"[{data.replace(chr(10), ',')}]", name)
+    assert frame.schema["v"] == dtype
+    assert [decimal.Decimal(str(value)) for value in frame["v"]] == list(map(decimal.Decimal, numbers))
+    assert issues.examples == ()
+
+
+def test_numbers_among_texts_keep_their_digits(tmp_path):
+    """A column of both is text; also if the numbers come late."""
+    frame, _ = loaded(tmp_path, '{"v":"x"}\n{"v":10.50}\n{"v":"y"}\n{"v":60685111400000017.5}\n')
+    assert frame["v"].to_list() == ["x", "10.50", "y", "60685111400000017.5"]
+
+
+@pytest.fixture
+def small_samples(monkeypatch):
+    """Samples of one row, so that all others are late."""
+    monkeypatch.setattr(objects, "SAMPLE_ROWS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 100)
+
+
+def test_text_of_digits_is_no_number(tmp_path, small_samples):
+    """A number in quotes does not fit a column of numbers."""
+    frame, issues = loaded(tmp_path, '{"v":1.5}\n' * 200 + '{"v":"2.5"}\n')
+    assert frame["v"][-1] is None
+    assert [issue.value for issue in issues.examples] == ["2.5"]
+
+
+@pytest.mark.parametrize("number", ["60685111400000017", "0.12345678901234567890"])
+def test_late_number_with_many_digits_changes_the_type(tmp_path, small_samples, number):
+    """All numbers of the column are read again as decimals."""
+    frame, issues = loaded(tmp_path, '{"v":1.5}\n' * 200 + f'{{"v":{number}}}\n')
+    assert frame.schema["v"].is_decimal()
+    assert (frame["v"][0], frame["v"][-1]) == (decimal.Decimal("1.5"), decimal.Decimal(number))
+    assert issues.examples == ()
+
+
+def test_number_on_a_line_of_its_own_is_left_out(tmp_path):
+    """polars ignores such a line while it infers types, but does not read it."""
+    frame, issues = loaded(tmp_path, '{"v":1.5}\n{"v":2}\n22412\n')
+    assert frame["v"].to_list() == [1.5, 2.0]
+    assert issues.unparsable_rows == 1
+
+
+def test_plain_numbers_are_read_by_polars(tmp_path):
+    """The first reading, which is the fastest; not if it would lose digits that only the text has."""
+    for last, index in (("3.25", 0), ("1e-05", 0), ("3.250", 1), ("3", 1)):
+        path, table = opened(tmp_path, '{"v":1.5,"s":"2.50, \\"v\\":1.0"}\n' * 100 + f'{{"v":{last}}}\n')
+        assert read(path, table)[0] == index, last
+
+
+NUMBERS = {
+    "integers": st.integers(-(10**40), 10**40).map(str),
+    "small integers": st.integers(-(2**64), 2**64).map(str),
+    "doubles": st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    "money": st.integers(-(10**9), 10**9).map(lambda cents: f"{cents // 100}.{cents % 100:02}"),
+    "decimals": st.decimals(
+        allow_nan=False, allow_infinity=False, places=7, min_value=-(10**25), max_value=10**25
+    ).map(lambda value: f"{value:f}"),
+}
+
+
+@settings(max_examples=examples_of(80), deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(NUMBERS)), min_size=1, max_size=2).flatmap(
+        lambda kinds: st.lists(
+            st.none() | st.one_of([NUMBERS[kind] for kind in kinds]), min_size=1, max_size=12
+        )
+    ),
+    st.booleans(),
+    st.sampled_from(["v", 'a"b', "é", "x.*", "", "^a$", "*"]),
+)
+def test_random_numbers_have_their_exact_values(tmp_path_factory, numbers, is_late, column):
+    """Of any size and precision, in a sample and behind it."""
+    path = tmp_path_factory.mktemp("x") / "x.ndjson"
+    key = json.dumps(column)
+    path.write_text("".join(f"{{{key}:{'null' if number is None else number}}}\n" for number in numbers))
+    with pytest.MonkeyPatch.context() as patch:
+        if is_late:
+            patch.setattr(objects, "SAMPLE_ROWS", 1)
+            patch.setattr(blocks, "BLOCK_BYTES", 16)
+        table = open_table(path, path.name)
+        _, frame = read(path, table)
+    found = [None if value is None else decimal.Decimal(str(value)) for value in frame[column]]
+    wanted = [None if number is None else decimal.Decimal(number) for number in numbers]
+    lost = table.report.issues().unparsable_cells
+    assert sum(one != other for one, other in zip(found, wanted, strict=True)) == lost
+    assert lost == 0 or (is_late and frame.schema[column] != pl.String)

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import importlib.util
+import signal
 import zipfile
 from pathlib import Path
 
@@ -18,6 +19,9 @@ hypothesis.settings.register_profile(
     "explore", hypothesis.settings.get_profile("same"), derandomize=False, print_blob=True
 )
 hypothesis.settings.load_profile("same")
+
+# Under `nohup`, the servers of the tests would inherit that SIGHUP is ignored, and respect it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

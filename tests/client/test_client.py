@@ -91,7 +91,7 @@ async def test_process_of_a_local_file_uploads_it_once(server, tmp_path):
 
 async def test_csv_has_the_texts_of_the_file_or_their_values(server, tmp_path):
     """A file and windows of rows, in both ways."""
-    path = tmp_path / "written.csv"
+    path = tmp_path / "due.csv"
     path.write_text("due;amount;sure\n13/02/2024;10.50;TRUE\n14/02/2024;7.00;NA\n15/02/2024;0.10;False\n")
     async with connect(server.url) as client:
         result = await client.process(path)
@@ -99,7 +99,7 @@ async def test_csv_has_the_texts_of_the_file_or_their_values(server, tmp_path):
         await result.save(tmp_path / "values.csv", normalized=True)
         with pytest.raises(ProcessingError, match=r"'out.xlsx' is no .csv"):
             await result.save(tmp_path / "out.xlsx", normalized=True)
-        for name in ("written.csv", result.filename):
+        for name in (path.name, result.filename):
             texts = await client.rows(name, limit=2, texts=True)
             values = await client.rows(name, limit=2)
             assert texts.rows == (("13/02/2024", "10.50", "TRUE"), ("14/02/2024", "7.00", "NA"))

@@ -98,7 +98,10 @@ def test_closed_terminal_ends_the_server(tmp_path):
         os.close(terminal)
         process.stdout.readline()
         os.close(controller)
-        assert process.wait(PATIENCE) == 0
+        try:
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()  # otherwise, the end of the context would wait for a server that goes on
 
 
 @pytest.fixture(scope="module")

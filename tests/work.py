@@ -39,11 +39,12 @@ def counted(function: Callable[[], object]) -> int:
         return on_line if is_ours(frame.f_code) else None
 
     # Threads of polars also call functions of the package.
+    before, before_in_threads = sys.gettrace(), threading.gettrace()  # those of coverage, if it is measured
     threading.settrace(on_call)
     sys.settrace(on_call)
     try:
         function()
     finally:
-        sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        sys.settrace(before)
+        threading.settrace(before_in_threads)  # type: ignore[arg-type]
     return steps

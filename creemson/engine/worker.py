@@ -73,7 +73,8 @@ from creemson.engine.answers import MAX_DETAILS, MAX_TRACEBACK, AnswerLimits, bo
 from creemson.engine.export.render import render
 from creemson.engine.progress import Progress
 from creemson.engine.source import opened
-from creemson.engine.survey import Surveys
+from creemson.engine.windows.survey import Surveys
+from creemson.engine.windows.window import window as read_window
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
 from creemson.model.converter import plain, structure
 from creemson.model.query import Options, Query
@@ -165,7 +166,7 @@ class Worker:
             case "rows":
                 offset, limit = command["offset"], command["limit"]
                 with _source(command, command["name"]) as source:
-                    window = engine.window(
+                    window = read_window(
                         source,
                         command["name"],
                         offset,

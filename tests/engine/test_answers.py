@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.engine.answers import AnswerLimits, RowTaker, bounded, clipped, json_size
-from creemson.engine.run import run, window
+from creemson.engine.run import run
+from creemson.engine.windows.window import window
 from creemson.engine.worker import Worker
 from creemson.errors import InvalidFormat
 from creemson.model.converter import plain

@@ -20,7 +20,8 @@ import pytest
 
 from creemson.client.arguments import query_of
 from creemson.engine.export.render import render
-from creemson.engine.run import run, window
+from creemson.engine.run import run
+from creemson.engine.windows.window import window
 from creemson.errors import ProcessingError
 from creemson.storage.names import companion
 from tests.cases import CASES, REFUSED

@@ -21,7 +21,8 @@ from creemson.engine import progress
 from creemson.engine import run as engine
 from creemson.engine.export.render import render
 from creemson.engine.export.xlsx import sheet
-from creemson.engine.run import columns, run, window
+from creemson.engine.run import columns, run
+from creemson.engine.windows.window import window
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats.open import open_table
 from creemson.model.query import FUNCTIONS, Aggregate, Condition, Query, SortKey

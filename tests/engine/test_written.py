@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from creemson.client.arguments import query_of
 from creemson.engine.export.render import render
-from creemson.engine.run import run, window
+from creemson.engine.run import run
+from creemson.engine.windows.window import window
 from creemson.errors import ProcessingError
 from creemson.storage.names import companion
 from tests.examples import examples_of

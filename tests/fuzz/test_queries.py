@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from creemson.engine import run
+from creemson.engine.windows.window import window
 from creemson.errors import CreemsonError, InvalidFormat
 from creemson.model.converter import structure
 from creemson.model.query import FUNCTIONS, LIST_OPERATORS, OPERATORS, UNARY_OPERATORS, Query
@@ -137,7 +138,7 @@ def test_many_queries_have_a_result_or_a_reason(everything, value):
 @pytest.mark.parametrize("offset", [2**62, 2**63 - 1, 2**63, 2**64 - 1])
 def test_rows_beyond_any_table_are_empty(everything, offset):
     """No offset is too large."""
-    assert run.window(everything, "all.parquet", offset, 5).rows == ()
+    assert window(everything, "all.parquet", offset, 5).rows == ()
 
 
 @pytest.mark.parametrize("value", [1e39, -1e308, 2.0**127])

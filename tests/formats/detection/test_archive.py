@@ -7,8 +7,9 @@ import attrs
 import polars as pl
 import pytest
 
-from creemson.engine.run import columns, run, window
-from creemson.engine.survey import Surveys
+from creemson.engine.run import columns, run
+from creemson.engine.windows.survey import Surveys
+from creemson.engine.windows.window import window
 from creemson.errors import ProcessingError
 from creemson.formats.detection import archive, contained
 from creemson.model.query import Options, Query

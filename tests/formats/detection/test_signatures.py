@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from creemson.engine.run import columns, run, window
+from creemson.engine.run import columns, run
+from creemson.engine.windows.window import window
 from creemson.errors import ProcessingError
 from creemson.formats.detection.signatures import signature_of
 from creemson.model.query import Query

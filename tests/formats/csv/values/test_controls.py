@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creemson.engine.run import columns, window
+from creemson.engine.run import columns
+from creemson.engine.windows.window import window
 from creemson.errors import ProcessingError
 from tests.engine.test_written import Written
 

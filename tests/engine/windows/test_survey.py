@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from creemson.engine import survey
-from creemson.engine.run import run, window
-from creemson.engine.survey import Surveys
+from creemson.engine.run import run
+from creemson.engine.windows import survey
+from creemson.engine.windows.survey import Surveys
+from creemson.engine.windows.window import window
 from creemson.model.query import Query
 
 ROWS = 24_000

@@ -1,0 +1,1 @@
+"""Windows: some rows of a table, as a page shows them."""

@@ -18,7 +18,7 @@ from creemson.engine.export.csv import Written, needed_texts
 from creemson.engine.plan import Plan, columns_of
 from creemson.engine.profile import profile_of
 from creemson.engine.progress import Progress, ProgressMeter, sink
-from creemson.errors import ProcessingError
+from creemson.errors import ProcessingError, is_disk_full
 from creemson.formats.columns import exactly
 from creemson.formats.open import faults, open_table
 from creemson.formats.report import Report
@@ -28,7 +28,7 @@ from creemson.model.query import Options, Query
 from creemson.model.results import Column, ColumnProfile, Described, Issues, Reading
 from creemson.storage.names import companion
 
-__all__ = ["Outcome", "columns", "run"]
+__all__ = ["Outcome", "columns", "run", "stream"]
 
 
 @attrs.frozen
@@ -96,6 +96,7 @@ def run(
     *,
     rejects: Path | None = None,
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
+    copy: Callable[[Query, Report], Table | None] = lambda *_: None,
 ) -> Outcome:
     """Carry out a query.
 
@@ -106,6 +107,7 @@ def run(
         on_progress: Called from any thread; an exception that it raises stops the work and is raised again.
         rejects: Path of a CSV file that lists what is repaired or lost; it is created only if there are issues.
         limits: How large the result may be; a preview that does not fit is shortened.
+        copy: Opens a table that is read in place of the file, if there is one.
 
     Returns:
         The description of the output.
@@ -117,7 +119,32 @@ def run(
         Exception: What ``on_progress`` raised.
     """
     with Report(rejects) as report:  # opening the file may report issues, too
-        return _run(query, source, target, on_progress, report=report, limits=limits)
+        table = copy(query, report)
+        if table is not None:
+            try:
+                return _run(query, source, target, on_progress, table=table, limits=limits)
+            except (ProcessingError, OSError) as error:
+                if not _may_be_of_copy(error):
+                    raise
+        report.clear()
+        workspace = Workspace(companion(target, "repaired"))
+        table = open_table(
+            source,
+            query.filename,
+            columns_of(query),
+            options=query.options,
+            report=report,
+            workspace=workspace,
+        )
+        with _removed(workspace.path):
+            return _run(query, source, target, on_progress, table=table, workspace=workspace, limits=limits)
+
+
+def _may_be_of_copy(error: ProcessingError | OSError) -> bool:
+    """Whether an error may be that of a damaged copy, so that the file itself must be read."""
+    if isinstance(error, OSError):
+        return not is_disk_full(error)
+    return error.reason == "unreadable_file"
 
 
 def _run(
@@ -126,23 +153,22 @@ def _run(
     target: Path,
     on_progress: Callable[[Progress], None],
     *,
-    report: Report,
+    table: Table,
     limits: AnswerLimits,
+    workspace: Workspace | None = None,
 ) -> Outcome:
-    workspace = Workspace(companion(target, "repaired"))
-    table = open_table(
-        source, query.filename, columns_of(query), options=query.options, report=report, workspace=workspace
-    )
+    report = table.report
     # This fails before anything is read if the query does not fit.
     plan = Plan(query, table.schema, table.texts)
     meter = ProgressMeter(
         table, on_progress, after="sorting" if query.sort or query.group_by or query.distinct else "writing"
     )
-    workspace.on_progress = meter.repairing
+    if workspace is not None:
+        workspace.on_progress = meter.repairing
     output = partial(pl.scan_parquet, target, glob=False)
-    with _removed(workspace.path), faults(query.filename, source):
+    with faults(query.filename, source):
         if table.small is None:
-            texts = _stream(query, table, meter, source, target).texts
+            texts = stream(query, table, meter, source, partial(_sinks, target, table)).texts
             schema = output().collect_schema()
             rows, first = output().select(pl.len()).collect().item(), output()
         else:  # streaming and reading back the result would take 3 ms more of CPU time
@@ -202,7 +228,7 @@ def _written(table: Table, plan: Plan) -> Written:
     )
 
 
-def _sinks(frame: pl.LazyFrame, target: Path, table: Table, plan: Plan) -> list[pl.LazyFrame]:
+def _sinks(target: Path, table: Table, frame: pl.LazyFrame, plan: Plan) -> list[pl.LazyFrame]:
     """The ends of a plan: the stored output, and its texts."""
     metadata = _written(table, plan).metadata()
     if not plan.texts:
@@ -246,8 +272,21 @@ def _strict_error(name: str, issues: Issues) -> ProcessingError:
     )
 
 
-def _stream(query: Query, table: Table, meter: ProgressMeter, source: Path, target: Path) -> Plan:
+def stream(
+    query: Query,
+    table: Table,
+    meter: ProgressMeter,
+    source: Path,
+    sinks: Callable[[pl.LazyFrame, Plan], list[pl.LazyFrame]],
+) -> Plan:
     """Carry out a query in one pass; if a late cell does not fit the types, again with the table's next reading.
+
+    Args:
+        query: The query.
+        table: The table.
+        meter: Counts the rows that are read.
+        source: Path of the file.
+        sinks: Returns the ends of the plan, which write its rows.
 
     Returns:
         The plan for the reading that has succeeded.
@@ -269,7 +308,7 @@ def _stream(query: Query, table: Table, meter: ProgressMeter, source: Path, targ
                 frame = plan.apply(
                     frame, meter.tap, has_row_count=table.rows is not None, report=table.report
                 )
-                sink(_sinks(frame, target, table, plan), meter)
+                sink(sinks(frame, plan), meter)
                 table.check()
             break
         except (ProcessingError, Reread) as error:

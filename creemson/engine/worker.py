@@ -6,6 +6,7 @@ a JSON object on one line.
 Commands::
 
     {"op": "run", "query": …, "source": path, "identity"?: …, "target": path, "part": path}
+    {"op": "import", "source": path, "identity"?: …, "name": string, "options"?: …, "target": path, "part": path}
     {"op": "render", "source": path, "target": path, "part": path, "format": name}
     {"op": "columns", "source": path, "identity"?: …, "name": string, "options"?: …}
     {"op": "rows", "source": path, "identity"?: …, "name": string, "offset": integer, "limit": integer, "options"?: …}
@@ -16,6 +17,10 @@ JSON, of an answer that can be shortened and of any other. ``run`` and ``render`
 maximum bytes of their target, with its texts and rejects.
 
 ``rows`` may have ``"texts": true``: the cells are texts, as a CSV shows them.
+
+``import`` makes the columnar copy of a file, a folder; its value is the number of its rows and bytes, or null for a
+file that gets none. ``run`` and ``rows`` may have ``"copy": path``, which is read in place of the file if that is
+possible.
 
 ``run`` carries out a query, ``render`` converts a stored output to another format, ``columns`` describes the columns of
 a file, ``rows`` reads some of its rows. ``identity`` is a list of inode, size and time of modification (in ns) of the
@@ -71,15 +76,20 @@ import orjson
 from creemson.engine import run as engine
 from creemson.engine.answers import MAX_DETAILS, MAX_TRACEBACK, AnswerLimits, bounded, clipped
 from creemson.engine.export.render import render
+from creemson.engine.plan import columns_of
 from creemson.engine.progress import Progress
 from creemson.engine.source import opened
+from creemson.engine.tables.read import open_copy_for
+from creemson.engine.tables.write import copy_table
 from creemson.engine.windows.survey import Surveys
 from creemson.engine.windows.window import window as read_window
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
+from creemson.formats.report import Report
+from creemson.formats.table import Table
 from creemson.model.converter import plain, structure
 from creemson.model.query import Options, Query
 from creemson.storage import durable
-from creemson.storage.names import companion, rejects_name, texts_name
+from creemson.storage.names import companion, rejects_name, remove_temporary, texts_name
 
 __all__ = ["Worker", "main"]
 
@@ -159,6 +169,8 @@ class Worker:
                 return self._run(command, structure(command["query"], Query), limits)
             case "render":
                 return self._write(command, lambda part: self._render(command, part))
+            case "import":
+                return self._import(command)
             case "columns":
                 with _source(command, command["name"]) as source:
                     described = plain(engine.columns(source, command["name"], _options(command)))
@@ -176,6 +188,7 @@ class Worker:
                         on_progress=self._check_stopped,
                         limits=limits,
                         texts=Path(texts_name(command["source"])) if command.get("texts") else None,
+                        copy=_copy(command),
                     )
                 return bounded(plain(window), limits.answer, "The rows")
             case op:
@@ -191,10 +204,16 @@ class Worker:
         """Run a query; its texts and the file of rejects are published before the output, which refers to them."""
         rejects, texts = (companion(Path(command["part"]), purpose) for purpose in ("rejects", "texts"))
         name = Path(rejects_name(command["target"]))
+        folder = _copy(command)
+
+        def copy(query: Query, report: Report) -> Table | None:
+            return None if folder is None else open_copy_for(query, folder, columns_of(query), report)
 
         def run(part: Path) -> Any:
             with _source(command, query.filename) as source:
-                outcome = engine.run(query, source, part, self._on_progress, rejects=rejects, limits=limits)
+                outcome = engine.run(
+                    query, source, part, self._on_progress, rejects=rejects, limits=limits, copy=copy
+                )
             if outcome.issues is not None and rejects.exists():
                 outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=name.name))
             value = bounded(plain(outcome), limits.answer, "The description of the result")
@@ -210,6 +229,21 @@ class Worker:
         finally:
             rejects.unlink(missing_ok=True)
             texts.unlink(missing_ok=True)
+
+    def _import(self, command: Mapping[str, Any]) -> Any:
+        """Make the columnar copy of a file in a temporary folder, and rename it when it is complete."""
+        part = self._part = companion(Path(command["part"]), "copy")
+        try:
+            _check_disk(part.parent)
+            part.mkdir()
+            with _source(command, command["name"]) as source:
+                copied = copy_table(source, command["name"], part, self._on_progress, _options(command))
+            if copied is not None:
+                durable.publish_folder(part, Path(command["target"]))
+        finally:
+            self._part = None
+            remove_temporary(part)
+        return plain(copied)
 
     def _write(self, command: Mapping[str, Any], write: Callable[[Path], Any]) -> Any:
         """Write the target under its temporary name, and rename it when it is complete.
@@ -259,6 +293,10 @@ class Worker:
 
 def _source(command: Mapping[str, Any], name: str) -> AbstractContextManager[Path]:
     return opened(Path(command["source"]), name, command.get("identity"))
+
+
+def _copy(command: Mapping[str, Any]) -> Path | None:
+    return Path(command["copy"]) if "copy" in command else None
 
 
 def _options(command: Mapping[str, Any]) -> Options | None:

@@ -9,7 +9,17 @@ from typing import Any, TypeAlias
 
 from creemson.settings.sections import Limits
 
-__all__ = ["CANCEL", "AnswerLimits", "WorkerCommand", "answer_limits", "columns", "render", "rows", "run"]
+__all__ = [
+    "CANCEL",
+    "AnswerLimits",
+    "WorkerCommand",
+    "answer_limits",
+    "columns",
+    "import_",
+    "render",
+    "rows",
+    "run",
+]
 
 WorkerCommand: TypeAlias = Mapping[str, Any]
 AnswerLimits: TypeAlias = Mapping[str, int]
@@ -40,6 +50,7 @@ def run(
     limits: AnswerLimits | None = None,
     room: int | None = None,
     identity: Sequence[int] | None = None,
+    copy: str | None = None,
 ) -> WorkerCommand:
     """Run a query on a table and write the result to a file.
 
@@ -51,9 +62,23 @@ def run(
         room: maximum number of bytes of the result's file.
         identity: that of the file which the server has found; the command fails with ``file_changed`` if another one
             has the path of ``source`` by then. None accepts any.
+        copy: path of the file's columnar copy, if there is one.
     """
-    given = _given(limits=limits, room=room, identity=identity)
+    given = _given(limits=limits, room=room, identity=identity, copy=copy)
     return {"op": "run", "query": query, "source": source, "target": target, **given}
+
+
+def import_(
+    *,
+    source: str,
+    name: str,
+    target: str,
+    options: Mapping[str, Any] | None = None,
+    identity: Sequence[int] | None = None,
+) -> WorkerCommand:
+    """Make the columnar copy of a file, in a new folder ``target``; for the other arguments see :func:`columns`."""
+    given = _given(options=options, identity=identity)
+    return {"op": "import", "source": source, "name": name, "target": target, **given}
 
 
 def render(*, source: str, target: str, output_format: str, room: int | None = None) -> WorkerCommand:
@@ -92,10 +117,11 @@ def rows(
     limits: AnswerLimits | None = None,
     identity: Sequence[int] | None = None,
     texts: bool = False,
+    copy: str | None = None,
 ) -> WorkerCommand:
     """Read ``limit`` rows of a table from row ``offset`` on; for the other arguments see :func:`columns`.
 
-    ``texts``: the cells are texts, as a CSV shows them.
+    ``texts``: the cells are texts, as a CSV shows them. ``copy``: see :func:`run`.
     """
     return {
         "op": "rows",
@@ -104,12 +130,12 @@ def rows(
         "offset": offset,
         "limit": limit,
         **({"texts": True} if texts else {}),
-        **_given(options=options, limits=limits, identity=identity),
+        **_given(options=options, limits=limits, identity=identity, copy=copy),
     }
 
 
 def _given(
-    *, identity: Sequence[int] | None = None, **fields: Mapping[str, Any] | int | None
+    *, identity: Sequence[int] | None = None, **fields: Mapping[str, Any] | int | str | None
 ) -> WorkerCommand:
     given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     if identity is not None:

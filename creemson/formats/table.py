@@ -9,6 +9,7 @@ import polars as pl
 
 from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly
+from creemson.formats.imported.facts import Facts
 from creemson.formats.report import Report
 from creemson.formats.source import Source
 from creemson.model.results import Reading
@@ -89,6 +90,8 @@ class Table:
         notations: Returns how the dates and times of columns are written, for output that looks like its input.
         reading: Returns how the file is read, for clients.
         report: Collects what is repaired or lost while the table is opened and read.
+        facts: Returns what a description of some columns needs; None if the reading of all columns does not tell how
+            others read some of them. Asked after a reading that has succeeded.
         held: Holds open what is read as long as the table exists, if that is not the file itself.
     """
 
@@ -108,6 +111,7 @@ class Table:
     notations: Callable[[], dict[str, str]] = dict
     reading: Callable[[], Reading] | None = None
     report: Report = attrs.field(factory=Report)
+    facts: Callable[[], Facts | None] = lambda: None
     held: object = None
 
 

@@ -17,7 +17,16 @@ from pathlib import Path
 
 from creemson.storage.names import temporary_name
 
-__all__ = ["begin_writing", "make_folders", "publish", "remove", "sync_file", "sync_folder", "write"]
+__all__ = [
+    "begin_writing",
+    "make_folders",
+    "publish",
+    "publish_folder",
+    "remove",
+    "sync_file",
+    "sync_folder",
+    "write",
+]
 
 
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE, from fcntl.h
@@ -77,6 +86,19 @@ def publish(part: Path, target: Path) -> None:
     """
     sync_file(part)
     part.replace(target)
+    sync_folder(target.parent)
+
+
+def publish_folder(part: Path, target: Path) -> None:
+    """Give a complete folder of files its name, as :func:`publish` does for a file; no folder has the name.
+
+    Raises:
+        OSError: the disk failed, or the name is in use.
+    """
+    for path in part.iterdir():
+        sync_file(path)
+    sync_folder(part)
+    part.rename(target)
     sync_folder(target.parent)
 
 

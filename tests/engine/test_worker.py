@@ -24,6 +24,7 @@ from creemson.engine import worker
 from creemson.engine.progress import Progress
 from creemson.engine.worker import Worker
 from creemson.errors import ProcessingError
+from creemson.storage.names import temporary_name
 
 
 @pytest.fixture
@@ -252,7 +253,7 @@ def test_cancel_stops_the_running_command(monkeypatch, table, tmp_path):
     events = []
     worker = Worker(events.extend)
 
-    def run(query, source, part, on_progress, *, rejects, limits):
+    def run(query, source, part, on_progress, **_):
         part.write_bytes(b"half")
         on_progress(Progress("reading", 1, 2, 1, 0.5))
         worker.receive(lines({"op": "cancel"}))
@@ -489,3 +490,60 @@ def test_niceness_and_limit_are_set():
         worker = psutil.Process(process.popen.pid)
         assert worker.nice() == psutil.Process().nice() + 7
         assert worker.rlimit(psutil.RLIMIT_DATA) == (4 << 30, 4 << 30)
+
+
+def large_csv(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("a,b\n" + "".join(f"{n},x{n % 7}\n" for n in range(60_000)))
+    return path
+
+
+def import_command(path, folder):
+    part = folder / temporary_name("copy", "1")
+    return {
+        "op": "import",
+        "source": str(path),
+        "name": path.name,
+        "target": str(folder / "copy"),
+        "part": str(part),
+    }
+
+
+def test_import_makes_a_copy_that_jobs_and_windows_read(tmp_path):
+    """The file could be empty then: only its identity is compared."""
+    path, folder = large_csv(tmp_path), tmp_path / "tables"
+    folder.mkdir()
+    [done] = carry_out(import_command(path, folder))[-1:]
+    assert done["value"]["rows"] == 60_000
+    assert [entry.name for entry in folder.iterdir()] == ["copy"]
+    run = run_command(path, tmp_path / "out.parquet") | {
+        "query": {"filename": "l.csv", "selectedColumns": [1]}
+    }
+    rows = {"op": "rows", "source": str(path), "name": "l.csv", "offset": 59_998, "limit": 5}
+    path.write_bytes(b"")
+    copy = {"copy": str(folder / "copy")}
+    assert carry_out(run | copy)[-1]["value"]["rows"] == 60_000
+    assert carry_out(rows | copy)[-1]["value"]["rows"] == [[59_998, "x1"], [59_999, "x2"]]
+
+
+def test_import_of_small_file_leaves_nothing(table, tmp_path):
+    """It needs no copy."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    assert carry_out(import_command(table, folder))[-1] == {"event": "done", "value": None}
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ProcessingError("unreadable_file", "bad")])
+def test_failed_import_leaves_nothing(monkeypatch, tmp_path, error):
+    """Neither the copy nor a part of it."""
+    path, folder = large_csv(tmp_path), tmp_path / "tables"
+    folder.mkdir()
+
+    def fail(source, name, part, *_):
+        (part / "rows.parquet").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(worker, "copy_table", fail)
+    assert carry_out(import_command(path, folder))[-1]["event"] == "failed"
+    assert list(folder.iterdir()) == []

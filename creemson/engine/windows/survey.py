@@ -15,6 +15,7 @@ import attrs
 import polars as pl
 
 from creemson.engine.progress import Progress, ProgressMeter
+from creemson.engine.tables.read import open_copy
 from creemson.errors import ProcessingError
 from creemson.formats.open import faults, open_table
 from creemson.formats.table import Reread, Table
@@ -60,6 +61,7 @@ class Surveys:
         name: str,
         options: Options | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
+        copy: Path | None = None,
     ) -> Surveyed:
         """Open a file, and survey it if that is necessary.
 
@@ -68,12 +70,16 @@ class Surveys:
             name: The file's name in messages.
             options: How to read the file; empty fields are detected.
             on_progress: Called from any thread; an exception that it raises ends the survey and is raised again.
+            copy: Path of its columnar copy, if there is one.
 
         Raises:
             InvalidFormat: The options do not fit the file.
             ProcessingError: ``unreadable_file`` or ``unsupported_format``.
             OSError: The disk failed.
         """
+        copied = None if copy is None else open_copy(copy, name)
+        if copied is not None:
+            return Surveyed(copied, is_complete=True)
         found = path.stat()
         key = (path, name, repr(options), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         known = self._known.get(key)

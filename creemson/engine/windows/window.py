@@ -35,6 +35,7 @@ def window(
     on_progress: Callable[[Progress], None] = lambda _: None,
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
     texts: Path | None = None,
+    copy: Path | None = None,
 ) -> Window:
     """Read some rows of a table, as many as fit one answer: those that a job for all columns would store.
 
@@ -48,6 +49,7 @@ def window(
         on_progress: Called from any thread; an exception that it raises stops the work and is raised again.
         limits: How large the answer may be.
         texts: None for values; for cells as the file writes them, where the texts of a stored output are.
+        copy: Path of the file's columnar copy, if there is one.
 
     Returns:
         Columns and rows, the number of all rows if it is known, and whether enough of the file was looked at to know
@@ -59,7 +61,7 @@ def window(
         ProcessingError: ``unreadable_file`` or ``unsupported_format``.
         OSError: The disk failed.
     """
-    surveyed = (surveys or Surveys()).open(source, name, options, on_progress)
+    surveyed = (surveys or Surveys()).open(source, name, options, on_progress, copy)
     table, is_complete = surveyed.table, surveyed.is_complete
     read, start = table.window, min(offset, MAX_OFFSET)
     for reading in table.readings:

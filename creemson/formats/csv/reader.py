@@ -38,6 +38,7 @@ from creemson.formats.csv.values.controls import (
 from creemson.formats.csv.values.inference import ColumnTypes, infer_columns
 from creemson.formats.csv.values.kinds import TEXT
 from creemson.formats.csv.values.types import null_words
+from creemson.formats.imported.facts import Facts
 from creemson.formats.report import Report
 from creemson.formats.source import Source, named_tabs
 from creemson.formats.table import Reread, Table, Workspace, check_width, text_of
@@ -150,6 +151,7 @@ def open_csv(
         notations=types.notations,
         reading=reader.reading,
         report=report,
+        facts=reader.facts,
     )
 
 
@@ -202,6 +204,8 @@ class CsvReader:
         # Columns that have texts which their values do not tell; others have no hidden column if a test exists.
         self._exceptional = with_texts
         self._had_texts: frozenset[str] = frozenset()  # the hidden columns of the present reading
+        # Whether a reading of some of the columns finds what the readings until now have found about these.
+        self._is_exact = True
         self.small: pl.DataFrame | None = None
         self.small_texts: pl.DataFrame | None = None
         if cells is not None:
@@ -282,6 +286,7 @@ class CsvReader:
             if self._counter is not None:
                 self._counter.join()  # it must not read the file longer than the caller expects
             self._reads_copy = True
+            self._is_exact = False  # polars decodes only the columns that it reads
         self._is_unchecked = True
         self._cells = CellCheck(self._null_words)
         if not self._reads_copy:
@@ -334,6 +339,7 @@ class CsvReader:
                 or not count.fit(self._file, self._cells.rows, self._rows)
             ):
                 self._reads_copy = True
+                self._is_exact &= not self._cells.has_marks  # those of columns that are not read are not seen
                 raise Reread
         lacks_texts = self._workspace is not None and not self._had_texts >= self._exceptional & self._shown
         if self._types.revise(self._cells.misfits, lambda: self._blanked(self._scan())):
@@ -348,6 +354,21 @@ class CsvReader:
             lines = self._copy.lines if self._reads_copy else line_map(self._file, self._cells.rows)
             self._report_misfits(self._blanked(self._scan(row_index_name=self._row)), lines)
             self._report_repairs(self._scan(row_index_name=self._row), lines)
+
+    def facts(self) -> Facts | None:
+        """Return what a description of some columns needs; see :attr:`creemson.formats.table.Table.facts`."""
+        options, dialect = self._types.options, self._file.dialect
+        if not self._is_exact or options.types or isinstance(options.date_format, dict):
+            return None
+        return Facts(
+            words=self._types.words,
+            typed_at_first=self._types.typed_at_first,
+            typed=frozenset(name for name, kind in self._types.kinds.items() if kind is not TEXT),
+            commas=self._types.commas(),
+            thousands={} if options.thousands else self._types.signs(),
+            width=dialect.width if dialect.header else 0,
+            headers_again=frozenset(line + 1 for line, _ in dialect.headers_again),
+        )
 
     def window(self, offset: int, limit: int) -> pl.DataFrame:
         """Read some rows; all rows before them are read, too.

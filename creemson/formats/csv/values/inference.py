@@ -23,6 +23,7 @@ from creemson.formats.csv.values.types import (
     sample_cells,
     sample_columns,
 )
+from creemson.formats.imported.facts import words_for_missing
 from creemson.formats.types import NULL_WORDS
 from creemson.model.query import ColumnRef, Options
 
@@ -39,12 +40,18 @@ class ColumnTypes:
             if these are also text in other columns, so that a client cannot send them back.
         samples: Some cells of each column whose type matters.
         options: The options of the request; ``types`` and ``decimal`` are used.
+        words: The words for a missing value that are found in the sample, by column.
+        typed_at_first: The columns that are not text according to the sample.
+        settled: The columns whose types have been inferred again, with cells that did not fit, and have not changed.
     """
 
     kinds: dict[str, Kind]
     null_words: Sequence[str] | None
     samples: Mapping[str, Sequence[str]]
     options: Options
+    words: Mapping[str, Sequence[str]] | None = None
+    typed_at_first: frozenset[str] = frozenset()
+    settled: set[str] = attrs.field(factory=set)
 
     @property
     def schema(self) -> pl.Schema:
@@ -61,12 +68,24 @@ class ColumnTypes:
 
     def has_decimal_commas(self) -> bool:
         """Whether any column has decimal commas."""
-        return any(kind.notation == "," for kind in self.kinds.values())
+        return bool(self.commas())
+
+    def commas(self) -> frozenset[str]:
+        """Return the columns that have decimal commas."""
+        return frozenset(name for name, kind in self.kinds.items() if kind.notation == ",")
 
     def thousands(self) -> str | None:
         """Return the sign between thousands: that of the request, or the one that is certain in some column."""
-        signs = {kind.thousands for kind in self.kinds.values() if kind.thousands and kind != DECIMAL_COMMA}
+        signs = set(self.signs().values())
         return self.options.thousands or (signs.pop() if len(signs) == 1 else None)
+
+    def signs(self) -> dict[str, str]:
+        """Return the signs between thousands, by column."""
+        return {
+            name: kind.thousands
+            for name, kind in self.kinds.items()
+            if kind.thousands and kind != DECIMAL_COMMA
+        }
 
     def convert(self, texts: pl.DataFrame) -> pl.DataFrame:
         """Convert columns of text to their types."""
@@ -84,7 +103,8 @@ class ColumnTypes:
     def revise(self, misfits: Mapping[str, Sequence[str]], texts: Callable[[], pl.LazyFrame]) -> bool:
         """Infer types again if cells of the file did not have the inferred type.
 
-        Requested types do not change, but datetimes get as many digits as they need.
+        Requested types do not change, but datetimes get as many digits as they need. A column that the same cells have
+        not changed is left alone: if another one has the file read again, they would count twice.
 
         Args:
             misfits: Some cells, by column, that are not of their column's type.
@@ -99,13 +119,15 @@ class ColumnTypes:
             for name in misfits
             if name in requested and (kind := self.kinds[name]).dtype == pl.Datetime("us")
         }
-        doubtful = [name for name in misfits if name not in requested]
+        doubtful = [name for name in misfits if name not in requested and name not in self.settled]
         if doubtful:
             frame = texts().select(map(exactly, doubtful))
             samples = {name: [*self.samples[name], *misfits[name]] for name in doubtful}
             self.samples = {**self.samples, **samples}
             kinds = infer_kinds(frame, doubtful, samples, self.options)
-            changed |= {name: kind for name, kind in kinds.items() if kind != self.kinds[name]}
+            differing = {name: kind for name, kind in kinds.items() if kind != self.kinds[name]}
+            self.settled.update(kinds.keys() - differing.keys())
+            changed |= differing
         self.kinds |= changed
         return bool(changed)
 
@@ -156,7 +178,9 @@ def infer_columns(
             is_cut = kind.name == "datetime" and kind.alters(cells).any()
             kinds[name] = nanoseconds(kind) if is_cut else kind
     if options.null_values is None:
-        types.null_words = _null_words(texts, kinds)
+        types.words = _null_words(texts, kinds)
+        types.typed_at_first = frozenset(name for name, kind in kinds.items() if kind is not TEXT)
+        types.null_words = words_for_missing(types.words, types.typed_at_first)
     return types
 
 
@@ -171,13 +195,10 @@ def _have_decimal_commas(texts: pl.DataFrame, names: Sequence[str], options: Opt
     return any(kind.notation == "," for kind in kinds.values())
 
 
-def _null_words(texts: pl.DataFrame, kinds: Mapping[str, Kind]) -> Sequence[str] | None:
-    """The words for a missing value in a sample; None if some are also text in other columns.
-
-    A client may send them back as ``null_values``, which count in all columns.
-    """
+def _null_words(texts: pl.DataFrame, kinds: Mapping[str, Kind]) -> Mapping[str, Sequence[str]]:
+    """The words for a missing value that the columns of a sample contain; none if all of its columns are text."""
     if all(kind is TEXT for kind in kinds.values()):
-        return ()
+        return {}
     words = frozenset(NULL_WORDS)
     suspects: list[str] = []
     has_words: Sequence[bool]
@@ -187,9 +208,7 @@ def _null_words(texts: pl.DataFrame, kinds: Mapping[str, Kind]) -> Sequence[str]
         else:
             has_words = part.select(pl.all().is_in(NULL_WORDS).any()).row(0)
         suspects += compress(group, has_words)
-    missing: set[str] = set()
-    written: set[str] = set()
-    for name in suspects:
-        found = words.intersection(unnamed(texts.get_column(name)).unique().to_list())
-        (written if kinds[name] is TEXT else missing).update(found)
-    return None if missing & written else sorted(missing, key=NULL_WORDS.index)
+    return {
+        name: sorted(words.intersection(unnamed(texts.get_column(name)).unique().to_list()))
+        for name in suspects
+    }

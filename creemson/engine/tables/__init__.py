@@ -1,0 +1,1 @@
+"""Makes columnar copies of files, and reads them."""

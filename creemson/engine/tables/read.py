@@ -1,0 +1,74 @@
+"""Reads the columnar copy of a file as the file itself would be read."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+
+import attrs
+import polars as pl
+
+from creemson.engine.export.csv import as_values
+from creemson.formats.imported.table import open_imported
+from creemson.formats.report import Report
+from creemson.formats.table import Needed, Table, text_of
+from creemson.model.query import ColumnRef, Query
+
+__all__ = ["open_copy", "open_copy_for"]
+
+
+def open_copy_for(
+    query: Query, folder: Path, needed: Collection[ColumnRef] | None, report: Report
+) -> Table | None:
+    """Open the copy of a query's file.
+
+    Args:
+        query: The query.
+        folder: Path of the copy.
+        needed: The columns that the query refers to; None for all.
+        report: Collects what was repaired or lost.
+
+    Returns:
+        The table; None if the query needs the file itself, or if the copy is gone.
+    """
+    waits_for_all = bool(query.sort or query.group_by or query.aggregate)
+    reads_all = query.limit is None or (query.limit > 0 and waits_for_all)
+    return _opened(partial(open_imported, folder, query.filename, needed, report=report, reads_all=reads_all))
+
+
+def open_copy(folder: Path, name: str) -> Table | None:
+    """Open the copy of a file for windows of its rows.
+
+    Args:
+        folder: Path of the copy.
+        name: The file's name in messages.
+
+    Returns:
+        The table; None if the copy is gone.
+    """
+    table = _opened(partial(open_imported, folder, name))
+    return table and attrs.evolve(table, window_texts=partial(_window_texts, table))
+
+
+def _opened(open_: Callable[[], Table | None]) -> Table | None:
+    try:
+        return open_()
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+        return None  # it was removed meanwhile, or is damaged: the file itself is there
+
+
+def _window_texts(table: Table, offset: int, limit: int) -> pl.DataFrame:
+    """Read some rows with their cells as the file writes them."""
+    names = list(table.schema)
+    texts = table.texts(names)
+    (reading,) = table.readings
+    needed: Needed = lambda _: [*names, *map(text_of, texts)]  # noqa: E731
+    rows = reading(needed).slice(offset, limit).collect(engine="streaming")
+    cells = as_values(rows.select(names).lazy(), table.notations()).select(pl.all().cast(pl.String)).collect()
+    return pl.DataFrame(
+        [
+            rows.get_column(text_of(name)).fill_null(cells.get_column(name)).alias(name)
+            if name in texts
+            else cells.get_column(name)
+            for name in names
+        ]
+    )

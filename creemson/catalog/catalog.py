@@ -1,8 +1,8 @@
 """The interface of catalogs, and their rows; :mod:`creemson.catalog.sqlite` implements it.
 
 The folders show which files exist. The catalog stores what they do not show: the digest of a file's content, when the
-file was last used, how much of an unfinished upload is certainly on disk, and all jobs. A row without its file is
-meaningless, and a sweep removes it; a file needs no row.
+file was last used, how much of an unfinished upload is certainly on disk, of which version a copy is, and all jobs. A
+row without its file is meaningless, and a sweep removes it; a file needs no row, but a copy does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["Catalog", "JobRow", "PartRow"]
+__all__ = ["Catalog", "JobRow", "PartRow", "TableRow"]
 
 
 @attrs.frozen
@@ -74,6 +74,31 @@ class JobRow:
     version: str | None = None
 
 
+@attrs.frozen
+class TableRow:
+    """The columnar copy of a version of a file.
+
+    Attributes:
+        path: name of its folder.
+        caller: name of the caller who owns the file.
+        version: version of the file.
+        options: how the file is read, as JSON; empty if everything is detected.
+        reader: version of what has read the file.
+        bytes: size of the copy.
+        rows: number of its rows.
+        used: time of its last use, in seconds since 1970.
+    """
+
+    path: str
+    caller: str
+    version: str
+    options: str
+    reader: str
+    bytes: int
+    rows: int
+    used: float
+
+
 class Catalog(Protocol):
     """The interface. Every method blocks, may be called from any thread, and raises OSError if the database fails.
 
@@ -124,3 +149,17 @@ class Catalog(Protocol):
 
     def record_jobs(self, jobs: Iterable[JobRow | str]) -> None:
         """Record jobs, and delete the jobs that are given by id: in this order, and in one transaction."""
+
+    # --- columnar copies of files --------------------------------------------------------------------
+
+    def tables(self) -> Sequence[TableRow]:
+        """Return all copies."""
+
+    def record_table(self, row: TableRow) -> None:
+        """Record a copy; it replaces one with the same path."""
+
+    def use_tables(self, used: Mapping[str, float]) -> None:
+        """Record when copies were last used, in seconds since 1970, by path."""
+
+    def forget_tables(self, paths: Iterable[str]) -> None:
+        """Delete the rows of copies."""

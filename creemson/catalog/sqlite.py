@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import attrs
 
-from creemson.catalog.catalog import JobRow, PartRow
+from creemson.catalog.catalog import JobRow, PartRow, TableRow
 
 __all__ = ["SqliteCatalog"]
 
@@ -61,11 +61,23 @@ UPDATE files
 SET version = rtrim(rtrim(substr(version, instr(version, '-') + 1), '0123456789'), '-')
 WHERE version IS NOT NULL;
 """,
+    """
+CREATE TABLE tables (
+    path TEXT PRIMARY KEY,      -- name of the folder
+    caller TEXT NOT NULL,
+    version TEXT NOT NULL,      -- of the file
+    options TEXT NOT NULL,      -- JSON; empty if everything is detected
+    reader TEXT NOT NULL,       -- version of what has read the file
+    bytes INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    used REAL NOT NULL          -- seconds since 1970
+) WITHOUT ROWID;
+""",
 )
 """The migrations from each version of the tables to the next; a new catalog runs all of them."""
 VERSION = len(_MIGRATIONS)
 """Version of the tables, stored in ``PRAGMA user_version``."""
-TABLES = frozenset({"files", "parts", "jobs"})
+TABLES = frozenset({"files", "parts", "jobs", "tables"})
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for another program (a backup, or a sqlite3 shell) that has locked the database."""
 MAX_UNREADABLE = 9
@@ -265,6 +277,24 @@ class SqliteCatalog:
                         )
 
         self._use(record)
+
+    # --- columnar copies of files --------------------------------------------------------------------
+
+    def tables(self) -> list[TableRow]:
+        """Return all copies."""
+        return [TableRow(*row) for row in self._read("SELECT * FROM tables")]
+
+    def record_table(self, row: TableRow) -> None:
+        """Record a copy; it replaces one with the same path."""
+        self._write("INSERT OR REPLACE INTO tables VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(row)])
+
+    def use_tables(self, used: Mapping[str, float]) -> None:
+        """Record when copies were last used, by path."""
+        self._write("UPDATE tables SET used = max(used, ?2) WHERE path = ?1", used.items())
+
+    def forget_tables(self, paths: Iterable[str]) -> None:
+        """Delete the rows of copies."""
+        self._write("DELETE FROM tables WHERE path = ?", [(path,) for path in paths])
 
     # --- the database --------------------------------------------------------------------------------
 

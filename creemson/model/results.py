@@ -244,12 +244,20 @@ class Described:
 
 @attrs.frozen(kw_only=True)
 class FileInfo:
-    """One file in a list of files: size in bytes, time in seconds since 1970 UTC."""
+    """One file in a list of files: size in bytes, time in seconds since 1970 UTC.
+
+    Attributes:
+        filename, size, modified, sha256: of the file.
+        imported: whether there is a columnar copy of it, so that jobs and windows of rows are fast.
+        rows: number of its rows; None while unknown.
+    """
 
     filename: str
     size: int
     modified: float
     sha256: str | None = None
+    imported: bool = False
+    rows: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ __all__ = ["obstacle", "obstacles"]
 
 FILES = ("catalog.db", "catalog.db-wal", "catalog.db-shm")
 """Files of the catalog. SQLite opens them for reading only if it may not write, and fails at the first change."""
-FOLDERS = ("uploads", "outputs", "parts")
+FOLDERS = ("uploads", "outputs", "parts", "tables")
 LABEL = "caller"
 """File with the name of the caller in each folder under ``callers``."""
 READ, CHANGE, USE = os.R_OK, os.R_OK | os.W_OK, os.R_OK | os.W_OK | os.X_OK

@@ -91,6 +91,11 @@ class Kept:
         for version in list(self._kept):
             self.drop(version)
 
+    def versions(self) -> set[str]:
+        """Return the versions whose bytes are kept."""
+        with self._lock:
+            return set(self._kept)
+
     def path(self, version: str) -> Path:
         """Return where the bytes of a version are, if they are kept."""
         return self._folder / version.replace(":", "-", 1)

@@ -30,6 +30,7 @@ from creemson.storage.kept import Kept
 from creemson.storage.names import is_temporary, owner_name, rejects_name, temporary_name, texts_name
 from creemson.storage.partial import Part
 from creemson.storage.quota import Ledger
+from creemson.storage.tables.tables import Tables
 from creemson.storage.versions import Versions, digest_in, is_same, stamp_of, stat_version
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Store:
         quota: maximum number of bytes that may be stored in total; 0 disables the limit.
         clock: returns seconds since 1970.
         handles: shares out file handles; None disables its limits.
+        tables: the columnar copies of files; None if there are none.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class Store:
         quota: int,
         clock: Callable[[], float],
         handles: Handles | None = None,
+        tables: Tables | None = None,
     ) -> None:
         self._files = files
+        self._tables = tables
         self._catalog = catalog
         self._caller = caller
         # Without a quota, nothing is counted.
@@ -223,6 +227,10 @@ class Store:
         self.record_digest(path, stamp_of(status), sha256)
         return True
 
+    def versions(self) -> set[str]:
+        """Return the versions of the uploaded files, and of bytes that are kept."""
+        return self._kept.versions() | self._versions_of(self._files.uploads.iterdir())
+
     def _version(self, path: str, status: os.stat_result) -> str:
         if self._is_output(path):  # written by workers, without a digest
             return stat_version(status)
@@ -274,6 +282,7 @@ class Store:
         digests: Mapping[tuple[str, str], str] = {}
         with contextlib.suppress(OSError):  # only the digests are missing then
             digests = self._catalog.digests(self._files.within(self._files.uploads))
+        rows = {} if self._tables is None else self._tables.rows_of(self._caller)
         found: dict[str, FileInfo] = {}
         for path in self._files.uploads.iterdir():
             with contextlib.suppress(FileNotFoundError):  # deleted in the meantime
@@ -287,9 +296,11 @@ class Store:
                 )
                 name = composed(path.name)
                 if name not in found or name == path.name:  # as look_up: the composed spelling counts
+                    version = self._version(str(path), status) if rows else ""
                     found[name] = FileInfo(
-                        filename=name, size=status.st_size, modified=status.st_mtime, sha256=sha256
-                    )
+                        filename=name, size=status.st_size, modified=status.st_mtime, sha256=sha256,
+                        imported=version in rows, rows=rows.get(version),
+                    )  # fmt: skip
         return tuple(sorted(found.values(), key=lambda info: info.filename))
 
     def delete(self, name: str) -> None:
@@ -309,8 +320,19 @@ class Store:
             paths = [path]
             if path.parent == self._files.outputs:
                 paths += (path.with_name(rejects_name(path.name)), path.with_name(texts_name(path.name)))
+        versions = self._versions_of(paths)
         self._remove(*paths)
         self._forget_files([self._files.within(path) for path in paths])
+        if self._tables is not None:
+            with contextlib.suppress(OSError):  # the next sweep removes it
+                self._tables.forget(self._caller, versions - self.versions())
+
+    def _versions_of(self, paths: Iterable[Path]) -> set[str]:
+        found = set()
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                found.add(self._version(str(path), path.lstat()))
+        return found
 
     def _remove(self, *paths: Path) -> None:
         """Remove files, durably; what is held of them is kept."""

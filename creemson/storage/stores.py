@@ -1,6 +1,7 @@
 """The stores of all callers in one data folder.
 
     DATA/uploads, outputs, parts               without authentication: all callers share them
+    DATA/tables                                columnar copies of files of all callers
     DATA/callers/FOLDER/uploads, outputs, …    one folder per caller; FOLDER/caller contains the name of the caller
 
 Two callers never share a folder, so none can name, find, list, replace or measure the files of another.
@@ -19,6 +20,7 @@ from creemson.storage import durable
 from creemson.storage.files import Files
 from creemson.storage.handles import Handles
 from creemson.storage.store import Store
+from creemson.storage.tables.tables import Tables
 
 __all__ = ["Stores", "locked"]
 
@@ -35,6 +37,9 @@ class Stores:
         quota: maximum number of bytes that each caller may store; 0 disables the limit.
         clock: returns seconds since 1970.
         handles: shares out file handles; None disables its limits.
+
+    Attributes:
+        tables: the columnar copies of the files of all callers.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Stores:
         self._quota = quota
         self._clock = clock
         self._handles = handles
+        self.tables = Tables(data / "tables", catalog, clock=clock)
         self._lock = threading.Lock()
         self._stores: dict[str, Store] = {}
 
@@ -94,6 +100,7 @@ class Stores:
             quota=self._quota,
             clock=self._clock,
             handles=self._handles,
+            tables=self.tables,
         )
 
     def prepare(self) -> None:
@@ -127,6 +134,7 @@ class Stores:
             removed += store.sweep(
                 keep_uploads=keep_uploads, keep_outputs=keep_outputs, keep_parts=keep_parts, now=now
             )
+        self.tables.sweep(lambda caller: self.of(caller).versions())
         return removed
 
     def _callers(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 
-from creemson.catalog.catalog import JobRow, PartRow
+from creemson.catalog.catalog import JobRow, PartRow, TableRow
 from creemson.catalog.sqlite import MAX_UNREADABLE, VERSION, SqliteCatalog
 from creemson.executors.commands import answer_limits
 from creemson.settings.sections import Limits
@@ -85,7 +85,9 @@ def test_transaction_with_one_bad_row_writes_nothing(catalog):
 
 def test_catalog_of_an_earlier_version_is_upgraded(path):
     """Existing rows are kept; digests stay valid for files of the same size and time."""
-    older = "ALTER TABLE parts DROP COLUMN fingerprint; ALTER TABLE jobs DROP COLUMN version;"
+    older = (
+        "DROP TABLE tables; ALTER TABLE parts DROP COLUMN fingerprint; ALTER TABLE jobs DROP COLUMN version;"
+    )
     for version, change in ((1, f"{older} DROP TABLE jobs;"), (2, older)):
         path.unlink(missing_ok=True)
         fill(path, rows=1)
@@ -100,6 +102,20 @@ def test_catalog_of_an_earlier_version_is_upgraded(path):
             assert catalog.digest("uploads/a.csv", "8-1700000000123456789") == DIGEST
             assert catalog.digest("uploads/old.csv", "8--5") == DIGEST
             catalog.record_jobs([JOB])
+
+
+def test_copies_of_files_are_recorded_used_and_forgotten(catalog):
+    """The time of the last use never goes back."""
+    row = TableRow("p", "ann", "v", "", "reader", 10, 3, 5.0)
+    catalog.record_table(row)
+    catalog.record_table(attrs.evolve(row, path="q"))
+    catalog.use_tables({"p": 7.0, "q": 1.0, "unknown": 9.0})
+    catalog.forget_tables(["unknown"])
+    assert sorted(catalog.tables(), key=lambda found: found.path) == [
+        attrs.evolve(row, used=7.0), attrs.evolve(row, path="q"),
+    ]  # fmt: skip
+    catalog.forget_tables(["p", "q"])
+    assert catalog.tables() == []
 
 
 def sql(path, statement):

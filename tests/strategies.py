@@ -167,6 +167,7 @@ _field_names = st.sampled_from(
         "selectedColumns",
         "where",
         "sort",
+        "find",
         "limit",
         "options",
         "distinct",

@@ -19,7 +19,7 @@ import attrs
 from creemson.errors import InvalidFormat
 from creemson.model.converter import plain, structure
 from creemson.model.excerpt import MAX_EXCERPT
-from creemson.model.query import Options, Query
+from creemson.model.query import Options, Query, View
 from creemson.wire.messages import Process
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "path_of",
     "query_of",
     "request_of",
+    "view_of",
     "work_for",
     "work_of",
 ]
@@ -165,6 +166,15 @@ def options_of(options: Any) -> Options | None:
         InvalidFormat: an option is invalid.
     """
     return None if options is None else structure(_argument("options", options), Options)
+
+
+def view_of(*, where: Any = None, sort: Any = None, find: Any = None) -> View:
+    """Make a view from Python values.
+
+    Raises:
+        InvalidFormat: a field is invalid.
+    """
+    return request_of(View, where=where, sort=sort, find=find)
 
 
 def request_of(kind: type[T], **fields: Any) -> T:

@@ -353,18 +353,34 @@ class Client:
         await self.session.ask_once(request, messages.Deleted, done_if="file_not_found")
 
     async def rows(
-        self, filename: str, *, offset: int = 0, limit: int = 100, options: Any = None, texts: bool = False
+        self,
+        filename: str,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        where: Any = None,
+        sort: Any = None,
+        find: str | None = None,
+        options: Any = None,
+        texts: bool = False,
     ) -> messages.Rows:
-        """Read a window of rows of a file on the server.
+        """Read a window of rows of a file on the server: of all rows, or of those that meet conditions.
 
         Rows that do not fit one message are asked for by further messages, until ``limit`` is reached.
 
         Args:
             filename: name of an uploaded file or an output.
-            offset: number of rows to skip.
+            offset: number of rows to skip, of those that meet the conditions.
             limit: maximum number of rows, at most 1,000.
+            where: conditions, as for :meth:`process`.
+            sort: sort keys, as for :meth:`process`.
+            find: text that a row must have in any of its cells, in any case; None for all rows.
             options: as for :meth:`process`.
             texts: whether the cells are texts, as the file writes them; otherwise they are values.
+
+        Returns:
+            Columns and rows; ``total`` is the number of rows that meet the conditions, None while unknown. If
+            ``complete`` is false, only a part of the file was looked at in the time allowed; ask again later.
 
         Raises:
             CreemsonError: the server refuses a request; ``message_too_large`` if a single row does not fit a message.
@@ -375,6 +391,9 @@ class Client:
             filename=filename,
             offset=offset,
             limit=limit,
+            where=where,
+            sort=sort,
+            find=find,
             options=options,
             texts=texts,
         )

@@ -18,7 +18,7 @@ import trio
 
 from creemson.client import client as trio_client
 from creemson.client import result as trio_result
-from creemson.client.arguments import Source, options_of, work_of
+from creemson.client.arguments import Source, options_of, view_of, work_of
 from creemson.client.job import Job, Progress
 from creemson.errors import ConnectionLost
 from creemson.model.results import (
@@ -156,12 +156,31 @@ class Client:
         self._run(lambda client: client.delete(filename))
 
     def rows(
-        self, filename: str, *, offset: int = 0, limit: int = 100, options: Any = None, texts: bool = False
+        self,
+        filename: str,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        where: Any = None,
+        sort: Any = None,
+        find: str | None = None,
+        options: Any = None,
+        texts: bool = False,
     ) -> messages.Rows:
         """See :meth:`creemson.client.Client.rows`."""
         known = options_of(options)
+        view = view_of(where=where, sort=sort, find=find)
         return self._run(
-            lambda client: client.rows(filename, offset=offset, limit=limit, options=known, texts=texts)
+            lambda client: client.rows(
+                filename,
+                offset=offset,
+                limit=limit,
+                where=view.where,
+                sort=view.sort,
+                find=view.find,
+                options=known,
+                texts=texts,
+            )
         )
 
     def upload(

@@ -106,6 +106,20 @@ class Plan:
         self.needed = self._needed()
         self.kept = self._kept()
 
+    @property
+    def conditions(self) -> list[pl.Expr]:
+        """Expressions that are all true for the rows that the query selects."""
+        return [condition for _, condition in self._where]
+
+    def sort_keys(self, schema: pl.Schema | None = None) -> list[pl.Expr]:
+        """Return the values by which rows are sorted, nulls last.
+
+        Args:
+            schema: The types of the columns that are sorted; None for those of the file.
+        """
+        schema = self._schema if schema is None else schema
+        return [number_or_null(exactly(key), schema[key]) for key in self._keys]
+
     def apply_to(self, frame: pl.DataFrame, report: Report | None = None) -> pl.DataFrame:
         """Apply the plan to a frame in memory.
 
@@ -145,7 +159,7 @@ class Plan:
         if self._casts:
             frame = self._cast(frame, report)
         elif self._where:
-            frame = frame.filter(condition for _, condition in self._where)
+            frame = frame.filter(self.conditions)
         if self._groups:
             expressions = [expression.alias(result) for _, result, expression in self._aggregates]
             frame = frame.group_by(map(exactly, self._groups), maintain_order=True).agg(
@@ -163,8 +177,9 @@ class Plan:
         if self._keys:
             schema = frame.collect_schema() if self._is_grouped else self._schema
             descending = [key.descending for key in self._query.sort or ()]
-            keys = [number_or_null(exactly(key), schema[key]) for key in self._keys]
-            frame = frame.sort(keys, descending=descending, nulls_last=True, maintain_order=True)
+            frame = frame.sort(
+                self.sort_keys(schema), descending=descending, nulls_last=True, maintain_order=True
+            )
         frame = frame.select(
             *(
                 exactly(name).alias(new) if (new := self._renamed.get(name)) else exactly(name)

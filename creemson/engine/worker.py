@@ -16,7 +16,8 @@ Commands::
 JSON, of an answer that can be shortened and of any other. ``run`` and ``render`` may have ``"room": integer``, the
 maximum bytes of their target, with its texts and rejects.
 
-``rows`` may have ``"texts": true``: the cells are texts, as a CSV shows them.
+``rows`` may have ``"texts": true``: the cells are texts, as a CSV shows them; and ``"view": {"where"?: …, "find"?: …,
+"sort"?: …}``: which rows, and in which order.
 
 ``import`` makes the columnar copy of a file, a folder; its value is the number of its rows and bytes, or null for a
 file that gets none. ``run`` and ``rows`` may have ``"copy": path``, which is read in place of the file if that is
@@ -81,13 +82,14 @@ from creemson.engine.progress import Progress
 from creemson.engine.source import opened
 from creemson.engine.tables.read import open_copy_for
 from creemson.engine.tables.write import copy_table
+from creemson.engine.windows.filters import Filters
 from creemson.engine.windows.survey import Surveys
 from creemson.engine.windows.window import window as read_window
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
 from creemson.formats.report import Report
 from creemson.formats.table import Table
 from creemson.model.converter import plain, structure
-from creemson.model.query import Options, Query
+from creemson.model.query import Options, Query, View
 from creemson.storage import durable
 from creemson.storage.names import companion, rejects_name, remove_temporary, texts_name
 
@@ -122,7 +124,7 @@ class Worker:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._stop = threading.Event()
-        self._surveys = Surveys()
+        self._surveys, self._filters = Surveys(), Filters()
         self._part: Path | None = None  # the file that is being written
         self._room: float = math.inf  # its maximum size in bytes, with its texts and rejects
         # Progress events that are sent together with the final event.
@@ -184,7 +186,9 @@ class Worker:
                         offset,
                         limit,
                         _options(command),
+                        view=structure(command.get("view", {}), View),
                         surveys=self._surveys,
+                        filters=self._filters,
                         on_progress=self._check_stopped,
                         limits=limits,
                         texts=Path(texts_name(command["source"])) if command.get("texts") else None,

@@ -118,10 +118,12 @@ def rows(
     identity: Sequence[int] | None = None,
     texts: bool = False,
     copy: str | None = None,
+    view: Mapping[str, Any] | None = None,
 ) -> WorkerCommand:
     """Read ``limit`` rows of a table from row ``offset`` on; for the other arguments see :func:`columns`.
 
-    ``texts``: the cells are texts, as a CSV shows them. ``copy``: see :func:`run`.
+    ``texts``: the cells are texts, as a CSV shows them. ``view``: which rows, and in which order; None for all rows.
+    ``copy``: see :func:`run`.
     """
     return {
         "op": "rows",
@@ -130,7 +132,7 @@ def rows(
         "offset": offset,
         "limit": limit,
         **({"texts": True} if texts else {}),
-        **_given(options=options, limits=limits, identity=identity, copy=copy),
+        **_given(view=view or None, options=options, limits=limits, identity=identity, copy=copy),
     }
 
 

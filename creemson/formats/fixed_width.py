@@ -125,7 +125,7 @@ def open_fixed_width(
         rows=None,
         row_bytes=size / max(1, len(lines)) / source.expansion,
         texts=with_texts.intersection,
-        window_texts=lambda offset, limit: scan().drop(LINE).slice(offset, limit).collect(),
+        window_texts=lambda choose: choose(scan().drop(LINE)).collect(engine="streaming"),
         headers=lambda: (
             {column: text for column, text in zip(names, headers, strict=True) if column != text}
             if header

@@ -16,6 +16,7 @@ from creemson.model.results import Reading
 
 __all__ = [
     "MAX_COLUMNS",
+    "Choose",
     "Needed",
     "Reread",
     "Table",
@@ -58,6 +59,10 @@ Needed: TypeAlias = Callable[[pl.Schema], Sequence[str]]
 """Chooses the columns that are needed from those that exist."""
 
 
+Choose: TypeAlias = Callable[[pl.LazyFrame], pl.LazyFrame]
+"""Makes a plan of a lazy frame that has the rows of a file, for example a slice or a filter."""
+
+
 def text_of(name: str) -> str:
     """Return the name of the hidden column with a column's cells as the file writes them; names in files have no NUL.
 
@@ -80,9 +85,11 @@ class Table:
         row_bytes: Bytes of the file per row, estimated from a sample; 0 if ``rows`` is known.
         small: The whole table, if the file is so small that it is already in memory; else None.
         check: Called after a reading; raises :exc:`Reread` if its rows are wrong.
-        window: Returns the rows at an offset, up to a limit; None if a slice of a reading is as fast.
-        window_texts: Returns the rows as ``window`` does, with the cells as the file writes them; None if the file has
-            values.
+        window: Returns the chosen rows of a file of which enough was read to know its types; the choice is made before
+            cells become values. None if a reading does so.
+        window_texts: Returns what is made of the cells as the file writes them; None if the file has values.
+        window_values: Returns what is made of the values; None if a reading is as fast. As ``window``, it needs no
+            :attr:`check`.
         texts: Returns, of the columns whose cells an output shows, those of which a reading also has the cells as the
             file writes them, each in a hidden column (:func:`text_of`); it may return others for each reading.
         small_texts: The hidden columns of ``small``; None if a CSV shows all values as the file writes them.
@@ -104,8 +111,9 @@ class Table:
     small: pl.DataFrame | None = None
     small_texts: pl.DataFrame | None = None
     check: Callable[[], None] = lambda: None
-    window: Callable[[int, int], pl.DataFrame] | None = None
-    window_texts: Callable[[int, int], pl.DataFrame] | None = None
+    window: Callable[[Choose], pl.DataFrame] | None = None
+    window_texts: Callable[[Choose], pl.DataFrame] | None = None
+    window_values: Callable[[Choose], pl.DataFrame] | None = None
     texts: Callable[[Collection[str]], frozenset[str]] = lambda _: frozenset()
     headers: Callable[[], Mapping[str, str]] = dict
     notations: Callable[[], dict[str, str]] = dict

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from creemson.jobs.events import Accepted, Ended, Logged, Progressed
-from creemson.model.query import Options, Query
+from creemson.model.query import Options, Query, View
 from creemson.model.results import Described, JobInfo, ResultData, Window
 
 __all__ = [
@@ -113,13 +113,14 @@ class ReadColumns:
 
 @attrs.frozen
 class ReadRows:
-    """Read ``limit`` rows of a table, starting at row ``offset``; ``texts``: cells as a CSV shows them."""
+    """Read ``limit`` rows of a view of a table, from its row ``offset`` on; ``texts``: cells as a CSV shows them."""
 
     filename: str
     offset: int
     limit: int
     options: Options | None = None
     texts: bool = False
+    view: View = attrs.field(factory=View)
 
 
 @attrs.frozen

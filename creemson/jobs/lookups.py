@@ -161,7 +161,13 @@ class Lookups:
 
     async def _rows(self, command: Command, ask: ReadRows) -> Window:
         value = await self._read(
-            command, ask, commands.rows, offset=ask.offset, limit=ask.limit, texts=ask.texts
+            command,
+            ask,
+            commands.rows,
+            offset=ask.offset,
+            limit=ask.limit,
+            texts=ask.texts,
+            view=plain(ask.view),
         )
         return structure_trusted(value, Window)
 
@@ -172,7 +178,7 @@ class Lookups:
         worker_command: Callable[..., WorkerCommand],
         *,
         of_upload: bool = False,
-        **fields: int,
+        **fields: Any,
     ) -> Any:
         """Wait for a turn, then let a quick worker read the file.
 

@@ -10,6 +10,7 @@ __all__ = [
     "FUNCTIONS",
     "LIST_OPERATORS",
     "MAX_COUNT",
+    "MAX_FIND",
     "MAX_HEADER_ROWS",
     "MAX_NAME",
     "MAX_ROWS",
@@ -28,7 +29,11 @@ __all__ = [
     "Query",
     "Selection",
     "SortKey",
+    "View",
 ]
+
+MAX_FIND = 1000
+"""Maximum characters of a text to find."""
 
 MAX_NAME = 1000
 """Maximum characters of a new column name."""
@@ -164,3 +169,18 @@ class Query:
     rename: dict[str, Annotated[str, Bounds(1, MAX_NAME)]] | None = None
     preview: Annotated[int, Bounds(0, MAX_ROWS)] | None = None
     profile: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class View:
+    """Which rows of a table are shown, and in which order. The operations are applied in the order of the attributes.
+
+    Attributes:
+        where: conditions, as in a query; a row must meet all of them.
+        find: text that a row must have in any of its cells, as a CSV shows them, in any case.
+        sort: sort keys, the most significant first; rows that are equal keep their order.
+    """
+
+    where: tuple[Condition, ...] | None = None
+    find: Annotated[str, Bounds(1, MAX_FIND)] | None = None
+    sort: tuple[SortKey, ...] | None = None

@@ -267,8 +267,9 @@ class Window:
     Attributes:
         columns: column names.
         rows: as lists of cells.
-        total: number of rows of the table; None while unknown.
-        complete: False if only a part of the file was looked at in the time allowed: a job may find other types.
+        total: number of rows of the view; None while unknown.
+        complete: False if only a part of the file was looked at in the time allowed: there may be more rows, and a job
+            may find other types.
         more: whether there are more rows in the window than fit one message.
     """
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import attrs
 
 from creemson.model.constraints import Bounds, FileName, Pattern
-from creemson.model.query import MAX_ROWS, Count, Options, Query, Selection
+from creemson.model.query import MAX_ROWS, Count, Options, Query, Selection, View
 from creemson.model.results import Column, FileInfo, Issues, JobInfo, LogLevel, Reading, ResultData
 
 PROTOCOL_VERSION = 1
@@ -156,8 +156,11 @@ class Download:
 
 
 @attrs.frozen(kw_only=True)
-class ReadRows:
-    """Ask for a window of a table; with ``texts``, its cells are texts, as the file writes them."""
+class ReadRows(View):
+    """Ask for a window of a table, or of the rows that meet ``where`` and have the text ``find``, sorted by ``sort``.
+
+    With ``texts``, its cells are texts, as the file writes them.
+    """
 
     type: ClassVar[str] = "rows"
     id: Id
@@ -166,6 +169,10 @@ class ReadRows:
     limit: Annotated[int, Bounds(0, MAX_ROWS)]
     options: Options | None = None
     texts: bool = False
+
+    def view(self) -> View:
+        """Return which rows are asked for, without the fields of the request."""
+        return View(where=self.where, find=self.find, sort=self.sort)
 
 
 @attrs.frozen(kw_only=True)
@@ -409,9 +416,10 @@ class Downloaded:
 
 @attrs.frozen(kw_only=True)
 class Rows:
-    """A window of a table; ``total`` is None while unknown.
+    """A window of a table; ``total`` is the number of rows that meet the request, None while unknown.
 
-    ``complete`` is false if only a part of the file was looked at in the time allowed: a job may find other types.
+    ``complete`` is false if only a part of the file was looked at in the time allowed: there may be more rows, and a
+    job may find other types.
     ``more``: the window has more rows than fit one message; ask for those from ``offset`` plus the number of ``rows``.
     """
 

@@ -120,7 +120,7 @@ def test_windows_one_after_the_other_give_all_rows(tmp_path, suffix):
 
 def test_window_with_longer_rows_than_the_sample_reads_further_pieces(tmp_path, monkeypatch):
     """The number of rows that are read at once is an estimate."""
-    monkeypatch.setattr("creemson.engine.run.READ_BYTES", 50)
+    monkeypatch.setattr("creemson.engine.windows.window.READ_BYTES", 50)
     path = tmp_path / "t.csv"
     path.write_text("a\n" + "".join(f"{number}\n" for number in range(100)))
     assert window(path, "t.csv", 7, 80).rows == tuple((number,) for number in range(7, 87))

@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import orjson
 import polars as pl
 import psutil
 import pytest
@@ -22,6 +23,7 @@ from polars.exceptions import ComputeError, PanicException
 from creemson.engine import run as engine
 from creemson.engine import worker
 from creemson.engine.progress import Progress
+from creemson.engine.windows import filters
 from creemson.engine.worker import Worker
 from creemson.errors import ProcessingError
 from creemson.storage.names import temporary_name
@@ -90,6 +92,37 @@ def test_rows_returns_a_window_of_the_table(table):
     events = carry_out({"op": "rows", "source": str(table), "name": "t.csv", "offset": 1, "limit": 1})
     assert events[-1]["event"] == "done"
     assert len(events[-1]["value"]["rows"]) == 1
+
+
+VIEW = {"where": [["b", "!=", "y"]], "find": "X", "sort": [["a", "desc"]]}
+
+
+def test_rows_of_a_view_are_those_that_meet_it(table):
+    """`total` is their number."""
+    table.write_text("a,b\n1,x\n2,y\n3,x\n4,z\n")
+    command = {"op": "rows", "source": str(table), "name": "t.csv", "offset": 0, "limit": 5, "view": VIEW}
+    value = carry_out(command)[-1]["value"]
+    assert (value["rows"], value["total"]) == ([[3, "x"], [1, "x"]], 2)
+
+
+@pytest.mark.parametrize("view", [VIEW, {"find": "x"}])
+def test_search_stops_when_it_is_cancelled(table, monkeypatch, view):
+    """At the next batch of rows; the next search finds all."""
+    monkeypatch.setattr("creemson.engine.progress.PROGRESS_INTERVAL", 0.0)
+    table.write_text("a,b\n" + "1,x\n2,y\n" * 50_000)
+    events, command = [], {"op": "rows", "source": str(table), "name": "t.csv", "offset": 0, "limit": 1}
+    worker = Worker(events.extend)
+    worker.carry_out(command)
+    look = filters._Pass._look
+    cancelling = iter([b'{"op": "cancel"}\n'])
+    monkeypatch.setattr(
+        filters._Pass, "_look", lambda self, batch: worker.receive(cancelling) or look(self, batch)
+    )
+    worker.carry_out({**command, "view": view})
+    assert events[-1] == {"event": "stopped"}
+    worker.receive([orjson.dumps({**command, "view": view})])
+    worker.carry_out(worker._commands.get())
+    assert events[-1]["value"]["total"] == 50_000
 
 
 def identity(path):

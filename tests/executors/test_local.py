@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -295,6 +296,33 @@ async def test_cancelled_scan_stops_and_keeps_worker(pool, nursery, monkeypatch,
     assert await pool.call(COLUMNS)
     assert pool.pids == [pid]
     assert not list(out.iterdir())
+    assert pool.restarts == 0
+
+
+async def test_cancelled_search_stops_and_keeps_worker(pool, nursery, monkeypatch, large):
+    """A page that searches while people type does not wait for its older searches, and neither do others."""
+    monkeypatch.setattr(process_module, "CANCEL_GRACE", 10 * PATIENCE)
+    [pid] = pool.pids
+    rows = partial(commands.rows, source=str(large), name="large.csv", offset=0, limit=1)
+    await pool.call(rows())  # surveys the file
+
+    def used():
+        return sum(psutil.Process(pid).cpu_times()[:2])
+
+    before, scope, ended = used(), trio.CancelScope(), trio.Event()
+
+    async def search():
+        with scope:
+            await pool.call(rows(view={"find": "no such text"}))
+        ended.set()
+
+    nursery.start_soon(search)
+    await until(lambda: used() > before)
+    scope.cancel()
+    with trio.fail_after(PATIENCE):
+        await ended.wait()
+    await assert_idle(pid)
+    assert pool.pids == [pid]
     assert pool.restarts == 0
 
 

@@ -42,7 +42,7 @@ from creemson.jobs.records import output_name
 from creemson.metrics import Metrics
 from creemson.model.callers import ANYONE
 from creemson.model.filenames import check_name
-from creemson.model.query import Query
+from creemson.model.query import Condition, Query, SortKey, View
 from creemson.settings.sections import Limits, Settings, Timeouts
 from creemson.storage.stores import Stores
 
@@ -310,6 +310,17 @@ async def test_rows_are_read_by_the_quick_worker(world, autojump_clock):
     assert isinstance(reply, RowsRead)
     assert (reply.window.rows, reply.window.total) == (((1,), (2,)), 9)
     assert world.quick.commands[0] | {"op": "rows", "offset": 5, "limit": 2} == world.quick.commands[0]
+    assert "view" not in world.quick.commands[0]
+
+
+async def test_rows_of_a_view_are_read_by_the_quick_worker(world, autojump_clock):
+    """The worker gets the view as JSON."""
+    world.quick.todo = [{"columns": ["a"], "rows": [], "total": 0}]
+    view = View(where=(Condition("a", ">", 1),), find="x", sort=(SortKey("a", descending=True),))
+    world.send.send_nowait(Command("c", 1, "ann", ReadRows("a.csv", 5, 2, view=view)))
+    assert isinstance(await world.hear(), RowsRead)
+    expected = {"where": [["a", ">", 1]], "find": "x", "sort": [["a", "desc"]]}
+    assert world.quick.commands[0]["view"] == expected
 
 
 async def test_concurrent_downloads_share_one_rendering(world, autojump_clock):

@@ -5,7 +5,7 @@ second file, its *texts*: a column for each column of the output that needs one,
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -16,16 +16,18 @@ from creemson.engine.export.durations import duration_text, time_text
 from creemson.engine.export.nested import nested_to_json
 from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly, unnamed
-from creemson.formats.table import Table, text_of
+from creemson.formats.table import text_of
 
 __all__ = [
     "KEY",
     "Written",
     "as_values",
     "as_written",
+    "beside",
     "header_line",
     "needed_texts",
-    "window_texts",
+    "text_cells",
+    "texts_of_output",
     "with_texts",
     "written_of",
 ]
@@ -120,37 +122,35 @@ def with_texts(values: pl.LazyFrame, texts: Path | None, name: str, rows: int) -
     Raises:
         ProcessingError: ``file_not_found``: the texts are gone, or not those of this output.
     """
-    return _merged(values, _texts(texts, name, rows))
+    return _merged(values, texts_of_output(texts, name, rows))
 
 
-def window_texts(
-    values: Callable[[int, int], pl.DataFrame], source: Path, texts: Path, name: str, table: Table
-) -> Callable[[int, int], pl.DataFrame]:
-    """Return a function that reads the cells of a window of a table as text, as a CSV shows them.
+def text_cells(frame: pl.LazyFrame, notations: Mapping[str, str]) -> pl.LazyFrame:
+    """Return all cells as text, as a CSV shows them.
 
     Args:
-        values: Reads the values of the rows at an offset, up to a limit.
-        source: Path of the table; if it is a stored output, its texts count.
-        texts: Path of these texts.
-        name: The table's name in messages.
-        table: The table.
+        frame: The values, and texts in hidden columns; see :func:`~creemson.formats.table.text_of`.
+        notations: How dates and times are written.
     """
-    try:
-        written = written_of(source)
-    except pl.exceptions.PolarsError:  # another format
-        written = Written(notations=table.notations())
-    hidden = _texts(texts, name, table.rows or 0) if written.has_texts and texts.exists() else None
-
-    def read(offset: int, limit: int) -> pl.DataFrame:
-        cells = as_values(values(offset, limit).lazy(), written.notations)
-        if hidden is not None:
-            cells = _merged(cells, hidden.slice(offset, limit))
-        return cells.select(pl.all().cast(pl.String)).collect()
-
-    return read
+    names = frame.collect_schema().names()
+    known = frozenset(names)
+    return as_values(frame, notations).select(
+        pl.coalesce(exactly(text_of(name)), exactly(name).cast(pl.String)).alias(name)
+        if text_of(name) in known
+        else exactly(name).cast(pl.String)
+        for name in names
+        if not name.startswith(text_of(""))
+    )
 
 
-def _texts(texts: Path | None, name: str, rows: int) -> pl.LazyFrame:
+def beside(values: pl.LazyFrame, texts: pl.LazyFrame) -> pl.LazyFrame:
+    """Put the texts of an output beside its values, in hidden columns."""
+    known = texts.collect_schema().names()
+    hidden = texts.select(exactly(column).alias(text_of(column)) for column in known)
+    return pl.concat([values, hidden], how="horizontal")
+
+
+def texts_of_output(texts: Path | None, name: str, rows: int) -> pl.LazyFrame:
     """Scan the texts of an output, after checking that they are there; see :func:`as_written`."""
     try:
         scan = pl.scan_parquet(texts or Path(), glob=False)
@@ -167,9 +167,8 @@ def _texts(texts: Path | None, name: str, rows: int) -> pl.LazyFrame:
 
 def _merged(values: pl.LazyFrame, texts: pl.LazyFrame) -> pl.LazyFrame:
     """Show the text of each cell that has one, and its value if not."""
-    known = texts.collect_schema().names()
-    hidden = texts.select(exactly(column).alias(text_of(column)) for column in known)
-    return pl.concat([values, hidden], how="horizontal").select(
+    known = frozenset(texts.collect_schema().names())
+    return beside(values, texts).select(
         pl.coalesce(exactly(text_of(column)), exactly(column).cast(pl.String)).alias(column)
         if column in known
         else exactly(column)

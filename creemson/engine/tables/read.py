@@ -4,13 +4,11 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-import attrs
 import polars as pl
 
-from creemson.engine.export.csv import as_values
 from creemson.formats.imported.table import open_imported
 from creemson.formats.report import Report
-from creemson.formats.table import Needed, Table, text_of
+from creemson.formats.table import Table
 from creemson.model.query import ColumnRef, Query
 
 __all__ = ["open_copy", "open_copy_for"]
@@ -45,8 +43,7 @@ def open_copy(folder: Path, name: str) -> Table | None:
     Returns:
         The table; None if the copy is gone.
     """
-    table = _opened(partial(open_imported, folder, name))
-    return table and attrs.evolve(table, window_texts=partial(_window_texts, table))
+    return _opened(partial(open_imported, folder, name))
 
 
 def _opened(open_: Callable[[], Table | None]) -> Table | None:
@@ -54,21 +51,3 @@ def _opened(open_: Callable[[], Table | None]) -> Table | None:
         return open_()
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None  # it was removed meanwhile, or is damaged: the file itself is there
-
-
-def _window_texts(table: Table, offset: int, limit: int) -> pl.DataFrame:
-    """Read some rows with their cells as the file writes them."""
-    names = list(table.schema)
-    texts = table.texts(names)
-    (reading,) = table.readings
-    needed: Needed = lambda _: [*names, *map(text_of, texts)]  # noqa: E731
-    rows = reading(needed).slice(offset, limit).collect(engine="streaming")
-    cells = as_values(rows.select(names).lazy(), table.notations()).select(pl.all().cast(pl.String)).collect()
-    return pl.DataFrame(
-        [
-            rows.get_column(text_of(name)).fill_null(cells.get_column(name)).alias(name)
-            if name in texts
-            else cells.get_column(name)
-            for name in names
-        ]
-    )

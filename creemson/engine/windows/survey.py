@@ -6,19 +6,19 @@ end. So the file is read once in the way that a job reads it; how this went is r
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 import polars as pl
 
 from creemson.engine.progress import Progress, ProgressMeter
 from creemson.engine.tables.read import open_copy
+from creemson.engine.windows.cells import with_texts
 from creemson.errors import ProcessingError
 from creemson.formats.open import faults, open_table
-from creemson.formats.table import Reread, Table
+from creemson.formats.table import Reread, Table, reading_of, text_of
 from creemson.model.query import Options
 
 __all__ = ["Surveyed", "Surveys"]
@@ -40,12 +40,14 @@ class Surveyed:
     """A table whose windows can be read.
 
     Attributes:
-        table: The table; ``window`` and ``rows`` are those of the survey.
+        table: The table; its number of rows and its reading are those of the survey.
+        key: Identifies the version of the file and how it is read.
         is_complete: Whether the windows are those of a job. If not, the file is too large for a survey, and only its
             beginning and the rows of the window decide how it is read.
     """
 
     table: Table
+    key: Hashable
     is_complete: bool
 
 
@@ -53,7 +55,7 @@ class Surveys:
     """Surveys files, and remembers the last ones."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Any, Surveyed] = OrderedDict()
+        self._known: OrderedDict[Hashable, Surveyed] = OrderedDict()
 
     def open(
         self,
@@ -77,11 +79,19 @@ class Surveys:
             ProcessingError: ``unreadable_file`` or ``unsupported_format``.
             OSError: The disk failed.
         """
+        found = path.stat()
+        key: Hashable = (
+            path,
+            name,
+            repr(options),
+            found.st_dev,
+            found.st_ino,
+            found.st_size,
+            found.st_mtime_ns,
+        )
         copied = None if copy is None else open_copy(copy, name)
         if copied is not None:
-            return Surveyed(copied, is_complete=True)
-        found = path.stat()
-        key = (path, name, repr(options), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            return Surveyed(copied, (copy, key), is_complete=True)
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
@@ -89,8 +99,9 @@ class Surveys:
         table = open_table(path, name, options=options)
         if table.rows is not None or table.small is not None:
             rows = table.rows if table.small is None else table.small.height
-            return Surveyed(attrs.evolve(table, rows=rows), is_complete=True)
-        surveyed = _survey(table, path, options, on_progress)
+            return Surveyed(attrs.evolve(table, rows=rows), key, is_complete=True)
+        table, is_complete = _survey(table, path, options, on_progress)
+        surveyed = Surveyed(table, key, is_complete)
         self._known[key] = surveyed
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
@@ -99,7 +110,8 @@ class Surveys:
 
 def _survey(
     table: Table, path: Path, options: Options | None, on_progress: Callable[[Progress], None]
-) -> Surveyed:
+) -> tuple[Table, bool]:
+    """Return the surveyed table, and whether its windows are those of a job."""
     size = table.source.size * table.source.expansion
     if size <= (MAX_BYTES if table.source.format == "csv" else MAX_PARSED_BYTES):
         began = time.monotonic()
@@ -110,24 +122,10 @@ def _survey(
                 raise _OutOfTime
 
         try:
-            return Surveyed(_read_whole(table, path, check), is_complete=True)
+            return _read_whole(table, path, check), True
         except _OutOfTime:  # it may have changed how the file is read
             table = open_table(path, table.name, options=options)
-    if table.window is None:
-        table = attrs.evolve(table, window=partial(_first_window, table, path))
-    return Surveyed(table, is_complete=False)
-
-
-def _first_window(table: Table, path: Path, offset: int, limit: int) -> pl.DataFrame:
-    """A window of the first reading that can read it."""
-    for number, reading in enumerate(table.readings, 1):
-        try:
-            with faults(table.name, path):
-                return reading(list).slice(offset, limit).collect(engine="streaming")
-        except ProcessingError:
-            if number == len(table.readings):
-                raise
-    raise AssertionError("a table has at least one reading")
+    return table, False
 
 
 def _read_whole(table: Table, path: Path, on_progress: Callable[[Progress], None]) -> Table:
@@ -136,17 +134,25 @@ def _read_whole(table: Table, path: Path, on_progress: Callable[[Progress], None
     for number, reading in enumerate(table.readings, 1):
         try:
             with faults(table.name, path), meter.running():
-                scan = reading(list)
+                scan = reading(partial(with_texts, table))
                 # Without projection pushdown, all columns are read, and all cells are converted.
                 tapped = scan.map_batches(meter.tap, streamable=True, projection_pushdown=False)
                 rows = _count(tapped, meter)
                 table.check()
-            window = table.window or partial(_slice, scan)
-            return attrs.evolve(table, rows=rows, window=window)
+            return _with_reading(attrs.evolve(table, rows=rows), scan)
         except (ProcessingError, Reread):
             if number == len(table.readings) or meter.stopped_by is not None:
                 raise
     raise AssertionError("a table has at least one reading")
+
+
+def _with_reading(table: Table, scan: pl.LazyFrame) -> Table:
+    """Return the table with one reading, which has succeeded and can be used again."""
+    if table.window is not None:
+        return table
+    schema = scan.collect_schema()
+    texts = frozenset(name for name in schema if text_of(name) in schema)
+    return attrs.evolve(table, readings=(reading_of(lambda: scan),), texts=texts.intersection)
 
 
 def _count(tapped: pl.LazyFrame, meter: ProgressMeter) -> int:
@@ -159,7 +165,3 @@ def _count(tapped: pl.LazyFrame, meter: ProgressMeter) -> int:
     if meter.stopped_by is not None:
         raise meter.stopped_by
     return rows
-
-
-def _slice(scan: pl.LazyFrame, offset: int, limit: int) -> pl.DataFrame:
-    return scan.slice(offset, limit).collect(engine="streaming")

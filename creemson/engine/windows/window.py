@@ -7,13 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from creemson.engine.answers import AnswerLimits, Rows, RowTaker, bounded, json_size, row_too_large
-from creemson.engine.export.csv import window_texts
 from creemson.engine.progress import Progress
+from creemson.engine.windows.cells import Cells
+from creemson.engine.windows.filters import Filters, rows_at
 from creemson.engine.windows.survey import Surveys
-from creemson.errors import ProcessingError
-from creemson.formats.open import faults
-from creemson.formats.table import Needed, Table
-from creemson.model.query import Options
+from creemson.model.query import Options, View
 from creemson.model.results import Window
 
 __all__ = ["window"]
@@ -31,7 +29,9 @@ def window(
     limit: int,
     options: Options | None = None,
     *,
+    view: View = View(),  # noqa: B008 - frozen
     surveys: Surveys | None = None,
+    filters: Filters | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
     texts: Path | None = None,
@@ -42,62 +42,64 @@ def window(
     Args:
         source: Path of the file.
         name: The file's name in messages.
-        offset: Number of rows before the first one.
+        offset: Number of rows of the view before the first one.
         limit: Maximum number of rows.
         options: How to read the file; empty fields are detected.
+        view: Which rows, and in which order; the default is all rows as they are.
         surveys: Remembers how files are read, so that not every window reads the whole file.
+        filters: Remembers the rows of views, so that not every window searches the whole file.
         on_progress: Called from any thread; an exception that it raises stops the work and is raised again.
         limits: How large the answer may be.
         texts: None for values; for cells as the file writes them, where the texts of a stored output are.
         copy: Path of the file's columnar copy, if there is one.
 
     Returns:
-        Columns and rows, the number of all rows if it is known, and whether enough of the file was looked at to know
-        that these are the rows of a job.
+        Columns and rows, the number of all rows of the view if it is known, and whether enough of the file was looked
+        at to know that these are the rows of a job.
 
     Raises:
-        InvalidFormat: The options do not fit the file; or ``message_too_large``: the first row does not fit, or the
-            names of the columns do not.
-        ProcessingError: ``unreadable_file`` or ``unsupported_format``.
+        InvalidFormat: The options or the view do not fit the file; or ``message_too_large``: the first row does not
+            fit, or the names of the columns do not.
+        ProcessingError: ``unreadable_file``, ``unsupported_format``, or ``column_not_found``.
         OSError: The disk failed.
     """
     surveyed = (surveys or Surveys()).open(source, name, options, on_progress, copy)
-    table, is_complete = surveyed.table, surveyed.is_complete
-    read, start = table.window, min(offset, MAX_OFFSET)
-    for reading in table.readings:
-        try:
-            with faults(name, source):
-                rows = read or partial(_slice, reading)
-                if texts is not None:
-                    rows = table.window_texts or window_texts(rows, source, texts, name, table)
-                schema, taken = _take(table, rows, start, limit, limits.message)
-            break
-        except ProcessingError:
-            if read is not None or reading is table.readings[-1]:
-                raise
+    cells = Cells(surveyed.table, source, texts)
+    total, is_complete, numbers = surveyed.table.rows, surveyed.is_complete, None
+    if view != View():
+        found = (filters or Filters()).rows(cells, view, surveyed.key, on_progress)
+        numbers, is_complete = found.rows, is_complete and found.is_complete
+        total = len(numbers) if is_complete else None
+    start = min(offset, MAX_OFFSET)
+    read = partial(_read, cells, numbers, as_texts=texts is not None)
+    columns, taken = _take(read, start, limit, limits.message, surveyed.table.row_bytes)
     if not taken.rows and taken.too_large:
-        raise row_too_large(name, offset, taken.too_large, limits.message)
+        row = offset if numbers is None else numbers[offset]
+        raise row_too_large(name, row, taken.too_large, limits.message)
     return Window(
-        columns=tuple(schema),
-        rows=taken.rows,
-        total=table.rows,
-        complete=is_complete,
-        more=not taken.all_taken,
+        columns=columns, rows=taken.rows, total=total, complete=is_complete, more=not taken.all_taken
     )
 
 
-def _slice(reading: Callable[[Needed], pl.LazyFrame], offset: int, limit: int) -> pl.DataFrame:
-    """Read the rows at an offset."""
-    scan = reading(list)
-    return scan.slice(offset, limit).collect(engine="streaming")
+def _read(
+    cells: Cells, numbers: pl.Series | None, offset: int, limit: int, *, as_texts: bool
+) -> pl.DataFrame:
+    """Read the rows at an offset of a view; ``numbers`` are those of its rows, or None for all rows."""
+    read = cells.rows_as_texts if as_texts else cells.rows
+    if numbers is None:
+        return read(lambda frame: frame.slice(offset, limit))
+    shown = numbers.slice(offset, limit)
+    ascending = shown.sort()
+    rows = read(rows_at(ascending))
+    return rows if ascending.equals(shown) else rows[ascending.search_sorted(shown)]
 
 
 def _take(
-    table: Table, read: Callable[[int, int], pl.DataFrame], offset: int, limit: int, size: int
-) -> tuple[pl.Schema, Rows]:
+    read: Callable[[int, int], pl.DataFrame], offset: int, limit: int, size: int, row_bytes: float
+) -> tuple[tuple[str, ...], Rows]:
     """Read rows in pieces until there are enough, or no more fit, or the table ends."""
     # A piece of a file whose rows are long has few rows; mostly one piece is enough.
-    count = min(limit, max(1, int(READ_BYTES / table.row_bytes))) if table.row_bytes else limit
+    count = min(limit, max(1, int(READ_BYTES / row_bytes))) if row_bytes else limit
     frame = read(offset, count)
     taker = RowTaker(size - json_size(bounded(frame.columns, size, "The list of the columns")))
     taken = 0
@@ -105,6 +107,6 @@ def _take(
         taker.take(frame)
         taken += frame.height
         if taker.is_full or frame.height < count or taken == limit:
-            return frame.schema, taker.result()
+            return tuple(frame.columns), taker.result()
         count = min(limit - taken, count)
         frame = read(offset + taken, count)

@@ -41,7 +41,7 @@ from creemson.formats.csv.values.types import null_words
 from creemson.formats.imported.facts import Facts
 from creemson.formats.report import Report
 from creemson.formats.source import Source, named_tabs
-from creemson.formats.table import Reread, Table, Workspace, check_width, text_of
+from creemson.formats.table import Choose, Reread, Table, Workspace, check_width, text_of
 from creemson.model.query import ColumnRef, Options
 from creemson.model.results import Reading
 
@@ -141,6 +141,7 @@ def open_csv(
         check=reader.check,
         window=reader.window,
         window_texts=reader.window_texts,
+        window_values=reader.window_values,
         source=source,
         rows=None,
         row_bytes=len(sample.text) / max(1, sample.rows) / source.expansion,
@@ -370,34 +371,41 @@ class CsvReader:
             headers_again=frozenset(line + 1 for line, _ in dialect.headers_again),
         )
 
-    def window(self, offset: int, limit: int) -> pl.DataFrame:
+    def window(self, choose: Choose) -> pl.DataFrame:
         """Read some rows; all rows before them are read, too.
 
         Args:
-            offset: Number of rows before the first one.
-            limit: Maximum number of rows.
+            choose: Chooses rows; called with the cells as texts.
 
         Returns:
             The rows, with the types of the columns.
         """
         if self.small is not None:
-            return self.small.slice(offset, limit)
-        return self._window(offset, limit, self._convert)
+            return choose(self.small.lazy()).collect()
+        return self._window(lambda cells: self._convert(choose(cells)))
 
-    def window_texts(self, offset: int, limit: int) -> pl.DataFrame:
-        """Read some rows, as :meth:`window` does, but with the cells as the file writes them."""
+    def window_texts(self, choose: Choose) -> pl.DataFrame:
+        """Return what ``choose`` makes of all cells as the file writes them; if polars fails, it is called again."""
         names = list(map(exactly, self._types.kinds))
         if self._small is not None:
-            return self._small.slice(offset, limit).select(names)
-        return self._window(offset, limit, lambda rows: rows.select(names).collect(engine="streaming"))
+            return choose(self._small.lazy().select(names)).collect()
+        return self._window(lambda cells: choose(cells.select(names)).collect(engine="streaming"))
 
-    def _window(
-        self, offset: int, limit: int, collect: Callable[[pl.LazyFrame], pl.DataFrame]
-    ) -> pl.DataFrame:
+    def window_values(self, choose: Choose) -> pl.DataFrame:
+        """Return what ``choose`` makes of all values, of the types that are known by now; see :meth:`window_texts`."""
+        if self.small is not None:
+            return choose(self.small.lazy()).collect()
+        columns = [kind.convert(exactly(name)).alias(name) for name, kind in self._types.kinds.items()]
+        return self._window(
+            lambda cells: choose(self._blanked(cells).select(columns)).collect(engine="streaming")
+        )
+
+    def _window(self, read: Callable[[pl.LazyFrame], pl.DataFrame]) -> pl.DataFrame:
+        """Read the original file; if polars cannot read it, read its repaired rows."""
         if not self._reads_copy:
             with suppress(PolarsError, PanicException):
-                return collect(self._scan().slice(offset, limit))
-        return collect(self._repaired().slice(offset, limit))
+                return read(self._scan())
+        return read(self._repaired())
 
     def _scan(self, **extra_options: Any) -> pl.LazyFrame:
         """Scan all cells as the file writes them; ``extra_options`` are further arguments of ``pl.scan_csv``."""

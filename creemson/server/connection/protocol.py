@@ -273,7 +273,12 @@ class Protocol:
                 ask = commands.ReadColumns(filename, options)
             case messages.ReadRows():
                 ask = commands.ReadRows(
-                    message.filename, message.offset, message.limit, message.options, message.texts
+                    message.filename,
+                    message.offset,
+                    message.limit,
+                    message.options,
+                    message.texts,
+                    message.view(),
                 )
             case _:
                 return self._handle_here(number, message)

@@ -26,7 +26,7 @@ from creemson.jobs.commands import (
 )
 from creemson.jobs.events import Accepted, Ended, Logged, Progressed
 from creemson.metrics import Metrics
-from creemson.model.query import Query
+from creemson.model.query import Condition, Query, SortKey, View
 from creemson.model.results import Column, Described, FileInfo, JobInfo, OutputData, ResultData, Window
 from creemson.server.connection.effects import (
     AskProcessor,
@@ -352,6 +352,34 @@ def test_rows_request_returns_a_window_of_rows(peer):
         messages.Rows(id="r", columns=("a",), rows=((1,),), offset=7, total=8)
     ]
     assert the_error(peer.say({**message, "limit": 1001})).reason == "invalid_message"
+
+
+def test_rows_request_may_have_a_view(peer):
+    """Its conditions and sort keys have the form of those of `process`."""
+    message = {"type": "rows", "id": "r", "filename": "a.csv", "offset": 0, "limit": 2}
+    fields = {"where": [["n", ">", 1], [0, "is_null"]], "sort": [["n", "desc"]], "find": "Ab"}
+    where = (Condition("n", ">", 1), Condition(0, "is_null"))
+    view = View(where=where, sort=(SortKey("n", descending=True),), find="Ab")
+    assert peer.say({**message, **fields}) == [AskProcessor(1, ReadRows("a.csv", 0, 2, view=view))]
+
+
+@pytest.mark.parametrize(
+    ("field", "detail"),
+    [
+        ({"find": ""}, '$.find: expected at least 1 and at most 1000 characters, got ""'),
+        ({"find": "x" * 1001}, "$.find: expected at least 1 and at most 1000 characters, got "),
+        ({"find": 5}, "$.find: expected a string, got 5"),
+        ({"where": [["n", "~", 1]]}, "$.where[0]: expected an operator "),
+        ({"sort": [["n", "up"]]}, "$.sort[0]: expected a direction "),
+    ],
+)
+def test_invalid_view_is_refused_with_its_path(peer, field, detail):
+    """The error says what was expected, and what was given."""
+    error = the_error(
+        peer.say({"type": "rows", "id": "r", "filename": "a.csv", "offset": 0, "limit": 2, **field})
+    )
+    assert error.reason == "invalid_message"
+    assert error.details[0].startswith(detail)
 
 
 # --- uploads -----------------------------------------------------------------------------------------

@@ -333,7 +333,7 @@ class Client:
         request = request_of(
             messages.ListColumns, id=self.session.new_id(), filename=filename, options=options
         )
-        return await self.session.ask(request, messages.Columns)
+        return await self.session.look_up(request, messages.Columns)
 
     async def files(self) -> tuple[FileInfo, ...]:
         """List the uploaded files.
@@ -400,7 +400,7 @@ class Client:
         first: messages.Rows | None = None
         rows: list[tuple[Any, ...]] = []
         while True:
-            answer = await self.session.ask(request, messages.Rows)
+            answer = await self.session.look_up(request, messages.Rows)
             first = first or answer
             rows += answer.rows
             if not answer.more or not answer.rows:

@@ -20,7 +20,7 @@ from creemson.client.connection import Connection, Disconnected
 from creemson.client.handshake import Unreachable
 from creemson.errors import ConnectionLost, CreemsonError, InvalidFormat
 from creemson.wire import messages
-from creemson.wire.messages import ClientMessage
+from creemson.wire.messages import Cancel, ClientMessage
 
 __all__ = ["ConnectionState", "Options", "Session", "Token"]
 
@@ -134,6 +134,17 @@ class Session:
                 return await answers.expect(answer)
 
         return await self.persist(attempt)
+
+    async def look_up(self, request: ClientMessage, answer: type[Answer]) -> Answer:
+        """Send a request that only reads, and wait for its answer; see :meth:`ask`.
+
+        If the caller is cancelled, for example because its user has typed another letter, the server stops reading.
+        """
+        try:
+            return await self.ask(request, answer)
+        except trio.Cancelled:
+            self.post(Cancel(id=self.new_id(), request=request.id))
+            raise
 
     async def ask_once(self, request: ClientMessage, answer: type[object], *, done_if: str) -> None:
         """Send a request that can take effect only once, and wait until it has.

@@ -137,6 +137,13 @@ class Call extends Operation {
     else if (this.accept(message, this.sent)) this.resolve(null);
     else this.reject(new CreemsonError(message));
   }
+
+  /** Give up; the server stops reading the file. */
+  cancel() {
+    if (this.settled) return;
+    if (this.id !== null) this.connection.send({ type: "cancel", id: this.connection.newId(), request: this.id });
+    this.reject(cancelled());
+  }
 }
 
 /** A job. The server stores it before it accepts it, so it can be followed over any connection. */
@@ -804,21 +811,28 @@ export class Client extends EventTarget {
     await this.#call({ type: "delete", filename }, ({ reason }, sent) => reason === "file_not_found" && sent > 1);
   }
 
-  /** A window of the rows of a table; those that do not fit one message are asked for by further messages.
+  /** A window of the rows of a table, or of those that meet conditions; rows that do not fit one message are asked for by
+   *  further messages.
    *  @param {string} filename an output or an uploaded file
-   *  @param {number} offset rows to skip
+   *  @param {number} offset rows to skip, of those that meet the conditions
    *  @param {number} limit rows, at most 1000
-   *  @param {object} [how] options: how to read the file; texts: whether the cells are texts, as the file writes them,
-   *    instead of values (default: false)
-   *  @returns {Promise<{columns: string[], rows: any[][], offset: number, total: number|null}>} */
-  async rows(filename, offset, limit, { options = null, texts = false } = {}) {
-    const how = { ...(options && { options }), ...(texts && { texts }) };
+   *  @param {object} [how] where, sort: as for process; find: text that a row must have in any of its cells, in any case;
+   *    options: how to read the file; texts: whether the cells are texts, as the file writes them, instead of values
+   *    (default: false); signal: an AbortSignal, for example of a search that a newer one replaces; the server stops
+   *    reading, and the promise rejects with the reason "cancelled"
+   *  @returns {Promise<{columns: string[], rows: any[][], offset: number, total: number|null, complete: boolean}>} total:
+   *    rows that meet the conditions, null while unknown; complete: false if only a part of the file was looked at in the
+   *    time allowed */
+  async rows(filename, offset, limit, { where, sort, find, options, texts = false, signal } = {}) {
+    const given = Object.entries({ where, sort, find, options }).filter(([, value]) => value);
+    const how = { ...Object.fromEntries(given), ...(texts && { texts }) };
     const found = [];
     for (;;) {
       const window = { offset: offset + found.length, limit: limit - found.length };
-      const { columns, rows, total = null, more } = await this.#call({ type: "rows", filename, ...window, ...how });
+      const message = { type: "rows", filename, ...window, ...how };
+      const { columns, rows, total = null, complete = true, more } = await this.#call(message, undefined, signal);
       for (const row of rows) found.push(row);
-      if (!more || !rows.length) return { columns, rows: found, offset, total };
+      if (!more || !rows.length) return { columns, rows: found, offset, total, complete };
     }
   }
 
@@ -906,9 +920,13 @@ export class Client extends EventTarget {
     return { promise: job.promise, cancel: () => job.cancel() };
   }
 
-  #call(message, accept) {
+  #call(message, accept, signal) {
     const call = new Call(this.#connection, message, accept);
-    this.#connection.add(call);
+    if (signal?.aborted) call.cancel();
+    else this.#connection.add(call);
+    const abort = () => call.cancel();
+    signal?.addEventListener("abort", abort);
+    call.onSettled = () => signal?.removeEventListener("abort", abort);
     return call.promise;
   }
 }

@@ -153,6 +153,30 @@ def test_rows_are_values_or_texts(wire, server):
     assert other[-1] == ["2", "3", "2024;10.50"]
 
 
+def test_rows_may_be_filtered_sorted_and_searched(wire):
+    """In any combination; `total` is the number of rows that are left."""
+    found = run(
+        wire,
+        """const { rows, total, complete } = await client.rows("example.csv", 1, 1,
+          { where: [["island", "==", "Dream"]], sort: [["year", "desc"]], find: "ADELIE" });
+        return { cells: rows[0].slice(0, 2), count: rows.length, total, complete };""",
+    )
+    assert found == {"cells": ["Adelie", "Dream"], "count": 1, "total": 56, "complete": True}
+
+
+def test_aborted_rows_are_cancelled(wire):
+    """The promise rejects at once, the server gets a cancel, and later searches are answered."""
+    found = run(
+        wire,
+        """const search = new AbortController();
+        const first = client.rows("example.csv", 0, 1, { find: "a", signal: search.signal }).catch((error) => error.reason);
+        search.abort();
+        const aborted = await client.rows("example.csv", 0, 1, { signal: search.signal }).catch((error) => error.reason);
+        return [await first, aborted, (await client.rows("example.csv", 0, 1, { find: "torgersen" })).total];""",
+    )
+    assert found == ["cancelled", "cancelled", 52]
+
+
 def test_rows_that_do_not_fit_one_message_are_asked_for_again(wire, server):
     """A window of 1.5 MB arrives whole, in two messages."""
     path = server.data_dir / "uploads" / "long.csv"

@@ -7,6 +7,7 @@ import trio
 
 from creemson.client import connect
 from creemson.client import connection as connections
+from creemson.client.session import Session
 from creemson.errors import ConnectionLost, InvalidFormat, ProcessingError
 from creemson.model.query import Query
 from creemson.wire import messages
@@ -50,10 +51,33 @@ async def test_files_rows_and_delete_work(server, tmp_path):
         assert "listed.csv" in [info.filename for info in await client.files()]
         window = await client.rows("listed.csv", offset=1)
         assert (window.columns, window.rows) == (("a", "b"), ((3, 4),))
+        view = await client.rows("listed.csv", where=[("b", ">", 1)], sort=[("a", "desc")], limit=1)
+        assert (view.rows, view.total, view.complete) == (((3, 4),), 2, True)
+        assert (await client.rows("listed.csv", find="4", texts=True)).rows == (("3", "4"),)
+        with pytest.raises(InvalidFormat, match=r"\$\.find: expected at least 1") as refused:
+            await client.rows("listed.csv", find="")
+        assert refused.value.reason == "invalid_message"
         await client.delete("listed.csv")
         with pytest.raises(ProcessingError) as caught:
             await client.rows("listed.csv")
         assert caught.value.reason == "file_not_found"
+
+
+async def test_cancelled_look_up_is_stopped_on_the_server(monkeypatch, server, tmp_path):
+    """Its caller may search while a person types."""
+    sent = []
+    post = Session.post
+    monkeypatch.setattr(Session, "post", lambda self, message: sent.append(message) or post(self, message))
+    (tmp_path / "typed.csv").write_text("a,b\n1,2\n3,4\n")
+    async with connect(server.url) as client:
+        await client.upload(tmp_path / "typed.csv")
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await client.rows("typed.csv", find="1")
+        assert (await client.rows("typed.csv", find="3")).total == 1
+    [cancel] = sent
+    assert isinstance(cancel, messages.Cancel)
+    assert cancel.request is not None
 
 
 async def test_cancel_of_a_running_job_raises_for_its_waiter(server, slow_csv):

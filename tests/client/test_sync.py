@@ -55,6 +55,10 @@ def test_every_method_returns_the_result_of_the_trio_client(client, tmp_path):
     assert "blocking.csv" in [info.filename for info in client.files()]
     assert client.rows("blocking.csv", offset=1, limit=2).offset == 1
     assert client.rows("blocking.csv", limit=1, texts=True).rows[0][-1] == "2007"
+    view = client.rows(
+        "blocking.csv", limit=1, where=[("island", "==", "Dream")], sort=[("year", "desc")], find="ADELIE"
+    )
+    assert (view.total, view.rows[0][0], view.rows[0][-1], view.complete) == (56, "Adelie", 2009, True)
     steps = []
     result = client.process(
         "blocking.csv", columns=["year"], limit=3, preview=2, profile=True, progress=steps.append

@@ -97,6 +97,8 @@ def sync_client() -> None:
         assert_type(client.files(), tuple[FileInfo, ...])
         client.delete("flights.csv")
         assert_type(client.rows("flights.csv", offset=10, limit=5), messages.Rows)
+        rows = client.rows("flights.csv", where=[("hour", ">", 5)], sort=["hour"], find="ua", texts=True)
+        assert_type((rows.total, rows.complete), tuple[int | None, bool])
         assert_type(client.upload("flights.csv", name="a.csv", overwrite=True), messages.Uploaded)
         assert_type(client.download("flights.csv", Path("copy.csv")), messages.Downloaded)
         assert_type(client.read("flights.csv"), bytes)
@@ -149,6 +151,7 @@ async def trio_client() -> None:
         assert_type(await client.files(), tuple[FileInfo, ...])
         await client.delete("flights.csv")
         assert_type(await client.rows("flights.csv", limit=5), messages.Rows)
+        assert_type(await client.rows("flights.csv", sort=[("hour", "desc")], find="ua"), messages.Rows)
         assert_type(await client.upload(Path("a.csv"), on_progress=show_bytes), messages.Uploaded)
         assert_type(
             await client.download("a.csv", Path("b.csv"), on_progress=show_bytes), messages.Downloaded

@@ -12,8 +12,11 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import h11
 import psutil
 from websockets.sync.client import connect
+
+from creemson.server.transport.upgrade import Upgrade
 
 SAMPLE = Path(__file__).parent.parent / "creemson" / "samples" / "penguins.csv"
 START_TIMEOUT = 30
@@ -182,6 +185,13 @@ def upgrade_request(path="/ws", *headers):
         f"Sec-WebSocket-Key: {base64.b64encode(b'0' * 16).decode()}", "Sec-WebSocket-Version: 13", *headers,
     ]  # fmt: skip
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def upgrade(head, rest=b""):
+    """Return a request as the transports get it: parsed."""
+    parser = h11.Connection(h11.SERVER)
+    parser.receive_data(head)
+    return Upgrade(parser.next_event(), rest)
 
 
 def frame(payload, opcode=1, *, final=True, size=None):

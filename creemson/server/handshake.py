@@ -1,12 +1,12 @@
 """The WebSocket handshake: decides whether an upgrade request is accepted, and which caller sent it."""
 
-import trio
 from trio_websocket import WebSocketRequest
 
 from creemson.errors import REASONS, CreemsonError, shutting_down
 from creemson.server.auth.authenticators import Identity, bearer
 from creemson.server.auth.callers import Callers
 from creemson.server.auth.origins import Refusal, refusal_for
+from creemson.server.transport.closing import Draining
 from creemson.settings.checks import is_loopback
 from creemson.settings.sections import Settings
 from creemson.wire.messages import SUBPROTOCOL
@@ -26,7 +26,7 @@ class Handshake:
         draining: set once the server is shutting down.
     """
 
-    def __init__(self, settings: Settings, callers: Callers, draining: trio.Event) -> None:
+    def __init__(self, settings: Settings, callers: Callers, draining: Draining) -> None:
         self._settings = settings
         self._callers = callers
         self._draining = draining

@@ -24,9 +24,10 @@ from creemson.server.http.responses import refusal
 from creemson.server.refusals import Refusals
 from creemson.server.transport import http1
 from creemson.server.transport.asgi import ASGIApp
-from creemson.server.transport.closing import Closed
+from creemson.server.transport.closing import Closed, Draining
 from creemson.server.transport.plain import ServerSocket
 from creemson.server.transport.tls import Certificate, encrypt
+from creemson.server.transport.upgrade import Upgrade
 from creemson.server.transport.websocket import WebSocket
 from creemson.settings.sections import Settings
 from creemson.storage.handles import connection_share
@@ -63,7 +64,7 @@ class Listener:
         app: ASGIApp,
         callers: Callers,
         certificate: Certificate | None = None,
-        draining: trio.Event,
+        draining: Draining,
         refusals: Refusals,
         logger: FilteringBoundLogger,
     ) -> None:
@@ -204,7 +205,7 @@ class Listener:
                 limited(self._app, refuse),
                 timeouts=settings.timeouts,
                 # A client that connects while the server drains may still ask for its state: /readyz, /metrics.
-                draining=trio.Event() if self._draining.is_set() else self._draining,
+                draining=Draining() if self._draining.is_set() else self._draining,
                 on_refusal=self._refusals.count,
                 describe=partial(describe_refusal, settings.server.allowed_origins),
                 logger=self._log.bind(peer=peer),
@@ -213,7 +214,7 @@ class Listener:
                 await self._serve_socket(stream, upgrade, peer, from_address)
 
     async def _serve_socket(
-        self, stream: trio.abc.Stream, upgrade: bytes, peer: str, from_address: int
+        self, stream: trio.abc.Stream, upgrade: Upgrade, peer: str, from_address: int
     ) -> None:
         limits = self._settings.limits
         kind = WebSocket if self._settings.server.transport == "fast" else ServerSocket

@@ -36,7 +36,7 @@ from creemson.server.http.app import make_app
 from creemson.server.http.handlers import Status
 from creemson.server.listener import Listener, Socket
 from creemson.server.refusals import Refusals
-from creemson.server.transport.closing import LINGER
+from creemson.server.transport.closing import LINGER, Draining
 from creemson.server.transport.tls import Certificate
 from creemson.settings.sections import Settings
 from creemson.storage.access import obstacle, obstacles
@@ -150,7 +150,7 @@ class Server:
             logger=logger,
             wall_clock=wall_clock,
         )
-        self._draining = trio.Event()
+        self._draining = Draining()
         self._began = time.monotonic()
         app = make_app(
             settings=settings,

@@ -21,7 +21,7 @@ from creemson.server.connection.protocol import Protocol
 from creemson.server.connection.state import ConnectionState
 from creemson.server.http.multipart import Begun, FormFiles
 from creemson.server.transport import http1
-from creemson.server.transport.closing import Closed
+from creemson.server.transport.closing import Closed, Draining
 from creemson.server.transport.plain import ServerSocket
 from creemson.server.transport.size_limit import TooLarge
 from creemson.server.transport.websocket import WebSocket
@@ -29,7 +29,7 @@ from creemson.settings.sections import Limits, Settings, Timeouts
 from creemson.wire import codec
 from tests.fuzz.verdict import Frames, responses
 from tests.server.connection.test_protocol import COLUMNS, DATA
-from tests.servers import upgrade_request
+from tests.servers import upgrade, upgrade_request
 
 LIMITS = Limits(batch_messages=5, upload_bytes=1000, chunk_bytes=100, message_bytes=1000)
 
@@ -143,7 +143,7 @@ def fuzz_http(data):
 
 
 async def _serve_http(stream):
-    await http1.serve(stream, _echo, timeouts=Timeouts(), draining=trio.Event(), logger=_NO_LOG)
+    await http1.serve(stream, _echo, timeouts=Timeouts(), draining=Draining(), logger=_NO_LOG)
 
 
 async def _echo(scope, receive, send):
@@ -178,7 +178,7 @@ def fuzz_websocket(data):
 async def _serve_socket(kind, data, messages, stream):
     socket = kind(
         stream,
-        upgrade_request() + data,
+        upgrade(upgrade_request(), data),
         message_bytes=LIMITS.message_bytes,
         chunk_bytes=LIMITS.chunk_bytes,
         send_timeout=1.0,

@@ -12,7 +12,7 @@ from creemson.server.http.downloads import FileDownload
 from creemson.server.transport.closing import Closed
 from creemson.server.transport.plain import ServerSocket
 from creemson.server.transport.websocket import WebSocket
-from tests.servers import read_all, serving, upgrade_request
+from tests.servers import read_all, serving, upgrade, upgrade_request
 
 
 class DisconnectedStream(trio.abc.Stream):
@@ -37,7 +37,9 @@ class DisconnectedStream(trio.abc.Stream):
 @pytest.mark.parametrize("decide", ["accept", "reject"])
 async def test_peer_gone_before_handshake_answer_raises_closed(decide, kind):
     """Regression: a reset that met the answer left a traceback in the log."""
-    socket = kind(DisconnectedStream(), upgrade_request(), message_bytes=100, chunk_bytes=100, send_timeout=1)
+    socket = kind(
+        DisconnectedStream(), upgrade(upgrade_request()), message_bytes=100, chunk_bytes=100, send_timeout=1
+    )
 
     async def work():
         request = await socket.request()
@@ -51,7 +53,7 @@ async def test_peer_gone_before_handshake_answer_raises_closed(decide, kind):
 async def test_peer_gone_before_handshake_refusal_raises_closed(kind):
     """The same for a handshake that wsproto refuses by itself."""
     bad = upgrade_request().replace(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: 12")
-    socket = kind(DisconnectedStream(), bad, message_bytes=100, chunk_bytes=100, send_timeout=1)
+    socket = kind(DisconnectedStream(), upgrade(bad), message_bytes=100, chunk_bytes=100, send_timeout=1)
 
     async def work():
         with pytest.raises(Closed):

@@ -30,6 +30,7 @@ from creemson.server.http.processor_client import ProcessorClient
 from creemson.server.http.responses import WHY, http_error, unexpected_error
 from creemson.server.refusals import Refusals
 from creemson.server.transport.asgi import Gone
+from creemson.server.transport.closing import Draining
 from creemson.settings.checks import is_loopback
 from creemson.settings.sections import Settings
 from creemson.storage.stores import Stores
@@ -47,7 +48,7 @@ def make_app(
     callers: Callers,
     processor: trio.MemorySendChannel[commands.InboxMessage],
     status: Callable[[str], Status],
-    draining: trio.Event,
+    draining: Draining,
     memory: Memory | None = None,
     metrics: Metrics,
     refusals: Refusals,

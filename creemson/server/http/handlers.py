@@ -26,6 +26,7 @@ from creemson.server.http.middleware import CALLER
 from creemson.server.http.processor_client import ProcessorClient
 from creemson.server.http.responses import error_response, json_response, too_large
 from creemson.server.http.uploads import MAX_FORM_BYTES, finish, receive_files
+from creemson.server.transport.closing import Draining
 from creemson.settings.sections import Settings
 from creemson.storage.stores import Stores
 from creemson.storage.versions import stat_version
@@ -103,7 +104,7 @@ class Handlers:
     _metrics: Metrics
     _now: Callable[[], Now]
     _memory: Memory | None
-    _draining: trio.Event
+    _draining: Draining
     _log: FilteringBoundLogger = attrs.field(alias="logger")
 
     async def page(self, _: Request) -> Response:

@@ -9,27 +9,25 @@ import contextlib
 import math
 import re
 from collections.abc import Callable
-from typing import Protocol
 
 import h11
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.server.transport.asgi import Address, ASGIApp, Exchange, Gone, date_header, make_scope
-from creemson.server.transport.closing import LINGER
-from creemson.server.transport.half_closed import is_reset, keep_alive
+from creemson.server.transport.closing import LINGER, Draining, is_reset, keep_alive
 from creemson.server.transport.pipe import PIECE_BYTES, pipe_over
 from creemson.server.transport.request_head import (
     HEAD_TOO_LARGE,
     MAX_HEAD_BYTES,
     fault_of,
-    head_bytes,
     in_origin_form,
     origin_in,
     origin_of,
     wants_websocket,
 )
 from creemson.server.transport.tls import TLSStream
+from creemson.server.transport.upgrade import Upgrade
 from creemson.settings.sections import Timeouts
 
 __all__ = ["serve"]
@@ -58,16 +56,6 @@ def describe_plainly(_: int, why: str, __: str | None) -> tuple[list[Header], by
     return [(b"content-type", b"text/plain; charset=utf-8")], f"{why}\n".encode()
 
 
-class Draining(Protocol):
-    """The part of :class:`trio.Event` that is needed."""
-
-    def is_set(self) -> bool:
-        """Whether the server is shutting down."""
-
-    async def wait(self) -> object:
-        """Wait until the server is shutting down."""
-
-
 async def serve(
     stream: trio.abc.Stream,
     app: ASGIApp,
@@ -77,7 +65,7 @@ async def serve(
     on_refusal: Callable[[int], object] = lambda _: None,
     describe: Describe = describe_plainly,
     logger: FilteringBoundLogger,
-) -> bytes | None:
+) -> Upgrade | None:
     """Serve the requests of one connection until it ends, or until one asks for a WebSocket.
 
     Args:
@@ -94,8 +82,8 @@ async def serve(
         logger: Logger.
 
     Returns:
-        The upgrade request and the bytes after it, to be replayed to a WebSocket server, which owns the
-        stream from then on; or None if the stream must be closed.
+        The upgrade request and the bytes after it, for a WebSocket server, which owns the stream from then on; or
+        None if the stream must be closed.
     """
     connection = _Connection(
         stream,
@@ -106,7 +94,7 @@ async def serve(
         describe=describe,
         logger=logger,
     )
-    upgrade: bytes | None = None
+    upgrade: Upgrade | None = None
     try:
         upgrade = await connection.run()
     except* Exception:  # not from the app: a bug here or in h11
@@ -156,17 +144,34 @@ class _Connection:
         self._writing = trio.Lock()  # held while an event is written
         self._deadline = trio.current_time() + timeouts.handshake  # for the bytes that are read next
         self._waiting = trio.CancelScope()  # around the current read
+        self._reading = trio.CancelScope()  # around all reads
+        self._apps: trio.Nursery | None = None  # from the first request on that is for the app
 
-    async def run(self) -> bytes | None:
+    async def run(self) -> Upgrade | None:
         """Serve until the connection ends; return the same as :func:`serve`."""
-        upgrade: bytes | None = None
+        with self._draining.calling(self._end_if_idle):
+            with self._reading:
+                first = await self._read()
+                # Most connections ask for a WebSocket at once: they need no nursery.
+                if isinstance(first, Upgrade):
+                    return first
+            if isinstance(first, h11.Request) and not self.over:
+                return await self._serve_apps(first)
+            if self._lingers:
+                await self._linger()
+        return None
+
+    async def _serve_apps(self, request: h11.Request) -> Upgrade | None:
+        """Do the same from the first request that is for the app."""
+        found: h11.Request | Upgrade | None = request
         async with trio.open_nursery() as self._apps:
-            async with trio.open_nursery() as reading:
-                self._reading = reading.cancel_scope
-                reading.start_soon(self._end_when_draining)
-                upgrade = await self._read()
-                reading.cancel_scope.cancel()
+            with trio.CancelScope() as self._reading:
+                while isinstance(found, h11.Request):
+                    self._start_exchange(self._apps, found)
+                    found = await self._read()
+                self._reading.cancel()
             # Nothing is read any more; only the apps have to finish.
+            upgrade = found if isinstance(found, Upgrade) else None
             self._cancel_apps_after(self._timeouts.send if upgrade is None else LINGER)
             if self._exchange is not None:
                 self._exchange.disconnect()
@@ -174,17 +179,18 @@ class _Connection:
                 await self._linger()
         return upgrade
 
-    async def _end_when_draining(self) -> None:
-        await self._draining.wait()
+    def _end_if_idle(self) -> None:
         if self._is_idle:
             self.end(polite=False)
 
     def _cancel_apps_after(self, seconds: float) -> None:
-        self._apps.cancel_scope.deadline = trio.current_time() + seconds
+        if self._apps is not None:
+            self._apps.cancel_scope.deadline = trio.current_time() + seconds
 
     # --- reading -------------------------------------------------------------------------------------
 
-    async def _read(self) -> bytes | None:
+    async def _read(self) -> h11.Request | Upgrade | None:
+        """Return the next request, or None at the end; pass on the body of the previous one meanwhile."""
         while True:
             head = self._h11.trailing_data[0] if self._h11.their_state is h11.IDLE else b""
             try:
@@ -208,8 +214,8 @@ class _Connection:
                     return None
                 event = in_origin_form(event)
                 if wants_websocket(event):
-                    return head_bytes(event) + self._h11.trailing_data[0]
-                self._start_exchange(event)
+                    return Upgrade(event, self._h11.trailing_data[0])
+                return event
             elif isinstance(event, h11.Data) and self._exchange:
                 await self._exchange.put(bytes(event.data), more=True)
             elif isinstance(event, h11.EndOfMessage) and self._exchange:
@@ -285,12 +291,12 @@ class _Connection:
     def _limit_reading(self, seconds: float) -> None:
         self._deadline = self._waiting.deadline = trio.current_time() + seconds
 
-    def _start_exchange(self, request: h11.Request) -> None:
+    def _start_exchange(self, apps: trio.Nursery, request: h11.Request) -> None:
         self._limit_reading(math.inf)
         self._is_responding = True
         scope = make_scope(request, secure=self._secure, client=self._client, server=self._server)
         self._exchange = Exchange(self, scope["method"], patience=self._timeouts.send, logger=self._log)
-        self._apps.start_soon(self._exchange.run, self._app, scope)
+        apps.start_soon(self._exchange.run, self._app, scope)
 
     # --- what an exchange calls: see asgi.Connection ------------------------------------------------
 

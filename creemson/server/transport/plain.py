@@ -41,6 +41,7 @@ from creemson.server.transport.closing import LINGER, MIN_WAIT, Closed
 from creemson.server.transport.pipe import PIECE_BYTES
 from creemson.server.transport.seams import HookedConnection
 from creemson.server.transport.size_limit import SizeLimit
+from creemson.server.transport.upgrade import Upgrade
 
 __all__ = ["ServerSocket"]
 
@@ -60,10 +61,9 @@ class _HeadFirst(trio.abc.ReceiveStream):
         count: number of bytes read from the stream itself.
     """
 
-    def __init__(self, stream: trio.abc.Stream, received: bytes) -> None:
+    def __init__(self, stream: trio.abc.Stream, upgrade: Upgrade) -> None:
         self._stream = stream
-        head, end, rest = received.partition(b"\r\n\r\n")
-        self._received = [piece for piece in (head + end, rest) if piece]
+        self._received = [piece for piece in (upgrade.head, upgrade.rest) if piece]
         self.count = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -83,7 +83,7 @@ class ServerSocket(HookedConnection):
 
     Args:
         stream: the byte stream; :meth:`run` closes it at the end.
-        received: the complete upgrade request, and the bytes that arrived with it.
+        upgrade: the upgrade request, and the bytes that arrived with it.
         message_bytes: maximum size of a text message.
         chunk_bytes: maximum size of a binary message.
         send_timeout: seconds in which the peer must take each
@@ -100,7 +100,7 @@ class ServerSocket(HookedConnection):
     def __init__(
         self,
         stream: trio.abc.Stream,
-        received: bytes,
+        upgrade: Upgrade,
         *,
         message_bytes: int,
         chunk_bytes: int,
@@ -110,7 +110,7 @@ class ServerSocket(HookedConnection):
         # From the reader to request().
         self._offered, self._offers = trio.open_memory_channel[WebSocketRequest](1)
         self._decided = trio.Event()  # set when the upgrade request has been answered
-        self._incoming = _HeadFirst(stream, received)
+        self._incoming = _HeadFirst(stream, upgrade)
         self._outgoing = stream
         self._send_timeout = send_timeout
         self._violated = False  # by the peer: its input is discarded, and no close frame will come

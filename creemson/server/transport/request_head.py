@@ -59,7 +59,7 @@ def fault_of(request: h11.Request) -> Fault | None:
     if absolute and (not absolute[1] or b"@" in absolute[1]):  # RFC 9110 sections 4.2.1 and 4.2.4
         return Fault(400, "The target of the request needs a host, and must not have a user name.")
     length = next((value for name, value in request.headers if name == b"content-length"), b"0")
-    if wants_websocket(request) and (b"transfer-encoding" in names or int(length)):
+    if (b"transfer-encoding" in names or int(length)) and wants_websocket(request):
         # Its bytes would be read as frames.
         return Fault(400, "The handshake of a WebSocket has no body.")
     return None

@@ -18,15 +18,7 @@ import trio
 from trio_websocket import WebSocketRequest
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
-from wsproto.events import (
-    AcceptConnection,
-    CloseConnection,
-    Ping,
-    Pong,
-    RejectConnection,
-    RejectData,
-    Request,
-)
+from wsproto.events import CloseConnection, Ping, Pong, RejectConnection, RejectData, Request
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
@@ -35,13 +27,12 @@ from creemson.server.transport.frames import Control, Frames, make_frames
 from creemson.server.transport.pipe import PIECE_BYTES, pipe_over
 from creemson.server.transport.seams import upgrade_request
 from creemson.server.transport.size_limit import SizeLimit
+from creemson.server.transport.upgrade import Upgrade, acceptance, read_upgrade
 
 __all__ = ["WebSocket"]
 
 MIN_READ_BYTES, MAX_READ_BYTES = 16 * 1024, 1024 * 1024
 """Bytes per read: few for peers that send little, many for uploads."""
-HEAD_END = b"\r\n\r\n"
-"""The end of the head of an HTTP request."""
 
 
 class WebSocket:
@@ -49,7 +40,7 @@ class WebSocket:
 
     Args:
         stream: the byte stream. The caller must close it.
-        received: the complete upgrade request, and the bytes that arrived with it.
+        upgrade: the upgrade request, and the bytes that arrived with it.
         message_bytes: maximum size of a text message.
         chunk_bytes: maximum size of a binary message.
         send_timeout: seconds in which the peer must take each
@@ -67,7 +58,7 @@ class WebSocket:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        received: bytes,
+        upgrade: Upgrade,
         *,
         message_bytes: int,
         chunk_bytes: int,
@@ -75,7 +66,7 @@ class WebSocket:
     ) -> None:
         self._stream = stream
         self._pipe = pipe_over(stream)
-        self._upgrade_bytes = received  # the upgrade request, then what follows it
+        self._upgrade: Upgrade | None = upgrade  # until it is answered
         self._limit = SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._frames = Frames(self._limit)
         self._send_timeout = send_timeout
@@ -107,42 +98,46 @@ class WebSocket:
         Raises:
             Closed: the peer sent something else.
         """
-        head, end, rest = self._upgrade_bytes.partition(HEAD_END)
-        self._upgrade_bytes = rest
-        self._upgrade = WSConnection(ConnectionType.SERVER)
-        try:
-            self._upgrade.receive_data(head + end)
-        except RemoteProtocolError as error:
-            if error.event_hint is not None:
-                await self._send([self._upgrade.send(error.event_hint)])
-            raise Closed(CloseReason.ABNORMAL_CLOSURE, "no upgrade request") from None
-        except UnicodeError:  # wsproto decodes the request's Host and target without checking them
-            raise Closed(CloseReason.ABNORMAL_CLOSURE, "no upgrade request") from None
-        event = next(self._upgrade.events(), None)
-        if not isinstance(event, Request):
+        assert self._upgrade is not None
+        event = read_upgrade(self._upgrade.request)
+        if event is None:
+            await self._refuse(self._upgrade)
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "no upgrade request")
         self.host = event.host
         return upgrade_request(event, accept=self._accept, reject=self._reject)
 
+    async def _refuse(self, upgrade: Upgrade) -> None:
+        """Send what wsproto answers to a request that is not valid, if anything."""
+        wsproto = WSConnection(ConnectionType.SERVER)
+        try:
+            wsproto.receive_data(upgrade.head)
+        except RemoteProtocolError as error:
+            if error.event_hint is not None:
+                await self._send([wsproto.send(error.event_hint)])
+        except UnicodeError:  # wsproto decodes the request's Host and target without checking them
+            return
+
     async def _accept(
         self,
-        request: Request,  # noqa: ARG002 - see seams.Accept
+        request: Request,
         subprotocol: str | None,
         extra_headers: list[tuple[bytes, bytes]],
     ) -> None:
-        response = self._upgrade.send(AcceptConnection(subprotocol, extra_headers=extra_headers))
-        del self._upgrade  # frees some KiB of h11
-        await self._send([response])
-        self._frames.receive(self._upgrade_bytes)
-        self._upgrade_bytes = b""
+        assert self._upgrade is not None
+        rest, self._upgrade = self._upgrade.rest, None  # frees the request
+        await self._send([acceptance(request, subprotocol, extra_headers)])
+        self._frames.receive(rest)
 
     async def _reject(self, status_code: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        assert self._upgrade is not None
+        wsproto = WSConnection(ConnectionType.SERVER)
+        wsproto.receive_data(self._upgrade.head)
         if body:
             headers = [*headers, (b"Content-length", str(len(body)).encode())]
         reject = RejectConnection(status_code=status_code, headers=headers, has_body=bool(body))
-        response = self._upgrade.send(reject)
+        response = wsproto.send(reject)
         if body:
-            response += self._upgrade.send(RejectData(data=body))
+            response += wsproto.send(RejectData(data=body))
         await self._send([response])
 
     # --- receiving -----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from creemson.server.connection.upload_registry import UploadRegistry
 from creemson.server.heartbeats import Heartbeats
 from creemson.server.listener import Listener
 from creemson.server.refusals import Refusals
-from creemson.server.transport.closing import LINGER
+from creemson.server.transport.closing import LINGER, Draining
 from creemson.server.transport.websocket import WebSocket
 from creemson.settings.sections import Limits, Settings, Timeouts
 from creemson.settings.sections import Server as ServerSettings
@@ -131,7 +131,7 @@ class World:
         )
         self.listener = Listener(
             settings=self.settings, connect=self.connect, app=None, callers=callers_of(self.settings),
-            draining=trio.Event(), refusals=Refusals(Metrics(), self.logger), logger=self.logger,
+            draining=Draining(), refusals=Refusals(Metrics(), self.logger), logger=self.logger,
         )  # fmt: skip
 
     def connect(self, socket, peer, identity=None):

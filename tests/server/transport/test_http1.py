@@ -17,6 +17,7 @@ from starlette.routing import Route
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from creemson.server.transport import asgi, http1
+from creemson.server.transport.closing import Draining
 from creemson.server.transport.request_head import MAX_HEAD_BYTES
 from creemson.settings.sections import Timeouts
 from tests.examples import examples_of
@@ -108,7 +109,7 @@ class Served:
         client, self.stream = streams or memory_stream_pair()
         self.peer = Peer(client)
         self.log = structlog.testing.CapturingLogger()
-        self.draining = draining or trio.Event()
+        self.draining = draining or Draining()
         self.done = trio.Event()
         self.upgrade = None
         self.refusals = []
@@ -116,7 +117,7 @@ class Served:
         nursery.start_soon(self._run, app, timeouts, closes)
 
     async def _run(self, app, timeouts, closes):
-        self.upgrade = await http1.serve(
+        upgrade = await http1.serve(
             self.stream,
             app,
             timeouts=timeouts,
@@ -126,6 +127,7 @@ class Served:
             logger=self.log,
         )
         self.ended = trio.current_time()
+        self.upgrade = upgrade and upgrade.head + upgrade.rest
         if self.upgrade is None and closes:
             await self.stream.aclose()
         self.done.set()
@@ -1140,7 +1142,7 @@ async def test_cancellation_while_sending_ends_at_once(nursery, autojump_clock):
                 server,
                 app,
                 timeouts=TIMEOUTS,
-                draining=trio.Event(),
+                draining=Draining(),
                 logger=structlog.testing.CapturingLogger(),
             )
     assert scope.cancelled_caught
@@ -1258,10 +1260,8 @@ def test_any_bytes_raise_nothing(pieces, cut, eof):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk)
             with trio.fail_after(1000):
-                upgrade = await http1.serve(
-                    server, echo, timeouts=TIMEOUTS, draining=trio.Event(), logger=log
-                )
-            assert upgrade is None or UPGRADE[:4] in upgrade
+                upgrade = await http1.serve(server, echo, timeouts=TIMEOUTS, draining=Draining(), logger=log)
+            assert upgrade is None or UPGRADE[:4] in upgrade.head
             await server.aclose()
         assert not [call for call in log.calls if call.method_name == "exception"], log.calls
 

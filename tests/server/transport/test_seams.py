@@ -20,6 +20,7 @@ from wsproto.events import Request
 import creemson
 from creemson.server.transport.plain import ServerSocket
 from creemson.server.transport.seams import HookedConnection, is_between_messages, upgrade_request
+from tests import servers
 from tests.servers import frame
 
 PACKAGE = Path(creemson.__file__).parent
@@ -96,7 +97,13 @@ def test_seams_use_no_other_private_parts():
 
 async def test_names_of_the_server_socket_are_not_used_by_trio_websocket():
     """It is a subclass, so that its attributes must have other names."""
-    socket = ServerSocket(memory_stream_pair()[0], b"", message_bytes=1, chunk_bytes=1, send_timeout=1)
+    socket = ServerSocket(
+        memory_stream_pair()[0],
+        servers.upgrade(servers.upgrade_request()),
+        message_bytes=1,
+        chunk_bytes=1,
+        send_timeout=1,
+    )
     assert set(vars(socket)) > set(vars(original()))
     tree = ast.parse(inspect.getsource(ServerSocket))
     own = {name for owner, name in private_attributes(tree) if owner == "self"}

@@ -10,7 +10,18 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks import big_job, idle, latency, pings, reading, recovery, scaling, small_jobs, transfers
+from benchmarks import (
+    big_job,
+    idle,
+    latency,
+    pings,
+    reading,
+    recovery,
+    scaling,
+    small_jobs,
+    transfers,
+    windows,
+)
 from benchmarks.figures import Goal, Report, Series
 from benchmarks.machine import describe_machine
 from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS
@@ -43,6 +54,8 @@ GOALS = (
     Goal(series=(pings.IN_FLIGHT, CREEMSON, pings.COST), factor=1 / 3, system=FASTAPI_POLARS),
     Goal(series=(pings.BATCHES, CREEMSON, pings.COST), factor=1, system=FASTAPI_POLARS),
     Goal(series=(idle.IDLE, CREEMSON, idle.MEMORY), factor=20),
+    Goal(series=(windows.OFFSET, windows.FROM_OUTPUT, windows.MEDIAN), factor=20),
+    Goal(series=(windows.FIND, windows.FROM_OUTPUT, windows.MEDIAN), factor=250),
     Goal(series=(latency.LATENCY, CREEMSON, "round trip, p99"), factor=5),
     Goal(series=(latency.CANCEL, CREEMSON, "to idle CPU, p99"), factor=400),
 )
@@ -107,6 +120,8 @@ def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path
         "transfers": partial(transfers.measure, runs=runs, quick=quick),
         "big-job": partial(big_job.measure, runs=runs, quick=quick),
         "reading": partial(reading.measure, runs=runs, quick=quick),
+        "windows": partial(windows.offsets, runs=runs, quick=quick),
+        "find": partial(windows.find, runs=runs, quick=quick),
         "latency": partial(latency.latency, runs=at_most(3), quick=quick),
         "cancel": partial(latency.cancel, runs=runs, quick=quick),
         "recovery": partial(recovery.measure, runs=runs),

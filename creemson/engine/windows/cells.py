@@ -1,6 +1,6 @@
 """Reads the values of a table, or its cells as text, for windows and for filters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -92,14 +92,8 @@ class Cells:
             frame = reading(partial(with_texts, self.table))
             if (texts := self._texts_of_output(written)) is not None:
                 frame = beside(frame, texts)
-            cells = text_cells(frame, written.notations)
-            schema = frame.collect_schema()
-            places = [
-                place
-                for place, name in enumerate(cells.collect_schema())
-                if text_of(name) in schema or can_show(schema[name], written.notations.get(name), text)
-            ]
-            return plan(cells.select(pl.nth(places) if places else pl.first())).collect(engine="streaming")
+            cells = text_cells(_able_to_show(frame, written.notations, text), written.notations)
+            return plan(cells).collect(engine="streaming")
 
         return self._with_each_reading(read)
 
@@ -129,3 +123,25 @@ class Cells:
     def _read(self, read: Callable[[], T]) -> T:
         with faults(self.table.name, self.source):
             return read()
+
+
+def _able_to_show(frame: pl.LazyFrame, notations: Mapping[str, str], text: str) -> pl.LazyFrame:
+    """Leave out values that cannot show a text, so that they are neither read nor written as text.
+
+    Args:
+        frame: Values, and texts in hidden columns.
+        notations: How dates and times are written.
+        text: The text.
+    """
+    schema = frame.collect_schema()
+    places = {name: place for place, name in enumerate(schema)}
+    columns = []
+    for name, dtype in schema.items():
+        if name.startswith(text_of("")):
+            continue
+        hidden = places.get(text_of(name))
+        if can_show(dtype, notations.get(name), text):
+            columns += [pl.nth(places[name]), *(() if hidden is None else [pl.nth(hidden)])]
+        elif hidden is not None:
+            columns.append(pl.nth(hidden).alias(name))
+    return frame.select(columns or pl.first())

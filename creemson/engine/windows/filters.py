@@ -144,9 +144,8 @@ def _by_values(search: "_Pass", view: View) -> Found:
         expressions = planned.sort_keys()
         keys[:] = [f"{_KEY}{place}" for place in range(len(expressions))]
         selected = [key.alias(name) for key, name in zip(expressions, keys, strict=True)]
-        numbered = frame.with_row_index(_ROW)
-        filtered = numbered.filter(planned.conditions) if planned.conditions else numbered
-        return filtered.select(pl.col(_ROW), *selected)
+        hit = pl.all_horizontal(planned.conditions) if planned.conditions else pl.lit(value=True)
+        return frame.select(hit.alias(_HIT), *selected)
 
     frame, is_complete = search.found(search.cells.search_values, plan)
     if keys:
@@ -159,8 +158,7 @@ def _by_text(search: "_Pass", text: str) -> Found:
     """Find the rows that have a text."""
 
     def plan(cells: pl.LazyFrame) -> pl.LazyFrame:
-        hit = pl.any_horizontal(has_text(pl.all(), text)).alias(_HIT)
-        return cells.select(hit).with_row_index(_ROW).filter(_HIT).select(_ROW)
+        return cells.select(pl.any_horizontal(has_text(pl.all(), text)).alias(_HIT))
 
     frame, is_complete = search.found(partial(search.cells.search_texts, text=text), plan)
     return Found(frame.get_column(_ROW), is_complete)
@@ -199,18 +197,21 @@ class _Pass:
 
         Args:
             read: Reads the table with a plan, in several ways if the first one fails.
-            plan: Makes a plan of the table; it has a column of row numbers.
+            plan: Makes a plan of the table, with a column that says whether a row is wanted.
 
         Returns:
-            What was found, in the order of the rows, and whether all rows were looked at.
+            The numbers of the rows that are wanted, in order, with the other columns of the plan; and whether all rows
+            were looked at.
         """
 
         def bounded(frame: pl.LazyFrame) -> pl.LazyFrame:
             # What was found before a reading failed is an answer; another reading would begin anew.
             self._is_over |= self._has_begun
             self._raise_if_over()
-            tapped = frame.map_batches(self._look, streamable=True)
-            return plan(tapped).map_batches(self._keep, streamable=True)
+            # Before a function of Python, polars reads all columns: it comes after the plan, which needs few.
+            looked_at = plan(frame).map_batches(self._look, streamable=True)
+            wanted = looked_at.with_row_index(_ROW).filter(_HIT).drop(_HIT)
+            return wanted.map_batches(self._keep, streamable=True)
 
         empty = pl.DataFrame(schema={_ROW: pl.UInt32})
         try:

@@ -4,6 +4,8 @@ Upper and lower case are the same as Unicode's simple case folding says: one cha
 ``ß`` is ``ẞ``, but not ``ss``.
 """
 
+import re
+
 import polars as pl
 
 __all__ = ["can_show", "has_text"]
@@ -11,10 +13,17 @@ __all__ = ["can_show", "has_text"]
 _SHOWN = (
     (pl.Boolean, frozenset("truefals")),
     (pl.Date, frozenset("0123456789-")),
+    (pl.Datetime, frozenset("0123456789-+:.tz")),
+    (pl.Time, frozenset("0123456789:.")),
+    (pl.Duration, frozenset("0123456789-:.")),
     (pl.Decimal, frozenset("0123456789-.")),
+    (pl.Float64, frozenset("0123456789-+.einfa")),
+    (pl.Float32, frozenset("0123456789-+.einfa")),
 )
-"""The characters with which a CSV shows values; those of dates if they are shown as ISO 8601."""
+"""The characters with which a CSV shows values, in lower case; dates and times are shown as ISO 8601."""
 _INTEGER = frozenset("0123456789-")
+_NUMBERS = re.compile(r"%[-_0]?[YymdeHkMSjf]|%[.\d]*f")
+"""Matches the parts of a notation that are written as digits."""
 
 
 def has_text(cell: pl.Expr, text: str) -> pl.Expr:
@@ -41,8 +50,15 @@ def can_show(dtype: pl.DataType, notation: str | None, text: str) -> bool:
         return _INTEGER.issuperset(text)
     for known, characters in _SHOWN:
         if dtype == known:
-            return bool(notation) or characters.issuperset(text.casefold())
+            written = _characters(notation or "")
+            return written is None or (characters | written).issuperset(text.casefold())
     return True
+
+
+def _characters(notation: str) -> frozenset[str] | None:
+    """The characters of dates and times in a notation, beside digits, in lower case; None if it has names."""
+    signs = _NUMBERS.sub("", notation)
+    return None if "%" in signs else frozenset(signs.casefold())
 
 
 def _has_cases(text: str) -> bool:

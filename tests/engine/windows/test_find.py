@@ -61,6 +61,12 @@ VALUES = {
     "decimal": pl.Series([Decimal("10.50"), Decimal("-0.07")]),
     "float": pl.Series([1.5, 1e300, float("inf"), float("nan"), -1e-9]),
     "datetime": pl.Series([datetime.datetime(2024, 3, 2, 1, 2, 3, 500)]),
+    "zone": pl.Series([datetime.datetime(2024, 3, 2, 1, 2, 3, 500)]).dt.replace_time_zone("America/New_York"),
+    "utc": pl.Series([datetime.datetime(2024, 3, 2, 1, 2, 3, 500)]).dt.replace_time_zone("UTC"),
+    "years": pl.Series([10**15, -(10**15)], dtype=pl.Int64).cast(pl.Datetime("ms")),
+    "time": pl.Series([datetime.time(1, 2, 3, 500)]),
+    "duration": pl.Series([datetime.timedelta(days=3, seconds=0.5), -datetime.timedelta(hours=30)]),
+    "float32": pl.Series([1.5, 1e30, float("-inf"), float("nan"), -1e-9], dtype=pl.Float32),
     "text": pl.Series(["x", "Été"]),
     "bytes": pl.Series([b"abc"]),
     "list": pl.Series([[1, 2], [], None]),
@@ -68,11 +74,11 @@ VALUES = {
 
 
 @pytest.mark.parametrize("kind", VALUES)
-@pytest.mark.parametrize("notation", [None, "%d %b %Y"])
+@pytest.mark.parametrize("notation", [None, "%d %b %Y", "%d/%m/%Y %H:%M:%S%.3f", "%Y%m%dT%-H.%M"])
 def test_column_that_cannot_show_a_text_has_no_cell_with_it(kind, notation):
     """Every part of every cell, in any case, may be shown."""
     column = VALUES[kind].alias("a")
-    notations = {"a": notation} if notation and kind == "date" else {}
+    notations = {"a": notation} if notation and column.dtype.is_temporal() else {}
     shown = text_cells(column.to_frame().lazy(), notations).collect().to_series()
     for cell in shown.drop_nulls():
         for start in range(len(cell)):
@@ -85,7 +91,11 @@ def test_column_of_numbers_cannot_show_letters():
     """Most searches are for words, and need not write the numbers as text."""
     assert not can_show(pl.Int64(), None, "1a")
     assert not can_show(pl.Decimal(10, 2), None, "e")
+    assert not can_show(pl.Float64(), None, "oslo")
+    assert not can_show(pl.Datetime(), None, "Mar")
     assert not can_show(pl.Date(), None, "Mar")
     assert can_show(pl.Date(), "%d %b %Y", "Mar")
+    assert not can_show(pl.Date(), "%d/%m/%Y", "Mar")
+    assert can_show(pl.Date(), "%d/%m/%Y", "3/2")
     assert can_show(pl.Boolean(), None, "RUE")
     assert not can_show(pl.Boolean(), None, "x")

@@ -36,6 +36,7 @@ class Now:
         memory: bytes used by the ``server`` and its ``workers``, and the ``limit``.
         outbox: unsent bytes of all connections.
         dropped_lines: number of log lines that could not be written.
+        tables: number of columnar copies of files, and of their bytes.
     """
 
     uptime_s: float
@@ -45,6 +46,7 @@ class Now:
     memory: Mapping[str, int]
     outbox: int
     dropped_lines: int = 0
+    tables: tuple[int, int] = (0, 0)
 
 
 class Metrics:
@@ -56,6 +58,7 @@ class Metrics:
         errors: number of errors sent, by reason.
         refusals: number of refused connections and requests, by HTTP status.
         closes: number of connections closed by the server, by close code, or ``unread`` if the peer did not read.
+        imports: number of columnar copies of files that were begun, by how that ended.
         job_seconds: seconds from acceptance to the end of a job, by state.
         phase_seconds: seconds that jobs spend in each phase.
         loop_lag: delay of the event loop in seconds.
@@ -70,6 +73,7 @@ class Metrics:
         self.errors: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.closes: Counter[str] = Counter()
+        self.imports: Counter[str] = Counter()
         self._registry = registry = CollectorRegistry()
         self.job_seconds = Histogram(
             "creemson_job_seconds",
@@ -139,6 +143,13 @@ class _Collector(Collector):
         yield _counters("creemson_errors", "Errors sent to clients", "reason", metrics.errors)
         yield _counters("creemson_refusals", "Refused handshakes and requests", "status", metrics.refusals)
         yield _counters("creemson_closes", "Connections closed by the server", "code", metrics.closes)
+        yield _counters(
+            "creemson_imports", "Columnar copies of files, by outcome", "outcome", metrics.imports
+        )
+        yield GaugeMetricFamily("creemson_tables", "Columnar copies of files", value=now.tables[0])
+        yield GaugeMetricFamily(
+            "creemson_tables_bytes", "Bytes of the columnar copies of files", value=now.tables[1]
+        )
         yield CounterMetricFamily(
             "creemson_worker_restarts", "Workers that were restarted", value=now.restarts
         )

@@ -18,7 +18,8 @@ from creemson.engine.export.csv import Written, needed_texts
 from creemson.engine.plan import Plan, columns_of
 from creemson.engine.profile import profile_of
 from creemson.engine.progress import Progress, ProgressMeter, sink
-from creemson.errors import ProcessingError, is_disk_full
+from creemson.engine.tables.read import may_be_of_copy
+from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly
 from creemson.formats.open import faults, open_table
 from creemson.formats.report import Report
@@ -124,7 +125,7 @@ def run(
             try:
                 return _run(query, source, target, on_progress, table=table, limits=limits)
             except (ProcessingError, OSError) as error:
-                if not _may_be_of_copy(error):
+                if not may_be_of_copy(error):
                     raise
         report.clear()
         workspace = Workspace(companion(target, "repaired"))
@@ -138,13 +139,6 @@ def run(
         )
         with _removed(workspace.path):
             return _run(query, source, target, on_progress, table=table, workspace=workspace, limits=limits)
-
-
-def _may_be_of_copy(error: ProcessingError | OSError) -> bool:
-    """Whether an error may be that of a damaged copy, so that the file itself must be read."""
-    if isinstance(error, OSError):
-        return not is_disk_full(error)
-    return error.reason == "unreadable_file"
 
 
 def _run(

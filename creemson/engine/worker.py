@@ -80,7 +80,7 @@ from creemson.engine.export.render import render
 from creemson.engine.plan import columns_of
 from creemson.engine.progress import Progress
 from creemson.engine.source import opened
-from creemson.engine.tables.read import open_copy_for
+from creemson.engine.tables.read import may_be_of_copy, open_copy_for
 from creemson.engine.tables.write import copy_table
 from creemson.engine.windows.filters import Filters
 from creemson.engine.windows.survey import Surveys
@@ -178,25 +178,33 @@ class Worker:
                     described = plain(engine.columns(source, command["name"], _options(command)))
                 return bounded(described, limits.answer, "The list of the columns")
             case "rows":
-                offset, limit = command["offset"], command["limit"]
-                with _source(command, command["name"]) as source:
-                    window = read_window(
-                        source,
-                        command["name"],
-                        offset,
-                        limit,
-                        _options(command),
-                        view=structure(command.get("view", {}), View),
-                        surveys=self._surveys,
-                        filters=self._filters,
-                        on_progress=self._check_stopped,
-                        limits=limits,
-                        texts=Path(texts_name(command["source"])) if command.get("texts") else None,
-                        copy=_copy(command),
-                    )
-                return bounded(plain(window), limits.answer, "The rows")
+                try:
+                    return self._rows(command, limits, _copy(command))
+                except (ProcessingError, OSError) as error:
+                    if "copy" not in command or not may_be_of_copy(error):
+                        raise
+                    return self._rows(command, limits, None)
             case op:
                 raise ValueError(op)
+
+    def _rows(self, command: Mapping[str, Any], limits: AnswerLimits, copy: Path | None) -> Any:
+        offset, limit = command["offset"], command["limit"]
+        with _source(command, command["name"]) as source:
+            window = read_window(
+                source,
+                command["name"],
+                offset,
+                limit,
+                _options(command),
+                view=structure(command.get("view", {}), View),
+                surveys=self._surveys,
+                filters=self._filters,
+                on_progress=self._check_stopped,
+                limits=limits,
+                texts=Path(texts_name(command["source"])) if command.get("texts") else None,
+                copy=copy,
+            )
+        return bounded(plain(window), limits.answer, "The rows")
 
     def _render(self, command: Mapping[str, Any], part: Path) -> None:
         name = Path(command["source"]).name

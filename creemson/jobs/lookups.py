@@ -71,6 +71,7 @@ class Lookups:
         stores: the stores of all callers.
         quick: reads columns and rows; one of the commands that it runs at once is for the spare slot.
         renderings: makes outputs in other formats.
+        copy_of: returns the path of a file's columnar copy; see :meth:`creemson.jobs.imports.Imports.copy_of`.
         bound: maximum numbers of look-ups of columns and rows that wait.
         timeout: maximum seconds for one of them, if this is less than :data:`LOOKUP_TIME`.
         limits: how large an answer may be; see :func:`creemson.executors.commands.answer_limits`.
@@ -84,6 +85,7 @@ class Lookups:
         stores: Stores,
         quick: Executor,
         renderings: Renderings,
+        copy_of: Callable[[str, str, Found, Options | None], str | None],
         bound: Bound,
         timeout: float,
         limits: commands.AnswerLimits,
@@ -93,6 +95,7 @@ class Lookups:
         self._stores = stores
         self._quick = quick
         self._renderings = renderings
+        self._copy_of = copy_of
         self._bound = bound
         self._timeout = min(timeout, LOOKUP_TIME)
         self._limits = limits
@@ -197,11 +200,15 @@ class Lookups:
                 name=ask.filename,
                 options=_plain_options(ask.options),
                 limits=self._limits,
+                **({} if isinstance(ask, ReadColumns) else {"copy": self._copy(command.caller, ask, found)}),
                 **fields,
             )
 
         async with self._turn(command, of_upload=of_upload):
             return await self._call(command.caller, ask.filename, read)
+
+    def _copy(self, caller: str, ask: ReadRows, found: Found) -> str | None:
+        return self._copy_of(caller, ask.filename, found, ask.options)
 
     async def _call(self, caller: str, filename: str, read: Callable[[Found], WorkerCommand]) -> Any:
         find = partial(self._stores.of(caller).look_up, filename)

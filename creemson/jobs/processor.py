@@ -43,12 +43,13 @@ from creemson.jobs.commands import (
     mark_cached,
 )
 from creemson.jobs.events import Accepted, Ended, Waiter
+from creemson.jobs.imports import Imports
 from creemson.jobs.job import Effect, Erase, Forget, Grant, Job, Notify, Record, Revoke, Start, Stop
 from creemson.jobs.journal import RUN, Delivery, Entry, InThread, Journal
 from creemson.jobs.lookups import Lookups
 from creemson.jobs.queue import JobQueue
 from creemson.jobs.reading import MAX_CHANGES, call_on
-from creemson.jobs.records import Work, job_of, key_of, result_of_worker, row_of
+from creemson.jobs.records import Work, job_of, key_of, reader, result_of_worker, row_of
 from creemson.jobs.renderings import Renderings
 from creemson.jobs.sharing.bounds import bounds_of
 from creemson.jobs.sharing.turns import SPARE, party_of
@@ -134,10 +135,19 @@ class Processor:
             release=lambda lease: self._apply(self._jobs.release(trio.current_time(), lease)),
             logger=logger,
         )
+        self._imports = Imports(
+            stores=stores,
+            workers=workers,
+            timeout=settings.timeouts.job,
+            metrics=metrics,
+            in_thread=in_thread,
+            logger=logger,
+        )
         self._lookups = Lookups(
             stores=stores,
             quick=quick,
             renderings=self._renderings,
+            copy_of=self._imports.copy_of,
             bound=bounds.lookups,
             timeout=settings.timeouts.job,
             limits=worker_commands.answer_limits(settings.limits),
@@ -159,7 +169,10 @@ class Processor:
         self._epoch = self._wall_clock() - trio.current_time()
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._journal.run)
+            storage = self._settings.storage
+            await self._imports.open(reader(), storage.tables_bytes if storage.tables == "auto" else 0)
             await self._restore()
+            self._nursery.start_soon(self._imports.run)
             self._nursery.start_soon(self._run_timer)
             await self._nursery.start(self._renderings.run)
             self._nursery.start_soon(self._tidy)
@@ -176,6 +189,7 @@ class Processor:
 
     async def drain(self, grace: float) -> None:
         """Stop accepting jobs and let running attempts finish; stop them after ``grace`` seconds."""
+        self._imports.stop()
         self._apply(self._jobs.drain(trio.current_time()))
         with trio.move_on_after(grace):
             await self._until_quiet()
@@ -343,8 +357,11 @@ class Processor:
                         self._stores.of(work.caller).remove_output(work.output)
                     except OSError as error:
                         self._log.warning("output not removed", output=work.output, error=str(error))
-        if not self._jobs.used:
+        used, queued = self._jobs.used, self._jobs.queued
+        if not used:
             self._quiet.set()
+        has_room = not queued and used < self._workers.size - SPARE
+        self._imports.jobs_changed(running=bool(used or queued), has_room=has_room)
         if self._jobs.next_wake() < self._wake_at:
             self._wake.set()
 
@@ -535,6 +552,7 @@ class Processor:
                 target=store.output_path(work.output),
                 limits=worker_commands.answer_limits(self._settings.limits),
                 room=store.room(),
+                copy=self._imports.copy_of(work.caller, work.query.filename, found, work.query.options),
             )
 
         find = partial(store.find_version, work.query.filename, work.version)

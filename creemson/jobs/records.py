@@ -18,7 +18,16 @@ from creemson.model.query import Query
 from creemson.model.results import OUTPUT_FORMATS, OutputData, ResultData
 from creemson.storage.names import NORMALIZED
 
-__all__ = ["Work", "job_of", "key_of", "output_name", "result_of_worker", "row_of", "structure_trusted"]
+__all__ = [
+    "Work",
+    "job_of",
+    "key_of",
+    "output_name",
+    "reader",
+    "result_of_worker",
+    "row_of",
+    "structure_trusted",
+]
 
 SUMMARY = "File processed successfully"
 """The summary of every result."""
@@ -66,6 +75,11 @@ def key_of(version: str, query: Query) -> tuple[str, int]:
 def _makers() -> tuple[str, str, int]:
     # The server itself does not import polars.
     return __version__, importlib.metadata.version("polars"), READING_VERSION
+
+
+def reader() -> str:
+    """Return the version of what reads files and computes results."""
+    return " ".join(map(str, _makers()))
 
 
 def output_name(filename: str, key: str) -> str:

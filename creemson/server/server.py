@@ -232,6 +232,7 @@ class Server:
             memory={"server": memory.server, "workers": memory.workers, "limit": memory.limit},
             outbox=self._listener.unsent,
             dropped_lines=self._dropped_lines(),
+            tables=self._stores.tables.total(),
         )
 
     def _status(self, caller: str) -> Status:

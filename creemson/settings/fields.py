@@ -29,6 +29,7 @@ __all__ = [
     "count_setting",
     "duration_setting",
     "optional_count_setting",
+    "optional_size_setting",
     "setting",
     "size_setting",
     "to_flag",
@@ -156,6 +157,18 @@ def size_setting(default: str, help: str, *, low: int = 1) -> Any:  # noqa: A002
     expects = f'a size of at least {low}: bytes, or with a unit as in "10GiB" or "1 MB"'
     checks = [validators.ge(low), validators.le(_LARGEST)]
     return setting(parse_bytes(default), help, parse_bytes, expects, *checks, show=format_bytes)
+
+
+def optional_size_setting(help: str, *, low: int = 1) -> Any:  # noqa: A002
+    """Make the field of a size in bytes whose default is not a number: None until it is set."""
+    expects = f'a size of at least {low}: bytes, or with a unit as in "10GiB" or "1 MB"'
+    checks = validators.optional([validators.ge(low), validators.le(_LARGEST)])
+    return setting(None, help, _to_bytes_or_none, expects, checks, show=format_bytes)
+
+
+def _to_bytes_or_none(value: object) -> int | None:
+    """Accept a size; empty text means None."""
+    return None if value in (None, "") else parse_bytes(value)
 
 
 def duration_setting(default: str, help: str, *, zero: bool = False) -> Any:  # noqa: A002

@@ -24,6 +24,7 @@ from creemson.settings.fields import (
     count_setting,
     duration_setting,
     optional_count_setting,
+    optional_size_setting,
     setting,
     size_setting,
     to_flag,
@@ -235,6 +236,15 @@ class Storage:
     )
     keep_uploads: float = duration_setting("7 d", "time that an uploaded file is kept after its last use")
     keep_outputs: float = duration_setting("1 d", "time that a job's output is kept after its last use")
+    tables: Literal["auto", "never"] = choice_setting(
+        "auto",
+        "columnar copies of uploaded files, which make later work on them fast: `auto`, or `never`",
+        "auto",
+        "never",
+    )
+    tables_bytes: int | None = optional_size_setting(
+        "maximum size of all columnar copies; default: a quarter of the free disk"
+    )
 
 
 @attrs.frozen(kw_only=True)

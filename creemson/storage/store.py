@@ -249,6 +249,10 @@ class Store:
             version for version in versions if version == present or is_same(version, status, moved=moved)
         ]
 
+    def is_upload(self, found: Found) -> bool:
+        """Whether a file was uploaded, and is no output."""
+        return not self._is_output(found.path)
+
     def _is_output(self, path: str) -> bool:
         return path.startswith(self._outputs)
 

@@ -62,6 +62,8 @@ DEFAULTS = {
     "storage.data_dir": Path("creemson-data"),
     "storage.keep_uploads": 7 * 86_400.0,
     "storage.keep_outputs": 86_400.0,
+    "storage.tables": "auto",
+    "storage.tables_bytes": None,
     "processing.workers": len(os.sched_getaffinity(0)),
     "processing.worker_memory_bytes": 0,
     "processing.nice": 19,

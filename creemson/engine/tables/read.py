@@ -6,12 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
+from creemson.errors import ProcessingError, is_disk_full
 from creemson.formats.imported.table import open_imported
 from creemson.formats.report import Report
 from creemson.formats.table import Table
 from creemson.model.query import ColumnRef, Query
 
-__all__ = ["open_copy", "open_copy_for"]
+__all__ = ["may_be_of_copy", "open_copy", "open_copy_for"]
 
 
 def open_copy_for(
@@ -51,3 +52,10 @@ def _opened(open_: Callable[[], Table | None]) -> Table | None:
         return open_()
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None  # it was removed meanwhile, or is damaged: the file itself is there
+
+
+def may_be_of_copy(error: ProcessingError | OSError) -> bool:
+    """Whether an error may be that of a damaged copy, so that the file itself must be read."""
+    if isinstance(error, OSError):
+        return not is_disk_full(error)
+    return error.reason == "unreadable_file"

@@ -51,6 +51,7 @@ class Tables:
         self._clock = clock
         self._reader = ""
         self._limit: int | None = 0
+        self._is_open = False
         self._changing = threading.Lock()  # held while copies are added or removed
         self._lock = threading.Lock()  # for the next three fields
         self._rows: dict[TableKey, TableRow] = {}
@@ -73,6 +74,7 @@ class Tables:
         rows = {_key(row): row for row in self._catalog.tables() if row.reader == reader}
         with self._lock:
             self._rows = rows
+        self._is_open = True
         self._tidy()
 
     def find(self, key: TableKey) -> str | None:
@@ -141,7 +143,7 @@ class Tables:
         self._remove(gone)
 
     def sweep(self, versions: Callable[[str], Collection[str]]) -> None:
-        """Remove the copies of versions that are gone, and what has no row or no folder.
+        """Remove the copies of versions that are gone, and what has no row or no folder; nothing before :meth:`open`.
 
         Args:
             versions: returns the versions that the files of a caller have.
@@ -149,6 +151,8 @@ class Tables:
         Raises:
             OSError: the disk failed.
         """
+        if not self._is_open:
+            return
         with self._lock:
             used, self._used = self._used, {}
             self._rows = {

@@ -24,9 +24,11 @@ class World:
         self.catalog.open()
         self.stores = Stores(self.folder, self.catalog, quota=0, clock=lambda: self.now)
         self.store, self.tables = self.stores.of("ann"), self.stores.tables
+        self.stores.sweep(**KEEP_ALL)
         self.tables.open(reader, limit)
 
     def restart(self, **changes):
+        """The sweep may come before the copies are opened."""
         self.catalog.close()
         self.start(**changes)
 

@@ -21,6 +21,7 @@ from creemson.engine.progress import Progress, ProgressMeter, sink
 from creemson.engine.tables.read import may_be_of_copy
 from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly
+from creemson.formats.csv.examined import KnownFiles
 from creemson.formats.open import faults, open_table
 from creemson.formats.report import Report
 from creemson.formats.table import Reread, Table, Workspace, text_of
@@ -98,6 +99,7 @@ def run(
     rejects: Path | None = None,
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
     copy: Callable[[Query, Report], Table | None] = lambda *_: None,
+    known: KnownFiles | None = None,
 ) -> Outcome:
     """Carry out a query.
 
@@ -109,6 +111,7 @@ def run(
         rejects: Path of a CSV file that lists what is repaired or lost; it is created only if there are issues.
         limits: How large the result may be; a preview that does not fit is shortened.
         copy: Opens a table that is read in place of the file, if there is one.
+        known: Remembers small files.
 
     Returns:
         The description of the output.
@@ -136,6 +139,7 @@ def run(
             options=query.options,
             report=report,
             workspace=workspace,
+            known=known,
         )
         with _removed(workspace.path):
             return _run(query, source, target, on_progress, table=table, workspace=workspace, limits=limits)

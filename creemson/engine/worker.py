@@ -86,6 +86,7 @@ from creemson.engine.windows.filters import Filters
 from creemson.engine.windows.survey import Surveys
 from creemson.engine.windows.window import window as read_window
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
+from creemson.formats.csv.examined import KnownFiles
 from creemson.formats.report import Report
 from creemson.formats.table import Table
 from creemson.model.converter import plain, structure
@@ -125,6 +126,7 @@ class Worker:
         self._send = send
         self._stop = threading.Event()
         self._surveys, self._filters = Surveys(), Filters()
+        self._known = KnownFiles()
         self._part: Path | None = None  # the file that is being written
         self._room: float = math.inf  # its maximum size in bytes, with its texts and rejects
         # Progress events that are sent together with the final event.
@@ -224,7 +226,14 @@ class Worker:
         def run(part: Path) -> Any:
             with _source(command, query.filename) as source:
                 outcome = engine.run(
-                    query, source, part, self._on_progress, rejects=rejects, limits=limits, copy=copy
+                    query,
+                    source,
+                    part,
+                    self._on_progress,
+                    rejects=rejects,
+                    limits=limits,
+                    copy=copy,
+                    known=self._known,
                 )
             if outcome.issues is not None and rejects.exists():
                 outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=name.name))

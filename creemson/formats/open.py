@@ -19,6 +19,7 @@ from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError
 from creemson.formats.coerce import cast, check_types, without_128_bits
+from creemson.formats.csv.examined import KnownFiles
 from creemson.formats.csv.reader import open_csv
 from creemson.formats.detection.archive import Member, choose_member
 from creemson.formats.detection.contained import Contained, recoded, unpacked
@@ -188,6 +189,7 @@ def open_table(
     report: Report | None = None,
     workspace: Workspace | None = None,
     archive: str | None = None,
+    known: KnownFiles | None = None,
 ) -> Table:
     """Determine how a file can be read, and which columns it has.
 
@@ -199,6 +201,7 @@ def open_table(
         report: Collects what is repaired or lost.
         workspace: Where a repaired copy can be written; None if only some of the rows are read.
         archive: The name of the archive that holds the file, if one does.
+        known: Remembers what is found out about small CSV files.
 
     Returns:
         The table. Only samples and metadata have been read, except for Excel files, which are read completely.
@@ -247,7 +250,7 @@ def open_table(
         )
         return _recoded_table(table, name, contained, source)
     openers: dict[str, Callable[..., Table]] = {
-        "csv": partial(open_csv, needed=needed, workspace=workspace),
+        "csv": partial(open_csv, needed=needed, workspace=workspace, known=known),
         "ndjson": open_json_lines,
         "fixed": open_fixed_width,
         "json": open_json_array,

@@ -23,6 +23,7 @@ from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats.blocks import scan_lines
 from creemson.formats.columns import exactly, unused_name
 from creemson.formats.csv.dialect import detect
+from creemson.formats.csv.examined import Examined, KnownFiles
 from creemson.formats.csv.file import CsvFile, RepairedCopy, head_after
 from creemson.formats.csv.integrity import CellCheck, DelimiterCounter, line_map, report_misfits
 from creemson.formats.csv.layout.text import ends_with_mark
@@ -64,6 +65,7 @@ def open_csv(
     options: Options,
     report: Report,
     workspace: Workspace | None,
+    known: KnownFiles | None = None,
 ) -> Table:
     """Detect the dialect, the columns and the types of a CSV.
 
@@ -75,6 +77,7 @@ def open_csv(
         options: How to read the file; empty fields are detected.
         report: Collects what is repaired or lost.
         workspace: Where a repaired copy can be written; None if only the beginning of the file is read.
+        known: Remembers small files.
 
     Returns:
         The table.
@@ -84,6 +87,54 @@ def open_csv(
         ProcessingError: ``unreadable_file``.
         OSError: The file cannot be read.
     """
+    examine = partial(_examine, path, name, source, options)
+    if known is None or source.content is None:
+        found = examine(report)
+    else:
+        found = known.examined(source.content, (repr(options), named_tabs(name)), examine, report)
+    dialect, sample, cells, is_whole = found.dialect, found.sample, found.cells, found.is_whole
+    names = frozenset(dialect.names) if options.types else frozenset()
+    for column in options.types or ():
+        if column not in names:
+            raise _misfit(f"$.options.types: there is no column {column!r} in {name!r}")
+    for column in options.date_format if isinstance(options.date_format, dict) else ():
+        if column not in dialect.names:
+            raise _misfit(f"$.options.date_format: there is no column {column!r} in {name!r}")
+    types = infer_columns(cells, dialect.names, options, needed)
+    reader = CsvReader(
+        CsvFile(path, name, source, dialect),
+        types,
+        sample,
+        cells if is_whole else None,
+        needs_repair=sample.needs_repair or found.is_skipped,
+        with_texts=set() if is_whole else exceptional(cells, types.convert(cells), types.kinds),
+        report=report,
+        workspace=workspace,
+    )
+    return Table(
+        name=name,
+        schema=types.schema,
+        readings=(reader.read,) * MAX_READINGS,
+        check=reader.check,
+        window=reader.window,
+        window_texts=reader.window_texts,
+        window_values=reader.window_values,
+        source=source,
+        rows=None,
+        row_bytes=len(sample.text) / max(1, sample.rows) / source.expansion,
+        small=reader.small,
+        small_texts=reader.small_texts,
+        texts=reader.texts,
+        headers=dialect.other_names,
+        notations=types.notations,
+        reading=reader.reading,
+        report=report,
+        facts=reader.facts,
+    )
+
+
+def _examine(path: Path, name: str, source: Source, options: Options, report: Report) -> Examined:
+    """Find out how a CSV is written, and read its first rows."""
     head, is_whole = source.head, False
     if source.content is not None:
         head, is_whole = source.content, True
@@ -115,45 +166,8 @@ def open_csv(
             skip_lines=dialect.skip_lines + skipped,
             headers_again=tuple((line + skipped, text) for line, text in dialect.headers_again),
         )
-    names = frozenset(dialect.names) if options.types else frozenset()
-    for column in options.types or ():
-        if column not in names:
-            raise _misfit(f"$.options.types: there is no column {column!r} in {name!r}")
-    for column in options.date_format if isinstance(options.date_format, dict) else ():
-        if column not in dialect.names:
-            raise _misfit(f"$.options.date_format: there is no column {column!r} in {name!r}")
     cells = sample.scan(dialect, options.null_values)
-    types = infer_columns(cells, dialect.names, options, needed)
-    reader = CsvReader(
-        CsvFile(path, name, source, dialect),
-        types,
-        sample,
-        cells if is_whole else None,
-        needs_repair=sample.needs_repair or skipped > 0,
-        with_texts=set() if is_whole else exceptional(cells, types.convert(cells), types.kinds),
-        report=report,
-        workspace=workspace,
-    )
-    return Table(
-        name=name,
-        schema=types.schema,
-        readings=(reader.read,) * MAX_READINGS,
-        check=reader.check,
-        window=reader.window,
-        window_texts=reader.window_texts,
-        window_values=reader.window_values,
-        source=source,
-        rows=None,
-        row_bytes=len(sample.text) / max(1, sample.rows) / source.expansion,
-        small=reader.small,
-        small_texts=reader.small_texts,
-        texts=reader.texts,
-        headers=dialect.other_names,
-        notations=types.notations,
-        reading=reader.reading,
-        report=report,
-        facts=reader.facts,
-    )
+    return Examined(dialect, sample, cells, is_whole=is_whole, is_skipped=skipped > 0)
 
 
 class CsvReader:

@@ -18,8 +18,8 @@ FAULTS = (
 )  # fmt: skip
 
 
-def write_random(folder, kind, rng):
-    """Write a random file of a kind; return its path and the options with which it is read."""
+def write_random(folder, kind, rng, count=ROWS):
+    """Write a random file of a kind and number of rows; return its path and the options with which it is read."""
     if kind == "ndjson" or kind == "json":
         return _write_json(folder, kind, rng), None
     if kind == "fixed":
@@ -31,18 +31,18 @@ def write_random(folder, kind, rng):
         return path, None
     delimiter = ";" if kind == "comma" else ","
     lines = []
-    for n in range(ROWS):
+    for n in range(count):
         price = f"{n % 50}.{n % 100:02}"
         cells = [n, f"name {n % 30}", n % 70, f"2024-01-{n % 28 + 1:02}", price, ("true", "false")[n % 2]]
         if kind == "comma":
             cells[4] = price.replace(".", ",")
         if kind == "words" and n % 9 == 0:
             cells[rng.randrange(1, 6)] = rng.choice(["NA", "null", "-", "n/a"])
-        if kind == "late" and n > ROWS * 3 // 4 and rng.random() < 0.001:
+        if kind == "late" and n > count * 3 // 4 and rng.random() < 0.001:
             cells[2] = rng.choice(SIZES).replace("%d", str(n))
         lines.append(delimiter.join(map(str, cells)) + "\n")
     faults = [fault for fault in FAULTS if kind != "header" or fault.startswith(("n,", "%d,name,w", "x,"))]
-    for at in rng.sample(range(ROWS // 2, ROWS), rng.choice([0, 1, 1, 2, 4])):
+    for at in rng.sample(range(count // 2, count), rng.choice([0, 1, 1, 2, 4])):
         fault = rng.choice(faults).replace(",", delimiter)
         lines[at] = fault % at if "%" in fault else fault
     text = delimiter.join(NAMES) + "\n" + "".join(lines)

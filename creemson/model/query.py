@@ -184,3 +184,8 @@ class View:
     where: tuple[Condition, ...] | None = None
     find: Annotated[str, Bounds(1, MAX_FIND)] | None = None
     sort: tuple[SortKey, ...] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows are shown as they are."""
+        return not (self.where or self.sort) and self.find is None

@@ -12,7 +12,7 @@ from creemson.engine import run
 from creemson.engine.windows.window import window
 from creemson.errors import CreemsonError, InvalidFormat
 from creemson.model.converter import structure
-from creemson.model.query import FUNCTIONS, LIST_OPERATORS, OPERATORS, UNARY_OPERATORS, Query
+from creemson.model.query import FUNCTIONS, LIST_OPERATORS, OPERATORS, UNARY_OPERATORS, Query, View
 
 TYPES = {
     "i8": ([1, None, -3], pl.Int8),
@@ -133,6 +133,50 @@ def test_query_has_a_result_or_a_reason(everything, value):
 def test_many_queries_have_a_result_or_a_reason(everything, value):
     """The same, for longer."""
     attempt(value, everything)
+
+
+views = st.fixed_dictionaries(
+    {},
+    optional={
+        "where": st.lists(conditions(), min_size=1, max_size=2),
+        "sort": st.lists(st.tuples(columns, st.sampled_from(["asc", "desc"])).map(list), max_size=2),
+        "find": st.text(min_size=1, max_size=3) | st.sampled_from(["1", "e", "-", "nan", "2", "T0"]),
+    },
+)
+
+
+def rows_or_error(read):
+    """The rows that a function reads, or the reason and the message of its error."""
+    try:
+        return read()
+    except CreemsonError as error:
+        assert error.reason != "internal"
+        return error.reason, error.message
+
+
+@settings(max_examples=150)
+@given(views, st.booleans())
+def test_view_has_the_rows_of_a_query_or_its_error(everything, value, as_texts):
+    """Values of all types, extreme ones, in conditions and sort keys; a text leaves some of these rows."""
+    texts = everything.with_name("none") if as_texts else None
+    target = everything.with_name("view.parquet")
+
+    def job():
+        query = structure(
+            {key: value[key] for key in value if key != "find"} | {"filename": "all.parquet"}, Query
+        )
+        run.run(query, everything, target, lambda on_progress: None)
+        return window(target, "view.parquet", 0, 1000, texts=texts).rows
+
+    def view():
+        return window(everything, "all.parquet", 0, 1000, view=structure(value, View), texts=texts).rows
+
+    expected, found = rows_or_error(job), rows_or_error(view)
+    if "find" not in value or (expected and isinstance(expected[0], str)):
+        assert found == expected
+    else:
+        left = iter(expected)
+        assert all(row in left for row in found)
 
 
 @pytest.mark.parametrize("offset", [2**62, 2**63 - 1, 2**63, 2**64 - 1])

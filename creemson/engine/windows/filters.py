@@ -23,7 +23,7 @@ from creemson.engine.windows.find import has_text
 from creemson.formats.table import Choose
 from creemson.model.query import Query, View
 
-__all__ = ["Filters", "Found", "rows_at"]
+__all__ = ["Filters", "Found", "reached_rows", "rows_at"]
 
 SECONDS = 3.0
 """Maximum duration of finding the rows of a view."""
@@ -70,6 +70,27 @@ def rows_at(numbers: pl.Series) -> Choose:
         .filter(pl.col(_ROW).is_in(numbers.implode()))
         .drop(_ROW)
     )
+
+
+def reached_rows(
+    cells: Cells,
+    read: Callable[[Choose], pl.DataFrame],
+    offset: int,
+    limit: int,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> pl.DataFrame:
+    """Read the rows at an offset that is far into a large file, or none if they are not reached in time.
+
+    Args:
+        cells: The cells of the table.
+        read: Reads rows of it that a function chooses.
+        offset: Number of rows before the first one.
+        limit: Maximum number of rows.
+        on_progress: Called from any thread; an exception that it raises ends the reading and is raised again.
+    """
+    search = _Pass(cells, on_progress, time.monotonic, time.monotonic() + SECONDS)
+    rows = search.reached(read, lambda frame: frame.slice(offset, limit))
+    return read(lambda frame: frame.head(0)) if rows is None else rows
 
 
 class Filters:
@@ -204,19 +225,35 @@ class _Pass:
             were looked at.
         """
 
+        def numbered(frame: pl.LazyFrame) -> pl.LazyFrame:
+            # Before a function of Python, polars reads all columns: it comes after the plan, which needs few.
+            looked_at = plan(frame).map_batches(self._look, streamable=True)
+            hits = looked_at.with_row_index(_ROW).filter(_HIT).drop(_HIT)
+            return hits.map_batches(self._keep, streamable=True)
+
+        empty = self._bounded(read, numbered)
+        if empty is None:
+            empty = pl.DataFrame(schema={_ROW: pl.UInt32})
+        with self._lock:
+            found = pl.concat(self._found) if self._found else empty
+        return found.sort(_ROW), not self._is_over
+
+    def reached(self, read: Callable[[Choose], pl.DataFrame], choose: Choose) -> pl.DataFrame | None:
+        """Return the chosen rows, or None if the time is over before they are read."""
+        return self._bounded(read, lambda frame: choose(frame.map_batches(self._look, streamable=True)))
+
+    def _bounded(self, read: Callable[[Choose], pl.DataFrame], plan: Choose) -> pl.DataFrame | None:
+        """Read the table with a plan that looks at each batch; return None if the time is over before the end."""
+
         def bounded(frame: pl.LazyFrame) -> pl.LazyFrame:
             # What was found before a reading failed is an answer; another reading would begin anew.
             self._is_over |= self._has_begun
             self._raise_if_over()
-            # Before a function of Python, polars reads all columns: it comes after the plan, which needs few.
-            looked_at = plan(frame).map_batches(self._look, streamable=True)
-            wanted = looked_at.with_row_index(_ROW).filter(_HIT).drop(_HIT)
-            return wanted.map_batches(self._keep, streamable=True)
+            return plan(frame)
 
-        empty = pl.DataFrame(schema={_ROW: pl.UInt32})
         try:
             with self._meter.running():
-                empty = read(bounded)
+                result = read(bounded)
             self._raise_if_over()
         # polars raises its own exception for that of one of its threads.
         except (Exception, pl.exceptions.PanicException):
@@ -226,9 +263,8 @@ class _Pass:
             if stopped_by is None and not self._is_over:
                 raise
             self._is_over = True
-        with self._lock:
-            found = pl.concat(self._found) if self._found else empty
-        return found.sort(_ROW), not self._is_over
+            return None
+        return result
 
     def _look(self, batch: pl.DataFrame) -> pl.DataFrame:
         self._has_begun = True

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 
 from creemson.engine.answers import AnswerLimits, Rows, RowTaker, bounded, json_size, row_too_large
 from creemson.engine.progress import Progress
 from creemson.engine.windows.cells import Cells
-from creemson.engine.windows.filters import Filters, rows_at
-from creemson.engine.windows.survey import Surveys
+from creemson.engine.windows.filters import Filters, reached_rows, rows_at
+from creemson.engine.windows.survey import Surveyed, Surveys
 from creemson.model.query import Options, View
 from creemson.model.results import Window
 
@@ -20,6 +21,13 @@ MAX_OFFSET = 2**62
 """Larger than the number of rows of any table; polars needs an offset that fits into 64 bits with a sign."""
 READ_BYTES = 8 << 20
 """Bytes of a file that are read at once for a window, as estimated from a sample of the file."""
+
+
+MAX_SKIPPED_BYTES = 2 << 30
+"""Bytes of a CSV that polars skips in a second or two; it cannot be stopped meanwhile."""
+
+Read: TypeAlias = Callable[[int, int], pl.DataFrame]
+"""Reads the rows at an offset, up to a limit."""
 
 
 def window(
@@ -66,12 +74,15 @@ def window(
     surveyed = (surveys or Surveys()).open(source, name, options, on_progress, copy)
     cells = Cells(surveyed.table, source, texts)
     total, is_complete, numbers = surveyed.table.rows, surveyed.is_complete, None
-    if view != View():
+    if not view.is_whole:
         found = (filters or Filters()).rows(cells, view, surveyed.key, on_progress)
         numbers, is_complete = found.rows, is_complete and found.is_complete
         total = len(numbers) if is_complete else None
     start = min(offset, MAX_OFFSET)
-    read = partial(_read, cells, numbers, as_texts=texts is not None)
+    read: Read = partial(_read, cells, numbers, as_texts=texts is not None)
+    if numbers is None and _is_far(surveyed, start):
+        rows = cells.rows if texts is None else cells.rows_as_texts
+        read = partial(reached_rows, cells, rows, on_progress=on_progress)
     columns, taken = _take(read, start, limit, limits.message, surveyed.table.row_bytes)
     if not taken.rows and taken.too_large:
         row = offset if numbers is None else numbers[offset]
@@ -79,6 +90,14 @@ def window(
     return Window(
         columns=columns, rows=taken.rows, total=total, complete=is_complete, more=not taken.all_taken
     )
+
+
+def _is_far(surveyed: Surveyed, offset: int) -> bool:
+    """Whether it may take too long to reach an offset in a file that was too large for a survey."""
+    table = surveyed.table
+    if surveyed.is_complete:
+        return False
+    return table.source.format != "csv" or offset * table.row_bytes > MAX_SKIPPED_BYTES
 
 
 def _read(
@@ -94,9 +113,7 @@ def _read(
     return rows if ascending.equals(shown) else rows[ascending.search_sorted(shown)]
 
 
-def _take(
-    read: Callable[[int, int], pl.DataFrame], offset: int, limit: int, size: int, row_bytes: float
-) -> tuple[tuple[str, ...], Rows]:
+def _take(read: Read, offset: int, limit: int, size: int, row_bytes: float) -> tuple[tuple[str, ...], Rows]:
     """Read rows in pieces until there are enough, or no more fit, or the table ends."""
     # A piece of a file whose rows are long has few rows; mostly one piece is enough.
     count = min(limit, max(1, int(READ_BYTES / row_bytes))) if row_bytes else limit

@@ -1,9 +1,12 @@
 """The searches of filters are bounded, remembered and stopped."""
 
+from pathlib import Path
+
 import pytest
 
 from creemson.engine.windows import filters as filters_module
 from creemson.engine.windows import survey
+from creemson.engine.windows import window as window_module
 from creemson.engine.windows.filters import Filters
 from creemson.engine.windows.survey import Surveys
 from creemson.engine.windows.window import window
@@ -139,3 +142,28 @@ def test_results_that_were_not_used_for_longest_are_forgotten(table, monkeypatch
     for view in (ODD, VIEWS[1], ODD, VIEWS[2], ODD, VIEWS[1]):
         window(table, "t.csv", 0, 1, view=view, **remembered)
     assert len(counted) == searches
+
+
+@pytest.mark.parametrize("texts", [None, Path("none")])
+def test_offset_that_is_not_reached_in_time_has_no_rows(table, monkeypatch, texts):
+    """It is no error: the answer says that it is incomplete. Rows nearer to the beginning are read."""
+    monkeypatch.setattr(survey, "SECONDS", -1.0)
+    monkeypatch.setattr(window_module, "MAX_SKIPPED_BYTES", 1000)
+    surveys = Surveys()
+    reached = window(table, "t.csv", 599_999, 5, surveys=surveys, texts=texts)
+    assert (len(reached.rows), reached.total, reached.complete) == (1, None, False)
+    monkeypatch.setattr(filters_module, "SECONDS", -1.0)
+    missed = window(table, "t.csv", 599_999, 5, surveys=surveys, texts=texts)
+    assert (missed.columns, missed.rows, missed.total, missed.complete) == (("a", "b"), (), None, False)
+    assert len(window(table, "t.csv", 10, 5, surveys=surveys, texts=texts).rows) == 5
+
+
+def test_offset_in_large_json_is_reached_or_has_no_rows(tmp_path, monkeypatch):
+    """Python may parse it."""
+    path = tmp_path / "t.ndjson"
+    path.write_text('{"a":1}\n' * 200_000)
+    monkeypatch.setattr(survey, "SECONDS", -1.0)
+    assert window(path, "t.ndjson", 199_999, 5).rows == ((1,),)
+    monkeypatch.setattr(filters_module, "SECONDS", -1.0)
+    missed = window(path, "t.ndjson", 199_999, 5)
+    assert (missed.columns, missed.rows, missed.complete) == (("a",), (), False)

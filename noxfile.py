@@ -25,6 +25,7 @@ CHAOS = (
     "tests/faults/test_sudden_changes.py",
     "tests/faults/test_power_cuts.py",
     "tests/faults/test_versions.py",
+    "tests/faults/test_killed_imports.py",
 )
 """Tests that kill processes, cut connections or the power and replace files at random or awkward moments."""
 

@@ -99,10 +99,15 @@ def files(url: str, token: str | None, as_json: bool) -> None:
         print_lines(found)
         return
     rows = [
-        (info.filename, decimal(info.size), f"{datetime.fromtimestamp(info.modified):%Y-%m-%d %H:%M}")
+        (
+            info.filename,
+            decimal(info.size),
+            "" if info.rows is None else f"{info.rows:,}",
+            f"{datetime.fromtimestamp(info.modified):%Y-%m-%d %H:%M}",
+        )
         for info in found
     ]
-    show_table(Console(), ["name", "size", "modified"], rows)
+    show_table(Console(), ["name", "size", "rows", "modified"], rows)
 
 
 @click.command(short_help="Show the columns of a file.")

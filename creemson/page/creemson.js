@@ -799,7 +799,7 @@ export class Client extends EventTarget {
     return { columns, reading, issues };
   }
 
-  /** @returns {Promise<{filename: string, size: number, modified: number, sha256?: string}[]>} bytes; seconds */
+  /** @returns {Promise<{filename: string, size: number, modified: number, sha256?: string, imported?: boolean, rows?: number}[]>} bytes; seconds */
   async files() {
     return (await this.#call({ type: "files" })).files;
   }

@@ -141,7 +141,26 @@ def _able_to_show(frame: pl.LazyFrame, notations: Mapping[str, str], text: str) 
             continue
         hidden = places.get(text_of(name))
         if can_show(dtype, notations.get(name), text):
-            columns += [pl.nth(places[name]), *(() if hidden is None else [pl.nth(hidden)])]
+            value = pl.nth(places[name])
+            columns.append(
+                value if hidden is None else _written_cells(pl.nth(hidden), value, notations, name)
+            )
         elif hidden is not None:
             columns.append(pl.nth(hidden).alias(name))
     return frame.select(columns or pl.first())
+
+
+def _written_cells(texts: pl.Expr, values: pl.Expr, notations: Mapping[str, str], name: str) -> pl.Expr:
+    """The cells of a column with texts; most batches have a text for each value, so no value is written as text."""
+
+    def cells(columns: Sequence[pl.Series]) -> pl.Series:
+        text, value = columns
+        lacks_text = text.is_null() & value.is_not_null()
+        if not lacks_text.any():
+            return text
+        rest = value.filter(lacks_text).alias(name).to_frame()
+        shown = text_cells(rest.lazy(), notations).collect().to_series()
+        return text.scatter(lacks_text.arg_true(), shown)
+
+    column = pl.map_batches([texts, values], cells, return_dtype=pl.String, is_elementwise=True)
+    return column.alias(name)

@@ -13,7 +13,7 @@ import trio
 from creemson.metrics import Metrics
 from creemson.server.listener import Listener, Socket
 from creemson.server.refusals import Refusals
-from creemson.server.transport.closing import Closed
+from creemson.server.transport.closing import Closed, Draining
 from creemson.settings.sections import Limits, Server, Settings
 from tests.server.connection.test_connection import callers_of
 
@@ -45,7 +45,7 @@ async def serve() -> None:
         connect=Echo,
         app=None,
         callers=callers_of(settings),
-        draining=trio.Event(),
+        draining=Draining(),
         refusals=Refusals(Metrics(), structlog.get_logger()),
         logger=structlog.get_logger(),
     )

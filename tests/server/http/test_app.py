@@ -18,6 +18,7 @@ from creemson.server.http.handlers import Status
 from creemson.server.http.middleware import limited
 from creemson.server.http.responses import refusal
 from creemson.server.refusals import Refusals
+from creemson.server.transport.closing import Draining
 from creemson.settings.sections import Settings
 from creemson.storage.quota import Ledger
 from creemson.storage.stores import Stores
@@ -33,7 +34,7 @@ class World:
         self.stores = Stores(folder, catalog, quota=0, clock=lambda: 0.0)
         self.store = self.stores.of(ANYONE)
         send, self.inbox = trio.open_memory_channel(10)
-        self.draining = trio.Event()
+        self.draining = Draining()
         self.logs = structlog.testing.CapturingLogger()
         logger = structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[])
         self.metrics = Metrics()

@@ -63,6 +63,8 @@ class Frames:
         self.wsproto = Connection(ConnectionType.SERVER, [limit])
         self._data: bytes | bytearray = b""
         self._at = 0  # position up to which the data have been parsed
+        # The memory of the last large frame, for a next one of the same size; until another kind of frame arrives.
+        self._spare: bytearray | None = None
         self.missing = 0
         self._in_wsproto = False  # whether wsproto parses the next bytes
         # The current fragmented message, joined as it arrives: a part of one byte would take about fifty as an object.
@@ -110,6 +112,8 @@ class Frames:
         data, at = self._data, self._at
         have = len(data) - at
         first = data[at]
+        if first != BINARY:
+            self._spare = None
         if first not in (TEXT, BINARY):
             return self._hand_over()
         if have == 1:
@@ -150,14 +154,19 @@ class Frames:
             self._at = end
             return text
         self._at = end
+        if isinstance(data, bytearray) and end == len(data) >= MIN_VIEW_BYTES:
+            self._spare = data
         return message
 
     def _wait_for(self, missing: int) -> str | bytes | Control | None:
         """Make room for missing bytes, but only in proportion to what has arrived: the peer may never send them."""
         have = memoryview(self._data)[self._at :]
         self.missing = min(missing, max(MIN_VIEW_BYTES, MAX_GROWTH * len(have)))
-        self._data = bytearray(len(have) + self.missing)
-        self._data[: len(have)] = have
+        size = len(have) + self.missing
+        spare, self._spare = self._spare, None
+        room = spare if spare is not None and len(spare) == size else bytearray(size)
+        room[: len(have)] = have
+        self._data = room
         self._at = 0
         return None
 

@@ -92,19 +92,19 @@ class SocketPipe:
 
     async def read(self, limit: int) -> bytes:
         """See :class:`Pipe`."""
-        return await self._when_readable(os.read, limit)
+        await trio.lowlevel.wait_readable(self._descriptor())
+        return await self._read(os.read, limit)
 
     async def read_into(self, room: memoryview) -> int:
-        """See :class:`Pipe`."""
-        return await self._when_readable(os.readv, [room])
+        """See :class:`Pipe`. Tries before it waits: the rest of a large message has often arrived already."""
+        return await self._read(os.readv, [room])
 
-    async def _when_readable(self, read: Callable[[int, T], U], where: T) -> U:
+    async def _read(self, read: Callable[[int, T], U], where: T) -> U:
         while True:
-            await trio.lowlevel.wait_readable(self._descriptor())
             try:
                 return read(self._descriptor(), where)
-            except BlockingIOError:  # a spurious wakeup: see select(2)
-                continue
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._descriptor())
             except OSError:
                 raise trio.BrokenResourceError from None
 

@@ -31,8 +31,9 @@ from creemson.server.transport.upgrade import Upgrade, acceptance, read_upgrade
 
 __all__ = ["WebSocket"]
 
-MIN_READ_BYTES, MAX_READ_BYTES = 16 * 1024, 1024 * 1024
-"""Bytes per read: few for peers that send little, many for uploads."""
+MIN_READ_BYTES, MAX_READ_BYTES = 16 * 1024, 64 * 1024
+"""Bytes per read: few for peers that send little, many for those that send many frames. The rest of an incomplete frame
+is read by itself, so that nothing of the next one has to be moved."""
 
 
 class WebSocket:
@@ -195,7 +196,7 @@ class WebSocket:
     async def _read_once(self) -> int:
         """Read once; return the number of bytes, 0 at the end."""
         frames = self._frames
-        if frames.missing >= MIN_READ_BYTES:
+        if frames.missing:
             with frames.room() as room:
                 size = await self._pipe.read_into(room)
             frames.filled(size)

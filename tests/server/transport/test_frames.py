@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 from itertools import pairwise
 
 import pytest
@@ -217,3 +218,47 @@ def test_make_frames_joins_small_messages_and_does_not_copy_large():
     pieces = make_frames(["a", "b", large, json.dumps({"c": 1})])
     assert [len(piece) for piece in pieces] == [2 * 3 + 10, 100_000, 2 + 8]
     assert pieces[1] is large
+
+
+def test_large_frames_share_memory_and_leave_earlier_messages_alone():
+    """The memory of a frame serves the next one of its size; a message that was delivered does not change."""
+    reader = Frames(SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT))
+    sent = [
+        bytes([number]) * size
+        for number, size in enumerate([BINARY_LIMIT, BINARY_LIMIT, 20_000, BINARY_LIMIT])
+    ]
+    got, buffers = [], []
+    for payload in sent:
+        data = frame(payload, 2)
+        reader.receive(data[:16_384])
+        assert reader.next() is None
+        buffers.append(reader._data)
+        with reader.room() as room:
+            room[:] = data[16_384:]
+        reader.filled(len(data) - 16_384)
+        got.append(reader.next())
+        assert reader.next() is None
+    assert got == sent
+    assert buffers[1] is buffers[0]
+    assert buffers[2] is not buffers[0]
+
+
+@pytest.mark.parametrize(
+    "next_", [frame(b"text"), frame(b"", 10), frame(bytes(20_000), 2)], ids=["text", "pong", "smaller"]
+)
+def test_memory_of_a_large_frame_is_released_by_another_kind(next_):
+    """An idle connection gets at least pongs, and holds no memory of its last upload."""
+    reader = Frames(SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT))
+    data = frame(bytes(BINARY_LIMIT), 2)
+    reader.receive(data[:16_384])
+    assert reader.next() is None
+    held = reader._data
+    reader.receive(data[16_384:])
+    assert len(reader.next()) == BINARY_LIMIT
+    assert reader.next() is None
+    reader.receive(next_[:10])
+    reader.next()
+    reader.receive(next_[10:])
+    reader.next()
+    assert held is not reader._data
+    assert sys.getrefcount(held) == 2, "only the test has it"

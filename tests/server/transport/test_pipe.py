@@ -70,6 +70,20 @@ async def test_read_returns_available_bytes(ends):
     assert await pipe.read(4) == b""
 
 
+async def test_read_into_with_bytes_that_have_arrived_does_not_wait(ends):
+    """It is no checkpoint: not even a cancelled task loses them. Without bytes, it waits and is cancelled."""
+    pipe, local, remote = ends
+    await remote.send_all(b"abc")
+    await trio.lowlevel.wait_readable(local.socket)
+    room = memoryview(bytearray(5))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        assert await pipe.read_into(room) == 3
+        await pipe.read_into(room)
+    assert scope.cancelled_caught
+    assert bytes(room[:3]) == b"abc"
+
+
 async def test_write_to_peer_that_does_not_read_times_out(ends):
     """The timeout applies to each piece."""
     pipe, _, _ = ends

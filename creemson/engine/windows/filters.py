@@ -25,8 +25,9 @@ from creemson.model.query import Query, View
 
 __all__ = ["Filters", "Found", "reached_rows", "rows_at"]
 
-SECONDS = 3.0
-"""Maximum duration of finding the rows of a view."""
+SECONDS, LEAST_SECONDS = 3.0, 1.0
+"""Maximum duration of finding the rows of a view, and the part of it that is left after a long survey: a look-up with
+both, and the reading of its rows, takes less than its 10 s."""
 MAX_FOUND_BYTES = 256 << 20
 """Maximum size in bytes of what one pass finds: the numbers of rows, and what they are sorted by."""
 MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 32, 64 << 20
@@ -110,6 +111,7 @@ class Filters:
         view: View,
         key: Hashable,
         on_progress: Callable[[Progress], None] = lambda _: None,
+        spent: float = 0.0,
     ) -> Found:
         """Find the rows of a view that has conditions, a text or sort keys.
 
@@ -118,13 +120,16 @@ class Filters:
             view: The view.
             key: Identifies the version of the file and how it is read.
             on_progress: Called from any thread; an exception that it raises ends the search and is raised again.
+            spent: Seconds that the look-up has taken until now.
 
         Raises:
             InvalidFormat: ``invalid_message``: the view does not fit the file.
             ProcessingError: ``column_not_found`` or ``unreadable_file``.
             OSError: The disk failed.
         """
-        search = partial(_Pass, cells, on_progress, self._clock, self._clock() + SECONDS)
+        search = partial(
+            _Pass, cells, on_progress, self._clock, self._clock() + max(LEAST_SECONDS, SECONDS - spent / 2)
+        )
         parts = []
         if view.where or view.sort:
             # repr: True and 1 are equal, but not as values of conditions

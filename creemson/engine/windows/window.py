@@ -1,5 +1,6 @@
 """Reads some rows of a table, as many as fit one answer."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -71,11 +72,14 @@ def window(
         ProcessingError: ``unreadable_file``, ``unsupported_format``, or ``column_not_found``.
         OSError: The disk failed.
     """
+    began = time.monotonic()
     surveyed = (surveys or Surveys()).open(source, name, options, on_progress, copy)
     cells = Cells(surveyed.table, source, texts)
     total, is_complete, numbers = surveyed.table.rows, surveyed.is_complete, None
     if not view.is_whole:
-        found = (filters or Filters()).rows(cells, view, surveyed.key, on_progress)
+        found = (filters or Filters()).rows(
+            cells, view, surveyed.key, on_progress, spent=time.monotonic() - began
+        )
         numbers, is_complete = found.rows, is_complete and found.is_complete
         total = len(numbers) if is_complete else None
     start = min(offset, MAX_OFFSET)

@@ -3,7 +3,7 @@
 import gzip
 import random
 
-from creemson.model.query import Aggregate, Condition, Options, Query, SortKey
+from creemson.model.query import Aggregate, Condition, Options, Query, SortKey, View
 
 ROWS = 9_000
 """So many rows that the sample is the smaller part of a file of some hundred kilobytes."""
@@ -106,6 +106,20 @@ def random_query(path, names, options, rng):
     if rng.random() < 0.1:
         fields["cast"] = {rng.choice(names): "string"}  # loses nothing: losses of casts have no fixed order
     return Query(filename=path.name, options=options, selectedColumns=some, preview=5, **fields)
+
+
+def random_view(names, rng):
+    """Return a random view of the rows; it may not fit the file."""
+    fields = {}
+    if rng.random() < 0.6:
+        fields["find"] = rng.choice(["name 3", "1.5", "NA", "2024-01-05", "TRUE", "what", "03/", "0"])
+    if rng.random() < 0.5:
+        fields["where"] = (
+            Condition(rng.choice(names), rng.choice(["==", "<", "is_null"]), rng.choice([3, "name 3"])),
+        )
+    if rng.random() < 0.5:
+        fields["sort"] = (SortKey(rng.choice(names), rng.random() < 0.5),)
+    return View(**fields)
 
 
 def seeded(*words):

@@ -15,7 +15,7 @@ from creemson.engine.windows.window import window
 from creemson.errors import CreemsonError
 from creemson.model.query import Options, Query
 from creemson.storage.names import texts_name
-from tests.engine.tables.files import KINDS, NAMES, random_query, seeded, write_random
+from tests.engine.tables.files import KINDS, NAMES, random_query, random_view, seeded, write_random
 
 
 def copied(path, folder, options=None):
@@ -60,6 +60,14 @@ def answer(query, path, folder, copy=None):
     ), used
 
 
+def window_or_error(*args, **options):
+    """A window, or the error that there is instead."""
+    try:
+        return window(*args, **options)
+    except CreemsonError as error:
+        return error.reason, error.message, error.details
+
+
 def check_same(tmp_path, kind, seed, queries):
     """Compare the answers to some random queries with and without a copy; return whether the file has one."""
     rng = seeded(kind, seed)
@@ -82,6 +90,10 @@ def check_same(tmp_path, kind, seed, queries):
         read = partial(window, path, path.name, offset, 20, options)
         assert read(copy=copy) == read()
         assert read(copy=copy, texts=tmp_path / "none") == read(texts=tmp_path / "none")
+    for _ in range(2):
+        view = random_view(names, rng)
+        read = partial(window_or_error, path, path.name, rng.choice([0, 5, 2_000]), 20, options, view=view)
+        assert read(copy=copy) == read(), view
     return True
 
 

@@ -297,22 +297,24 @@ def stream(
         plan = Plan(query, schema, table.texts)
         return plan.needed
 
+    casts = table.report.apart()  # what casts lose in a reading that fails is not told
     for number, reading in enumerate(table.readings, 1):
         is_last = number == len(table.readings)
         try:
             with faults(query.filename, source), meter.running():
                 frame = reading(needed)
                 assert plan is not None
-                frame = plan.apply(
-                    frame, meter.tap, has_row_count=table.rows is not None, report=table.report
-                )
+                frame = plan.apply(frame, meter.tap, has_row_count=table.rows is not None, report=casts)
                 sink(sinks(frame, plan), meter)
                 table.check()
+            table.report.absorb(casts)
             break
         except (ProcessingError, Reread) as error:
             # An error that another reading has, too, is that of the request, such as a sum that is too large.
             if is_last or meter.stopped_by is not None or (failure and failure == str(error)):
                 raise
             failure = str(error)
+        finally:
+            casts.clear()
     assert plan is not None
     return plan

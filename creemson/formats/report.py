@@ -1,6 +1,7 @@
 """Collects what is repaired or lost in a file: counts, some examples, and a CSV file of all issues (the rejects)."""
 
 import csv
+import shutil
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,8 @@ __all__ = ["MAX_REJECTS", "MAX_VALUE", "Fault", "Record", "Report", "Told"]
 MAX_EXAMPLES = 20
 """Maximum number of issues that are sent with the result."""
 MAX_REJECTS = 1_000_000
-"""Maximum number of issues in the file of rejects; if every row of a large table had one, that file would be larger
-than the table."""
+"""Maximum number of issues in the file of rejects, and of those that are added by casts; if every row of a large table
+had one, that file would be larger than the table."""
 MAX_VALUE = 200
 """Maximum number of characters of a value in an issue."""
 
@@ -90,6 +91,26 @@ class Report:
         if self.rejects is not None:
             self.rejects.unlink(missing_ok=True)
 
+    def apart(self) -> "Report":
+        """Return a report for issues that are added to this one only if a reading succeeds; see :meth:`absorb`."""
+        return Report(
+            None if self.rejects is None else self.rejects.with_name(f"{self.rejects.name}.apart.tmp")
+        )
+
+    def absorb(self, other: "Report") -> None:
+        """Add the issues of another report, and clear it."""
+        other._close()
+        with self._lock:
+            for fault, number in other._counts.items():
+                self._counts[fault] = self._counts.get(fault, 0) + number
+            self._examples += other._examples[: MAX_EXAMPLES - len(self._examples)]
+            if other._written and other.rejects is not None and self.rejects is not None:
+                with other.rejects.open(encoding="utf-8", newline="") as stream:
+                    stream.readline()  # the header, which this file has, too
+                    shutil.copyfileobj(stream, self._opened())
+                self._written += other._written
+        other.clear()
+
     def issues(self) -> Issues:
         """Return the issues so far; the caller sets ``rejects``, because it knows the final name of that file."""
         with self._lock:
@@ -97,13 +118,18 @@ class Report:
             return Issues(examples=tuple(self._examples), **counts)
 
     def _write(self, *row: Any) -> None:
+        self._opened()
+        self._writer.writerow(row)
+        self._written += 1
+
+    def _opened(self) -> IO[str]:
+        """Return the file of rejects; the first call creates it."""
         if self._stream is None:
             assert self.rejects is not None
             self._stream = self.rejects.open("w", encoding="utf-8", newline="")
             self._writer = csv.writer(self._stream)
             self._writer.writerow(("line", "column", "value", "why"))
-        self._writer.writerow(row)
-        self._written += 1
+        return self._stream
 
     def _close(self) -> None:
         if self._stream is not None:

@@ -49,3 +49,23 @@ def test_report_file_has_a_limit_but_counts_go_on(tmp_path, monkeypatch):
             report.add("cut_rows", line=line, column=None, value="v", why="w")
     assert report.issues().cut_rows == 5
     assert len((tmp_path / "rejects.csv").read_text().splitlines()) == 3
+
+
+def test_absorbed_report_adds_counts_examples_and_rejects(tmp_path):
+    """And is empty then; with values of several lines, and without a file."""
+    for rejects in (tmp_path / "rejects", None):
+        with Report(rejects) as report:
+            other = report.apart()
+            report.add("cut_rows", line=1, column=None, value="a\nb", why="long")
+            for _ in range(30):
+                other.add("unparsable_cells", line=None, column="c", value='"x"\ny', why="no number")
+            report.absorb(other)
+            report.add("cut_rows", line=2, column=None, value="c", why="long")
+        issues = report.issues()
+        assert (issues.cut_rows, issues.unparsable_cells, len(issues.examples)) == (2, 30, 20)
+        assert not other
+        if rejects is not None:
+            with rejects.open(newline="") as stream:
+                rows = list(csv.reader(stream))
+            assert [row[2] for row in rows] == ["value", "a\nb", *['"x"\ny'] * 30, "c"]
+            assert list(tmp_path.iterdir()) == [rejects]

@@ -151,6 +151,19 @@ def test_cast_loses_the_same_cells_with_copy(tmp_path):
     assert sorted(others.splitlines()) == sorted(lines.splitlines())
 
 
+def test_lost_casts_are_told_once_if_the_file_is_read_again(tmp_path):
+    """Before, those of the reading that failed were told, too."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "".join(f"{n},x{n}\n" for n in range(60_000)) + "1.5,x\n")
+    (tmp_path / "out").mkdir()
+    query = Query(filename=path.name, cast={"b": "int64"})
+    (found, _, _, rejects), _ = answer(query, path, tmp_path / "out")
+    assert found.dtypes == ("Float64", "Int64")
+    assert found.issues.unparsable_cells == 60_001
+    assert len(rejects.splitlines()) == 60_002
+    assert not list((tmp_path / "out").glob("*.tmp*"))
+
+
 def test_limit_on_file_with_late_misfit_reads_the_file(tmp_path):
     """The file itself would not be read to its end, so the misfit may not be told."""
     path, out, copy = late_misfit(tmp_path), tmp_path / "out", tmp_path / "copy"

@@ -28,8 +28,9 @@ __all__ = ["Filters", "Found", "reached_rows", "rows_at"]
 SECONDS, LEAST_SECONDS = 3.0, 1.0
 """Maximum duration of finding the rows of a view, and the part of it that is left after a long survey: a look-up with
 both, and the reading of its rows, takes less than its 10 s."""
-MAX_FOUND_BYTES = 256 << 20
-"""Maximum size in bytes of what one pass finds: the numbers of rows, and what they are sorted by."""
+MAX_FOUND_BYTES = 128 << 20
+"""Maximum size in bytes of what one pass finds: the numbers of rows, and what they are sorted by. Sorting so many texts
+takes four seconds of CPU time, and cannot be stopped."""
 MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 32, 64 << 20
 """Maximum number and size in bytes of the results that are remembered; the last one always is."""
 REMEMBERED_SECONDS = 30.0

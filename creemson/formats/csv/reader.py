@@ -442,8 +442,12 @@ class CsvReader:
             ]
         )
         self._cells.check_batch(batch, converted, kinds, self._surplus)
-        if self._file.source.compression and not self._reads_copy:
-            self._cells.check_marks(batch.select(map(exactly, names)))
+        if not self._reads_copy:
+            cells, dialect = batch.select(map(exactly, names)), self._file.dialect
+            if self._file.source.compression:
+                self._cells.check_marks(cells)
+            if dialect.quote and dialect.delimiter != " ":
+                self._cells.check_blanks(cells, dialect.quote)
         shown: list[pl.Series] = []
         for name in names:
             if (name in self._shown and kinds[name] is not TEXT) or text_of(name) in hidden:

@@ -18,7 +18,8 @@ from creemson.formats.csv.layout.boxes import unboxed
 from creemson.formats.csv.layout.rows import MAX_RECORD_LINES, repaired_cells, unescape
 from creemson.formats.csv.layout.tables import HEADER_AGAIN
 from creemson.formats.csv.layout.text import END_MARK
-from creemson.formats.csv.records import split_alone
+from creemson.formats.csv.line_ends import LineEnds
+from creemson.formats.csv.records import split_alone, split_record
 from creemson.formats.report import Fault, Report
 from creemson.formats.table import check_empty_cells
 
@@ -57,7 +58,7 @@ class Lines:
 
     Attributes:
         starts: Pairs of a row and its first line, counted from 0; from there to the next pair, each row has one line.
-        footer_rows: Number of lines of notes below the table; known when the whole file has been read.
+        footer_rows: Number of notes below the table; known when the whole file has been read.
     """
 
     starts: list[tuple[int, int]] = attrs.field(factory=lambda: [(0, 0)])
@@ -151,7 +152,9 @@ class _Repairer:
         self._header = (  # a text that no line equals, if there is no header
             "\0" if dialect.width < 2 or not dialect.header else dialect.delimiter.join(dialect.names)
         )
+        self._ends = LineEnds(has_returns=dialect.line_end == "\r" or dialect.has_returns)
         self._correct_lines, self._correct_record = _patterns(dialect, self._width)
+        self._quoted_record = _quoted_record(dialect)
         quote = re.escape(self._out.quote)
         self._quoted = re.compile(f"{quote}[^{quote}]*+{quote}")
 
@@ -218,11 +221,7 @@ class _Repairer:
         )
         for piece in pieces:
             self._bytes_read += piece.bytes
-            text = piece.text
-            if "\r" in text:
-                text = text.replace("\r\n", "\n")
-                if dialect.line_end == "\r" or dialect.has_returns:
-                    text = text.replace("\r", "\n")
+            text = self._ends.normalized(piece.text)
             if MARKS.search(text):
                 self._remember_marks(text)
                 text = without_marks(text)
@@ -264,7 +263,9 @@ class _Repairer:
         quotes = _QuotesToEnd(text, self._dialect.quote)
         while at < size and not self._has_ended:
             if self._below.is_uncertain(text, at):
-                if not (is_last or has_lookahead(text, at)):
+                if not is_last and (
+                    not has_lookahead(text, at) or (at >= last_lines and self._may_go_on(text, at, quotes))
+                ):
                     return "".join(rows), text[at:]
                 below = self._read_below(rows, text, at)
                 if below > at:
@@ -280,10 +281,8 @@ class _Repairer:
                 next_header = self._find_header(text, at + 1)
             end = text.index("\n", at)
             if self._dialect.quote and text.find(self._dialect.quote, at, end) >= 0:
-                record = self._correct_record.match(text, at)
-                if record is not None and record.end() > end + 1:
-                    self._copy(rows, record[0], 1, lines=record[0].count("\n"))
-                    at = record.end()
+                if (after := self._read_lines(rows, text, at)) > at:
+                    at = after
                     continue
                 if not is_last and at >= last_lines and quotes.after(at) % 2:
                     return "".join(rows), text[at:]  # the end of the record may not have been read yet
@@ -293,6 +292,33 @@ class _Repairer:
             at = end + 1
             self._line += 1
         return "".join(rows), ""
+
+    def _may_go_on(self, text: str, at: int, quotes: "_QuotesToEnd") -> bool:
+        """Whether a line has a quoted cell of which the end may not have been read yet."""
+        quote = self._dialect.quote
+        return bool(quote) and text.find(quote, at, text.index("\n", at)) >= 0 and quotes.after(at) % 2 == 1
+
+    def _read_lines(self, rows: list[str], text: str, at: int) -> int:
+        """Append a row with a quoted cell that spans lines, if it begins at an offset; return where it ends."""
+        record = self._correct_record.match(text, at)
+        if record is not None and (height := record[0].count("\n")) > 1:
+            restored = self._ends.restored(record[0][:-1], self._line)
+            self._copy(rows, f"{restored}\n", 1, lines=height)
+            return record.end()
+        # There may be blanks around its quoted cells.
+        record = self._quoted_record.match(text, at)
+        if record is not None and (height := record[0].count("\n")) > 1:
+            restored = self._ends.restored(record[0][:-1], self._line)
+            split = split_record(restored, self._dialect.delimiter, self._dialect.quote, self._width)
+            is_row = split.is_spaced and len(split.cells) == self._width
+            if is_row or (len(split.cells) == 1 and (split.is_proper or split.is_spaced)):
+                if is_row:
+                    self._append(rows, split.cells)
+                else:  # a title or note: certainly one cell, because quotes enclose it as a whole
+                    self._pad(rows, restored, split.cells)
+                self._line += height
+                return record.end()
+        return at
 
     # --- what stands below the table -----------------------------------------------------------------
 
@@ -313,11 +339,16 @@ class _Repairer:
             self._line += len(header) - 1
             self._end_with_table(line if len(header) == 1 else text[end : text.index("\n", end)], header[-1])
             return end
+        if self._dialect.quote and line.count(self._dialect.quote) % 2:
+            record = self._quoted_record.match(text, at)
+            if record is not None and record.end() > end:
+                end, line = record.end(), record[0][:-1]
+                cells = split_record(line, self._dialect.delimiter, self._dialect.quote, -1).cells
         is_note = self._rows > 0 and below.may_be_note(line, cells)
         below.is_after_blank = False
         if is_note:
             below.notes.append((self._line, line))
-            self._line += 1
+            self._line += line.count("\n") + 1
             return end
         self._restore_notes(rows)
         return at
@@ -326,8 +357,14 @@ class _Repairer:
         """Append the lines that were no notes, because a row follows."""
         notes, line = self._below.notes, self._line
         self._below.notes = []
-        for self._line, note in notes:
-            self._repair_line(rows, f"{note}\n", 0)
+        for first, note in notes:
+            self._line = first
+            text = f"{note}\n"
+            at = self._read_lines(rows, text, 0) if "\n" in note else 0
+            while at < len(text):
+                self._repair_line(rows, text, at)
+                at = text.index("\n", at) + 1
+                self._line += 1
         self._line = line
 
     def _end_with_table(self, line: str, names: Sequence[str]) -> None:
@@ -401,7 +438,7 @@ class _Repairer:
         rows.append(
             out.delimiter.join(
                 f"{out.quote}{cell.replace(out.quote, out.quote * 2)}{out.quote}"
-                if out.delimiter in cell or out.quote in cell or "\n" in cell
+                if out.delimiter in cell or out.quote in cell or "\n" in cell or "\r" in cell
                 else cell
                 for cell in cells
             )
@@ -436,13 +473,18 @@ class _Repairer:
             self._append(rows, other)
             return
         if len(cells) < width:
-            self._add_issue("padded_rows", line, f"has {len(cells)} of {width} cells")
-            self._padded += width - len(cells)
-            check_empty_cells("The file", self._rows, width, self._bytes_read, empty=self._padded)
-            cells = [*cells, *[""] * (width - len(cells))]
-        else:
-            self._add_issue("cut_rows", line, f"has {len(cells)} cells for {width} columns")
+            self._pad(rows, line, cells)
+            return
+        self._add_issue("cut_rows", line, f"has {len(cells)} cells for {width} columns")
         self._append(rows, cells[:width])
+
+    def _pad(self, rows: list[str], line: str, cells: list[str]) -> None:
+        """Append a record with too few cells."""
+        width = self._dialect.width
+        self._add_issue("padded_rows", line, f"has {len(cells)} of {width} cells")
+        self._padded += width - len(cells)
+        check_empty_cells("The file", self._rows, width, self._bytes_read, empty=self._padded)
+        self._append(rows, [*cells, *[""] * (width - len(cells))])
 
     def _append_divided(self, rows: list[str], line: str) -> bool:
         """Append the rows of a line that carriage returns end, in a file in which line feeds end most lines."""
@@ -510,3 +552,14 @@ def _patterns(dialect: Dialect, width: int) -> tuple[re.Pattern[str], re.Pattern
         return f"{start}{cell}(?:{delimiter}{cell}){{{width - 1}}}+\n"
 
     return re.compile(f"(?:{record(f'[^{quote}{NEWLINE}]')})*+"), re.compile(record(f"[^{quote}]"))
+
+
+def _quoted_record(dialect: Dialect) -> re.Pattern[str]:
+    """The pattern of a record of any number of cells, which may span lines and have blanks around quoted cells."""
+    delimiter, quote = re.escape(dialect.delimiter), re.escape(dialect.quote)
+    if not quote:
+        return re.compile(r"(?!)")
+    blanks = "" if dialect.delimiter.startswith(" ") else " *+"
+    bare = f"[^{quote}{delimiter}\n]*+"
+    cell = f"(?:{blanks}{quote}[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+{quote}{blanks}|{bare})"
+    return re.compile(f"{cell}(?:{delimiter}{cell})*+\n")

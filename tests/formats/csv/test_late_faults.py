@@ -47,3 +47,18 @@ def test_late_fault_costs_only_its_own_row(tmp_path, fault, at, breaks):
     assert [number for number, (a, b) in enumerate(zip(rows, expected, strict=True), 1) if a != b] == [at]
     assert getattr(outcome.issues, count) == 1
     assert [issue.line for issue in outcome.issues.examples] == [at + 1 + breaks]
+
+
+@pytest.mark.parametrize("cell", [' "x, y"', '  "x"', ' "x ""y"""', '"two\r\nlines"'])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_late_quoted_cell_is_read_as_an_early_one(tmp_path, cell, quoted):
+    """Blanks before its quotes are no part of it; line ends in it are."""
+    row = b'1,"a, b",2\r\n' if quoted else b"1,a,2\r\n"
+    expected = cell.strip()[1:-1].replace('""', '"')
+    for count in (10, 40_000):
+        source, target = tmp_path / "t.csv", tmp_path / "out.parquet"
+        source.write_bytes(b"n,name,size\r\n" + row * count + f"3,{cell},4\r\n".encode() + row * 9)
+        outcome = run(Query(filename="t.csv"), source, target, lambda on_progress: None)
+        frame = pl.read_parquet(target)
+        assert frame.row(count) == (3, expected, 4)
+        assert (frame.height, outcome.issues) == (count + 10, None)

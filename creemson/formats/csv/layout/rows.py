@@ -41,7 +41,7 @@ def records_of(lines: Sequence[str], delimiter: str, quote: str, escape: str) ->
                     continue
                 joined = unescape("\n".join(lines[at : at + extra_lines + 1]), quote, escape)
                 longer = split_record(joined, delimiter, quote, -1)
-                if longer.is_proper:
+                if longer.is_proper or longer.is_spaced:
                     record, height = longer, extra_lines + 1
                 break
             if record.is_open:

@@ -168,6 +168,9 @@ def _parse_temporal(text: pl.Series, dtype: pl.DataType) -> pl.Series:
         if unparsed.is_empty():
             break
         parsed.scatter(unparsed, text.gather(unparsed).str.strptime(parsed_dtype, notation, strict=False))
+    if rule != "date":  # which has no digits to lose
+        digits = 9 if rule == "time" else 6
+        parsed = parsed.set(text.str.contains(rf"\.\d{{{digits}}}\d*[1-9]").fill_null(value=False), None)
     return parsed.cast(dtype)
 
 

@@ -586,7 +586,7 @@ def test_preview_is_json_and_has_at_most_the_requested_rows(table):
     json.dumps(outcome.preview, allow_nan=False)
     row = dict(zip(outcome.columns, outcome.preview[1], strict=True))
     assert row["x"] is None
-    assert (row["day"], row["time"], row["span"]) == ("2024-01-04", "04:00:00", 14400.0)
+    assert (row["day"], row["time"], row["span"]) == ("2024-01-04", "04:00:00", "4:00:00")
     assert (row["zoned"], row["price"], row["list"]) == ("2024-01-04T12:00:00+01:00", "2.00", [2, 3])
     assert run(Query(filename="t.parquet", preview=0), table, target, ignore_progress).preview == ()
     assert run(Query(filename="t.parquet"), table, target, ignore_progress).preview is None

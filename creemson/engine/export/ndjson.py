@@ -6,7 +6,7 @@ import polars as pl
 
 from creemson.engine.export.csv import Written, with_texts
 from creemson.engine.export.durations import duration_text
-from creemson.engine.export.nested import json_text
+from creemson.engine.export.nested import within
 from creemson.formats.columns import exactly
 
 __all__ = ["sink_json_lines"]
@@ -58,13 +58,13 @@ def sink_json_lines(
 
 
 def _writable(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Write bytes, which polars refuses, and durations as text."""
-    texts = []
-    for name, dtype in frame.collect_schema().items():
-        if isinstance(dtype, pl.Duration):
-            texts.append(duration_text(exactly(name), dtype).alias(name))
-        elif dtype == pl.Binary:
-            texts.append(exactly(name).bin.encode("base64"))
-        elif dtype.is_nested() and "Binary" in str(dtype):
-            texts.append(json_text(name, dtype))
+    """Write bytes, which polars refuses, and durations as text, also within lists and structs."""
+    changes = {name: within(exactly(name), dtype, _text_of) for name, dtype in frame.collect_schema().items()}
+    texts = [changed.alias(name) for name, changed in changes.items() if changed is not None]
     return frame.with_columns(texts) if texts else frame
+
+
+def _text_of(column: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
+    if isinstance(dtype, pl.Duration):
+        return duration_text(column, dtype)
+    return column.bin.encode("base64") if dtype == pl.Binary else None

@@ -19,6 +19,7 @@ from creemson.formats.csv.values.types import (
     column_groups,
     infer_kinds,
     may_be_thousands,
+    needs_nanoseconds,
     requested_kind,
     sample_cells,
     sample_columns,
@@ -97,7 +98,7 @@ class ColumnTypes:
         changed = {
             name: nanoseconds(kind)
             for name in misfits
-            if name in requested and (kind := self.kinds[name]).dtype == pl.Datetime("us")
+            if name in requested and needs_nanoseconds(kind := self.kinds[name], pl.Series(misfits[name]))
         }
         doubtful = [name for name in misfits if name not in requested]
         if doubtful:
@@ -153,8 +154,7 @@ def infer_columns(
             kinds[name] = requested_kind(dtype, sample_cells(cells), options, cells, pattern=pattern)
         elif pattern is not None:
             kind, cells = stripped(pattern_kind(pattern)), texts.get_column(name)
-            is_cut = kind.name == "datetime" and kind.alters(cells).any()
-            kinds[name] = nanoseconds(kind) if is_cut else kind
+            kinds[name] = nanoseconds(kind) if needs_nanoseconds(kind, cells) else kind
     if options.null_values is None:
         types.null_words = _null_words(texts, kinds)
     return types

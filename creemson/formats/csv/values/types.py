@@ -44,6 +44,7 @@ __all__ = [
     "column_groups",
     "infer_kinds",
     "may_be_thousands",
+    "needs_nanoseconds",
     "null_words",
     "requested_kind",
     "sample_cells",
@@ -327,19 +328,32 @@ def requested_kind(
         has_comma = dtype.is_float() and ("comma" in candidates or options.decimal == ",")
         notation = requested_notation(samples, options, has_comma=has_comma, is_integer=not dtype.is_float())
         return stripped(requested_number(name, dtype, notation))
+    bare = pl.Series([cell.strip() for cell in samples], dtype=pl.String)
+    if pattern is None and isinstance(options.date_format, str):
+        pattern = (
+            options.date_format if pattern_kind(options.date_format, name).converted(bare).count() else None
+        )
     if pattern is not None:
-        return stripped(pattern_kind(pattern, name))
-    fitting = [stripped(kind) for kind in candidates.values() if kind.name == name]
-    if cells is not None:
-        if len(fitting) > 1:
-            counts = [kind.converted(cells).count() for kind in fitting]
-            fitting = [fitting[counts.index(max(counts))]]
-        if fitting and name == "datetime" and fitting[0].alters(cells).any():
-            return nanoseconds(fitting[0])
-    if fitting:
-        return fitting[0]
-    iso = {"date": "2000-01-01", "datetime": "2000-01-01T00:00:00", "time": "00:00:00"}[name]
-    return stripped(temporal_kinds(iso)[0])
+        fitting = [pattern_kind(pattern, name)]
+    else:
+        fitting = [kind for kind in candidates.values() if kind.name == name]
+    if not fitting and name == "datetime":  # a date is its midnight
+        fitting = [pattern_kind(kind.notation, name) for kind in candidates.values() if kind.name == "date"]
+    if not fitting:
+        iso = {"date": "2000-01-01", "datetime": "2000-01-01T00:00:00", "time": "00:00:00"}[name]
+        fitting = temporal_kinds(iso)
+    if cells is not None and len(fitting) > 1:
+        counts = [stripped(kind).converted(cells).count() for kind in fitting]
+        fitting = [fitting[counts.index(max(counts))]]
+    kind = stripped(fitting[0])
+    return nanoseconds(kind) if cells is not None and needs_nanoseconds(kind, cells) else kind
+
+
+def needs_nanoseconds(kind: Kind, cells: pl.Series) -> bool:
+    """Whether any of some cells is a datetime with more than six digits of seconds."""
+    if not isinstance(kind.dtype, pl.Datetime) or kind.dtype.time_unit == "ns":
+        return False
+    return bool((kind.alters(cells) & kind.converted(cells).is_not_null()).any())
 
 
 def may_be_thousands(cells: Iterable[str]) -> bool:

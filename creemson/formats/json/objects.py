@@ -16,8 +16,10 @@ from polars.io.plugins import register_io_source
 
 from creemson.errors import ProcessingError
 from creemson.formats.coerce import cast_frame, check_types, dtypes_of
+from creemson.formats.columns import exactly
 from creemson.formats.json.numbers import Digits, is_exact, is_number_type, number_texts, read_exact
 from creemson.formats.json.parsing import Chunk, Chunks, Number, Rows, dumps, is_strict, loads_exact, parse
+from creemson.formats.json.plain import PlainLines, form_of
 from creemson.formats.report import Report
 from creemson.formats.table import MAX_COLUMNS, Needed, check_empty_cells, reading_of, text_of
 from creemson.model.query import Options
@@ -113,16 +115,28 @@ def infer(name: str, sample: bytes, words: Collection[str] | None = None) -> tup
 
 def _exact_dtypes(lines: bytes, dtypes: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
     """Replace the types that may not have all digits of their numbers."""
+    doubtful = [name for name, dtype in dtypes.items() if dtype.is_integer() and dtype != pl.Int64]
+    doubles = [name for name, dtype in dtypes.items() if dtype == pl.Float64]
+    if doubles and not _reads_exactly(lines, dtypes):
+        doubtful += doubles
     exact = dict(dtypes)
-    for column, dtype in dtypes.items():
-        if dtype == pl.Float64 or (dtype.is_integer() and dtype != pl.Int64):
-            try:
-                texts = number_texts(lines, column)
-            except POLARS_ERRORS:  # a line is not an object, which polars ignores while it infers types
-                lines = parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), None).data
-                texts = number_texts(lines, column)
-            exact[column] = Digits().add(texts).dtype
+    for column in doubtful:
+        try:
+            texts = number_texts(lines, column)
+        except POLARS_ERRORS:  # a line is not an object, which polars ignores while it infers types
+            lines = parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), None).data
+            texts = number_texts(lines, column)
+        exact[column] = Digits().add(texts).dtype
     return exact
+
+
+def _reads_exactly(lines: bytes, dtypes: Mapping[str, pl.DataType]) -> bool:
+    """Whether polars reads lines with all digits of their numbers."""
+    schema = {column: _without_null(dtype) for column, dtype in dtypes.items()}
+    try:
+        return form_of(pl.read_ndjson(lines, schema=schema), lines.rstrip(b"\n") + b"\n") is not None
+    except POLARS_ERRORS:
+        return False
 
 
 def _infer_dtypes(lines: bytes) -> dict[str, pl.DataType]:
@@ -354,9 +368,15 @@ class Objects:
         needed = pl.Schema(
             {name: schema[name] for name in schema if name in wanted or text_of(name) in wanted}
         )
+        needed_and_hidden = [*needed, *map(text_of, self._numbers(needed))]
         left = n_rows
+        plain = PlainLines(schema, self._numbers(needed))
         for chunk in self.chunks():
-            frame = self._read_valid(chunk, needed) if leaves_out_cells else None
+            frame = plain.read(chunk.data)
+            if frame is not None:
+                frame = self._cast(frame.select(map(exactly, needed_and_hidden)), chunk.numbers)
+            elif leaves_out_cells:
+                frame = self._read_valid(chunk, needed)
             if frame is None:
                 rows = parse(chunk, self.report)
                 if not leaves_out_cells:

@@ -12,7 +12,7 @@ from creemson.formats import blocks
 from creemson.formats.json import objects
 from creemson.formats.open import open_table
 from tests.examples import examples_of
-from tests.formats.json.test_lines import loaded, opened, read
+from tests.formats.json.test_lines import loaded, read
 
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.json"])
@@ -74,13 +74,6 @@ def test_number_on_a_line_of_its_own_is_left_out(tmp_path):
     frame, issues = loaded(tmp_path, '{"v":1.5}\n{"v":2}\n22412\n')
     assert frame["v"].to_list() == [1.5, 2.0]
     assert issues.unparsable_rows == 1
-
-
-def test_plain_numbers_are_read_by_polars(tmp_path):
-    """The first reading, which is the fastest; not if it would lose digits that only the text has."""
-    for last, index in (("3.25", 0), ("1e-05", 0), ("3.250", 1), ("3", 1)):
-        path, table = opened(tmp_path, '{"v":1.5,"s":"2.50, \\"v\\":1.0"}\n' * 100 + f'{{"v":{last}}}\n')
-        assert read(path, table)[0] == index, last
 
 
 NUMBERS = {

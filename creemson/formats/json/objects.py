@@ -16,7 +16,6 @@ from polars.io.plugins import register_io_source
 
 from creemson.errors import ProcessingError
 from creemson.formats.coerce import cast_frame, check_types, dtypes_of
-from creemson.formats.columns import exactly
 from creemson.formats.json.numbers import Digits, is_exact, is_number_type, number_texts, read_exact
 from creemson.formats.json.parsing import Chunk, Chunks, Number, Rows, dumps, is_strict, loads_exact, parse
 from creemson.formats.json.plain import PlainLines, form_of
@@ -374,7 +373,7 @@ class Objects:
         for chunk in self.chunks():
             frame = plain.read(chunk.data)
             if frame is not None:
-                frame = self._cast(frame.select(map(exactly, needed_and_hidden)), chunk.numbers)
+                frame = self._cast(frame[needed_and_hidden], chunk.numbers)
             elif leaves_out_cells:
                 frame = self._read_valid(chunk, needed)
             if frame is None:

@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from creemson.formats.columns import exactly
 from creemson.formats.json.numbers import is_number_type, marked_numbers, number_columns
 from creemson.formats.json.parsing import dumps
 from creemson.formats.table import text_of
@@ -52,7 +51,7 @@ class PlainLines:
             if not self._has_marks:
                 frame = pl.read_ndjson(data, schema=self._schema)
                 if (form := form_of(frame, data)) is not None:
-                    return frame.with_columns(_text(frame, name, form) for name in self._texts)
+                    return frame.with_columns(_text(frame.get_column(name), form) for name in self._texts)
             if not self._numbers:
                 return None
             marked = marked_numbers(data, self._numbers)
@@ -69,13 +68,12 @@ class PlainLines:
         return frame.with_columns(columns)
 
 
-def _text(frame: pl.DataFrame, name: str, form: Form) -> pl.Expr:
+def _text(column: pl.Series, form: Form) -> pl.Series:
     """The hidden column of the texts of numbers that are written in a known form."""
-    text = pl.lit(None, pl.String())
-    if form == "whole" and frame.schema[name].is_float():
-        shown = exactly(name).cast(pl.String)
-        text = pl.when(shown.str.ends_with(".0")).then(shown.str.strip_suffix(".0"))
-    return text.alias(text_of(name))
+    if form == "polars":
+        return pl.Series(text_of(column.name), [None], pl.String).new_from_index(0, len(column))
+    shown = column.alias("").cast(pl.String)
+    return shown.str.strip_suffix(".0").set(~shown.str.ends_with(".0"), None).alias(text_of(column.name))
 
 
 def form_of(frame: pl.DataFrame, data: bytes) -> Form | None:
@@ -120,7 +118,7 @@ def _without_points(written: bytes) -> bytes:
 
 def _without_nulls(frame: pl.DataFrame, written: bytes) -> bytes:
     """Leave out the keys of nulls."""
-    keys = [dumps(name) for name in frame.columns if frame.select(exactly(name).is_null().any()).item()]
+    keys = [dumps(column.name) for column in frame.iter_columns() if column.null_count()]
     for key in keys:
         written = written.replace(key + b":null,", b"")
     for key in keys:

@@ -14,9 +14,10 @@ import polars.selectors as cs
 from creemson.errors import InvalidFormat
 from creemson.formats.blocks import LINE
 from creemson.formats.columns import exactly, unnamed
+from creemson.formats.exact import has_finer_seconds
 from creemson.formats.report import Report
 from creemson.formats.table import text_of
-from creemson.formats.types import DTYPES, RULES
+from creemson.formats.types import DTYPES, RULES, why_not
 from creemson.model.query import TYPES, Options
 
 __all__ = ["cast", "cast_frame", "check_types", "converted", "dtypes_of", "without_128_bits"]
@@ -115,8 +116,9 @@ def cast_frame(
         if is_lost.any():
             numbers = pl.Series(lines).filter(is_lost)
             for line, value in zip(numbers, before.filter(is_lost), strict=True):
-                why = f"not of the type {requested}"
-                report.add("unparsable_cells", line=line, column=column, value=str(value), why=why)
+                report.add(
+                    "unparsable_cells", line=line, column=column, value=str(value), why=why_not(requested)
+                )
         frame = frame.with_columns(after.alias(column))
     return frame
 
@@ -159,7 +161,10 @@ def converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _parse_temporal(text: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Parse dates and times in the notations of the rule; the first notation that fits a cell is used."""
+    """Parse dates and times in the notations of the rule; the first notation that fits a cell is used.
+
+    A time with more digits than its type does not fit: polars would cut it.
+    """
     parsed_dtype = pl.Time() if dtype == pl.Time else pl.Datetime("us")
     parsed = pl.Series(text.name, [None], parsed_dtype).new_from_index(0, len(text))
     rule = "time" if dtype == pl.Time else "datetime" if isinstance(dtype, pl.Datetime) else "date"
@@ -169,8 +174,7 @@ def _parse_temporal(text: pl.Series, dtype: pl.DataType) -> pl.Series:
             break
         parsed.scatter(unparsed, text.gather(unparsed).str.strptime(parsed_dtype, notation, strict=False))
     if rule != "date":  # which has no digits to lose
-        digits = 9 if rule == "time" else 6
-        parsed = parsed.set(text.str.contains(rf"\.\d{{{digits}}}\d*[1-9]").fill_null(value=False), None)
+        parsed = parsed.set(has_finer_seconds(text, 9 if rule == "time" else 6), None)
     return parsed.cast(dtype)
 
 

@@ -7,6 +7,7 @@ import attrs
 import polars as pl
 
 from creemson.formats.columns import unnamed
+from creemson.formats.exact import has_finer_seconds
 from creemson.formats.types import RULES
 
 __all__ = ["BOOLEAN", "TEXT", "Kind", "nanoseconds", "pattern_kind", "stripped", "temporal_kinds"]
@@ -116,7 +117,7 @@ def _time_kind(notation: str) -> Kind:
         pl.Time(),
         lambda text: text.str.to_time(notation, strict=False, cache=False),
         notation,
-        loses=lambda texts, _: _has_fraction(texts, 9),
+        loses=lambda texts, _: has_finer_seconds(texts, 9),
         may_lose=lambda text, _: text.str.len_bytes().max() > len("1:00:00.123456789"),
     )
 
@@ -145,7 +146,7 @@ def _datetimes(notation: str, day_order: str = "", *, has_zone: bool) -> Kind:
         lambda text: _parsed(text, notation, dtype),
         notation,
         day_order=day_order,
-        loses=lambda texts, _: _has_fraction(texts, 6),
+        loses=lambda texts, _: has_finer_seconds(texts, 6),
         may_lose=lambda text, _: text.str.len_bytes().max() >= len("1/1/2024 1:00:00.1234567"),
     )
 
@@ -180,13 +181,10 @@ def nanoseconds(kind: Kind) -> Kind:
         is_in_range = kind.convert(text).dt.year().is_between(*_NS_YEARS)
         return pl.when(is_in_range).then(_parsed(text.str.strip_chars(), kind.notation, dtype))
 
-    return attrs.evolve(kind, dtype=dtype, convert=convert, loses=lambda texts, _: _has_fraction(texts, 9))
+    return attrs.evolve(
+        kind, dtype=dtype, convert=convert, loses=lambda texts, _: has_finer_seconds(texts, 9)
+    )
 
 
 def _parsed(text: pl.Expr, notation: str, dtype: pl.Datetime) -> pl.Expr:
     return text.str.to_datetime(notation, strict=False, time_unit=dtype.time_unit, cache=False).cast(dtype)
-
-
-def _has_fraction(texts: pl.Series, digits: int) -> pl.Series:
-    """Whether texts have digits other than zero behind so many digits of a second."""
-    return texts.str.contains(rf"\.\d{{{digits}}}\d*[1-9]").fill_null(value=False)

@@ -62,3 +62,15 @@ def test_late_quoted_cell_is_read_as_an_early_one(tmp_path, cell, quoted):
         frame = pl.read_parquet(target)
         assert frame.row(count) == (3, expected, 4)
         assert (frame.height, outcome.issues) == (count + 10, None)
+
+
+@pytest.mark.parametrize("count", [10, 40_000])
+def test_late_decimal_comma_makes_points_of_another_column_text(tmp_path, count):
+    """1.000 may then be a thousand; a column with other fractions is not ambiguous."""
+    source, target = tmp_path / "t.csv", tmp_path / "out.parquet"
+    rows = ["1.000;1;0.5"] * count + ["2.500;2,5;1.25"] * (count // 20 + 1)
+    source.write_text("\n".join(["a;b;c", *rows, ""]))
+    run(Query(filename="t.csv"), source, target, lambda on_progress: None)
+    frame = pl.read_parquet(target)
+    assert frame.row(0) == ("1.000", 1.0, 0.5)
+    assert frame.row(-1) == ("2.500", 2.5, 1.25)

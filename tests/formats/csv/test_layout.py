@@ -290,3 +290,10 @@ def test_groups_above_words_are_rows(tmp_path):
     """Nothing shows that a row of words in a table of words is a header: in doubt it is data."""
     _, frame = read(tmp_path, lines("name,,city", "Ann,x,Ulm", "Bob,y,Jena"))
     assert (frame.columns, frame.height) == (["name", "column_2", "city"], 2)
+
+
+def test_first_row_with_a_sign_is_a_row_if_the_request_says_that_nothing_is_above(tmp_path):
+    """Then no line can be a comment above the table that would tell the sign."""
+    options = Options(header=False, skip_rows=0)
+    outcome, frame = read(tmp_path, lines("#,,,", ",,1,1", "#,,,"), options=options)
+    assert (frame["column_1"].to_list(), outcome.issues) == (["#", None, "#"], None)

@@ -65,7 +65,8 @@ def table_of(
     comment = options.comment
     width = mode(uncommented or records or [([""], 0, 1)])[0]
     if comment is None:
-        comment = comment_sign(lines, records, width, dialect[0])
+        may_be_above = options.skip_rows is None or options.header is None or options.header > 0
+        comment = comment_sign(lines, records, width, dialect[0], may_be_above=may_be_above)
         sign = sign if comment is None else comment
     leading = comments_above(lines, records, width, sign)
     if comment:

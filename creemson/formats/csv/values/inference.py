@@ -108,7 +108,24 @@ class ColumnTypes:
             kinds = infer_kinds(frame, doubtful, samples, self.options)
             changed |= {name: kind for name, kind in kinds.items() if kind != self.kinds[name]}
         self.kinds |= changed
+        if any(kind.notation == "," for kind in changed.values()):
+            changed |= self.read_points_as_text()
         return bool(changed)
+
+    def read_points_as_text(self) -> dict[str, Kind]:
+        """Make columns text whose numbers, such as 1.000, are thousands if other columns have decimal commas.
+
+        Returns:
+            The new kinds of the columns that have changed.
+        """
+        requested = _requested(self.options)
+        changed = {
+            name: TEXT
+            for name, cells in self.samples.items()
+            if name not in requested and self.kinds[name].name == "float64" and may_be_thousands(cells)
+        }
+        self.kinds |= changed
+        return changed
 
 
 def infer_columns(
@@ -139,13 +156,12 @@ def infer_columns(
     free = [name for name in inferred if name not in requested]
     kinds |= infer_kinds(texts, free, samples, options)
     types = ColumnTypes(kinds, options.null_values, samples, options)
-    points = [name for name in free if kinds[name].name == "float64" and may_be_thousands(samples[name])]
-    if points and (
+    # If any column of a file has decimal commas, needed or not, 1.000 may mean a thousand in the others.
+    if any(kinds[name].name == "float64" and may_be_thousands(samples[name]) for name in free) and (
         types.has_decimal_commas()
         or _have_decimal_commas(texts, [name for name in names if name not in inferred], options)
     ):
-        # If any column of a file has decimal commas, needed or not, 1.000 may mean a thousand in the others.
-        kinds |= dict.fromkeys(points, TEXT)
+        types.read_points_as_text()
     patterns = options.date_format if isinstance(options.date_format, dict) else {}
     for name in requested:
         dtype, pattern = (options.types or {}).get(name), patterns.get(name)

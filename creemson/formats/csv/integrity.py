@@ -154,7 +154,7 @@ class CellCheck:
         surplus: Number of rows with more cells than the file has columns.
         misfits: Some cells that do not have their column's type, by column.
         has_marks: Whether a cell of a compressed file contains NUL, a byte order mark, or a mark of the end of a file;
-            or whether a cell of any file begins with a blank and a quote.
+            or whether a cell of any file begins with a blank and a quote, or a row repeats the header.
         has_controls: Whether a cell of a compressed file contains control characters that stand for others.
     """
 
@@ -173,6 +173,23 @@ class CellCheck:
             self.has_marks = True
         if not self.has_controls and any(texts.select(pl.all().str.contains(CONTROLS).any()).row(0)):
             self.has_controls = True
+
+    def check_header(self, texts: pl.DataFrame, names: Mapping[str, str]) -> None:
+        """Search a batch of rows for one that repeats the header, such as those of files that were joined.
+
+        Args:
+            texts: The cells of the columns that are read.
+            names: The names in the file, by column.
+        """
+        if self.has_marks:
+            return
+        column = next((name for name in texts.columns if names[name]), None)
+        # One column rules out most rows; comparing it takes 1 % of reading.
+        if column is None or not (alike := unnamed(texts.get_column(column)) == names[column]).any():
+            return
+        header = tuple(names[name] for name in texts.columns)
+        if any(tuple(cell or "" for cell in row) == header for row in texts.filter(alike).iter_rows()):
+            self.has_marks = True
 
     def check_blanks(self, texts: pl.DataFrame, quote: str) -> None:
         """Check that no blanks stand before a quoted cell: polars takes them and the quotes for parts of the cell."""

@@ -196,6 +196,7 @@ class CsvReader:
         self._is_unchecked = False  # a reading has begun, and check() has not been called after it
         self._counter: DelimiterCounter | None = None
         self._null_words = null_words(types.options)
+        self._headers = dict(zip(file.dialect.names, file.dialect.headers, strict=False))
         self._cells = CellCheck(self._null_words)
         self._small: pl.DataFrame | None = None  # the cells of a small file as it writes them
         self._shown: frozenset[str] = frozenset()  # the columns whose cells an output shows
@@ -448,6 +449,8 @@ class CsvReader:
                 self._cells.check_marks(cells)
             if dialect.quote and dialect.delimiter != " ":
                 self._cells.check_blanks(cells, dialect.quote)
+            if dialect.header == 1 and dialect.width > 1:
+                self._cells.check_header(cells, self._headers)
         shown: list[pl.Series] = []
         for name in names:
             if (name in self._shown and kinds[name] is not TEXT) or text_of(name) in hidden:

@@ -7,7 +7,7 @@ needs is that of one block and the longest record.
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -149,9 +149,7 @@ class _Repairer:
         self._padded = 0  # number of cells that short rows did not have
         self._width = dialect.width + dialect.trailing  # number of cells of a row
         self._below = Below(dialect, self._width)
-        self._header = (  # a text that no line equals, if there is no header
-            "\0" if dialect.width < 2 or not dialect.header else dialect.delimiter.join(dialect.names)
-        )
+        self._headers = _header_lines(dialect)
         self._ends = LineEnds(has_returns=dialect.line_end == "\r" or dialect.has_returns)
         self._correct_lines, self._correct_record = _patterns(dialect, self._width)
         self._quoted_record = _quoted_record(dialect)
@@ -241,7 +239,7 @@ class _Repairer:
             value = without_marks(marked)
             is_row = line >= dialect.skip_lines + dialect.header_lines
             if not (
-                is_row and BOM in marked and value == self._header
+                is_row and BOM in marked and value in self._headers
             ):  # reported because it repeats the header
                 self._marked.append((line, value, why_marked(marked, dialect.encoding, dialect.fallback)))
             found = MARKS.search(text, end)
@@ -381,11 +379,7 @@ class _Repairer:
 
     def _find_header(self, text: str, start: int) -> int:
         """The offset at which the header is repeated; the length of the text if it is not."""
-        while (at := text.find(self._header + "\n", start)) >= 0:
-            if at == 0 or text[at - 1] == "\n":
-                return at
-            start = at + 1
-        return len(text)
+        return min((_find_line(text, line, start) for line in self._headers), default=len(text))
 
     def _copy(self, rows: list[str], text: str, count: int, lines: int | None = None) -> None:
         """Append correct rows; ``lines`` is the number of their lines if it is not equal to the number of rows."""
@@ -409,7 +403,7 @@ class _Repairer:
         line = text[at : text.index("\n", at)]
         if self._below.is_blank(line):
             return
-        if dialect.header and line == self._header:
+        if line in self._headers:
             self._add_issue("unparsable_rows", line, REPEATED)
             return
         record = split_alone(line, dialect.delimiter, dialect.quote, self._width)
@@ -531,6 +525,36 @@ def _last_lines(text: str) -> int:
         if start < 0:
             return max(0, len(text) - MAX_RECORD_CHARACTERS)
     return max(start + 1, len(text) - MAX_RECORD_CHARACTERS)
+
+
+def _header_lines(dialect: Dialect) -> Collection[str]:
+    """The lines that repeat the header: its names as they are, all in quotes, or some; none if there is no header."""
+    if dialect.width < 2 or dialect.header != 1:
+        return ()
+    delimiter, quote = dialect.delimiter, dialect.quote
+    names = dialect.headers or dialect.names
+    spellings = [list(names)]
+    if quote:
+        quoted = [f"{quote}{name.replace(quote, quote * 2)}{quote}" for name in names]
+        needed = [
+            inside if delimiter in name or quote in name else name
+            for name, inside in zip(names, quoted, strict=True)
+        ]
+        spellings += [quoted, needed]
+    end = delimiter if dialect.trailing else ""
+    lines = {delimiter.join(spelling) + end for spelling in spellings}
+    if dialect.width > 2 and not names[0]:  # as R writes names of rows
+        lines |= {delimiter.join(spelling[1:]) + end for spelling in spellings}
+    return lines
+
+
+def _find_line(text: str, line: str, start: int) -> int:
+    """The offset of a line in a text; the length of the text if it is not there."""
+    while (at := text.find(line + "\n", start)) >= 0:
+        if at == 0 or text[at - 1] == "\n":
+            return at
+        start = at + 1
+    return len(text)
 
 
 def _patterns(dialect: Dialect, width: int) -> tuple[re.Pattern[str], re.Pattern[str]]:

@@ -1,5 +1,7 @@
 """A fault early in a file, or far beyond the sample, costs its own row only and is reported with its line."""
 
+import gzip
+
 import polars as pl
 import pytest
 
@@ -74,3 +76,44 @@ def test_late_decimal_comma_makes_points_of_another_column_text(tmp_path, count)
     frame = pl.read_parquet(target)
     assert frame.row(0) == ("1.000", 1.0, 0.5)
     assert frame.row(-1) == ("2.500", 2.5, 1.25)
+
+
+HEADERS = {
+    "words": ("name,town", "x,y", "name,town"),
+    "numbers": ("a,b", "1,2", "a,b"),
+    "in quotes": ("a,b", "x,2", '"a","b"'),
+    "delimiter in a name": ('"a,x",b', "x,2", '"a,x",b'),
+    "double names": ("a,a,", "x,2,3", "a,a,"),
+    "delimiter at the end": ("a,b,", "x,2,", "a,b,"),
+    "names of rows": ("a,b", "x,1,2", "a,b"),
+    "semicolons": ("a;b", "x;2", "a;b"),
+    "two signs": ("a||b", "x||2", "a||b"),
+}
+
+
+@pytest.mark.parametrize("columns", [None, (0,)])
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+@pytest.mark.parametrize("kind", HEADERS)
+def test_repeated_header_is_left_out_however_far_it_is(tmp_path, kind, name, columns):
+    """As in files that were joined; in large and compressed files, it was a row, and of words, nothing was told."""
+    header, row, repeated = HEADERS[kind]
+    count = 120_000
+    content = "\n".join([header, *[row] * count, repeated, *[row] * 9, ""]).encode()
+    source, target = tmp_path / name, tmp_path / "out.parquet"
+    source.write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+    outcome = run(Query(filename=name, selectedColumns=columns), source, target, lambda on_progress: None)
+    assert outcome.rows == count + 9
+    assert pl.read_parquet(target).n_unique() == 1
+    assert outcome.issues.unparsable_rows == 1
+    assert [(issue.line, issue.why) for issue in outcome.issues.examples] == [
+        (count + 2, "repeats the header and is left out")
+    ]
+
+
+def test_row_with_names_in_some_columns_stays(tmp_path):
+    """A column may have its own name as a cell."""
+    source, target = tmp_path / "t.csv", tmp_path / "out.parquet"
+    source.write_text("name,town\n" + "x,y\n" * 120_000 + "name,Ulm\n")
+    for columns in (None, (0,)):
+        outcome = run(Query(filename="t.csv", selectedColumns=columns), source, target, lambda _: None)
+        assert (outcome.rows, outcome.issues) == (120_001, None)

@@ -213,7 +213,13 @@ class CellCheck:
                     self.misfits[name] = misfits.head(MAX_MISFITS).to_list()
 
     def check_batch(
-        self, texts: pl.DataFrame, converted: pl.DataFrame, kinds: Mapping[str, Kind], surplus: str
+        self,
+        texts: pl.DataFrame,
+        converted: pl.DataFrame,
+        kinds: Mapping[str, Kind],
+        surplus: str,
+        *,
+        intact: Collection[str] = (),
     ) -> None:
         """Check a batch of rows; thread-safe.
 
@@ -222,13 +228,13 @@ class CellCheck:
             converted: The same rows with the types of the columns.
             kinds: The kinds of the columns.
             surplus: The name of a column of ``texts`` with the first cell beyond the last column.
+            intact: Columns of which it is known that no cell has lost anything.
         """
         batch: dict[str, list[str]] = {}
-        suspects = _suspects(texts, converted, kinds)
-        for name in converted.columns:
+        names = [name for name in converted.columns if kinds[name] is not TEXT and name not in intact]
+        suspects = _suspects(texts, converted, {name: kinds[name] for name in names})
+        for name in names:
             kind = kinds[name]
-            if kind is TEXT:
-                continue
             column, values = unnamed(texts.get_column(name)), unnamed(converted.get_column(name))
             misfits = self._without_value(column, values)
             # A plus, a minus and a zero are less than "1"; this rules out most batches.
@@ -258,8 +264,8 @@ def _suspects(texts: pl.DataFrame, converted: pl.DataFrame, kinds: Mapping[str, 
     """The columns in which some cells may have more digits than their values; computed together, which is faster."""
     columns: list[pl.Series] = []
     tests: dict[str, pl.Expr] = {}
-    for name in converted.columns:
-        if (may_lose := kinds[name].may_lose) is not None:
+    for name, kind in kinds.items():
+        if (may_lose := kind.may_lose) is not None:
             text, value = f"text {len(tests)}", f"value {len(tests)}"
             columns += [texts.get_column(name).alias(text), converted.get_column(name).alias(value)]
             tests[name] = may_lose(pl.col(text), pl.col(value)).alias(text)

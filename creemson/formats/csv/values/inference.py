@@ -53,11 +53,11 @@ class ColumnTypes:
         return pl.Schema({name: kind.dtype for name, kind in self.kinds.items()})
 
     def notations(self) -> dict[str, str]:
-        """Return how the dates and times of the columns are written, in strftime's syntax."""
+        """Return how a CSV shows the dates and times of the columns, in strftime's syntax, and doubles, in printf's."""
         return {
-            name: kind.notation
+            name: kind.notation if kind.decimals is None else f"%.{kind.decimals}f"
             for name, kind in self.kinds.items()
-            if kind.dtype.is_temporal() and kind.notation
+            if (kind.dtype.is_temporal() and kind.notation) or kind.decimals is not None
         }
 
     def has_decimal_commas(self) -> bool:

@@ -7,10 +7,20 @@ import attrs
 import polars as pl
 
 from creemson.formats.columns import unnamed
+from creemson.formats.csv.values.shown import BOOLEAN_SHOWN, fixed_shown, time_shown
 from creemson.formats.exact import has_finer_seconds
 from creemson.formats.types import RULES
 
-__all__ = ["BOOLEAN", "TEXT", "Kind", "nanoseconds", "pattern_kind", "stripped", "temporal_kinds"]
+__all__ = [
+    "BOOLEAN",
+    "TEXT",
+    "Kind",
+    "nanoseconds",
+    "pattern_kind",
+    "stripped",
+    "temporal_kinds",
+    "with_decimals",
+]
 
 _DATE, _TIME = RULES["date"], RULES["time"]
 _BOOLEANS = RULES["boolean"].inferred_words
@@ -37,6 +47,8 @@ class Kind:
             cell is not written so. None if they are.
         loses: Whether cells have more digits than their value, given both; None if that cannot happen.
         may_lose: An expression, given those of text and value, that is false if no cell can; fast.
+        shown: Pattern of cells that a CSV shows for their values as they are written; ``""`` if there is none.
+        decimals: The number of decimals with which a CSV shows doubles; None for the shortest text.
     """
 
     name: str
@@ -50,6 +62,8 @@ class Kind:
     plain: Callable[[pl.Expr], pl.Expr] | None = attrs.field(default=None, eq=False)
     loses: Callable[[pl.Series, pl.Series], pl.Series] | None = attrs.field(default=None, eq=False)
     may_lose: Callable[[pl.Expr, pl.Expr], pl.Expr] | None = attrs.field(default=None, eq=False)
+    shown: str = attrs.field(default="", eq=False)
+    decimals: int | None = attrs.field(default=None, eq=False)
 
     def converted(self, texts: pl.Series) -> pl.Series:
         """Convert a column of text."""
@@ -77,6 +91,11 @@ def stripped(kind: Kind) -> Kind:
     )
 
 
+def with_decimals(kind: Kind, decimals: int) -> Kind:
+    """Return the same kind of doubles, shown with a fixed number of decimals."""
+    return attrs.evolve(kind, shown=fixed_shown(decimals), decimals=decimals)
+
+
 # --- booleans --------------------------------------------------------------------------------------------
 
 
@@ -84,7 +103,7 @@ def _to_boolean(text: pl.Expr) -> pl.Expr:
     return pl.when(text.is_in(_TRUE)).then(statement=True).when(text.is_in(_FALSE)).then(statement=False)
 
 
-BOOLEAN = Kind("boolean", pl.Boolean(), _to_boolean)
+BOOLEAN = Kind("boolean", pl.Boolean(), _to_boolean, shown=BOOLEAN_SHOWN)
 
 
 # --- dates and times -------------------------------------------------------------------------------------
@@ -119,6 +138,7 @@ def _time_kind(notation: str) -> Kind:
         notation,
         loses=lambda texts, _: has_finer_seconds(texts, 9),
         may_lose=lambda text, _: text.str.len_bytes().max() > len("1:00:00.123456789"),
+        shown="" if "%Y" in notation else time_shown(notation),
     )
 
 
@@ -135,6 +155,7 @@ def _dates(notation: str, day_order: str = "") -> Kind:
         lambda text: text.str.to_date(notation, strict=False, cache=False),
         notation,
         day_order=day_order,
+        shown="" if "%H" in notation else time_shown(notation),
     )
 
 
@@ -148,6 +169,7 @@ def _datetimes(notation: str, day_order: str = "", *, has_zone: bool) -> Kind:
         day_order=day_order,
         loses=lambda texts, _: has_finer_seconds(texts, 6),
         may_lose=lambda text, _: text.str.len_bytes().max() >= len("1/1/2024 1:00:00.1234567"),
+        shown=time_shown(notation) if "%Y" in notation and "%H" in notation else "",
     )
 
 

@@ -451,13 +451,16 @@ class CsvReader:
         as_written = shown_as_written(batch, converted, kinds)
         self._cells.check_batch(batch, converted, kinds, self._surplus, intact=as_written)
         if not self._reads_copy:
-            cells, dialect = batch.select(map(exactly, names)), self._file.dialect
-            if self._file.source.compression:
-                self._cells.check_marks(cells)
-            if dialect.quote and dialect.delimiter != " ":
-                self._cells.check_blanks(cells, dialect.quote)
+            dialect = self._file.dialect
+            others = [name for name in names if name not in as_written]
+            if others:
+                cells = batch.select(map(exactly, others))
+                if self._file.source.compression:
+                    self._cells.check_marks(cells)
+                if dialect.quote and dialect.delimiter != " ":
+                    self._cells.check_blanks(cells, dialect.quote)
             if dialect.header == 1 and dialect.width > 1:
-                self._cells.check_header(cells, self._headers)
+                self._cells.check_header(batch.select(map(exactly, names)), self._headers)
         shown: list[pl.Series] = []
         for name in names:
             is_needed = kinds[name] is not TEXT and name not in as_written

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from creemson.formats.columns import exactly
 from creemson.formats.csv.values.kinds import TEXT, Kind, with_decimals
 from creemson.formats.csv.values.shown import decimals_of
 from creemson.formats.csv.values.types import column_groups
@@ -46,7 +45,10 @@ def shown_as_written(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[s
     ]
     shown: set[str] = set()
     for group, part in column_groups(texts, names):
-        tests = (_matches(kinds[name], exactly(name)).alias(str(index)) for index, name in enumerate(group))
+        part.columns = list(map(str, range(len(group))))
+        tests = (
+            _matches(kinds[name], pl.col(column)) for name, column in zip(group, part.columns, strict=True)
+        )
         row = part.select(tests).row(0)
         shown.update(name for name, is_shown in zip(group, row, strict=True) if is_shown)
     return shown

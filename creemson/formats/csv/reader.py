@@ -25,7 +25,7 @@ from creemson.formats.columns import exactly, unused_name
 from creemson.formats.csv.dialect import detect
 from creemson.formats.csv.file import CsvFile, RepairedCopy, head_after
 from creemson.formats.csv.integrity import CellCheck, DelimiterCounter, line_map, report_misfits
-from creemson.formats.csv.layout.text import ends_with_mark
+from creemson.formats.csv.layout.text import ends_with_mark, last_bytes, may_have_notes
 from creemson.formats.csv.repair import Lines, repaired
 from creemson.formats.csv.sample import Sample, names_of, scan_options
 from creemson.formats.csv.texts import exceptional, fixed_decimals, hidden_texts, shown_as_written
@@ -103,8 +103,10 @@ def open_csv(
         dialect = detect(head, detected, is_whole=is_whole, prefers_tabs=named_tabs(name))
     except (LookupError, UnicodeError):
         raise _misfit(f"$.options.encoding: {name!r} is not {options.encoding!r} text") from None
-    if source.compression is None and source.content is None and ends_with_mark(path):
-        dialect = attrs.evolve(dialect, has_end_mark=True)
+    if source.compression is None and source.content is None:
+        end, width = last_bytes(path), dialect.width + dialect.trailing
+        if ends_with_mark(end) or may_have_notes(end, dialect.delimiter, width):
+            dialect = attrs.evolve(dialect, has_end=True)
     if not dialect.width:
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
     sample = Sample.of(head, dialect, report, is_whole=is_whole)

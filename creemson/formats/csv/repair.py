@@ -13,7 +13,7 @@ import attrs
 
 from creemson.formats.csv.decoding import BOM, MARKS, decode, why_marked, without_marks
 from creemson.formats.csv.dialect import Dialect
-from creemson.formats.csv.layout.below import Below, has_lookahead
+from creemson.formats.csv.layout.below import MAX_NOTES, Below, has_lookahead
 from creemson.formats.csv.layout.boxes import unboxed
 from creemson.formats.csv.layout.rows import MAX_RECORD_LINES, repaired_cells, unescape
 from creemson.formats.csv.layout.tables import HEADER_AGAIN
@@ -100,7 +100,7 @@ def repaired(dialect: Dialect) -> Dialect:
         comment="",
         headers_again=(),
         is_boxed=False,
-        has_end_mark=False,
+        has_end=False,
         has_returns=False,
         has_nul=False,
     )
@@ -190,7 +190,7 @@ class _Repairer:
             if self._has_ended:
                 break
         if self._lines is not None and is_whole:
-            self._lines.footer_rows = len(self._below.notes)
+            self._lines.footer_rows = self._below.count
         # The rest of a sample may be a cell of many lines, or all the text after a stray quote.
         if open_record and self._count_correct(open_record[open_record.index("\n") + 1 :]) >= SURE_LINES:
             rows = self._rows
@@ -289,6 +289,8 @@ class _Repairer:
             self._repair_line(rows, text, at)
             at = end + 1
             self._line += 1
+        if is_last and not self._below.count:
+            self._restore_notes(rows)
         return "".join(rows), ""
 
     def _may_go_on(self, text: str, at: int, quotes: "_QuotesToEnd") -> bool:
@@ -326,6 +328,10 @@ class _Repairer:
         end = text.index("\n", at) + 1
         line = text[at : end - 1]
         if below.is_blank(line):
+            self._line += 1
+            return end
+        if line == below.empty_row and self._rows and len(below.notes) < MAX_NOTES:
+            below.notes.append((self._line, line))
             self._line += 1
             return end
         cells = split_alone(line, self._dialect.delimiter, self._dialect.quote, self._width).cells
@@ -570,6 +576,8 @@ def _patterns(dialect: Dialect, width: int) -> tuple[re.Pattern[str], re.Pattern
     start = f"(?!{re.escape(dialect.comment)})" if dialect.comment else ""
     if dialect.is_boxed:
         start += r"(?!\n)"  # what is left of a line of dashes
+    elif width > 1:
+        start += f"(?!{delimiter}{{{width - 1}}}\n)"  # notes may follow a row of empty cells
 
     def record(inner: str) -> str:
         cell = f"(?:{quote}{inner}*+(?:{quote}{quote}{inner}*+)*+{quote}|{bare})" if quote else bare

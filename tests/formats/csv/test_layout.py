@@ -203,6 +203,34 @@ BELOW = {
         lines("Country,2019,2020", *["Aland,1200,1300"] * 9000, "", "Source: Office of Tests, Berlin", "", "(1) provisional,,"),
         ["Country", "2019", "2020"], 9000, {"footer_rows": 2},
     ),
+    "notes behind a row of empty cells": Case(
+        lines("Country,2019,2020", "Aland,1200,1300", ",,", "Bland,,", ",,", ",,", "Source: Office of Tests", ",,", "(1) provisional"),
+        ["Country", "2019", "2020"], 3, {"footer_rows": 2},
+    ),
+    "notes as wide as the table": Case(
+        lines("Country,2019,2020", "Aland,1200,1300", "Bland,2,3", ",,", "Rounded to whole units of ten,,", "see below,,", ",,"),
+        ["Country", "2019", "2020"], 2, {"footer_rows": 2},
+    ),
+    "notes as wide as the table behind many rows": Case(
+        lines("Country,2019,2020", *["Aland,1200,1300"] * 90000, ",,", "Source: Office of Tests,,"),
+        ["Country", "2019", "2020"], 90000, {"footer_rows": 1},
+    ),
+    "words below numbers": Case(
+        lines("2019,country,x", "1200,Aland,1", "1300,Bland,2", ",,", "unaudited,,"),
+        ["2019", "country", "x"], 2, {"footer_rows": 1},
+    ),
+    "a name below names": Case(
+        lines("name,phone,city", "Ann Lee,1,Ulm", "Bo Ek,2,Jena", ",,", "Di Ray,,"), ["name", "phone", "city"], 4, {"footer_rows": None}
+    ),
+    "rows of empty cells at the end": Case(
+        lines("a,b,c", "1,x,2", ",,", "2,y,3", ",,", ",,"), ["a", "b", "c"], 5, {"footer_rows": None}
+    ),
+    "notes that span lines": Case(
+        lines("a,b", "1,x", "2,y", "", '"Note: this, and that,', 'goes on"', "Source"), ["a", "b"], 2, {"footer_rows": 2}
+    ),
+    "a title of several lines among the rows": Case(
+        lines("a,b", "1,x", '"Part,', 'two"', "2,y", "3,z"), ["a", "b"], 4, {"footer_rows": None}, {"padded_rows": 1}
+    ),
     "a total behind an empty line": Case(
         lines("day,in,out", "Mon,10,4", "Tue,12,5", "", "Total,22,", "* unaudited"), ["day", "in", "out"], 4,
         {"footer_rows": None}, {"padded_rows": 1},

@@ -113,9 +113,9 @@ def table_of(
 
 
 def _end_of_block(records: Sequence[Record], lines: Sequence[str], header: int) -> int:
-    """The number of records up to the first empty line below the first row."""
+    """The number of records up to the first empty line, or row of empty cells, below the first row."""
     for index in range(header + 1, len(records)):
-        if is_below_blank(records[index], lines):
+        if is_below_blank(records[index], lines) or not any(map(str.strip, records[index][0])):
             return index
     return len(records)
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import attrs
 import polars as pl
+import polars.selectors as cs
 
+from creemson.engine.export.csv import as_texts
 from creemson.engine.progress import Progress, ProgressMeter
 from creemson.errors import ProcessingError
 from creemson.formats.open import faults, open_table
-from creemson.formats.table import Reread, Table
+from creemson.formats.table import Reread, Table, text_of
 from creemson.model.query import Options
 
 __all__ = ["Surveyed", "Surveys"]
@@ -107,17 +109,38 @@ def _survey(
             return Surveyed(_read_whole(table, path, check), is_complete=True)
         except _OutOfTime:  # it may have changed how the file is read
             table = open_table(path, table.name, options=options)
-    if table.window is None:
-        table = attrs.evolve(table, window=partial(_first_window, table, path))
-    return Surveyed(table, is_complete=False)
+    return Surveyed(_with_windows(table, partial(_first_window, table, path)), is_complete=False)
 
 
-def _first_window(table: Table, path: Path, offset: int, limit: int) -> pl.DataFrame:
+def _with_windows(table: Table, read: Callable[[bool, int, int], pl.DataFrame]) -> Table:
+    """Add windows to a table that has none, of values and of cells as the file writes them.
+
+    Args:
+        table: The table.
+        read: Reads the rows at an offset, up to a limit, with or without the hidden columns of texts.
+    """
+    if table.window is not None:
+        return table
+
+    def window_texts(offset: int, limit: int) -> pl.DataFrame:
+        return as_texts(read(True, offset, limit), table.notations())
+
+    return attrs.evolve(table, window=partial(read, False), window_texts=table.window_texts or window_texts)
+
+
+def _values_and_texts(table: Table, schema: pl.Schema) -> list[str]:
+    """All columns, and the hidden ones."""
+    names = list(schema)
+    return names + [text_of(name) for name in names if name in table.texts(names)]
+
+
+def _first_window(table: Table, path: Path, has_texts: bool, offset: int, limit: int) -> pl.DataFrame:
     """A window of the first reading that can read it."""
     for number, reading in enumerate(table.readings, 1):
         try:
             with faults(table.name, path):
-                return reading(list).slice(offset, limit).collect(engine="streaming")
+                needed = partial(_values_and_texts, table) if has_texts else list
+                return reading(needed).slice(offset, limit).collect(engine="streaming")
         except ProcessingError:
             if number == len(table.readings):
                 raise
@@ -130,13 +153,13 @@ def _read_whole(table: Table, path: Path, on_progress: Callable[[Progress], None
     for number, reading in enumerate(table.readings, 1):
         try:
             with faults(table.name, path), meter.running():
-                scan = reading(list)
+                # Tables with windows of their own read the texts for these alone.
+                scan = reading(list if table.window is not None else partial(_values_and_texts, table))
                 # Without projection pushdown, all columns are read, and all cells are converted.
                 tapped = scan.map_batches(meter.tap, streamable=True, projection_pushdown=False)
                 rows = _count(tapped, meter)
                 table.check()
-            window = table.window or partial(_slice, scan)
-            return attrs.evolve(table, rows=rows, window=window)
+            return attrs.evolve(_with_windows(table, partial(_slice, scan)), rows=rows)
         except (ProcessingError, Reread):
             if number == len(table.readings) or meter.stopped_by is not None:
                 raise
@@ -155,5 +178,6 @@ def _count(tapped: pl.LazyFrame, meter: ProgressMeter) -> int:
     return rows
 
 
-def _slice(scan: pl.LazyFrame, offset: int, limit: int) -> pl.DataFrame:
-    return scan.slice(offset, limit).collect(engine="streaming")
+def _slice(scan: pl.LazyFrame, has_texts: bool, offset: int, limit: int) -> pl.DataFrame:
+    hidden = cs.starts_with(text_of(""))
+    return (scan if has_texts else scan.drop(hidden)).slice(offset, limit).collect(engine="streaming")

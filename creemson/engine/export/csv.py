@@ -21,6 +21,7 @@ from creemson.formats.table import Table, text_of
 __all__ = [
     "KEY",
     "Written",
+    "as_texts",
     "as_values",
     "as_written",
     "header_line",
@@ -133,6 +134,21 @@ def with_texts(values: pl.LazyFrame, texts: Path | None, name: str, rows: int) -
         ProcessingError: ``file_not_found``: the texts are gone, or not those of this output.
     """
     return _merged(values, _texts(texts, name, rows))
+
+
+def as_texts(frame: pl.DataFrame, notations: Mapping[str, str]) -> pl.DataFrame:
+    """Show the cells of rows in memory as a CSV does.
+
+    Args:
+        frame: The values, and texts in hidden columns; see :func:`~creemson.formats.table.text_of`.
+        notations: How dates and times are written.
+    """
+    hidden = [name for name in frame.columns if name.startswith(text_of(""))]
+    cells = as_values(frame.drop(hidden).lazy(), notations)
+    if hidden:
+        texts = frame[hidden].rename(lambda name: name.removeprefix(text_of("")))
+        cells = _merged(cells, texts.lazy())
+    return cells.select(pl.all().cast(pl.String)).collect()
 
 
 def window_texts(

@@ -349,6 +349,14 @@ CASES = {
     "nested": given(
         "t.ndjson", '{"l":[1,2],"o":{"p":1.50}}\n{"l":[],"o":{"p":2.25}}\n', "l|o", '[1,2]|{"p":1.5}', '[]|{"p":2.25}'
     ),
+    "objects without keys": given(
+        "t.ndjson", '{"o":{},"l":[{}],"s":{"p":{}}}\n{"o":null,"l":[],"s":{"p":null}}\n', "o|l|s",
+        '{}|["{}"]|{"p":"{}"}', '∅|[]|{"p":null}',
+    ),
+    "nested large numbers": given(
+        "t.ndjson", '{"l":[18446744073709551616],"o":{"id":-9223372036854775809}}\n{"l":[1],"o":{"id":2}}\n', "l|o",
+        '["18446744073709551616"]|{"id":"-9223372036854775809"}', '["1"]|{"id":"2"}',
+    ),
     "objects in a line": given("t.json", '{"a":1}{"a":2}{"a":3}', "a", "1", "2", "3"),
     "objects in a line of NDJSON": given("t.ndjson", '{"a":1}{"a":2}{"a":3}', "a", "1", "2", "3"),
     "columns": given("t.json", '{"name":{"0":"Ada","1":"Ben"},"n":{"0":1,"1":2}}', "name|n", "Ada|1", "Ben|2"),
@@ -413,6 +421,23 @@ CASES = {
     "more than 38 digits": given(
         "t.parquet", parquet(**{"*": pl.Series([2**128 - 1, 0], dtype=pl.UInt128), "n": pl.Series([-(2**127), 1], dtype=pl.Int128)}),
         "*|n", f"{2**128 - 1}|{-2**127}", "0|1",
+    ),
+    "128 bits within": given(
+        "t.arrow",
+        arrow(l=pl.Series([None, [2**100]], dtype=pl.List(pl.Int128)), s=pl.Series([None, {"^x$": [2**128 - 1]}], dtype=pl.Struct({"^x$": pl.List(pl.UInt128)}))),
+        "l|s", "∅|∅", f'["{2**100}"]|{{"^x$":["{2**128 - 1}"]}}',
+    ),
+    "16 bits": given(
+        "t.arrow", arrow(f=pl.Series([0.5, None, -2.25], dtype=pl.Float16), l=pl.Series([[0.5], None, []], dtype=pl.List(pl.Float16))),
+        "f|l", "0.5|[0.5]", "∅|∅", "-2.25|[]",
+    ),
+    "categories within": given(
+        "t.parquet", parquet(c=pl.Series([["a", "b"], None], dtype=pl.List(pl.Categorical)), e=pl.Series([["a"], []], dtype=pl.List(pl.Enum(["a"])))),
+        "c|e", '["a","b"]|["a"]', "∅|[]",
+    ),
+    "structs without fields": given(
+        "t.arrow", arrow(s=pl.Series([{}, None], dtype=pl.Struct({})), l=pl.Series([[{}, None], []], dtype=pl.List(pl.Struct({})))),
+        "s|l", '{}|["{}",null]', "∅|[]",
     ),
     "categories and bytes": given(
         "t.parquet", parquet(c=pl.Series(["x", "y", "x"], dtype=pl.Categorical), e=pl.Series(["a", None, "b"], dtype=pl.Enum(["b", "a"])), b=[b"\x00\xff", None, b"a"]),

@@ -18,7 +18,7 @@ import polars as pl
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError
-from creemson.formats.coerce import cast, check_types, without_128_bits
+from creemson.formats.coerce import cast, check_types, portable
 from creemson.formats.csv.reader import open_csv
 from creemson.formats.detection.archive import Member, choose_member
 from creemson.formats.detection.contained import Contained, recoded, unpacked
@@ -334,7 +334,7 @@ def _typed_table(
     rows = scan().select(pl.len()).collect().item()
     schema = scan().collect_schema()
     check_types(name, schema, options.types)
-    scan = without_128_bits(scan, schema)
+    scan = portable(scan, schema)
     return Table(
         name=name,
         schema=cast(scan(), options, report).collect_schema(),

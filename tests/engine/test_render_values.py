@@ -175,3 +175,37 @@ def test_preview_shows_single_precision_and_durations_as_outputs_do(tmp_path):
     outcome = run(Query(filename="in", preview=1, profile=True), source, tmp_path / "stored", lambda _: None)
     assert outcome.preview == ((0.1, "27:15:00"),)
     assert [column.max for column in outcome.profile] == [0.1, 98100.0]
+
+
+MOMENT = datetime.datetime(2024, 3, 1, 18, 30, 0, 250_000)
+
+
+@pytest.mark.parametrize(
+    ("unit", "zone", "shown"),
+    [
+        ("ms", None, "2024-03-01T18:30:00.250"),
+        ("ns", None, "2024-03-01T18:30:00.250"),
+        ("us", "UTC", "2024-03-01T18:30:00.250+00:00"),
+        ("us", "Asia/Tokyo", "2024-03-02T03:30:00.250+09:00"),
+    ],
+)
+def test_datetimes_in_json_have_a_t(outputs, unit, zone, shown):
+    """Outside and within lists, arrays and structs: ISO 8601, which every reader knows."""
+    at = pl.Series("at", [MOMENT, None]).cast(pl.Datetime(unit))
+    at = at if zone is None else at.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    frame = at.to_frame().select(
+        "at",
+        l=pl.concat_list("at"),
+        s=pl.struct(pl.col("at").alias("*"), day=pl.col("at").dt.date()),
+        a=pl.concat_list("at", "at").list.to_array(2),
+    )
+    _, rows = outputs(frame)
+    day = shown[:10]
+    assert rows[0] == {"at": shown, "l": [shown], "s": {"*": shown, "day": day}, "a": [shown, shown]}
+    assert rows[1] == {"at": None, "l": [None], "s": {"*": None, "day": None}, "a": [None, None]}
+
+
+def test_bytes_within_others_are_json_and_no_text_of_it(outputs):
+    """As a number beside them."""
+    _, rows = outputs(pl.DataFrame({"s": [{"b": b"\x00\xff", "n": [1]}]}))
+    assert rows == [{"s": {"b": "AP8=", "n": [1]}}]

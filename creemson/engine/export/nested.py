@@ -1,7 +1,6 @@
 """Writes values with parts as JSON text, for formats whose cells have no parts."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
 import polars as pl
@@ -9,11 +8,9 @@ import polars as pl
 from creemson.engine.export.durations import duration_text
 from creemson.engine.values import to_json
 from creemson.formats.columns import exactly
+from creemson.formats.nested import within
 
-__all__ = ["json_values", "nested_to_json", "within"]
-
-Change: TypeAlias = Callable[[pl.Expr, Any], pl.Expr | None]
-"""Given a column without parts and its type, returns its values in another form; None if they stay."""
+__all__ = ["json_values", "nested_to_json"]
 
 
 def nested_to_json(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -69,37 +66,3 @@ def _json_value(column: pl.Expr, dtype: Any) -> pl.Expr | None:
             return column.dt.to_string("%Y-%m-%dT%H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
         case _:
             return None
-
-
-def within(column: pl.Expr, dtype: Any, change: Change) -> pl.Expr | None:
-    """Change the values of a column, or those within its lists, arrays and structs.
-
-    Args:
-        column: The column.
-        dtype: Its type.
-        change: What to do with values that have no parts.
-
-    Returns:
-        The changed column, perhaps without its name, with lists for arrays; None if all values stay.
-    """
-    match dtype:
-        case pl.List() | pl.Array():
-            items = within(pl.element(), dtype.inner, change)
-            lists = column if isinstance(dtype, pl.List) else column.cast(pl.List(dtype.inner))
-            return None if items is None else lists.list.eval(items)
-        case pl.Struct():
-            # By number, because a name may be a pattern.
-            parts = column.struct.rename_fields(list(map(str, range(len(dtype.fields)))))
-            fields = [parts.struct.field(str(number)) for number in range(len(dtype.fields))]
-            changes = [
-                within(field, part.dtype, change) for field, part in zip(fields, dtype.fields, strict=True)
-            ]
-            if all(changed is None for changed in changes):
-                return None
-            made = pl.struct(
-                (field if changed is None else changed).alias(part.name)
-                for field, changed, part in zip(fields, changes, dtype.fields, strict=True)
-            )
-            return pl.when(column.is_not_null()).then(made)
-        case _:
-            return change(column, dtype)

@@ -177,15 +177,23 @@ def _type_of(lines: list[bytes]) -> pl.DataType:
 
 
 def _without_null(dtype: Any) -> pl.DataType:
-    """Replace null types by text, because with a null type polars would refuse or lose later values."""
-    if dtype == pl.Null:
+    """Replace types that polars could not write, or would lose later values with, by text.
+
+    These are null types, structs without fields, and within lists and structs integers of 128 bits, whose text has all
+    digits.
+    """
+    if dtype == pl.Null or dtype == pl.Struct({}):
         return pl.String()
     if isinstance(dtype, pl.List):
-        return pl.List(_without_null(dtype.inner))
+        return pl.List(_without_wide(_without_null(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: _without_null(field.dtype) for field in dtype.fields})
+        return pl.Struct({field.name: _without_wide(_without_null(field.dtype)) for field in dtype.fields})
     result: pl.DataType = dtype
     return result
+
+
+def _without_wide(dtype: pl.DataType) -> pl.DataType:
+    return pl.String() if dtype in (pl.Int128, pl.UInt128) else dtype
 
 
 def _replace_null_words(row: dict[str, Any], words: Collection[str] | None) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 import attrs
 import polars as pl
@@ -142,6 +143,7 @@ def _time_kind(notation: str) -> Kind:
     )
 
 
+@cache  # there are a few dozen of them, and each sampled cell asks for some
 def _date_kind(notation: str, day_order: str = "") -> Kind:
     if "%H" not in notation:
         return _dates(notation, day_order)

@@ -41,7 +41,7 @@ def render(
         OSError: The disk failed.
     """
     table = open_table(source, name)
-    meter = ProgressMeter(table, on_progress, after="writing")
+    meter = ProgressMeter(table, source, on_progress, after="writing")
     frame = table.readings[0](list)
     with faults(name, source), meter.running():
         tapped = frame.map_batches(meter.tap, streamable=True)

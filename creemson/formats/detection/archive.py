@@ -229,24 +229,29 @@ def _is_named_table(name: str) -> bool:
 
 
 def _find(names: Sequence[str], wanted: str | int) -> int | None:
-    """The number of a member by its path, or by its file name if only one has it."""
+    """The number of a member by its path, or by its file name, in any case if need be, if only one has it."""
     if isinstance(wanted, int):
         return wanted if 0 <= wanted < len(names) else None
     if wanted in names:
         return names.index(wanted)
-    same = [number for number, known in enumerate(names) if PurePosixPath(known).name == wanted]
-    return same[0] if len(same) == 1 else None
+    for known in (names, [name.lower() for name in names]):
+        same = [number for number, path in enumerate(known) if PurePosixPath(path).name == wanted]
+        if same:
+            return same[0] if len(same) == 1 else None
+        wanted = wanted.lower()
+    return None
 
 
 def _choice_error(name: str, names: Sequence[str], wanted: str | int | None) -> ProcessingError:
     some = ", ".join(repr(known[:80]) for known in names[:MAX_LISTED])
     more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    kind = "tables" if _is_named_table(names[0]) else "files, none of which certainly is a table"
     if wanted is None:
-        what = f"{name!r} is a zip archive with {len(names):,} tables"
+        what = f"{name!r} is a zip archive with {len(names):,} {kind}"
     else:
         close = nearest(str(wanted)[:MAX_NAME], [known[:MAX_NAME] for known in names], 0.0)
         hint = f" Did you mean {close[:80]!r}?" if close is not None and isinstance(wanted, str) else ""
-        what = f"{name!r} is a zip archive without a table {str(wanted)[:80]!r}.{hint} It has {len(names):,} tables"
+        what = f"{name!r} is a zip archive without a table {str(wanted)[:80]!r}.{hint} It has {len(names):,} {kind}"
     return ProcessingError(
         "unreadable_file",
         f"{what}: {some}{more}. Choose one in options.sheet.",

@@ -133,6 +133,25 @@ def test_archive_without_a_table_to_read_is_refused_in_words(tmp_path):
         assert words in refusal(path).message
 
 
+def test_archive_of_other_files_does_not_claim_that_they_are_tables(tmp_path):
+    """One of them can be chosen nevertheless; a text may be a table."""
+    path = tmp_path / "t.zip"
+    path.write_bytes(zipped(("readme.md", b"hello"), ("Data.TXT", CSV)))
+    message = refusal(path).message
+    assert "with 2 files, none of which certainly is a table: 'readme.md', 'Data.TXT'. Choose one" in message
+    assert read(path, sheet="Data.TXT")[1].equals(read(path, sheet=1)[1])
+
+
+def test_table_is_chosen_by_its_name_in_any_case_if_that_is_clear(tmp_path):
+    """The exact name comes first."""
+    path = tmp_path / "t.zip"
+    path.write_bytes(zipped(("x/A.csv", b"n\n1\n"), ("y/b.csv", b"n\n2\n"), ("z/B.CSV", b"n\n3\n")))
+    for name, value in (("a.csv", 1), ("A.CSV", 1), ("b.csv", 2), ("B.CSV", 3), ("x/A.csv", 1)):
+        assert read(path, sheet=name)[1].rows() == [(value,)]
+    path.write_bytes(zipped(("x/A.csv", b"n\n1\n"), ("y/a.CSV", b"n\n2\n")))
+    assert "without a table 'a.csv'" in refusal(path, sheet="a.csv").message
+
+
 def test_encrypted_member_is_refused_in_words(tmp_path):
     """The flag is in both headers of the member (APPNOTE 6.3.10, section 4.4.4)."""
     path = tmp_path / "t.zip"

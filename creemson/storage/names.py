@@ -2,7 +2,6 @@
 
 import glob
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ __all__ = [
     "is_temporary",
     "owner_name",
     "rejects_name",
-    "remove_temporary",
     "remove_with_companions",
     "rendering_of",
     "temporary_name",
@@ -49,14 +47,6 @@ def remove_with_companions(part: Path) -> None:
     """Remove a temporary file and its companions."""
     part.unlink(missing_ok=True)
     for path in part.parent.glob(f"{glob.escape(part.stem)}.*{_TEMPORARY_SUFFIX}"):
-        remove_temporary(path)
-
-
-def remove_temporary(path: Path) -> None:
-    """Remove a temporary file, or a folder of them, such as the parts of a workbook."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
         path.unlink(missing_ok=True)
 
 

@@ -41,6 +41,9 @@ ORDERS = ["order,item,price,qty,day", *["A1,tea,2.5,3,2024-05-01"] * 8]
 PEOPLE = ["name,city,age", *["Ada,Ulm,31", "Ben,Jena,40"] * 10]
 
 HEADERS = {
+    "a title with as many words as there are columns": Case(
+        lines("Figures of the harbour", "1,2,3,4"), ["column_1", "column_2", "column_3", "column_4"], 1, {"header": 0, "skip_rows": 1}
+    ),
     "a title with more commas than the table": Case(
         lines("Exported from Lab 4, run 12, Saturday, March 2", "cm-1,%T", *numbers(60, (4000, -1), (98.5, 0.1))),
         ["cm-1", "%T"], 60, {"skip_rows": 1, "header": 1},

@@ -37,10 +37,18 @@ from creemson.model.results import Reading
 __all__ = ["ALLOWED", "faults", "open_table"]
 
 _ALL_FORMATS = frozenset({"types", "null_values"})
-_TEXT = _ALL_FORMATS | {"encoding", "header", "skip_rows", "decimal"}
+_TEXT = _ALL_FORMATS | {
+    "encoding",
+    "header",
+    "skip_rows",
+    "decimal",
+    "thousands",
+    "date_format",
+    "comment",
+}
 ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "csv": _TEXT | {"delimiter", "quote", "escape", "comment", "thousands", "date_format"},
+        "csv": _TEXT | {"delimiter", "quote", "escape"},
         "fixed": _TEXT | {"widths"},
         "ndjson": _ALL_FORMATS,
         "json": _ALL_FORMATS | {"sheet"},

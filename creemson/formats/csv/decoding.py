@@ -17,9 +17,9 @@ FALLBACK = "windows-1252"
 """The encoding of invalid bytes if no other is known; those that are invalid in it, too, are read as latin-1."""
 MAX_LINE = 8 << 20
 """Maximum number of bytes of a line that is decoded as a whole."""
-OTHER, CUT = "\ufdd0", "\ufdd2"
-"""Noncharacters of Unicode (section 23.7). ``OTHER`` precedes a line or a character that was read in another encoding,
-``CUT`` a line that ends inside a character."""
+OTHER, CUT = "\udcd0", "\udcd2"
+"""Lone surrogates, which no decoded text contains. ``OTHER`` precedes a line or a character that was read in another
+encoding, ``CUT`` a line that ends inside a character."""
 BOM, NUL = "\ufeff", "\x00"
 """A byte order mark, which is no character wherever it stands, and NUL, which text does not contain."""
 MARKS = re.compile(f"[{BOM}{OTHER}{CUT}\\x00]")

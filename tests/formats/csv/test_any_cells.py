@@ -165,8 +165,11 @@ def test_any_cell_is_where_the_reading_says(tmp_path_factory, dialect, rows):
         left = [record for record, _ in records if not is_blank(record)]
         header, left = left[: reading.header], left[reading.header :]
         if reading.header == 1:
-            written = [" ".join(name.split()) for name in header[0] if name.strip()]
-            assert [written[0].removeprefix("# "), *written[1:]] == list(filter(None, names))
+            header[0][0] = header[0][0].removeprefix(
+                "# "
+            )  # the sign of comments before a header is no part of it
+            written = [" ".join(name.split()) for name in header[0]]
+            assert list(filter(None, written)) == list(filter(None, names))
         width = len(names)
         assert cells == [[*row, *[""] * width][:width] for row in left[: len(cells)]]
         notes = [row for row in left[len(cells) :] if any(map(str.strip, row))]

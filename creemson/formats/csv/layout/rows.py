@@ -80,5 +80,5 @@ def unescape(text: str, quote: str, escape: str) -> str:
     """
     if not escape or escape not in text:
         return text
-    # U+FDD1 is a noncharacter of Unicode: no text contains it.
-    return text.replace(escape * 2, "\ufdd1").replace(escape + quote, quote * 2).replace("\ufdd1", escape)
+    # No decoded text contains a lone surrogate.
+    return text.replace(escape * 2, "\udcd1").replace(escape + quote, quote * 2).replace("\udcd1", escape)

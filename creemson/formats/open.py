@@ -25,7 +25,7 @@ from creemson.formats.detection.contained import Contained, recoded, unpacked
 from creemson.formats.detection.signatures import unsupported
 from creemson.formats.detection.sniff import sniff
 from creemson.formats.excel.reader import open_workbook
-from creemson.formats.fixed_width import open_fixed_width
+from creemson.formats.fixed.reader import open_fixed_width
 from creemson.formats.json.array import open_json_array
 from creemson.formats.json.lines import open_json_lines
 from creemson.formats.report import Report

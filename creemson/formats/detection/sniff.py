@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from creemson.errors import ProcessingError
-from creemson.formats.alignment import is_aligned
 from creemson.formats.detection.archive import ZIP, format_of_zip
 from creemson.formats.detection.encodings import is_nearly_utf16, unicode_of
 from creemson.formats.detection.signatures import refusal, unsupported
+from creemson.formats.fixed.alignment import is_aligned
 from creemson.formats.json.text import json_format
 from creemson.formats.source import HEAD_BYTES, SMALL_BYTES, Format, Source, bare
 

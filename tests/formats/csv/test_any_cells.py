@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from creemson.engine.export.render import render
 from creemson.engine.run import run
+from creemson.errors import ProcessingError
 from creemson.model.query import Options, Query
 from creemson.storage.names import companion
 from tests.examples import examples_of
@@ -37,7 +38,7 @@ class Dialect:
     comments: bool
     last: bool
 
-    def cell(self, text):
+    def quoted(self, text):
         special = (self.delimiter, self.quote, "\n", "\r", "\x1a")
         if not self.all_quoted and not any(sign in text for sign in special) and text[:1] != "#":
             return text
@@ -63,11 +64,11 @@ class Dialect:
 
     def write(self, rows):
         """The text, with a comment between rows."""
-        lines = [self.delimiter.join(map(self.cell, row)) for row in self.header_rows(len(rows[0]))]
+        lines = [self.delimiter.join(map(self.quoted, row)) for row in self.header_rows(len(rows[0]))]
         for number, row in enumerate(rows):
             if self.comments and number == 1:
                 lines.append("# the sensor was changed")
-            lines.append(self.delimiter.join(map(self.cell, row)))
+            lines.append(self.delimiter.join(map(self.quoted, row)))
         return self.end.join([*self.titles, *lines]) + (self.end if self.last else "")
 
     def options(self):
@@ -109,7 +110,11 @@ def tables(draw):
 def read(folder, content, options):
     source, target, output = folder / "t.csv", folder / "out.parquet", folder / "out.csv"
     source.write_bytes(content.encode())
-    outcome = run(Query(filename="t.csv", options=options), source, target, lambda _: None)
+    try:
+        outcome = run(Query(filename="t.csv", options=options), source, target, lambda _: None)
+    except ProcessingError as error:  # so many control characters that it is no text
+        assume(error.reason != "unsupported_format")
+        raise
     render(target, output, "csv", lambda _: None, name="out", texts=companion(target, "texts"))
     return outcome, list(csv.reader(io.StringIO(output.read_bytes().decode(), newline="")))
 

@@ -8,7 +8,6 @@ import polars as pl
 
 from creemson.errors import InvalidFormat
 from creemson.formats.blocks import LINE
-from creemson.formats.columns import exactly
 from creemson.formats.csv.values.inference import infer_columns
 from creemson.formats.csv.values.kinds import TEXT, Kind
 from creemson.formats.report import Report
@@ -49,7 +48,6 @@ class Notations:
         if not kinds:
             return cells
         schema = cells.collect_schema() | {name: kind.dtype for name, kind in kinds.items()}
-        # Without the barriers, polars would not compute the columns that nobody needs; they are few.
         return cells.map_batches(
             partial(self._convert_batch, kinds, report),
             schema=schema,
@@ -69,8 +67,9 @@ class Notations:
             if is_lost.any():
                 if name in self.found:
                     raise pl.exceptions.InvalidOperationError(f"a cell is no {kind.name}")
-                for line, value in batch.filter(is_lost).select(LINE, exactly(name)).iter_rows():
-                    why = f"not {'an' if kind.name[0] in 'aeio' else 'a'} {kind.name}"
+                why = f"not {'an' if kind.name[0] in 'aeio' else 'a'} {kind.name}"
+                lines = batch.get_column(LINE).filter(is_lost)
+                for line, value in zip(lines, texts.filter(is_lost), strict=True):
                     report.add("unparsable_cells", line=line, column=name, value=value, why=why)
             columns.append(values.alias(name))
         return batch.with_columns(columns)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.formats import fixed_width
-from creemson.formats.alignment import find_alignment, is_aligned
+from creemson.formats.fixed import reader as fixed_width
+from creemson.formats.fixed.alignment import find_alignment, is_aligned
 from creemson.formats.open import open_table
 from creemson.model.query import Options
 from tests.engine.test_written import Written

@@ -1,6 +1,6 @@
 """Reads text in columns of fixed width.
 
-:mod:`~creemson.formats.alignment` detects the columns; polars reads each line as one cell, and slices it.
+:mod:`~creemson.formats.fixed.alignment` detects the columns; polars reads each line as one cell, and slices it.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ import polars as pl
 import polars.selectors as cs
 
 from creemson.errors import ProcessingError
-from creemson.formats.alignment import find_alignment, has_names
 from creemson.formats.blocks import LINE, scan_lines
 from creemson.formats.coerce import cast, check_types
 from creemson.formats.columns import default_name, exactly, unique_names
 from creemson.formats.exact import exact_numbers, exact_type
-from creemson.formats.fixed_notations import find_notations
+from creemson.formats.fixed.alignment import find_alignment, has_names
+from creemson.formats.fixed.notations import find_notations
 from creemson.formats.report import Report
 from creemson.formats.source import Source
 from creemson.formats.table import Table, reading_of, text_of

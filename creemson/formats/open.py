@@ -281,8 +281,15 @@ def _table_inside(table: Table, name: str, contained: Contained, member: Member)
         inner = table.reading()
         if not member.tables:
             return attrs.evolve(inner, member=member.name)
-        # The sheet of a workbook in the archive is the first one; this one chooses the workbook.
-        return attrs.evolve(inner, member=member.name, sheet=member.name, sheets=member.tables)
+        # The choice of one of several tables, and of a sheet in it, is one option, with a slash between.
+        own = {
+            member.name: [
+                f"{member.name}/{sheet}" for sheet in inner.sheets or () if len(inner.sheets or ()) > 1
+            ]
+        }
+        sheets = [sheet for table in member.tables for sheet in own.get(table) or [table]]
+        chosen = f"{member.name}/{inner.sheet}" if own[member.name] else member.name
+        return attrs.evolve(inner, member=member.name, sheet=chosen, sheets=tuple(sheets))
 
     return attrs.evolve(table, name=name, reading=reading, held=(contained, table.held))
 

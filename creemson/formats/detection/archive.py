@@ -73,7 +73,7 @@ class Member:
     Attributes:
         name: Its path in the archive.
         index: Its number among all members.
-        options: The options of the request, without the choice of the member.
+        options: The options of the request, without the choice of the member; ``sheet`` is one in the member.
         tables: The paths of all tables, if there are several.
     """
 
@@ -123,7 +123,8 @@ def choose_member(path: Path, name: str, options: Options) -> Member:
     Args:
         path: Path of the archive.
         name: Its name in messages.
-        options: ``sheet`` chooses one of several tables, by its path or name, or by its number counted from 0.
+        options: ``sheet`` chooses one of several tables, by its path or name, or by its number counted from 0; behind
+            a slash, it may have a sheet in it.
 
     Raises:
         ProcessingError: ``unreadable_file``: the archive is empty, damaged or encrypted, or there are several tables
@@ -143,9 +144,11 @@ def choose_member(path: Path, name: str, options: Options) -> Member:
     chosen = 0 if len(files) == 1 else None
     rest = options
     if options.sheet is not None:
-        wanted = _find(names, options.sheet) if chosen is None or isinstance(options.sheet, str) else None
-        if wanted is not None:
-            chosen, rest = wanted, attrs.evolve(options, sheet=None)
+        wanted, sheet = _find(names, options.sheet), None
+        if wanted is None and chosen is None and isinstance(options.sheet, str):
+            wanted, sheet = _find_sheet(names, options.sheet)
+        if wanted is not None and (chosen is None or isinstance(options.sheet, str)):
+            chosen, rest = wanted, attrs.evolve(options, sheet=sheet)
     if chosen is None:
         raise _choice_error(name, names, options.sheet)
     index, member = files[chosen]
@@ -240,6 +243,14 @@ def _find(names: Sequence[str], wanted: str | int) -> int | None:
             return same[0] if len(same) == 1 else None
         wanted = wanted.lower()
     return None
+
+
+def _find_sheet(names: Sequence[str], wanted: str) -> tuple[int | None, str | None]:
+    """The number of a member, and the sheet in it that ``book.xlsx/sheet`` chooses."""
+    for place, character in enumerate(wanted):
+        if character == "/" and (found := _find(names, wanted[:place])) is not None:
+            return found, wanted[place + 1 :]
+    return None, None
 
 
 def _choice_error(name: str, names: Sequence[str], wanted: str | int | None) -> ProcessingError:

@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 import polars as pl
 import pytest
+import xlsxwriter
 
 from creemson.engine.run import columns, run, window
 from creemson.engine.survey import Surveys
@@ -101,6 +102,38 @@ def test_table_is_chosen_among_several_by_name(tmp_path):
     assert refusal(path, sheet="a.csv").message.startswith(
         "'t.zip' is a zip archive without a table 'a.csv'."
     )
+
+
+def test_sheet_of_a_workbook_is_chosen_among_several_tables(tmp_path):
+    """Behind a slash; the reading lists the sheets of the workbook that was read, and chooses it again."""
+    with xlsxwriter.Workbook(tmp_path / "book.xlsx") as book:
+        for name in ("first", "second"):
+            book.add_worksheet(name).write_column(0, 0, [name, 1])
+    path = tmp_path / "t.zip"
+    data = b'{"x":[{"j":1}],"y/z":[{"k":1},{"k":2}]}'
+    path.write_bytes(
+        zipped(("a.csv", CSV), ("d/book.xlsx", (tmp_path / "book.xlsx").read_bytes()), ("j.json", data))
+    )
+    sheets = ("a.csv", "d/book.xlsx/first", "d/book.xlsx/second", "j.json")
+    for sheet, name in (
+        ("d/book.xlsx", "first"),
+        (1, "first"),
+        ("book.xlsx/second", "second"),
+        ("d/book.xlsx/second", "second"),
+    ):
+        outcome, frame = read(path, sheet=sheet)
+        assert (frame.columns, outcome.reading.sheet, outcome.reading.sheets) == (
+            [name],
+            f"d/book.xlsx/{name}",
+            sheets,
+        )
+        assert outcome.reading.member == "d/book.xlsx"
+    for sheet, name in (("j.json", "k"), ("j.json/x", "j"), ("j.json/y/z", "k")):
+        outcome, frame = read(path, sheet=sheet)
+        assert frame.columns == [name]
+        assert outcome.reading.sheets == ("a.csv", "d/book.xlsx", "j.json/x", "j.json/y/z")
+        assert read(path, sheet=outcome.reading.sheet)[1].equals(frame)
+    assert "has no sheet 'third'" in refusal(path, sheet="book.xlsx/third").message
 
 
 def test_documents_beside_the_only_table_are_ignored(tmp_path):

@@ -11,7 +11,17 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-__all__ = ["BOM", "FALLBACK", "MARKS", "Piece", "decode", "decode_head", "why_marked", "without_marks"]
+__all__ = [
+    "BOM",
+    "FALLBACK",
+    "MARKS",
+    "Piece",
+    "decode",
+    "decode_head",
+    "has_marks",
+    "why_marked",
+    "without_marks",
+]
 
 FALLBACK = "windows-1252"
 """The encoding of invalid bytes if no other is known; those that are invalid in it, too, are read as latin-1."""
@@ -78,9 +88,16 @@ def decode_head(
     return without_marks(text), has_nul
 
 
+def has_marks(text: str) -> bool:
+    """Whether a text has marks, NUL or byte order marks."""
+    if text.isascii():  # that is known of each string, and only NUL is a mark in ASCII
+        return NUL in text
+    return MARKS.search(text) is not None
+
+
 def without_marks(text: str) -> str:
     """Return a text without marks, NUL and byte order marks."""
-    return text.translate(_REMOVED) if MARKS.search(text) else text
+    return text.translate(_REMOVED) if has_marks(text) else text
 
 
 def why_marked(line: str, encoding: str, fallback: str | None) -> str:

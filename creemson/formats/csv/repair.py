@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import attrs
 
-from creemson.formats.csv.decoding import BOM, MARKS, decode, why_marked, without_marks
+from creemson.formats.csv.decoding import BOM, MARKS, decode, has_marks, why_marked, without_marks
 from creemson.formats.csv.dialect import Dialect
 from creemson.formats.csv.layout.below import MAX_NOTES, Below, has_lookahead
 from creemson.formats.csv.layout.boxes import unboxed
@@ -220,7 +220,7 @@ class _Repairer:
         for piece in pieces:
             self._bytes_read += piece.bytes
             text = self._ends.normalized(piece.text)
-            if MARKS.search(text):
+            if has_marks(text):
                 self._remember_marks(text)
                 text = without_marks(text)
             self._decoded_lines += text.count("\n")

@@ -99,6 +99,8 @@ def may_have_notes(end: bytes, delimiter: str, width: int) -> bool:
 
 def line_end_of(text: str, options: Options) -> str:
     """The end of most lines outside of quotes; cells in quotes may contain others."""
+    if "\r" not in text:
+        return "\n"
     quotes = QUOTES if options.quote is None else (options.quote,)
     line_end = "\n"
     for quote in quotes:

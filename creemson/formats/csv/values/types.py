@@ -65,6 +65,7 @@ _CODE = r"^\d+[eE]\d+$"
 _THOUSANDS = frozenset(",' ()\u00a0\u202f")
 """A cell with none of these has no separated thousands other than points with a decimal comma."""
 _FIRST = frozenset("0123456789-(")
+_SIGNS = ("-", "+", ".")
 
 
 def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
@@ -82,18 +83,11 @@ def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
     for text in bare:
         if text in _BOOLEANS:
             kinds["boolean"] = BOOLEAN
-        if _INTEGER.csv.fullmatch(text):
-            kinds |= {"int": INTEGER, "large": LARGE_INTEGER}
-        if decimal != "," and _FLOAT.csv.fullmatch(text):
-            kinds["float"] = FLOAT
-        if (
-            options.thousands is None
-            and decimal != "."
-            and (_COMMA.csv.fullmatch(text) or (decimal and _COMMA.ambiguous.fullmatch(text)))
-        ):
-            kinds["comma"] = DECIMAL_COMMA
-        for kind in temporal_kinds(text):
-            times[kind.notation] = kind
+        elif text[:1] in _SIGNS or text[:1].isdecimal():  # most cells of most files are words
+            numbers = _plain_numbers(text, decimal, has_thousands=options.thousands is not None)
+            kinds |= numbers
+            if "int" not in numbers:
+                times |= {kind.notation: kind for kind in temporal_kinds(text)}
     if "comma" in kinds:
         kinds.pop("float", None)
     found: dict[str, Kind] = {
@@ -111,6 +105,22 @@ def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
                 | {key: kind for key, kind in times.items() if not kind.day_order}
             )
     return found | times
+
+
+def _plain_numbers(text: str, decimal: str | None, *, has_thousands: bool) -> dict[str, Kind]:
+    """The kinds of numbers without separated thousands that a cell may have."""
+    kinds: dict[str, Kind] = {}
+    if _INTEGER.csv.fullmatch(text):
+        kinds |= {"int": INTEGER, "large": LARGE_INTEGER}
+    if decimal != "," and _FLOAT.csv.fullmatch(text):
+        kinds["float"] = FLOAT
+    if (
+        not has_thousands
+        and decimal != "."
+        and (_COMMA.csv.fullmatch(text) or (decimal and _COMMA.ambiguous.fullmatch(text)))
+    ):
+        kinds["comma"] = DECIMAL_COMMA
+    return kinds
 
 
 def infer_kinds(

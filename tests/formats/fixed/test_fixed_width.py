@@ -332,3 +332,34 @@ def test_any_number_with_thousands_is_read(tmp_path_factory, numbers, sign, head
     options = Options(widths=(20,), thousands=sign, decimal=decimal, header=header)
     _, frame = read(path, open_table(path, "x.txt", options=options))
     assert frame.to_series().to_list() == [float(number) for number in numbers]
+
+
+LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"])
+ANY_CELL = st.sampled_from(["", "NA", "007", "+1", "-0", "1e5", "TRUE", "1.10", "5.", "inf", "2024-01-05", "1,5", "a b", "\"x"]) | (
+    st.lists(st.text(LETTERS, min_size=1, max_size=4), min_size=1, max_size=2).map(" ".join)
+)  # fmt: skip
+
+
+@settings(max_examples=examples_of(150), deadline=None)
+@given(
+    rows=st.lists(st.tuples(ANY_CELL, ANY_CELL, ANY_CELL), min_size=1, max_size=8),
+    header=st.booleans(),
+    data=st.data(),
+)
+def test_any_cell_of_given_widths_is_as_written(tmp_path_factory, rows, header, data):
+    """Without the blanks around it, whatever type its column has."""
+    rows = [row for row in rows if any(row)] or [("x", "y", "z")]
+    widths = [max(map(len, column)) + 6 for column in zip(*rows, strict=True)]
+    to_right = data.draw(st.booleans())
+    names = ("n1", "n2", "n3")
+    lines = [
+        "".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        )
+        for row in ([names, *rows] if header else rows)
+    ]
+    options = Options(widths=tuple(widths), header=header)
+    made = Written(tmp_path_factory.mktemp("x"), "\n".join(lines).encode(), "x.txt", options=options)
+    assert made.rows()[1:] == [list(row) for row in rows]
+    assert made.outcome.issues is None

@@ -66,7 +66,10 @@ class ColumnTypes:
 
     def thousands(self) -> str | None:
         """Return the sign between thousands: that of the request, or the one that is certain in some column."""
-        signs = {kind.thousands for kind in self.kinds.values() if kind.thousands and kind != DECIMAL_COMMA}
+        # A requested number may have any signs; that says nothing of the other columns.
+        requested = _requested(self.options)
+        found = (kind for name, kind in self.kinds.items() if name not in requested)
+        signs = {kind.thousands for kind in found if kind.thousands and kind != DECIMAL_COMMA}
         return self.options.thousands or (signs.pop() if len(signs) == 1 else None)
 
     def convert(self, texts: pl.DataFrame) -> pl.DataFrame:

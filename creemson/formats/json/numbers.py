@@ -9,13 +9,14 @@ import decimal
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import polars as pl
 from polars.exceptions import ComputeError, PanicException, PolarsError
 
 from creemson.formats.exact import decimal_for, digit_counts, exact_decimal, is_rounded
-from creemson.formats.json.parsing import dumps
+from creemson.formats.json.parsing import Number, dumps, loads_exact
 from creemson.formats.table import text_of
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "is_exact",
     "is_number_type",
     "marked_numbers",
+    "may_round",
     "number_columns",
     "number_texts",
     "read_exact",
+    "rounded_within",
 ]
 
 MARK = "\x01"
@@ -36,6 +39,8 @@ FEW = 30
 _LIKE_NUMBER = r"^-?\d+(\.\d+)?([eE][-+]?\d+)?$"
 """Pattern of what polars makes of a number in a column of texts."""
 _NUMBER = rb"(-?\d[^,}\s]*+)"
+_LONG = re.compile(rb"\d[\d.]{15}|[eE]-?\d{3}")
+"""Matches all numbers that a double may round."""
 _MEMBER = re.compile(
     rb'("(?:[^"\\]++|\\.)*+")(\s*+:\s*+)' + _NUMBER + rb'|"(?:[^"\\]++|\\.)*+"|[^"]++|".*+', re.DOTALL
 )
@@ -240,3 +245,40 @@ def is_exact(text: str, dtype: pl.DataType) -> bool:
 _CONTEXT = decimal.Context(prec=1000)
 MAX_TEXT = 1000
 """Maximum number of digits that are looked at."""
+
+
+def may_round(data: bytes) -> bool:
+    """Whether lines of JSON may have numbers that a double rounds; fast."""
+    return _LONG.search(data) is not None
+
+
+def rounded_within(line: bytes, schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, str]]:
+    """Yield the numbers within lists and objects that their doubles do not hold, each with its column.
+
+    Args:
+        line: A line of JSON.
+        schema: The columns and their types.
+
+    >>> list(rounded_within(b'{"l":[1.50,60685111400000017]}', {"l": pl.List(pl.Float64)}))
+    [('l', '60685111400000017')]
+    """
+    if not may_round(line):
+        return
+    row = loads_exact(line)
+    for name, dtype in schema.items():
+        if dtype.is_nested():
+            for text in _rounded(row.get(name), dtype):
+                yield name, text
+
+
+def _rounded(value: Any, dtype: Any) -> Iterator[str]:
+    if isinstance(dtype, pl.List) and isinstance(value, list):
+        for item in value:
+            yield from _rounded(item, dtype.inner)
+    elif isinstance(dtype, pl.Struct) and isinstance(value, dict):
+        for field in dtype.fields:
+            yield from _rounded(value.get(field.name), field.dtype)
+    elif dtype == pl.Float64 and isinstance(value, (int, Number)):
+        text = value.text if isinstance(value, Number) else str(value)
+        if not is_exact(text, dtype):
+            yield text

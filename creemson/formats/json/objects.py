@@ -16,7 +16,15 @@ from polars.io.plugins import register_io_source
 
 from creemson.errors import ProcessingError
 from creemson.formats.coerce import cast_frame, check_types, dtypes_of
-from creemson.formats.json.numbers import Digits, is_exact, is_number_type, number_texts, read_exact
+from creemson.formats.json.numbers import (
+    Digits,
+    is_exact,
+    is_number_type,
+    may_round,
+    number_texts,
+    read_exact,
+    rounded_within,
+)
 from creemson.formats.json.parsing import Chunk, Chunks, Number, Rows, dumps, is_strict, loads_exact, parse
 from creemson.formats.json.plain import PlainLines, form_of
 from creemson.formats.report import Report
@@ -403,6 +411,9 @@ class Objects:
             chunk.data
         ):  # their issues need line numbers, which polars does not return
             return None
+        nested = _nested_doubles(schema)
+        if nested and may_round(chunk.data):
+            return None
         try:
             frame = read_exact(chunk.data, schema, self._numbers(schema))
         except POLARS_ERRORS:
@@ -430,7 +441,16 @@ class Objects:
                 raise self._misfit(str(error)) from error
             rows = self._without_misfits(rows, schema, leaves_out_cells=leaves_out_cells)
             frame, rows = self._bisect(rows, schema)
+        self._tell_rounded(rows, schema)
         return self._cast(frame, rows.numbers)
+
+    def _tell_rounded(self, rows: Rows, schema: pl.Schema) -> None:
+        """Report numbers within lists and objects that were rounded; those of columns are not."""
+        nested = _nested_doubles(schema)
+        for number, line in zip(rows.numbers, rows.lines, strict=True) if nested else ():
+            for column, text in rounded_within(line, nested):
+                why = "rounded, because a double does not have all its digits"
+                self.report.add("unparsable_cells", line=number, column=column, value=text, why=why)
 
     def _without_misfits(self, rows: Rows, schema: pl.Schema, *, leaves_out_cells: bool) -> Rows:
         """Replace each value that does not fit by null, and report it."""
@@ -481,3 +501,8 @@ class Objects:
 def _cast_schema(schema: pl.Schema, options: Options) -> pl.Schema:
     dtypes = dtypes_of(options.types)
     return pl.Schema({column: dtypes.get(column, dtype) for column, dtype in schema.items()})
+
+
+def _nested_doubles(schema: pl.Schema) -> dict[str, pl.DataType]:
+    """The columns of lists and objects that have doubles."""
+    return {name: dtype for name, dtype in schema.items() if dtype.is_nested() and "Float64" in str(dtype)}

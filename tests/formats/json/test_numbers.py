@@ -76,6 +76,21 @@ def test_number_on_a_line_of_its_own_is_left_out(tmp_path):
     assert issues.unparsable_rows == 1
 
 
+@pytest.mark.parametrize("name", ["x.ndjson", "x.json"])
+@pytest.mark.parametrize("bad", ["", "nope\n"])
+def test_rounded_numbers_within_others_are_told(tmp_path, name, bad):
+    """Lists and objects have values; what a double does not hold is reported, and nothing else."""
+    lines = [
+        '{"o":{"p":1.5,"id":9007199254740993},"l":[[0.1]]}',
+        '{"o":{"p":60685111400000017.5,"id":1},"l":[[1.50,2]]}',
+        '{"o":null,"l":[[0.30000000000000004,9007199254740993]]}',
+    ]
+    data = "\n".join(lines) + "\n" + bad if name == "x.ndjson" else f"[{','.join(lines)}]"
+    _, issues = loaded(tmp_path, data, name)
+    told = [(issue.column, issue.value) for issue in issues.examples if issue.column is not None]
+    assert told == [("o", "60685111400000017.5"), ("l", "9007199254740993")]
+
+
 NUMBERS = {
     "integers": st.integers(-(10**40), 10**40).map(str),
     "small integers": st.integers(-(2**64), 2**64).map(str),

@@ -14,12 +14,15 @@ class LineEnds:
 
     Args:
         has_returns: Whether a carriage return ends a line; if not, it is a character of its own unless ``\n`` follows.
+
+    Attributes:
+        lines: Number of lines whose ends are known.
     """
 
     def __init__(self, *, has_returns: bool) -> None:
         self._has_returns = has_returns
         self._end = _END if has_returns else _PAIR_OR_FEED
-        self._lines = 0  # number of lines whose ends are known
+        self.lines = 0
         # First line and line end of all lines up to the next pair. Most texts have one pair; those in which cells have
         # other line ends than rows have two for each such cell, until it has been read.
         self._runs: deque[tuple[int, str]] = deque([(0, "\n")])
@@ -28,26 +31,26 @@ class LineEnds:
         r"""Return the next part of the text with line feeds only; no part ends between ``\r`` and ``\n``."""
         if "\r" not in text:
             self._add("\n")
-            self._lines += text.count("\n")
+            self.lines += text.count("\n")
             return text
         pairs, feeds = text.count("\r\n"), text.count("\n")
         returns = text.count("\r") if self._has_returns else pairs
         if returns == pairs == feeds:
             self._add("\r\n")
-            self._lines += pairs
+            self.lines += pairs
         elif not feeds:
             self._add("\r")
-            self._lines += returns
+            self.lines += returns
         else:
             for end in self._end.findall(text):
                 self._add(end)
-                self._lines += 1
+                self.lines += 1
         text = text.replace("\r\n", "\n")
         return text.replace("\r", "\n") if self._has_returns else text
 
     def _add(self, end: str) -> None:
         if self._runs[-1][1] != end:
-            self._runs.append((self._lines, end))
+            self._runs.append((self.lines, end))
 
     def restored(self, record: str, line: int) -> str:
         """Return a record with the line ends that it has in the file.

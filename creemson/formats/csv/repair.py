@@ -144,7 +144,6 @@ class _Repairer:
         self._rows = 0  # number of repaired rows
         self._has_ended = False  # another table has begun
         self._bytes_read = 0
-        self._decoded_lines = 0  # number of line ends that have been decoded
         self._marked: deque[tuple[int, str, str]] = deque()  # index, text and fault of lines with marks
         self._padded = 0  # number of cells that short rows did not have
         self._width = dialect.width + dialect.trailing  # number of cells of a row
@@ -219,16 +218,16 @@ class _Repairer:
         )
         for piece in pieces:
             self._bytes_read += piece.bytes
+            line = self._ends.lines
             text = self._ends.normalized(piece.text)
             if has_marks(text):
-                self._remember_marks(text)
+                self._remember_marks(text, line)
                 text = without_marks(text)
-            self._decoded_lines += text.count("\n")
             yield text, piece.is_last
 
-    def _remember_marks(self, text: str) -> None:
-        """Remember the lines of a decoded text that have marks, until they are repaired."""
-        dialect, line, counted = self._dialect, self._decoded_lines, 0
+    def _remember_marks(self, text: str, line: int) -> None:
+        """Remember the lines of a decoded text that have marks, until they are repaired; ``line`` is its first line."""
+        dialect, counted = self._dialect, 0
         found = MARKS.search(text)
         while found:
             at = found.start()

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import itertools
 import os
+import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -106,7 +107,12 @@ class Files:
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
             for path in self.outputs.iterdir():
-                if is_temporary(path.name):
+                if not is_temporary(path.name):
+                    continue
+                # Earlier versions wrote a folder with the parts of a workbook.
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
                     path.unlink(missing_ok=True)
 
     @contextmanager

@@ -124,6 +124,14 @@ def test_prepare_removes_temporary_outputs_only(files):
     assert len(list(files.parts.iterdir())) == 1
 
 
+def test_prepare_removes_temporary_folders_of_earlier_versions(files):
+    folder = files.outputs / temporary_name("a.xlsx", "1")
+    folder.mkdir()
+    (folder / "sheet.xml").touch()
+    files.prepare()
+    assert list(files.outputs.iterdir()) == []
+
+
 @given(st.sampled_from(GOOD_NAMES), st.integers(0, 99))
 def test_temporary_name_is_recognised_and_short(name, attempt):
     """Temporary names are distinguishable from files and fit wherever the file's name fits."""

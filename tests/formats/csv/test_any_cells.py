@@ -173,8 +173,8 @@ def test_any_cell_is_where_the_reading_says(tmp_path_factory, dialect, rows):
             header[0][0] = header[0][0].removeprefix(
                 "# "
             )  # the sign of comments before a header is no part of it
-            written = [" ".join(name.split()) for name in header[0]]
-            assert list(filter(None, written)) == list(filter(None, names))
+            written, shown = ([" ".join(name.split()) for name in row] for row in (header[0], names))
+            assert list(filter(None, written)) == list(filter(None, shown))
         width = len(names)
         assert cells == [[*row, *[""] * width][:width] for row in left[: len(cells)]]
         notes = [row for row in left[len(cells) :] if any(map(str.strip, row))]

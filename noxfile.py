@@ -29,6 +29,9 @@ CHAOS = (
 )
 """Tests that kill processes, cut connections or the power and replace files at random or awkward moments."""
 
+DRAWN = tuple(f"tests/formats/csv/test_{name}.py" for name in ("dialects", "layouts", "any_cells"))
+"""Tests of drawn files: a third of the drawings is in default runs, all of them in ``slow``."""
+
 EXPLORED = (*CHAOS[1:3], "tests/fuzz/test_hypothesis.py")
 """Tests that use a seed of their own and not the seed of Hypothesis."""
 
@@ -74,6 +77,8 @@ def slow(session: nox.Session) -> None:
     """Slow tests: hundreds of random runs with bad networks and dying servers; arguments are passed to pytest."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *PATIENT, *PARALLEL, *session.posargs)
+    if not session.posargs:
+        session.run("pytest", *DRAWN, *PATIENT, *PARALLEL, env={"ALL_EXAMPLES": "1"})
 
 
 @nox.session

@@ -349,6 +349,14 @@ CASES = {
     "nested": given(
         "t.ndjson", '{"l":[1,2],"o":{"p":1.50}}\n{"l":[],"o":{"p":2.25}}\n', "l|o", '[1,2]|{"p":1.5}', '[]|{"p":2.25}'
     ),
+    "objects without keys": given(
+        "t.ndjson", '{"o":{},"l":[{}],"s":{"p":{}}}\n{"o":null,"l":[],"s":{"p":null}}\n', "o|l|s",
+        '{}|["{}"]|{"p":"{}"}', '∅|[]|{"p":null}',
+    ),
+    "nested large numbers": given(
+        "t.ndjson", '{"l":[18446744073709551616],"o":{"id":-9223372036854775809}}\n{"l":[1],"o":{"id":2}}\n', "l|o",
+        '["18446744073709551616"]|{"id":"-9223372036854775809"}', '["1"]|{"id":"2"}',
+    ),
     "objects in a line": given("t.json", '{"a":1}{"a":2}{"a":3}', "a", "1", "2", "3"),
     "objects in a line of NDJSON": given("t.ndjson", '{"a":1}{"a":2}{"a":3}', "a", "1", "2", "3"),
     "columns": given("t.json", '{"name":{"0":"Ada","1":"Ben"},"n":{"0":1,"1":2}}', "name|n", "Ada|1", "Ben|2"),
@@ -365,6 +373,14 @@ CASES = {
     "rows with names": given(
         "t.json", '{\n "0": {"name": "Ada", "n": 1},\n "1": {"name": "Ben", "n": 2}\n}\n', "name|n", "Ada|1", "Ben|2"
     ),
+    "rows with names of one number": given("t.json", '{"u1":{"n":1},"u2":{"n":2}}', "column_1|n", "u1|1", "u2|2"),
+    "single values": given("t.json", '{"a":1.50,"b":"x","c":null}', "a|b|c", "1.50|x|∅"),
+    "exponents": given("t.ndjson", '{"v":1e-05}\n{"v":1E3}\n{"v":2.5e+20}\n{"v":-0.0}\n', "v", "1e-05", "1E3", "2.5e+20", "-0.0"),
+    "whole numbers without a point": given("t.ndjson", '{"k":1,"v":3}\n{"k":2,"v":1.5}\n{"k":3}\n', "k|v", "1|3", "2|1.5", "3|∅"),
+    "JSON with blanks": given(
+        "t.ndjson", '{"v": 1.5, "s": "a, b: \\u00fc \\/"}\n{"v": 2.25, "s": null}\r\n', "v|s", "1.5|a, b: ü /", "2.25|∅"
+    ),
+    "JSON in gzip": given("t.json.gz", gzip.compress(b'[\n {"a": 1.50},\n {"a": 2}\n]\n'), "a", "1.50", "2"),
     "double keys of an array": given("t.json", '[{"a":1,"a":2},{"a":3}]', "a", "2", "3", repaired_rows=1),
     "rows without names": given(
         "t.json", '{"rows": [[1,"x"],[2,"y"],[3,"z"]]}', "column_1|column_2", "1|x", "2|y", "3|z"
@@ -372,13 +388,14 @@ CASES = {
     # Workbooks, Parquet and Arrow.
     "durations": given(
         "t.xlsx", workbook(("job", "took", "start"), ("j0", 1.1354166666666667, 0.75), ("j1", 0.14583333333333334, 0.5),
+                           ("j2", 4.166666666666667, 0.9999884259259259),
                            formats={1: "[h]:mm:ss", 2: "hh:mm"}),
-        "job|took|start", "j0|27:15:00|18:00", "j1|3:30:00|12:00",
+        "job|took|start", "j0|27:15:00|18:00", "j1|3:30:00|12:00", "j2|100:00:00|23:59:59",
     ),
     "serials": given(
-        "t.xlsx", workbook(("k", "on"), ("s59", 59), ("s60", 60), ("s61", 61), ("s-10", -10), ("last", 2958465),
+        "t.xlsx", workbook(("k", "on"), ("s1", 1), ("s59", 59), ("s60", 60), ("s61", 61), ("s-10", -10), ("s0", 0), ("last", 2958465),
                            formats={1: "yyyy-mm-dd"}),
-        "k|on", "s59|1900-02-28", "s60|∅", "s61|1900-03-01", "s-10|∅", "last|9999-12-31", unparsable_cells=2,
+        "k|on", "s1|1900-01-01", "s59|1900-02-28", "s60|∅", "s61|1900-03-01", "s-10|∅", "s0|∅", "last|9999-12-31", unparsable_cells=3,
     ),
     "dates and words": given(
         "t.xlsx", workbook(("d", "n"), (dt.date(2024, 1, 5), 1), ("unknown", 2), (dt.date(2024, 3, 5), 3)),
@@ -392,6 +409,8 @@ CASES = {
         "t.xlsx", workbook(("word", "n", "x", "ok", "day"), ("10.50", 1, 2.5, True, dt.date(2024, 1, 5)), (" b ", 2, 0.1, False, None)),
         "word|n|x|ok|day", "10.50|1|2.5|true|2024-01-05", " b |2|0.1|false|∅",
     ),
+    "booleans among numbers": given("t.xlsx", workbook(("k", "v"), ("a", 1), ("b", True), ("c", 0.5)), "k|v", "a|1", "b|true", "c|0.5"),
+    "a table in a folder of a zip": given("t.zip", zipped("notes/t.csv", "a,b\n1,2.50\n"), "a|b", "1|2.50"),
     "formulas": given("t.xlsx", uncalculated, "a|b|s", "1|2|∅", "3|4|∅", missing_values=2),
     "Parquet": given("t.parquet", parquet(**TYPED), "|".join(TYPED), *TYPED_ROWS),
     "Arrow": given("t.arrow", arrow(**TYPED), "|".join(TYPED), *TYPED_ROWS),
@@ -413,6 +432,23 @@ CASES = {
     "more than 38 digits": given(
         "t.parquet", parquet(**{"*": pl.Series([2**128 - 1, 0], dtype=pl.UInt128), "n": pl.Series([-(2**127), 1], dtype=pl.Int128)}),
         "*|n", f"{2**128 - 1}|{-2**127}", "0|1",
+    ),
+    "128 bits within": given(
+        "t.arrow",
+        arrow(l=pl.Series([None, [2**100]], dtype=pl.List(pl.Int128)), s=pl.Series([None, {"^x$": [2**128 - 1]}], dtype=pl.Struct({"^x$": pl.List(pl.UInt128)}))),
+        "l|s", "∅|∅", f'["{2**100}"]|{{"^x$":["{2**128 - 1}"]}}',
+    ),
+    "16 bits": given(
+        "t.arrow", arrow(f=pl.Series([0.5, None, -2.25], dtype=pl.Float16), l=pl.Series([[0.5], None, []], dtype=pl.List(pl.Float16))),
+        "f|l", "0.5|[0.5]", "∅|∅", "-2.25|[]",
+    ),
+    "categories within": given(
+        "t.parquet", parquet(c=pl.Series([["a", "b"], None], dtype=pl.List(pl.Categorical)), e=pl.Series([["a"], []], dtype=pl.List(pl.Enum(["a"])))),
+        "c|e", '["a","b"]|["a"]', "∅|[]",
+    ),
+    "structs without fields": given(
+        "t.arrow", arrow(s=pl.Series([{}, None], dtype=pl.Struct({})), l=pl.Series([[{}, None], []], dtype=pl.List(pl.Struct({})))),
+        "s|l", '{}|["{}",null]', "∅|[]",
     ),
     "categories and bytes": given(
         "t.parquet", parquet(c=pl.Series(["x", "y", "x"], dtype=pl.Categorical), e=pl.Series(["a", None, "b"], dtype=pl.Enum(["b", "a"])), b=[b"\x00\xff", None, b"a"]),

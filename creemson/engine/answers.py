@@ -11,6 +11,7 @@ import attrs
 import orjson
 import polars as pl
 
+from creemson.engine.export.nested import json_values
 from creemson.engine.values import representable, to_json, with_nanoseconds
 from creemson.errors import InvalidFormat
 from creemson.formats.columns import exactly
@@ -106,7 +107,7 @@ class RowTaker:
                 return
             start += piece.height
             self._step = min(2 * self._step, MAX_SLICE_ROWS)
-            for row in piece.iter_rows():
+            for row in _shown(piece).iter_rows():
                 if not self._add(tuple(map(to_json, row))):
                     return
 
@@ -133,6 +134,16 @@ def _readable(frame: pl.DataFrame) -> pl.DataFrame:
     """Replace what Python cannot represent."""
     known = frame.select(representable(exactly(name), dtype) for name, dtype in frame.schema.items())
     return pl.DataFrame([with_nanoseconds(column) for column in known.iter_columns()])
+
+
+def _shown(frame: pl.DataFrame) -> pl.DataFrame:
+    """Write what Python cannot represent within lists and structs, durations, and fractions of single precision."""
+    return frame.select(
+        json_values(exactly(name), dtype).alias(name)
+        if dtype.is_nested() or dtype in (pl.Float32, pl.Duration)
+        else exactly(name)
+        for name, dtype in frame.schema.items()
+    )
 
 
 def _cell_bytes(frame: pl.DataFrame) -> int:

@@ -13,7 +13,7 @@ from creemson.errors import InvalidFormat
 from creemson.formats.coerce import converted
 from creemson.formats.columns import unnamed
 from creemson.formats.report import Report
-from creemson.formats.types import DTYPES, RULES
+from creemson.formats.types import DTYPES, why_not
 from creemson.model.query import TYPES
 
 __all__ = ["Cast", "cast_batch", "casting"]
@@ -117,11 +117,9 @@ def cast_batch(casts: Mapping[str, Cast], report: Report | None, batch: pl.DataF
         before = unnamed(batch.get_column(name))
         after = cast(before)
         if report is not None and after.null_count() > before.null_count():
-            rule = RULES.get(cast.name)
-            why = f"not {rule.expected}" if rule else f"not of the type {cast.name}"
             lost = before.filter(after.is_null() & before.is_not_null())
             texts = lost.to_frame().select(representable(pl.first(), cast.source).cast(pl.String)).to_series()
             for value in texts.to_list():
-                report.add("unparsable_cells", line=None, column=name, value=value, why=why)
+                report.add("unparsable_cells", line=None, column=name, value=value, why=why_not(cast.name))
         columns.append(after.alias(name))
     return batch.with_columns(columns)

@@ -33,6 +33,10 @@ _SCALES = {"ns": 0, "us": -3, "ms": -6}
 """The powers of ten with which nanoseconds become the units of a datetime."""
 _MORE_DIGITS = re.compile(r"([^.]*\.\d{6})(\d+)(\D.*)?")
 """A datetime with more than six digits of seconds."""
+_HOURS = re.compile(
+    r"(?P<sign>-?)(?P<hours>\d{1,12}):(?P<minutes>[0-5]\d):(?P<seconds>[0-5]\d)(?:\.(?P<fraction>\d{1,6}))?"
+)
+"""A duration as outputs show it."""
 
 
 def number_or_null(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -214,7 +218,7 @@ def _typed_literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
             return _TEMPORAL[dtype.base_type()](value, dtype)
         # OverflowError: the year 1 in a time zone where it is the year 0.
         except (TypeError, ValueError, OverflowError):
-            hint = "seconds as a number" if dtype == pl.Duration else "ISO 8601 text"
+            hint = "27:15:00, or as a number of seconds" if dtype == pl.Duration else "ISO 8601 text"
             raise _misfit(
                 f"{path}: {name!r} is {dtype}, and {value!r} is not. Write it as {hint}"
                 + (" without an offset" if dtype in (pl.Datetime(), pl.Time) else "")
@@ -273,13 +277,23 @@ def _time(text: str, _dtype: pl.DataType) -> datetime.time:
     return value
 
 
-def _duration(seconds: float, _dtype: pl.DataType) -> datetime.timedelta:
-    if isinstance(seconds, bool):
-        raise TypeError(seconds)
+def _duration(value: float | str, _dtype: pl.DataType) -> datetime.timedelta:
+    """The duration of a number of seconds, or of hours, minutes and seconds, as outputs show it."""
+    if isinstance(value, bool):
+        raise TypeError(value)
     try:
-        return datetime.timedelta(seconds=seconds)
+        if not isinstance(value, str):
+            return datetime.timedelta(seconds=value)
+        parts = _HOURS.fullmatch(value.strip())
+        if parts is None:
+            raise ValueError(value)
+        length = datetime.timedelta(
+            hours=int(parts["hours"]), minutes=int(parts["minutes"]), seconds=int(parts["seconds"]),
+            microseconds=int((parts["fraction"] or "").ljust(6, "0")),
+        )  # fmt: skip
     except OverflowError as error:
-        raise ValueError(seconds) from error
+        raise ValueError(value) from error
+    return -length if parts["sign"] else length
 
 
 _TEMPORAL: dict[Any, Callable[[Any, Any], Any]] = {

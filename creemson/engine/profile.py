@@ -130,7 +130,10 @@ def _profile(column: pl.Series, step: Callable[[], None]) -> ColumnProfile:
     step()
     last = len(ordered) - 1
     places = [0, last, *(round(share * last) for share in PROBABILITIES)]
-    low, high, *quantiles = map(to_json, with_nanoseconds(ordered[places]))
+    chosen = ordered[places]
+    if chosen.dtype == pl.Float32:  # 0.1, not the double that is nearest to it
+        chosen = chosen.cast(pl.String).cast(pl.Float64)
+    low, high, *quantiles = map(to_json, with_nanoseconds(chosen))
     statistics["min"], statistics["max"] = low, high
     statistics["quantiles"] = dict(zip(map(str, PROBABILITIES), quantiles, strict=True))
     return ColumnProfile(**statistics, histogram=_histogram(ordered))

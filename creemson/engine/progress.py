@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 
 import attrs
 import polars as pl
 
+from creemson.formats.blocks import is_decompression_bomb
 from creemson.formats.source import decompression_bomb_error
 from creemson.formats.table import Table
 
@@ -68,9 +70,11 @@ class ProgressMeter:
 
     polars calls :meth:`tap` with every batch of rows, from its own threads. After the last batch,
     polars may still sort or group for a long time; then another thread reports that the job is still running.
+    Another one decompresses a suspicious file, because reading as much of it as is allowed may take minutes.
 
     Args:
         table: The table that is read.
+        path: Path of its file.
         on_progress: Called from any thread; an exception that it raises stops the job.
         after: The phase that follows reading.
 
@@ -78,8 +82,10 @@ class ProgressMeter:
         stopped_by: The exception that stops the job, if any.
     """
 
-    def __init__(self, table: Table, on_progress: Callable[[Progress], None], *, after: str) -> None:
-        self._table = table
+    def __init__(
+        self, table: Table, path: Path, on_progress: Callable[[Progress], None], *, after: str
+    ) -> None:
+        self._table, self._path = table, path
         self._on_progress = on_progress
         self._after = after
         self._lock = threading.Lock()
@@ -89,20 +95,24 @@ class ProgressMeter:
         self._began = self._last_batch = self._last_report = time.monotonic()
         self.stopped_by: BaseException | None = None
         source = table.source
-        # A compressed file with more rows than this expands to more than the limit.
-        self._max_rows = (
-            math.inf
-            if source.compression is None or not table.row_bytes
-            else source.maximum / (table.row_bytes * source.expansion)
-        )
+        # A compressed file with more rows than this expands to more than the limit, or may do so.
+        self._max_rows = self._plausible_rows = math.inf
+        if source.compression is not None and table.row_bytes:
+            self._max_rows = source.maximum / (table.row_bytes * source.expansion)
+            self._plausible_rows = source.plausible / (table.row_bytes * source.expansion)
+        self._ended = threading.Event()
+        self._inspector: threading.Thread | None = None
 
     def tap(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Count a batch, and return it unchanged."""
         with self._lock:
             self._rows += batch.height
             self._last_batch = time.monotonic()
-            if self._rows > self._max_rows and self.stopped_by is None:
-                self.stopped_by = decompression_bomb_error(self._table.name, self._table.source)
+            if self._rows > self._max_rows:
+                self._refuse()
+            elif self._rows > self._plausible_rows and self._inspector is None:
+                self._inspector = threading.Thread(target=self._inspect, daemon=True)
+                self._inspector.start()
             self._report("reading")
         return batch
 
@@ -128,17 +138,29 @@ class ProgressMeter:
         """Count the rows of one reading of the file; a thread reports the phase that follows."""
         self._rows = 0
         self._began = self._last_batch = time.monotonic()
-        ended = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(ended,), daemon=True)
+        self._ended.clear()
+        watcher = threading.Thread(target=self._watch, daemon=True)
         watcher.start()
         try:
             yield
         finally:
-            ended.set()
+            self._ended.set()
             watcher.join()
+            if self._inspector is not None:
+                self._inspector.join()  # it must not read the file longer than the caller expects
+                self._inspector = None
 
-    def _watch(self, ended: threading.Event) -> None:
-        while not ended.wait(QUIET / 2):
+    def _refuse(self) -> None:
+        if self.stopped_by is None:
+            self.stopped_by = decompression_bomb_error(self._table.name, self._table.source)
+
+    def _inspect(self) -> None:
+        if is_decompression_bomb(self._path, self._table.name, self._table.source, self._ended.is_set):
+            with self._lock:
+                self._refuse()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(QUIET / 2):
             with self._lock:
                 if time.monotonic() - self._last_batch > QUIET:
                     try:  # before the first row, types are being inferred from the whole file

@@ -159,7 +159,10 @@ def _run(
     # This fails before anything is read if the query does not fit.
     plan = Plan(query, table.schema, table.texts)
     meter = ProgressMeter(
-        table, on_progress, after="sorting" if query.sort or query.group_by or query.distinct else "writing"
+        table,
+        source,
+        on_progress,
+        after="sorting" if query.sort or query.group_by or query.distinct else "writing",
     )
     if workspace is not None:
         workspace.on_progress = meter.repairing

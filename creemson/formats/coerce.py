@@ -7,19 +7,22 @@ All formats but CSV convert with this module what ``options.types`` and ``option
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 import polars as pl
 import polars.selectors as cs
 
 from creemson.errors import InvalidFormat
 from creemson.formats.blocks import LINE
-from creemson.formats.columns import exactly, unnamed
+from creemson.formats.columns import unnamed
+from creemson.formats.exact import has_finer_seconds
+from creemson.formats.nested import changes
 from creemson.formats.report import Report
 from creemson.formats.table import text_of
-from creemson.formats.types import DTYPES, RULES
+from creemson.formats.types import DTYPES, RULES, why_not
 from creemson.model.query import TYPES, Options
 
-__all__ = ["cast", "cast_frame", "check_types", "converted", "dtypes_of", "without_128_bits"]
+__all__ = ["cast", "cast_frame", "check_types", "converted", "dtypes_of", "portable"]
 
 _BOOLEANS = RULES["boolean"].requested_words
 
@@ -115,8 +118,9 @@ def cast_frame(
         if is_lost.any():
             numbers = pl.Series(lines).filter(is_lost)
             for line, value in zip(numbers, before.filter(is_lost), strict=True):
-                why = f"not of the type {requested}"
-                report.add("unparsable_cells", line=line, column=column, value=str(value), why=why)
+                report.add(
+                    "unparsable_cells", line=line, column=column, value=str(value), why=why_not(requested)
+                )
         frame = frame.with_columns(after.alias(column))
     return frame
 
@@ -159,7 +163,10 @@ def converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _parse_temporal(text: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Parse dates and times in the notations of the rule; the first notation that fits a cell is used."""
+    """Parse dates and times in the notations of the rule; the first notation that fits a cell is used.
+
+    A time with more digits than its type does not fit: polars would cut it.
+    """
     parsed_dtype = pl.Time() if dtype == pl.Time else pl.Datetime("us")
     parsed = pl.Series(text.name, [None], parsed_dtype).new_from_index(0, len(text))
     rule = "time" if dtype == pl.Time else "datetime" if isinstance(dtype, pl.Datetime) else "date"
@@ -168,6 +175,8 @@ def _parse_temporal(text: pl.Series, dtype: pl.DataType) -> pl.Series:
         if unparsed.is_empty():
             break
         parsed.scatter(unparsed, text.gather(unparsed).str.strptime(parsed_dtype, notation, strict=False))
+    if rule != "date":  # which has no digits to lose
+        parsed = parsed.set(has_finer_seconds(text, 9 if rule == "time" else 6), None)
     return parsed.cast(dtype)
 
 
@@ -182,21 +191,26 @@ def _without_overflow(result: pl.Series, column: pl.Series) -> pl.Series:
     return result.set(is_infinite & ~was_infinite, None)
 
 
-def without_128_bits(scan: Callable[[], pl.LazyFrame], schema: pl.Schema) -> Callable[[], pl.LazyFrame]:
-    """Read integers of 128 bits as decimals, or as text if these are too short: other programs refuse such integers.
+def portable(scan: Callable[[], pl.LazyFrame], schema: pl.Schema) -> Callable[[], pl.LazyFrame]:
+    """Read types that other programs refuse as types that they know, also within lists and structs.
+
+    Integers of 128 bits become decimals, or text if these are too short, and structs without fields the text ``{}``.
 
     Args:
         scan: Returns the frame.
         schema: Its schema.
     """
-    wide = [name for name, dtype in schema.items() if dtype in (pl.Int128, pl.UInt128)]
-    if not wide:
-        return scan
-    bounds = [[exactly(name).min() for name in wide], [exactly(name).max() for name in wide]]
-    lowest, highest = (scan().select(bound).collect().row(0) for bound in bounds)
-    fits = [max(abs(low or 0), abs(high or 0)) < 10**38 for low, high in zip(lowest, highest, strict=True)]
-    columns = [
-        exactly(name).cast(pl.Decimal(38, 0) if is_short else pl.String)
-        for name, is_short in zip(wide, fits, strict=True)
-    ]
-    return lambda: scan().with_columns(columns)
+    columns = changes(schema, partial(_portable, pl.Decimal(38, 0)))
+    texts = changes(schema, partial(_portable, pl.String()))
+    for name, text in texts.items():
+        try:
+            scan().select(columns[name].null_count()).collect(engine="streaming")
+        except pl.exceptions.InvalidOperationError:
+            columns[name] = text
+    return (lambda: scan().with_columns(columns.values())) if columns else scan
+
+
+def _portable(wide: pl.DataType, column: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
+    if dtype in (pl.Int128, pl.UInt128):
+        return column.cast(wide)
+    return pl.when(column.is_not_null()).then(pl.lit("{}")) if isinstance(dtype, pl.Struct) else None

@@ -1,4 +1,4 @@
-"""Finds numbers that a double cannot hold as they are written, and the decimals that hold them.
+"""Finds numbers that a double cannot hold as they are written, the decimals that hold them, and times with many digits.
 
 A double holds a number as it is written if its shortest text has the same digits: 0.1 does, 1.1234567890123456789 and
 9007199254740993 do not. A number that is rounded would merge with its neighbours, so its column becomes a decimal of up
@@ -12,6 +12,7 @@ __all__ = [
     "decimal_for",
     "digit_counts",
     "exact_decimal",
+    "has_finer_seconds",
     "is_altered",
     "is_rounded",
     "may_be_rounded",
@@ -149,3 +150,8 @@ def exact_numbers(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
     if is_lost:
         raise pl.exceptions.InvalidOperationError(f"a number does not fit {dtype}")
     return values
+
+
+def has_finer_seconds(texts: pl.Series, digits: int) -> pl.Series:
+    """Whether times have digits other than zero behind so many digits of a second; False where the text is null."""
+    return texts.str.contains(rf"\.\d{{{digits}}}\d*[1-9]").fill_null(value=False)

@@ -18,7 +18,7 @@ import polars as pl
 from polars.exceptions import NoDataError, PanicException, PolarsError
 
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError
-from creemson.formats.coerce import cast, check_types, without_128_bits
+from creemson.formats.coerce import cast, check_types, portable
 from creemson.formats.csv.examined import KnownFiles
 from creemson.formats.csv.reader import open_csv
 from creemson.formats.detection.archive import Member, choose_member
@@ -26,7 +26,7 @@ from creemson.formats.detection.contained import Contained, recoded, unpacked
 from creemson.formats.detection.signatures import unsupported
 from creemson.formats.detection.sniff import sniff
 from creemson.formats.excel.reader import open_workbook
-from creemson.formats.fixed_width import open_fixed_width
+from creemson.formats.fixed.reader import open_fixed_width
 from creemson.formats.json.array import open_json_array
 from creemson.formats.json.lines import open_json_lines
 from creemson.formats.report import Report
@@ -38,10 +38,18 @@ from creemson.model.results import Reading
 __all__ = ["ALLOWED", "faults", "open_table"]
 
 _ALL_FORMATS = frozenset({"types", "null_values"})
-_TEXT = _ALL_FORMATS | {"encoding", "header", "skip_rows", "decimal"}
+_TEXT = _ALL_FORMATS | {
+    "encoding",
+    "header",
+    "skip_rows",
+    "decimal",
+    "thousands",
+    "date_format",
+    "comment",
+}
 ALLOWED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "csv": _TEXT | {"delimiter", "quote", "escape", "comment", "thousands", "date_format"},
+        "csv": _TEXT | {"delimiter", "quote", "escape"},
         "fixed": _TEXT | {"widths"},
         "ndjson": _ALL_FORMATS,
         "json": _ALL_FORMATS | {"sheet"},
@@ -276,8 +284,15 @@ def _table_inside(table: Table, name: str, contained: Contained, member: Member)
         inner = table.reading()
         if not member.tables:
             return attrs.evolve(inner, member=member.name)
-        # The sheet of a workbook in the archive is the first one; this one chooses the workbook.
-        return attrs.evolve(inner, member=member.name, sheet=member.name, sheets=member.tables)
+        # The choice of one of several tables, and of a sheet in it, is one option, with a slash between.
+        own = {
+            member.name: [
+                f"{member.name}/{sheet}" for sheet in inner.sheets or () if len(inner.sheets or ()) > 1
+            ]
+        }
+        sheets = [sheet for table in member.tables for sheet in own.get(table) or [table]]
+        chosen = f"{member.name}/{inner.sheet}" if own[member.name] else member.name
+        return attrs.evolve(inner, member=member.name, sheet=chosen, sheets=tuple(sheets))
 
     return attrs.evolve(table, name=name, reading=reading, held=(contained, table.held))
 
@@ -337,7 +352,7 @@ def _typed_table(
     rows = scan().select(pl.len()).collect().item()
     schema = scan().collect_schema()
     check_types(name, schema, options.types)
-    scan = without_128_bits(scan, schema)
+    scan = portable(scan, schema)
     return Table(
         name=name,
         schema=cast(scan(), options, report).collect_schema(),

@@ -5,11 +5,11 @@ import shutil
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, NamedTuple, Self, TypeAlias
+from typing import IO, Any, Literal, Self, TypeAlias
 
 from creemson.model.results import Issue, Issues
 
-__all__ = ["MAX_REJECTS", "MAX_VALUE", "Fault", "Record", "Report", "Told"]
+__all__ = ["MAX_REJECTS", "MAX_VALUE", "Fault", "Report"]
 
 MAX_EXAMPLES = 20
 """Maximum number of issues that are sent with the result."""
@@ -135,45 +135,3 @@ class Report:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-
-class Told(NamedTuple):
-    """An issue that was reported: the arguments of :meth:`Report.add`."""
-
-    fault: Fault
-    line: int | None
-    column: str | None
-    value: str | None
-    why: str
-
-
-class Record(Report):
-    """A report that also remembers its issues one by one.
-
-    Args:
-        most: Maximum number of issues that are remembered.
-
-    Attributes:
-        told: The issues, in the order in which they were reported.
-        is_complete: Whether all of them are remembered, as they are.
-    """
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-        self.told: list[Told] = []
-        self.is_complete = True
-
-    def add(self, fault: Fault, *, line: int | None, column: str | None, value: str | None, why: str) -> None:
-        """Add an issue; see :meth:`Report.add`."""
-        super().add(fault, line=line, column=column, value=value, why=why)
-        if len(self.told) < self._most and len(value or "") <= MAX_VALUE:
-            self.told.append(Told(fault, line, column, value, why))
-        else:
-            self.is_complete = False
-
-    def clear(self) -> None:
-        """Remove all issues."""
-        super().clear()
-        self.told.clear()
-        self.is_complete = True

@@ -27,6 +27,8 @@ SMALL_BYTES = 256 * 1024
 MAX_EXPANSION, EXPANSION_FREE = 200, 1 << 30
 """A compressed file may expand to ``EXPANSION_FREE`` bytes, or to ``MAX_EXPANSION`` times its size if that is more.
 Tables compress 3 to 50 times; gzip reaches 1,000 times and zstd 30,000 times, but only if bytes are repeated."""
+PLAUSIBLE_EXPANSION, PLAUSIBLE_FREE = 100, 1 << 27
+"""A file that expands beyond this, calculated in the same way, is also decompressed alone, to know its size sooner."""
 
 Format: TypeAlias = Literal[
     "csv", "fixed", "ndjson", "json", "parquet", "arrow", "arrow_stream", "xlsx", "zip"
@@ -60,6 +62,13 @@ class Source:
     def maximum(self) -> int:
         """Maximum number of bytes to which the file may expand."""
         return max(EXPANSION_FREE, MAX_EXPANSION * self.size)
+
+    @property
+    def plausible(self) -> int:
+        """Number of bytes beyond which the file may expand to more than the maximum."""
+        if self.size * self.expansion > self.maximum:
+            return PLAUSIBLE_FREE
+        return max(PLAUSIBLE_FREE, PLAUSIBLE_EXPANSION * self.size)
 
 
 def decompression_bomb_error(name: str, source: Source) -> ProcessingError:

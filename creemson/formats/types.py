@@ -26,7 +26,7 @@ import polars as pl
 
 from creemson.model.query import TYPES
 
-__all__ = ["DTYPES", "LOSSY_DIGITS", "NULL_WORDS", "RULES", "TextRule"]
+__all__ = ["DTYPES", "LOSSY_DIGITS", "NULL_WORDS", "RULES", "TextRule", "why_not"]
 
 DTYPES: Mapping[str, pl.DataType] = MappingProxyType(
     {
@@ -135,13 +135,19 @@ RULES: Mapping[str, TextRule] = MappingProxyType(
         "datetime": TextRule(
             csv=_DATE_OR_DATETIME,
             notations=(*_DATETIMES, *_DATES),
-            expected="a date and time such as 2024-12-31T23:59:00",
+            expected="a date and time such as 2024-12-31T23:59:00, with up to six digits of a second",
         ),
         "time": TextRule(
             csv=re.compile(r"\d{1,2}:\d\d(?P<seconds>:\d\d(?:\.\d++)?)?(?P<zone>Z|[-+]\d\d:?\d\d)?"),
             notations=("%H:%M:%S%.f", "%H:%M"),
-            expected="a time such as 23:59:00",
+            expected="a time such as 23:59:00, with up to nine digits of a second",
         ),
     }
 )
 """The rules by kind of value; the sizes of integers and floats do not matter here. Text of any kind is a string."""
+
+
+def why_not(name: str) -> str:
+    """Say why a cell is no value of a requested type, one of :data:`~creemson.model.query.TYPES`."""
+    rule = RULES.get(name)
+    return f"not {rule.expected}" if rule else f"not of the type {name}"

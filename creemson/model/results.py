@@ -88,7 +88,7 @@ class Reading:
         line_end: between the records of a CSV, as in the file.
         trailing_delimiter: True if a delimiter ends every row of a CSV; it makes no column.
         header: number of header rows; 0 if the columns got generated names.
-        footer_rows: number of lines with notes and totals below the table, after an empty line; they are no rows.
+        footer_rows: number of notes below the table, after an empty line or row; they are no rows.
         sheets: names of all sheets of a workbook, or of all tables of a zip archive with several.
         member: path of the table in a zip archive.
         The others: as in :class:`~creemson.model.query.Options`.

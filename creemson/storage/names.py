@@ -53,7 +53,7 @@ def remove_with_companions(part: Path) -> None:
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove a temporary file, or a folder of them, such as the parts of a workbook."""
+    """Remove a temporary file, or a folder of them."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -371,10 +371,6 @@ class Store:
 
     # --- quota ---------------------------------------------------------------------------------------
 
-    def usage(self) -> int:
-        """Return the number of bytes stored: files, outputs, and unfinished uploads with their announced size."""
-        return sum(self._listed().values()) if self._ledger is None else self._ledger.total
-
     def room(self) -> int | None:
         """Return the number of bytes that the caller may still store; None if there is no quota."""
         return None if self._ledger is None else self._ledger.left

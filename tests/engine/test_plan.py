@@ -256,6 +256,22 @@ def test_rename_is_applied_last(ask):
     assert frame.columns == ["*", "^total$"]
 
 
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        (["==", "27:15:00"], [1]), (["==", 98100], [1]), (["<", "-0:00:00.5"], [0]), (["in", ["27:15:00", "0:00:01"]], [1]),
+        ([">=", "-0:00:01"], [0, 1]), (["not_in", [98100]], [0]),
+    ],
+)  # fmt: skip
+def test_condition_on_durations_is_written_as_they_are_shown(ask, condition, rows):
+    """Or as a number of seconds."""
+    table = {"d": [-dt.timedelta(seconds=1), dt.timedelta(hours=27, minutes=15)], "n": [0, 1]}
+    assert ask(table, where=[["d", *condition]])[0]["n"].to_list() == rows
+    for value in ("27:15", "1:60:00", "soon", "0:00:00.0000001", True, "9999999999999:00:00"):
+        with pytest.raises(CreemsonError, match="Write it as 27:15:00, or as a number of seconds"):
+            ask(table, where=[["d", "==", value]])
+
+
 # --- errors ------------------------------------------------------------------------------------------
 
 NOT_FOUND = "There is no column {} in {}. {}"

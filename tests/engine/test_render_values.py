@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from csv import reader
 
 import polars as pl
 import pytest
@@ -122,4 +123,89 @@ def test_arrays_and_durations_in_lists_are_written_as_json(outputs):
     )
     csv, rows = outputs(frame)
     assert csv.splitlines()[1:] == ['"[1,2]","[[1,2]]","[""27:14:59.5""]"', ',,"[""-0:00:01""]"']
-    assert [row["a"] for row in rows] == [[1, 2], None]
+    assert rows == [
+        {"a": [1, 2], "aa": [[1, 2]], "d": ["27:14:59.5"]},
+        {"a": None, "aa": None, "d": ["-0:00:01"]},
+    ]
+
+
+VALUES = {
+    "fraction of single precision": (pl.Float32(), 0.1, 0.1),
+    "nanoseconds": (pl.Datetime("ns"), 1_709_287_200_123_456_789, "2024-03-01T10:00:00.123456789"),
+    "time with nanoseconds": (pl.Time(), 86_399_999_999_999, "23:59:59.999999999"),
+    "duration in nanoseconds": (pl.Duration("ns"), 98_100_000_000_001, "27:15:00.000000001"),
+    "longest duration": (pl.Duration("ms"), 2**63 - 1, "2562047788015:12:55.807"),
+    "day far beyond 9999": (pl.Date(), 3_000_000, "+10183-09-21"),
+    "day before the year 1": (pl.Date(), -800_000, "-0221-09-04"),
+    "moment far beyond 9999": (pl.Datetime("us"), 2**61, "+75039-04-04T19:00:13.693952"),
+    "moment that a zone shifts": (pl.Datetime("us", "Asia/Tokyo"), 253_402_300_799_000_000, "+10000-01-01T08:59:59+09:00"),
+    "bytes": (pl.Binary(), b"\x00\xff", "AP8="),
+    "large integer": (pl.UInt64(), 2**64 - 1, str(2**64 - 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "value", "shown"), VALUES.values(), ids=VALUES)
+def test_values_within_lists_and_structs_are_shown_with_all_digits(tmp_path, dtype, value, shown):
+    """In previews and in CSV outputs; what Python cannot represent was an error, and more than six digits were cut."""
+    source, stored = tmp_path / "in", tmp_path / "stored"
+    is_physical = isinstance(value, int) and dtype != pl.UInt64  # Python has no such value
+    item = pl.Series("*", [value, None], dtype=pl.Int64 if is_physical else dtype).cast(dtype)
+    frame = pl.DataFrame({"l": item.implode(), "e": pl.Series([[]], dtype=pl.List(dtype))}).with_columns(
+        s=pl.struct(pl.col("l").list.first().alias("^x$"), pl.col("l").alias("*")),
+        a=pl.col("l").list.to_array(2),
+    )
+    frame.write_parquet(source)
+    outcome = run(Query(filename="in", preview=1), source, stored, lambda _: None)
+    expected = ([shown, None], [], {"^x$": shown, "*": [shown, None]}, [shown, None])
+    assert outcome.preview == (expected,)
+    render(stored, tmp_path / "out", "csv", lambda _: None, name="in")
+    cells = next(reader((tmp_path / "out").read_text().splitlines()[1:]))
+    assert [json.loads(cell) for cell in cells] == list(expected)
+    for kind in ("ndjson", "xlsx"):
+        render(stored, tmp_path / "out", kind, lambda _: None, name="in")
+
+
+def test_preview_shows_single_precision_and_durations_as_outputs_do(tmp_path):
+    """Not the digits of the nearest double, and no number of seconds."""
+    source = tmp_path / "in"
+    frame = pl.DataFrame(
+        {"f": pl.Series([0.1], dtype=pl.Float32), "d": [datetime.timedelta(hours=27, minutes=15)]}
+    )
+    frame.write_parquet(source)
+    outcome = run(Query(filename="in", preview=1, profile=True), source, tmp_path / "stored", lambda _: None)
+    assert outcome.preview == ((0.1, "27:15:00"),)
+    assert [column.max for column in outcome.profile] == [0.1, 98100.0]
+
+
+MOMENT = datetime.datetime(2024, 3, 1, 18, 30, 0, 250_000)
+
+
+@pytest.mark.parametrize(
+    ("unit", "zone", "shown"),
+    [
+        ("ms", None, "2024-03-01T18:30:00.250"),
+        ("ns", None, "2024-03-01T18:30:00.250"),
+        ("us", "UTC", "2024-03-01T18:30:00.250+00:00"),
+        ("us", "Asia/Tokyo", "2024-03-02T03:30:00.250+09:00"),
+    ],
+)
+def test_datetimes_in_json_have_a_t(outputs, unit, zone, shown):
+    """Outside and within lists, arrays and structs: ISO 8601, which every reader knows."""
+    at = pl.Series("at", [MOMENT, None]).cast(pl.Datetime(unit))
+    at = at if zone is None else at.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    frame = at.to_frame().select(
+        "at",
+        l=pl.concat_list("at"),
+        s=pl.struct(pl.col("at").alias("*"), day=pl.col("at").dt.date()),
+        a=pl.concat_list("at", "at").list.to_array(2),
+    )
+    _, rows = outputs(frame)
+    day = shown[:10]
+    assert rows[0] == {"at": shown, "l": [shown], "s": {"*": shown, "day": day}, "a": [shown, shown]}
+    assert rows[1] == {"at": None, "l": [None], "s": {"*": None, "day": None}, "a": [None, None]}
+
+
+def test_bytes_within_others_are_json_and_no_text_of_it(outputs):
+    """As a number beside them."""
+    _, rows = outputs(pl.DataFrame({"s": [{"b": b"\x00\xff", "n": [1]}]}))
+    assert rows == [{"s": {"b": "AP8=", "n": [1]}}]

@@ -100,6 +100,14 @@ def test_output_of_all_columns_is_the_source(written, table):
         ("2024-01-05", "2024-1-5"),
         ("2024-01-05", "n/a"),
         ("1.5", "1.50"),
+        ("1.50", "1.5"),
+        ("1.50", "1.500"),
+        ("1.50", "1e2"),
+        ("1.50", "-0.00"),
+        ("1.50", "12345678901234.50"),
+        ("10:00:00", "10:00:00.250"),
+        ("2024-01-05 10:00:00", "2024-01-05 10:00"),
+        ("2024-01-05 10:00:00", "2024-01-05 10:00:00.5000"),
     ],
 )
 @pytest.mark.parametrize(
@@ -116,9 +124,13 @@ def test_late_cell_of_another_form_stays(tmp_path, cell, late, more):
 
 
 def test_large_table_whose_values_tell_its_texts_has_no_second_file(tmp_path):
-    """Integers, booleans and plain dates, to the last row."""
-    rows = [f"{number},{-number},true,{number % 28 + 1:02}.01.2024,w" for number in range(30_000)]
-    found = Written(tmp_path, "\n".join(["a,b,c,d,e", *rows, ""]).encode(), "t.csv")
+    """Integers, doubles, booleans, dates and times in one form, to the last row."""
+    rows = [
+        f"{number},{-number},true,{number % 28 + 1:02}.01.2024,w,{number / 8:.2f},{number / 8},"
+        f"2024-01-05T{number % 24:02}:00:00Z,2024-01-05 {number % 24:02}:30,12:00:{number % 60:02}"
+        for number in range(30_000)
+    ]
+    found = Written(tmp_path, "\n".join(["a,b,c,d,e,f,g,h,i,j", *rows, ""]).encode(), "t.csv")
     assert found.bytes().decode().splitlines()[1:] == rows
     assert (found.outcome.dtypes[3], found.outcome.texts_size, found.texts.exists()) == ("Date", None, False)
 
@@ -279,7 +291,7 @@ def test_texts_are_kept_only_where_values_do_not_tell_them(tmp_path):
 @pytest.mark.parametrize("spoil", ["remove", "shorten", "replace"])
 def test_output_without_its_texts_is_an_error(tmp_path, spoil):
     """It is not rendered differently."""
-    found = Written(tmp_path, b"a\n1.50\n2.50\n", "t.csv")
+    found = Written(tmp_path, b"a\n1.5\n2.50\n", "t.csv")
     if spoil == "remove":
         found.texts.unlink()
     elif spoil == "shorten":

@@ -19,6 +19,7 @@ from creemson.storage.files import Files
 from creemson.storage.partial import Part
 from creemson.storage.store import SYNC_SECONDS, Store
 from tests.examples import examples_of
+from tests.stored import usage
 
 SYNC_BYTES = 16
 HOUR = 3600.0
@@ -421,8 +422,8 @@ class StoreMachine(RuleBasedStateMachine):
             min(len(data), max((size for other, size in claims if other == name), default=0))
             for name, (data, _) in self.uploads.items()
         )
-        assert everything - credit <= self.store.usage() <= everything
-        assert self.store.room() == QUOTA - self.store.usage()
+        assert everything - credit <= usage(self.store) <= everything
+        assert self.store.room() == QUOTA - usage(self.store)
 
 
 TestStore = StoreMachine.TestCase

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.model.filenames import MAX_NAME_BYTES, check_name
 from creemson.storage.files import HINT_CANDIDATES, Files
-from creemson.storage.names import is_temporary, remove_with_companions, temporary_name
+from creemson.storage.names import is_temporary, temporary_name
 
 DATA = b"a,b\n1,2\n"
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -124,6 +124,14 @@ def test_prepare_removes_temporary_outputs_only(files):
     assert len(list(files.parts.iterdir())) == 1
 
 
+def test_prepare_removes_temporary_folders_of_earlier_versions(files):
+    folder = files.outputs / temporary_name("a.xlsx", "1")
+    folder.mkdir()
+    (folder / "sheet.xml").touch()
+    files.prepare()
+    assert list(files.outputs.iterdir()) == []
+
+
 @given(st.sampled_from(GOOD_NAMES), st.integers(0, 99))
 def test_temporary_name_is_recognised_and_short(name, attempt):
     """Temporary names are distinguishable from files and fit wherever the file's name fits."""
@@ -180,14 +188,3 @@ def test_long_name_is_not_found_although_its_other_form_is_too_long(files):
     with pytest.raises(ProcessingError) as caught:
         files.find("ü" * 127)
     assert caught.value.reason == "file_not_found"
-
-
-def test_temporary_folder_of_a_crashed_worker_is_removed(files):
-    """The parts of a workbook that was being written."""
-    part = files.outputs / temporary_name("a.xlsx", "1")
-    folder = part.with_name(f"{part.stem}.abc.tmp")
-    for remove in (lambda: remove_with_companions(part), files.prepare):
-        folder.mkdir()
-        (folder / "sheet1.xml").write_text("x")
-        remove()
-        assert list(files.outputs.iterdir()) == []

@@ -21,6 +21,7 @@ from creemson.storage import store as store_module
 from creemson.storage.files import Files
 from creemson.storage.names import temporary_name
 from creemson.storage.store import Store
+from tests.stored import usage
 
 DATA = b"a,b\n1,2\n"
 OTHER = b"c,d\n3,4\n"
@@ -654,20 +655,20 @@ def test_loss_of_catalog_keeps_files(world):
 
 def test_usage_counts_stored_and_announced_bytes(world):
     """Files, outputs, and unfinished uploads in their announced size; not those of other callers."""
-    assert world.store.usage() == 0
+    assert usage(world.store) == 0
     world.put("a.csv", bytes(10))
     (world.files.uploads / "by hand.csv").write_bytes(bytes(200))
     world.output("o.parquet", bytes(3000))
     world.output(temporary_name("p.parquet", "1"), bytes(7))
     world.leave("b.csv", bytes(1), size=40_000)
     world.store.write(world.begin_unannounced("c.csv"), bytes(50))
-    assert world.store.usage() == 43_210
+    assert usage(world.store) == 43_210
     world.catalog.record_part(
         attrs.evolve(world.catalog.parts()[0], path="parts/x", caller="bob", size=500_000)
     )
-    assert world.store.usage() == 43_210
+    assert usage(world.store) == 43_210
     world.store.delete("b.csv")
-    assert world.store.usage() == 3_210
+    assert usage(world.store) == 3_210
 
 
 def test_quota_is_checked_before_any_byte(world):
@@ -698,21 +699,21 @@ def test_overwritten_file_makes_room_for_one_upload_at_a_time(world):
     world.start()
     world.put("a.csv", bytes(60))
     replacing = world.begin("a.csv", size=100, overwrite=True)
-    assert world.store.usage() == 100
+    assert usage(world.store) == 100
     with refused("storage_full"):
         world.begin_unannounced("a.csv", least=41)
     world.store.discard(replacing)
-    assert world.store.usage() == 60
+    assert usage(world.store) == 60
     with refused("storage_full"):
         world.begin("a.csv", size=101, overwrite=True)
     unfinished = world.begin("a.csv", size=30, overwrite=True)
     world.store.write(unfinished, bytes(10))
     world.store.save(unfinished)
-    assert world.store.usage() == 60
+    assert usage(world.store) == 60
     with refused("storage_full"):
         world.begin("b.csv", size=41)
     world.put("a.csv", bytes(90), overwrite=True)
-    assert world.store.usage() == 90
+    assert usage(world.store) == 90
 
 
 def test_upload_is_refused_at_its_end_if_kept_bytes_leave_no_room(world):
@@ -727,13 +728,11 @@ def test_upload_is_refused_at_its_end_if_kept_bytes_leave_no_room(world):
     with refused("storage_full"):
         world.store.finish(part, None)
     assert world.store.look_up("a.csv").version == version
-    assert (
-        world.store.usage() == 60
-    )  # the file has its name, so its bytes need not be kept under another, too
+    assert usage(world.store) == 60  # the file has its name, so its bytes need not be kept under another, too
     assert not world.store.release(version)
     assert list((world.files.root / "kept").iterdir()) == []
     world.put("a.csv", bytes(50), overwrite=True)
-    assert world.store.usage() == 50
+    assert usage(world.store) == 50
 
 
 def test_upload_of_unknown_size_counts_as_it_is_written(world):
@@ -741,9 +740,9 @@ def test_upload_of_unknown_size_counts_as_it_is_written(world):
     world.quota = 100
     world.start()
     part = world.begin_unannounced("a.csv", least=10)
-    assert world.store.usage() == 10
+    assert usage(world.store) == 10
     world.store.write(part, bytes(60))
-    assert world.store.usage() == 60
+    assert usage(world.store) == 60
     with refused("storage_full"):
         world.begin("b.csv", size=41)
     other = world.begin("b.csv", size=40)
@@ -752,7 +751,7 @@ def test_upload_of_unknown_size_counts_as_it_is_written(world):
     world.store.discard(other)
     world.store.write(part, bytes(40))
     world.store.finish(part, None)
-    assert world.store.usage() == 100
+    assert usage(world.store) == 100
     assert [path.stat().st_size for path in world.files.uploads.iterdir()] == [100]
 
 
@@ -772,9 +771,9 @@ def test_output_over_the_quota_is_removed(world):
     world.output("o.texts.parquet", bytes(4))
     world.output("o.rejects.csv", bytes(6))
     world.store.count_output("o.parquet")
-    assert (world.store.usage(), world.store.room()) == (100, 0)
+    assert (usage(world.store), world.store.room()) == (100, 0)
     world.store.remove_output("o.parquet")
-    assert world.store.usage() == 50
+    assert usage(world.store) == 50
 
 
 def test_files_put_there_by_hand_count_from_the_next_sweep(world):
@@ -782,15 +781,15 @@ def test_files_put_there_by_hand_count_from_the_next_sweep(world):
     world.quota = 1000
     world.start()
     (world.files.uploads / "hand.csv").write_bytes(bytes(300))
-    assert world.store.usage() == 0
+    assert usage(world.store) == 0
     world.sweep()
-    assert world.store.usage() == 300
+    assert usage(world.store) == 300
     world.leave("b.csv", bytes(1), size=200)
     world.crash()
-    assert world.store.usage() == 500
+    assert usage(world.store) == 500
     (world.files.uploads / "hand.csv").unlink()
     world.sweep()
-    assert world.store.usage() == 200
+    assert usage(world.store) == 200
 
 
 def test_parallel_uploads_store_at_most_the_quota(world):
@@ -821,8 +820,8 @@ def test_parallel_uploads_store_at_most_the_quota(world):
         ends = list(pool.map(upload, range(12)))
     assert set(ends) <= {"stored", "storage_full"}
     assert ends.count("stored") <= 1
-    assert world.store.usage() == 10_000 * ends.count("stored")
-    assert sum(path.stat().st_size for path in world.files.uploads.iterdir()) == world.store.usage()
+    assert usage(world.store) == 10_000 * ends.count("stored")
+    assert sum(path.stat().st_size for path in world.files.uploads.iterdir()) == usage(world.store)
 
 
 def test_unfinished_upload_reserves_its_full_size(world):
@@ -1057,7 +1056,7 @@ def test_delete_removes_file_and_unfinished_upload_together(world):
     world.store.delete("a.csv")
     assert world.uploads() == {}
     assert world.parts() == []
-    assert world.store.usage() == 0
+    assert usage(world.store) == 0
 
 
 def test_delete_of_missing_file_is_refused(world):
@@ -1093,7 +1092,7 @@ def test_file_deleted_during_usage_count_is_skipped(world, monkeypatch):
         return False
 
     monkeypatch.setattr(store_module, "is_temporary", meanwhile)
-    assert world.store.usage() == len(DATA)
+    assert usage(world.store) == len(DATA)
 
 
 # --- sweep -------------------------------------------------------------------------------------
@@ -1373,7 +1372,7 @@ def test_concurrent_uploads_of_many_files_all_succeed(world):
             world.store.write(part, data[start + 50 : start + 100])
             if start + 100 < len(data):
                 world.store.save(part)
-            world.store.usage()
+            usage(world.store)
         assert world.store.finish(part, sha(data)) == sha(data)
 
     with ThreadPoolExecutor(8) as pool:
@@ -1382,7 +1381,7 @@ def test_concurrent_uploads_of_many_files_all_succeed(world):
     assert world.listed() == {name: sha(data) for name, data in contents.items()}
     assert world.parts() == []
     assert world.catalog.parts() == []
-    assert world.store.usage() == sum(map(len, contents.values()))
+    assert usage(world.store) == sum(map(len, contents.values()))
 
 
 def test_concurrent_uploads_of_one_file_leave_one_complete(world):

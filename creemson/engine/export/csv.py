@@ -36,6 +36,7 @@ KEY = "creemson.written"
 """Key of a stored output's Parquet metadata, see :class:`Written`."""
 
 
+_FIXED = re.compile(r"%\.(\d)f")
 _TIME_OF_DAY = re.compile(r"%[-_0:.#\d]*[HIMSpPfTRXsckrlzZ+]")
 
 
@@ -44,7 +45,8 @@ class Written:
     """How the original file writes what a stored output has as values.
 
     Attributes:
-        notations: Dates and times, by column, in strftime's syntax.
+        notations: Dates and times, by column, in strftime's syntax, and doubles with a fixed number of decimals, in
+            printf's: ``%.2f``.
         headers: Names of columns, where they are not those of the output: doubles, and empty ones.
         has_texts: Whether there are texts.
         is_json: Whether the original is JSON, so that the texts are numbers, and decimals were numbers.
@@ -70,13 +72,13 @@ def as_values(frame: pl.LazyFrame, notations: Mapping[str, str] | None = None) -
 
     Args:
         frame: The values.
-        notations: How dates and times are written; ISO 8601 where it says nothing.
+        notations: How dates, times and doubles are written; dates and times as ISO 8601 where it says nothing.
     """
     notations = notations or {}
     columns = [
         _rendered(exactly(name), dtype, notations.get(name, "")).alias(name)
         for name, dtype in frame.collect_schema().items()
-        if dtype.is_temporal()
+        if dtype.is_temporal() or (dtype == pl.Float64 and name in notations)
     ]
     return nested_to_json(frame.with_columns(columns) if columns else frame)
 
@@ -85,6 +87,8 @@ def _rendered(column: pl.Expr, dtype: pl.DataType, notation: str) -> pl.Expr:
     """Write dates and times as the original file does, or as ISO 8601 without trailing zeros; durations as 27:15:00."""
     if isinstance(dtype, pl.Duration):
         return duration_text(column, dtype)
+    if dtype == pl.Float64:
+        return _with_decimals(column, notation)
     if dtype == pl.Time:
         return time_text(column, "" if "%Y" in notation or "z" in notation else notation)
     if dtype == pl.Date and _TIME_OF_DAY.search(notation):
@@ -95,6 +99,14 @@ def _rendered(column: pl.Expr, dtype: pl.DataType, notation: str) -> pl.Expr:
         zone = {None: "", "UTC": "Z"}.get(dtype.time_zone, "%:z")
         return column.dt.to_string(f"%Y-%m-%dT%H:%M:%S%.f{zone}")
     return column
+
+
+def _with_decimals(column: pl.Expr, notation: str) -> pl.Expr:
+    """Write doubles with a fixed number of decimals; null if that has more than the 15 digits which are exact."""
+    fixed = _FIXED.fullmatch(notation)
+    if fixed is None:
+        return column
+    return column.cast(pl.Decimal(38, int(fixed[1])), strict=False).cast(pl.String)
 
 
 def as_written(

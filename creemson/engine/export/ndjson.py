@@ -6,8 +6,7 @@ import polars as pl
 
 from creemson.engine.export.csv import Written, with_texts
 from creemson.engine.export.durations import duration_text
-from creemson.engine.export.nested import json_text
-from creemson.formats.columns import exactly
+from creemson.formats.nested import changes
 
 __all__ = ["sink_json_lines"]
 
@@ -43,28 +42,32 @@ def sink_json_lines(
     ]
     if not numbers:
         return values.sink_ndjson(target, lazy=True)
-    marked = [
-        pl.concat_str(pl.lit(MARK), exactly(column).cast(pl.String), pl.lit(MARK)).alias(column)
-        for column in numbers
-    ]
+    marked = changes(
+        dict.fromkeys(numbers, pl.String()),
+        lambda column, _: pl.concat_str(pl.lit(MARK), column.cast(pl.String), pl.lit(MARK)),
+    )
     line = pl.struct(pl.all()).struct.json_encode()
     mark = "".join(f"\\\\u{ord(character):04x}" for character in MARK)
     unmarked = line.str.replace_all(f'"{mark}([-+.0-9eE]+){mark}"', "${1}")
     return (
-        exact.with_columns(marked)
+        exact.with_columns(marked.values())
         .select(unmarked.alias("line"))
         .sink_csv(target, include_header=False, quote_style="never", lazy=True)
     )
 
 
 def _writable(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """Write bytes, which polars refuses, and durations as text."""
-    texts = []
-    for name, dtype in frame.collect_schema().items():
-        if isinstance(dtype, pl.Duration):
-            texts.append(duration_text(exactly(name), dtype).alias(name))
-        elif dtype == pl.Binary:
-            texts.append(exactly(name).bin.encode("base64"))
-        elif dtype.is_nested() and "Binary" in str(dtype):
-            texts.append(json_text(name, dtype))
-    return frame.with_columns(texts) if texts else frame
+    """Write bytes, which polars refuses, durations and datetimes as text, also within lists and structs."""
+    return frame.with_columns(changes(frame.collect_schema(), _text_of).values())
+
+
+def _text_of(column: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
+    match dtype:
+        case pl.Duration():
+            return duration_text(column, dtype)
+        case pl.Datetime():  # polars writes those without a time zone with a blank, which is not ISO 8601
+            return None if dtype.time_zone else column.dt.to_string("%Y-%m-%dT%H:%M:%S%.f")
+        case pl.Binary():
+            return column.bin.encode("base64")
+        case _:
+            return None

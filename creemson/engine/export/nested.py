@@ -1,57 +1,68 @@
 """Writes values with parts as JSON text, for formats whose cells have no parts."""
 
-import datetime
 from typing import Any
 
 import orjson
 import polars as pl
 
+from creemson.engine.export.durations import duration_text
 from creemson.engine.values import to_json
 from creemson.formats.columns import exactly
+from creemson.formats.nested import within
 
-__all__ = ["json_text", "nested_to_json"]
+__all__ = ["json_values", "nested_to_json"]
 
 
 def nested_to_json(frame: pl.LazyFrame) -> pl.LazyFrame:
     """Write lists and structs as JSON text, and bytes in base64, because CSV and Excel do not support them."""
     nested = [
-        exactly(name).bin.encode("base64") if dtype == pl.Binary else json_text(name, dtype)
+        exactly(name).bin.encode("base64") if dtype == pl.Binary else _json_text(name, dtype)
         for name, dtype in frame.collect_schema().items()
         if dtype.is_nested() or dtype == pl.Binary
     ]
     return frame.with_columns(nested) if nested else frame
 
 
-def json_text(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Write the values of a column as JSON; dates, times and durations as in a CSV.
-
-    Args:
-        name: The column.
-        dtype: Its type.
-    """
+def _json_text(name: str, dtype: pl.DataType) -> pl.Expr:
     column = exactly(name)
     if isinstance(dtype, pl.Array):  # polars passes such a value as an object without methods
-        column = column.arr.to_list()
-    return column.map_elements(_json, return_dtype=pl.String)
+        dtype = pl.List(dtype.inner)
+        column = column.cast(dtype)
+    return json_values(column, dtype).map_elements(_json, return_dtype=pl.String).alias(name)
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(_plain(value)).decode()
+    return orjson.dumps(to_json(value)).decode()
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it, with durations as text."""
-    match value:
-        case pl.Series():
-            return [_plain(item) for item in value.to_list()]
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case datetime.timedelta():
-            seconds, fraction = divmod(abs(value), datetime.timedelta(seconds=1))
-            end = f".{fraction.microseconds:06}".rstrip("0") if fraction else ""
-            sign = "-" if value < datetime.timedelta(0) else ""
-            return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}{end}"
+def json_values(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Write, also within lists and structs, what Python would cut or cannot represent, as a CSV shows it.
+
+    Python has times with six digits and years from 1 to 9999, and fractions of double precision, of which the nearest
+    one to 0.1 in single precision has 17 digits.
+
+    Args:
+        column: A column of any type.
+        dtype: Its type.
+
+    Returns:
+        The column, perhaps without its name.
+    """
+    changed = within(column, dtype, _json_value)
+    return column if changed is None else changed
+
+
+def _json_value(column: pl.Expr, dtype: Any) -> pl.Expr | None:
+    match dtype:
+        case pl.Float32():
+            return column.cast(pl.String).cast(pl.Float64)
+        case pl.Duration():
+            return duration_text(column, dtype)
+        case pl.Date():
+            return column.dt.to_string("%Y-%m-%d")
+        case pl.Time():
+            return column.dt.to_string("%H:%M:%S%.f")
+        case pl.Datetime():
+            return column.dt.to_string("%Y-%m-%dT%H:%M:%S%.f" + ("%:z" if dtype.time_zone else ""))
         case _:
-            return to_json(value)
+            return None

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from creemson.engine.export.csv import as_values, as_written, header_line, written_of
 from creemson.engine.export.ndjson import sink_json_lines
 from creemson.engine.export.xlsx.sheet import write_xlsx
 from creemson.engine.progress import Progress, ProgressMeter, sink
+from creemson.formats.nested import changes
 from creemson.formats.open import faults, open_table
 
 __all__ = ["render"]
@@ -37,7 +41,7 @@ def render(
         OSError: The disk failed.
     """
     table = open_table(source, name)
-    meter = ProgressMeter(table, on_progress, after="writing")
+    meter = ProgressMeter(table, source, on_progress, after="writing")
     frame = table.readings[0](list)
     with faults(name, source), meter.running():
         tapped = frame.map_batches(meter.tap, streamable=True)
@@ -58,7 +62,9 @@ def render(
                 rows = table.rows or 0
                 sink([sink_json_lines(tapped, target, written, texts, name=name, rows=rows)], meter)
             case "arrow":
-                sink([tapped.sink_ipc(target, lazy=True)], meter)
+                # Arrow's newer types of text, within lists, and 16 bits are not read by pandas and DuckDB.
+                wide = tapped.with_columns(changes(table.schema, _without_16_bits).values())
+                sink([wide.sink_ipc(target, compat_level=pl.CompatLevel.oldest(), lazy=True)], meter)
             case "parquet":
                 sink([tapped.sink_parquet(target, lazy=True)], meter)
             case "xlsx":
@@ -66,3 +72,7 @@ def render(
             case _:
                 raise ValueError(format)
     meter.finish()
+
+
+def _without_16_bits(column: pl.Expr, dtype: Any) -> pl.Expr | None:
+    return column.cast(pl.Float32) if dtype == pl.Float16 else None

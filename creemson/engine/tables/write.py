@@ -9,9 +9,9 @@ import polars as pl
 from creemson.engine.progress import Progress, ProgressMeter
 from creemson.engine.run import stream
 from creemson.formats.imported.facts import Facts
+from creemson.formats.imported.record import Record
 from creemson.formats.imported.table import ROWS, About
 from creemson.formats.open import faults, open_table
-from creemson.formats.report import Record
 from creemson.formats.table import Needed, Table, Workspace
 from creemson.model.query import Options, Query
 
@@ -74,7 +74,7 @@ def copy_table(
     first = table.schema
     attempts = _Attempts()
     table = attrs.evolve(table, readings=attempts.counted(table.readings))
-    meter = ProgressMeter(table, on_progress, after="writing")
+    meter = ProgressMeter(table, source, on_progress, after="writing")
     workspace.on_progress = meter.repairing
     rows = folder / ROWS
     with faults(name, source):

@@ -212,7 +212,7 @@ class _Pass:
     ) -> None:
         self.cells = cells
         self._on_progress, self._clock, self._until = on_progress, clock, until
-        self._meter = ProgressMeter(cells.table, self._check, after="reading")
+        self._meter = ProgressMeter(cells.table, cells.source, self._check, after="reading")
         self._lock = threading.Lock()
         self._found: list[pl.DataFrame] = []
         self._size = 0

@@ -130,7 +130,7 @@ def _survey(
 
 def _read_whole(table: Table, path: Path, on_progress: Callable[[Progress], None]) -> Table:
     """Read a table as a job does; return it with its number of rows, and windows of the reading that succeeded."""
-    meter = ProgressMeter(table, on_progress, after="reading")
+    meter = ProgressMeter(table, path, on_progress, after="reading")
     for number, reading in enumerate(table.readings, 1):
         try:
             with faults(table.name, path), meter.running():

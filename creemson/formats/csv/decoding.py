@@ -11,15 +11,25 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-__all__ = ["BOM", "FALLBACK", "MARKS", "Piece", "decode", "decode_head", "why_marked", "without_marks"]
+__all__ = [
+    "BOM",
+    "FALLBACK",
+    "MARKS",
+    "Piece",
+    "decode",
+    "decode_head",
+    "has_marks",
+    "why_marked",
+    "without_marks",
+]
 
 FALLBACK = "windows-1252"
 """The encoding of invalid bytes if no other is known; those that are invalid in it, too, are read as latin-1."""
 MAX_LINE = 8 << 20
 """Maximum number of bytes of a line that is decoded as a whole."""
-OTHER, CUT = "\ufdd0", "\ufdd2"
-"""Noncharacters of Unicode (section 23.7). ``OTHER`` precedes a line or a character that was read in another encoding,
-``CUT`` a line that ends inside a character."""
+OTHER, CUT = "\udcd0", "\udcd2"
+"""Lone surrogates, which no decoded text contains. ``OTHER`` precedes a line or a character that was read in another
+encoding, ``CUT`` a line that ends inside a character."""
 BOM, NUL = "\ufeff", "\x00"
 """A byte order mark, which is no character wherever it stands, and NUL, which text does not contain."""
 MARKS = re.compile(f"[{BOM}{OTHER}{CUT}\\x00]")
@@ -78,9 +88,16 @@ def decode_head(
     return without_marks(text), has_nul
 
 
+def has_marks(text: str) -> bool:
+    """Whether a text has marks, NUL or byte order marks."""
+    if text.isascii():  # that is known of each string, and only NUL is a mark in ASCII
+        return NUL in text
+    return MARKS.search(text) is not None
+
+
 def without_marks(text: str) -> str:
     """Return a text without marks, NUL and byte order marks."""
-    return text.translate(_REMOVED) if MARKS.search(text) else text
+    return text.translate(_REMOVED) if has_marks(text) else text
 
 
 def why_marked(line: str, encoding: str, fallback: str | None) -> str:

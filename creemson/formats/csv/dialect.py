@@ -50,7 +50,8 @@ class Dialect:
         headers_again: The headers of other tables among the first rows: their lines, counted from 0, and their texts.
         is_boxed: Whether the table is drawn with lines of dashes and bars.
         has_returns: Whether carriage returns end some lines, and line feeds the others.
-        has_end_mark: Whether the file ends with :data:`~creemson.formats.csv.layout.text.END_MARK`.
+        has_end: Whether the file ends with :data:`~creemson.formats.csv.layout.text.END_MARK`, or perhaps with notes
+            that are as wide as the rows.
         has_nul: Whether the file contains NUL bytes.
     """
 
@@ -72,7 +73,7 @@ class Dialect:
     headers_again: tuple[tuple[int, str], ...] = ()
     is_boxed: bool = False
     has_returns: bool = False
-    has_end_mark: bool = False
+    has_end: bool = False
     has_nul: bool = False
 
     @property
@@ -94,7 +95,7 @@ class Dialect:
             and len(self.quote.encode()) <= 1
             and not self.escape
             and self.line_end != "\r"
-            and not (self.has_nul or self.has_returns or self.has_end_mark or self.is_boxed or self.comment)
+            and not (self.has_nul or self.has_returns or self.has_end or self.is_boxed or self.comment)
         )
 
 

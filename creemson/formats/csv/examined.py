@@ -12,7 +12,8 @@ import polars as pl
 
 from creemson.formats.csv.dialect import Dialect
 from creemson.formats.csv.sample import Sample
-from creemson.formats.report import Record, Report, Told
+from creemson.formats.imported.record import Record, Told
+from creemson.formats.report import Report
 
 __all__ = ["Examined", "KnownFiles"]
 

@@ -5,6 +5,7 @@ are counted while it is read, and every batch of text is compared with the value
 """
 
 import codecs
+import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
@@ -152,7 +153,8 @@ class CellCheck:
         rows: Number of rows that were read.
         surplus: Number of rows with more cells than the file has columns.
         misfits: Some cells that do not have their column's type, by column.
-        has_marks: Whether a cell of a compressed file contains NUL, a byte order mark, or a mark of the end of a file.
+        has_marks: Whether a cell of a compressed file contains NUL, a byte order mark, or a mark of the end of a file;
+            or whether a cell of any file begins with a blank and a quote, or a row repeats the header.
         has_controls: Whether a cell of a compressed file contains control characters that stand for others.
     """
 
@@ -172,6 +174,34 @@ class CellCheck:
         if not self.has_controls and any(texts.select(pl.all().str.contains(CONTROLS).any()).row(0)):
             self.has_controls = True
 
+    def check_header(self, texts: pl.DataFrame, names: Mapping[str, str]) -> None:
+        """Search a batch of rows for one that repeats the header, such as those of files that were joined.
+
+        Args:
+            texts: The cells of the columns that are read.
+            names: The names in the file, by column.
+        """
+        if self.has_marks:
+            return
+        column = next((name for name in texts.columns if names[name]), None)
+        # One column rules out most rows; comparing it takes 1 % of reading.
+        if column is None or not (alike := unnamed(texts.get_column(column)) == names[column]).any():
+            return
+        header = tuple(names[name] for name in texts.columns)
+        if any(tuple(cell or "" for cell in row) == header for row in texts.filter(alike).iter_rows()):
+            self.has_marks = True
+
+    def check_blanks(self, texts: pl.DataFrame, quote: str) -> None:
+        """Check that no blanks stand before a quoted cell: polars takes them and the quotes for parts of the cell."""
+        if self.has_marks:
+            return
+        # The first character is in polars' view of a text, so looking at it costs 1 % of reading.
+        begins = texts.select(pl.all().str.starts_with(" ").any()).row(0)
+        pattern = f"^ +{re.escape(quote)}"
+        for name, has_blank in zip(texts.columns, begins, strict=True):
+            if has_blank and texts.get_column(name).str.contains(pattern).any():
+                self.has_marks = True
+
     def check_sample(self, texts: pl.DataFrame, converted: pl.DataFrame, kinds: Mapping[str, Kind]) -> None:
         """Check a table that is so small that its types were inferred from all of its cells."""
         for name, kind in kinds.items():
@@ -183,7 +213,13 @@ class CellCheck:
                     self.misfits[name] = misfits.head(MAX_MISFITS).to_list()
 
     def check_batch(
-        self, texts: pl.DataFrame, converted: pl.DataFrame, kinds: Mapping[str, Kind], surplus: str
+        self,
+        texts: pl.DataFrame,
+        converted: pl.DataFrame,
+        kinds: Mapping[str, Kind],
+        surplus: str,
+        *,
+        intact: Collection[str] = (),
     ) -> None:
         """Check a batch of rows; thread-safe.
 
@@ -192,13 +228,13 @@ class CellCheck:
             converted: The same rows with the types of the columns.
             kinds: The kinds of the columns.
             surplus: The name of a column of ``texts`` with the first cell beyond the last column.
+            intact: Columns of which it is known that no cell has lost anything.
         """
         batch: dict[str, list[str]] = {}
-        suspects = _suspects(texts, converted, kinds)
-        for name in converted.columns:
+        names = [name for name in converted.columns if kinds[name] is not TEXT and name not in intact]
+        suspects = _suspects(texts, converted, {name: kinds[name] for name in names})
+        for name in names:
             kind = kinds[name]
-            if kind is TEXT:
-                continue
             column, values = unnamed(texts.get_column(name)), unnamed(converted.get_column(name))
             misfits = self._without_value(column, values)
             # A plus, a minus and a zero are less than "1"; this rules out most batches.
@@ -228,8 +264,8 @@ def _suspects(texts: pl.DataFrame, converted: pl.DataFrame, kinds: Mapping[str, 
     """The columns in which some cells may have more digits than their values; computed together, which is faster."""
     columns: list[pl.Series] = []
     tests: dict[str, pl.Expr] = {}
-    for name in converted.columns:
-        if (may_lose := kinds[name].may_lose) is not None:
+    for name, kind in kinds.items():
+        if (may_lose := kind.may_lose) is not None:
             text, value = f"text {len(tests)}", f"value {len(tests)}"
             columns += [texts.get_column(name).alias(text), converted.get_column(name).alias(value)]
             tests[name] = may_lose(pl.col(text), pl.col(value)).alias(text)

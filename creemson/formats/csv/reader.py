@@ -26,10 +26,10 @@ from creemson.formats.csv.dialect import detect
 from creemson.formats.csv.examined import Examined, KnownFiles
 from creemson.formats.csv.file import CsvFile, RepairedCopy, head_after
 from creemson.formats.csv.integrity import CellCheck, DelimiterCounter, line_map, report_misfits
-from creemson.formats.csv.layout.text import ends_with_mark
+from creemson.formats.csv.layout.text import ends_with_mark, last_bytes, may_have_notes
 from creemson.formats.csv.repair import Lines, repaired
 from creemson.formats.csv.sample import Sample, names_of, scan_options
-from creemson.formats.csv.texts import exceptional, has_test, hidden_texts, texts_of
+from creemson.formats.csv.texts import exceptional, fixed_decimals, hidden_texts, shown_as_written
 from creemson.formats.csv.values.controls import (
     CONTROL_BYTES,
     REPAIRED,
@@ -101,6 +101,7 @@ def open_csv(
         if column not in dialect.names:
             raise _misfit(f"$.options.date_format: there is no column {column!r} in {name!r}")
     types = infer_columns(cells, dialect.names, options, needed)
+    types.kinds |= fixed_decimals(types.kinds, types.samples)
     reader = CsvReader(
         CsvFile(path, name, source, dialect),
         types,
@@ -155,8 +156,10 @@ def _examine(path: Path, name: str, source: Source, options: Options, report: Re
         dialect = detect(head, detected, is_whole=is_whole, prefers_tabs=named_tabs(name))
     except (LookupError, UnicodeError):
         raise _misfit(f"$.options.encoding: {name!r} is not {options.encoding!r} text") from None
-    if source.compression is None and source.content is None and ends_with_mark(path):
-        dialect = attrs.evolve(dialect, has_end_mark=True)
+    if source.compression is None and source.content is None:
+        end, width = last_bytes(path), dialect.width + dialect.trailing
+        if ends_with_mark(end) or may_have_notes(end, dialect.delimiter, width):
+            dialect = attrs.evolve(dialect, has_end=True)
     if not dialect.width:
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
     sample = Sample.of(head, dialect, report, is_whole=is_whole)
@@ -180,7 +183,7 @@ class CsvReader:
         cells: All cells as text, without the words for a missing value that the request gives, if the sample is the
             whole file.
         needs_repair: Whether polars cannot read the original file.
-        with_texts: Columns with texts that their values do not tell, in the sample.
+        with_texts: Columns of which some cells in the sample are written in another way than a CSV shows their values.
         report: Collects what is repaired or lost.
         workspace: Where a repaired copy can be written; None if only the beginning of the file is read.
 
@@ -213,10 +216,11 @@ class CsvReader:
         self._is_unchecked = False  # a reading has begun, and check() has not been called after it
         self._counter: DelimiterCounter | None = None
         self._null_words = null_words(types.options)
+        self._headers = dict(zip(file.dialect.names, file.dialect.headers, strict=False))
         self._cells = CellCheck(self._null_words)
         self._small: pl.DataFrame | None = None  # the cells of a small file as it writes them
         self._shown: frozenset[str] = frozenset()  # the columns whose cells an output shows
-        # Columns that have texts which their values do not tell; others have no hidden column if a test exists.
+        # Columns of which a cell was written in another way than a CSV shows its value; others have no hidden column.
         self._exceptional = with_texts
         self._had_texts: frozenset[str] = frozenset()  # the hidden columns of the present reading
         # Whether a reading of some of the columns finds what the readings until now have found about these.
@@ -275,11 +279,11 @@ class CsvReader:
             hidden = frozenset(() if self.small_texts is None else self.small_texts.columns)
             return frozenset(name for name in shown if text_of(name) in hidden)
         has_words = bool(self._types.options.null_values)
-        return frozenset(
-            name
-            for name in shown
-            if has_words or name in self._exceptional or not has_test(self._types.kinds[name])
-        )
+        return frozenset(name for name in shown if has_words or self._needs_texts(name))
+
+    def _needs_texts(self, name: str) -> bool:
+        kind = self._types.kinds[name]
+        return kind is not TEXT and (name in self._exceptional or not kind.shown)
 
     def read(self, needed: Callable[[pl.Schema], Sequence[str]]) -> pl.LazyFrame:
         """Begin a reading; after the frame has been collected, :meth:`check` must be called.
@@ -356,8 +360,13 @@ class CsvReader:
                 self._reads_copy = True
                 self._is_exact &= not self._cells.has_marks  # those of columns that are not read are not seen
                 raise Reread
-        lacks_texts = self._workspace is not None and not self._had_texts >= self._exceptional & self._shown
+        lacks_texts = self._workspace is not None and any(
+            self._needs_texts(name) for name in self._exceptional & self._shown - self._had_texts
+        )
+        kinds = dict(self._types.kinds)
         if self._types.revise(self._cells.misfits, lambda: self._blanked(self._scan())):
+            # Cells that do not fit were written in several ways: a reading that only shows this is saved.
+            self._exceptional.update(name for name in kinds if self._types.kinds[name] != kinds[name])
             raise Reread
         if found_controls and self._mark_columns(self._scan()):
             raise Reread
@@ -373,7 +382,12 @@ class CsvReader:
     def facts(self) -> Facts | None:
         """Return what a description of some columns needs; see :attr:`creemson.formats.table.Table.facts`."""
         options, dialect = self._types.options, self._file.dialect
-        if not self._is_exact or options.types or isinstance(options.date_format, dict):
+        if (
+            not self._is_exact
+            or self._types.are_linked
+            or options.types
+            or isinstance(options.date_format, dict)
+        ):
             return None
         return Facts(
             words=self._types.words,
@@ -484,18 +498,28 @@ class CsvReader:
                 for name in names
             ]
         )
-        self._cells.check_batch(batch, converted, kinds, self._surplus)
-        if self._file.source.compression and not self._reads_copy:
-            self._cells.check_marks(batch.select(map(exactly, names)))
+        as_written = shown_as_written(batch, converted, kinds)
+        self._cells.check_batch(batch, converted, kinds, self._surplus, intact=as_written)
+        if not self._reads_copy:
+            dialect = self._file.dialect
+            others = [name for name in names if name not in as_written]
+            if others:
+                cells = batch.select(map(exactly, others))
+                if self._file.source.compression:
+                    self._cells.check_marks(cells)
+                if dialect.quote and dialect.delimiter != " ":
+                    self._cells.check_blanks(cells, dialect.quote)
+            if dialect.header == 1 and dialect.width > 1:
+                self._cells.check_header(batch.select(map(exactly, names)), self._headers)
         shown: list[pl.Series] = []
         for name in names:
-            if (name in self._shown and kinds[name] is not TEXT) or text_of(name) in hidden:
+            is_needed = kinds[name] is not TEXT and name not in as_written
+            if text_of(name) in hidden:
                 texts = batch.get_column(text_of(name) if self._types.options.null_values else name)
-                needed = texts_of(texts, converted.get_column(name), kinds[name])
-                if text_of(name) in hidden:
-                    shown.append((texts.clear(len(texts)) if needed is None else needed).alias(text_of(name)))
-                elif needed is not None:
-                    self._exceptional.add(name)
+                is_needed |= texts.null_count() < converted.get_column(name).null_count()
+                shown.append((texts if is_needed else texts.clear(len(texts))).alias(text_of(name)))
+            elif is_needed and name in self._shown:
+                self._exceptional.add(name)
         return converted.hstack(shown) if shown else converted
 
     def _convert(self, scan: pl.LazyFrame) -> pl.DataFrame:

@@ -43,12 +43,9 @@ class Sample:
         for _ in range(dialect.skip_lines + dialect.header_lines):
             start = head.find(b"\n", start) + 1
         rows = head[start:]
-        plain = rows.replace(b"\r\n", b"\n")
-        needs_repair = bool(report) or not dialect.is_plain or not plain.startswith(text.rstrip(b"\n"))
-        if not needs_repair and is_whole and plain.rstrip(b"\n") == text.rstrip(b"\n"):
-            # Cells may have line ends of two characters; polars takes empty lines at the end for rows.
-            text = rows.rstrip(b"\r\n")
-            text += b"\n" if text else b""
+        # Line ends inside cells stay as they are, those of rows do not.
+        read, plain = (part.replace(b"\r\n", b"\n") for part in (text, rows))
+        needs_repair = bool(report) or not dialect.is_plain or not plain.startswith(read.rstrip(b"\n"))
         return cls(head, text, sum(chunk.rows for chunk in chunks), lines, needs_repair)
 
     def scan(self, dialect: Dialect, null_words: Sequence[str] | None = None) -> pl.DataFrame:

@@ -1,94 +1,80 @@
 """Keeps the texts of cells beside their values, for output that has every cell as the file writes it.
 
-Texts cost hardly more than values, while comparing a text with its value costs a tenth of reading the file for each
-column. So a column has its texts beside its values, unless a cheap test shows in each batch that the values tell them.
+A column has its texts beside its values, unless a test shows in each batch that a CSV shows all values as the file
+writes them: then every cell matches a pattern (:mod:`creemson.formats.csv.values.shown`).
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
-import polars.selectors as cs
 
-from creemson.formats.csv.values.kinds import TEXT, Kind
+from creemson.formats.csv.values.kinds import TEXT, Kind, with_decimals
+from creemson.formats.csv.values.shown import decimals_of
+from creemson.formats.csv.values.types import column_groups
 from creemson.formats.table import text_of
 
-__all__ = ["exceptional", "has_test", "hidden_texts", "texts_of"]
-
-_DIRECTIVE = re.compile("%.")
-_LOSSY_INTEGER = r"^(\+|-?0\d|-0$)"
-"""Pattern of an integer that has more characters than its value needs."""
+__all__ = ["exceptional", "fixed_decimals", "hidden_texts", "shown_as_written"]
 
 
-def has_test(kind: Kind) -> bool:
-    """Whether a cheap test can show that texts are those of values of a kind."""
-    return kind is TEXT or kind.is_integer or kind.dtype == pl.Boolean or _is_plain_date(kind)
-
-
-def _is_plain_date(kind: Kind) -> bool:
-    """Whether the values are dates that are written as years, months and days in a single notation."""
-    return kind.dtype == pl.Date and set(_DIRECTIVE.findall(kind.notation)) == {"%Y", "%m", "%d"}
-
-
-def texts_of(texts: pl.Series, values: pl.Series, kind: Kind) -> pl.Series | None:
-    """Return the texts of one column that are needed beside its values; None if there are none.
+def fixed_decimals(kinds: Mapping[str, Kind], samples: Mapping[str, Sequence[str]]) -> dict[str, Kind]:
+    """Return other kinds for the doubles that are written with a fixed number of decimals.
 
     Args:
-        texts: The cells as the file writes them.
-        values: Their values.
-        kind: The kind of the column.
+        kinds: The kinds of the columns.
+        samples: Some cells of columns.
     """
-    return None if _are_same(texts.alias(""), values.alias(""), kind) else texts
+    return {
+        name: with_decimals(kinds[name], decimals)
+        for name, cells in samples.items()
+        if kinds[name].dtype == pl.Float64 and kinds[name].shown and (decimals := decimals_of(cells))
+    }
 
 
-def _are_same(texts: pl.Series, values: pl.Series, kind: Kind) -> bool:
-    """Whether a cheap test shows that all texts are those of their values."""
-    if values.null_count() != texts.null_count():
-        return False
-    if kind is TEXT:
-        return True
-    if kind.is_integer:
-        small = texts < "1"  # a plus, a minus and a zero are less than "1"; this rules out most batches
-        return not small.any() or not texts.filter(small).str.contains(_LOSSY_INTEGER).any()
-    if kind.dtype == pl.Boolean:
-        true, false = (texts == "true").sum(), (texts == "false").sum()
-        return bool(true == values.sum() and false == (~values).sum())
-    if _is_plain_date(kind):
-        different = texts.unique()  # many rows have the same date
-        return kind.converted(different).dt.to_string(kind.notation).equals(different, null_equal=True)
-    return False
-
-
-def _plain_integers(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind]) -> set[str]:
-    """Return the columns of integers whose texts are those of their values.
-
-    One query looks at all of them: 100,000 queries would take 40 s.
-    """
-    names = [name for name, kind in kinds.items() if kind.is_integer]
-    if not names:
-        return set()
-    lossy = texts.select(cs.by_name(names).str.contains(_LOSSY_INTEGER).any()).row(0, named=True)
-    missing, lost = (frame.null_count().row(0, named=True) for frame in (texts, values))
-    return {name for name in names if not lossy[name] and missing[name] == lost[name]}
-
-
-def exceptional(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind]) -> set[str]:
-    """Return the columns of which a cheap test could show that the values tell the texts, but shows that they do not.
+def shown_as_written(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind]) -> set[str]:
+    """Return the columns of values that a CSV shows as the file writes them; none of their cells has lost anything.
 
     Args:
         texts: The cells as the file writes them.
         values: Their values.
         kinds: The kinds of the columns.
     """
-    plain = _plain_integers(texts, values, kinds)
-    return {
+    names = [
         name
-        for name, kind in kinds.items()
-        if kind is not TEXT
-        and name not in plain
-        and has_test(kind)
-        and texts_of(texts.get_column(name), values.get_column(name), kind) is not None
-    }
+        for name in values.columns
+        if kinds[name].shown and values.get_column(name).null_count() == texts.get_column(name).null_count()
+    ]
+    shown: set[str] = set()
+    for group, part in column_groups(texts, names):
+        part.columns = list(map(str, range(len(group))))
+        tests = (
+            _matches(kinds[name], pl.col(column)) for name, column in zip(group, part.columns, strict=True)
+        )
+        row = part.select(tests).row(0)
+        shown.update(name for name, is_shown in zip(group, row, strict=True) if is_shown)
+    return shown
+
+
+def _matches(kind: Kind, texts: pl.Expr) -> pl.Expr:
+    """Whether all cells match the pattern of their kind, given that they have values."""
+    if (
+        kind.is_integer
+    ):  # only digits and a sign; a plus, a minus and a zero are less than "1", few cells have them
+        texts = texts.filter(texts < "1")
+    elif kind.dtype == pl.Date:  # many rows have the same date
+        texts = texts.unique()
+    return texts.str.contains(f"^(?:{kind.shown})$").all()
+
+
+def exceptional(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind]) -> set[str]:
+    """Return the columns of values of which some cell is written in another way than a CSV shows its value.
+
+    Args:
+        texts: The cells as the file writes them.
+        values: Their values.
+        kinds: The kinds of the columns.
+    """
+    shown = shown_as_written(texts, values, kinds)
+    return {name for name, kind in kinds.items() if kind is not TEXT and name not in shown}
 
 
 def hidden_texts(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind]) -> pl.DataFrame | None:
@@ -102,11 +88,11 @@ def hidden_texts(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, 
     Returns:
         Those that are needed; None if there are none.
     """
-    plain = _plain_integers(texts, values, kinds)
+    needed = exceptional(texts, values, kinds)
     hidden = [
-        needed.alias(text_of(name))
+        texts.get_column(name).alias(text_of(name))
         for name, kind in kinds.items()
-        if name not in plain
-        and (needed := texts_of(texts.get_column(name), values.get_column(name), kind)) is not None
+        if name in needed
+        or (kind is TEXT and texts.get_column(name).null_count() < values.get_column(name).null_count())
     ]
     return pl.DataFrame(hidden) if hidden else None

@@ -73,7 +73,7 @@ class Member:
     Attributes:
         name: Its path in the archive.
         index: Its number among all members.
-        options: The options of the request, without the choice of the member.
+        options: The options of the request, without the choice of the member; ``sheet`` is one in the member.
         tables: The paths of all tables, if there are several.
     """
 
@@ -123,7 +123,8 @@ def choose_member(path: Path, name: str, options: Options) -> Member:
     Args:
         path: Path of the archive.
         name: Its name in messages.
-        options: ``sheet`` chooses one of several tables, by its path or name, or by its number counted from 0.
+        options: ``sheet`` chooses one of several tables, by its path or name, or by its number counted from 0; behind
+            a slash, it may have a sheet in it.
 
     Raises:
         ProcessingError: ``unreadable_file``: the archive is empty, damaged or encrypted, or there are several tables
@@ -143,9 +144,11 @@ def choose_member(path: Path, name: str, options: Options) -> Member:
     chosen = 0 if len(files) == 1 else None
     rest = options
     if options.sheet is not None:
-        wanted = _find(names, options.sheet) if chosen is None or isinstance(options.sheet, str) else None
-        if wanted is not None:
-            chosen, rest = wanted, attrs.evolve(options, sheet=None)
+        wanted, sheet = _find(names, options.sheet), None
+        if wanted is None and chosen is None and isinstance(options.sheet, str):
+            wanted, sheet = _find_sheet(names, options.sheet)
+        if wanted is not None and (chosen is None or isinstance(options.sheet, str)):
+            chosen, rest = wanted, attrs.evolve(options, sheet=sheet)
     if chosen is None:
         raise _choice_error(name, names, options.sheet)
     index, member = files[chosen]
@@ -229,24 +232,37 @@ def _is_named_table(name: str) -> bool:
 
 
 def _find(names: Sequence[str], wanted: str | int) -> int | None:
-    """The number of a member by its path, or by its file name if only one has it."""
+    """The number of a member by its path, or by its file name, in any case if need be, if only one has it."""
     if isinstance(wanted, int):
         return wanted if 0 <= wanted < len(names) else None
     if wanted in names:
         return names.index(wanted)
-    same = [number for number, known in enumerate(names) if PurePosixPath(known).name == wanted]
-    return same[0] if len(same) == 1 else None
+    for known in (names, [name.lower() for name in names]):
+        same = [number for number, path in enumerate(known) if PurePosixPath(path).name == wanted]
+        if same:
+            return same[0] if len(same) == 1 else None
+        wanted = wanted.lower()
+    return None
+
+
+def _find_sheet(names: Sequence[str], wanted: str) -> tuple[int | None, str | None]:
+    """The number of a member, and the sheet in it that ``book.xlsx/sheet`` chooses."""
+    for place, character in enumerate(wanted):
+        if character == "/" and (found := _find(names, wanted[:place])) is not None:
+            return found, wanted[place + 1 :]
+    return None, None
 
 
 def _choice_error(name: str, names: Sequence[str], wanted: str | int | None) -> ProcessingError:
     some = ", ".join(repr(known[:80]) for known in names[:MAX_LISTED])
     more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    kind = "tables" if _is_named_table(names[0]) else "files, none of which certainly is a table"
     if wanted is None:
-        what = f"{name!r} is a zip archive with {len(names):,} tables"
+        what = f"{name!r} is a zip archive with {len(names):,} {kind}"
     else:
         close = nearest(str(wanted)[:MAX_NAME], [known[:MAX_NAME] for known in names], 0.0)
         hint = f" Did you mean {close[:80]!r}?" if close is not None and isinstance(wanted, str) else ""
-        what = f"{name!r} is a zip archive without a table {str(wanted)[:80]!r}.{hint} It has {len(names):,} tables"
+        what = f"{name!r} is a zip archive without a table {str(wanted)[:80]!r}.{hint} It has {len(names):,} {kind}"
     return ProcessingError(
         "unreadable_file",
         f"{what}: {some}{more}. Choose one in options.sheet.",

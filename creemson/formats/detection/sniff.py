@@ -2,14 +2,19 @@
 
 import codecs
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+import attrs
+from polars.exceptions import PolarsError
+
 from creemson.errors import ProcessingError
-from creemson.formats.alignment import is_aligned
+from creemson.formats.blocks import blocks
 from creemson.formats.detection.archive import ZIP, format_of_zip
 from creemson.formats.detection.encodings import is_nearly_utf16, unicode_of
 from creemson.formats.detection.signatures import refusal, unsupported
+from creemson.formats.fixed.alignment import is_aligned
 from creemson.formats.json.text import json_format
 from creemson.formats.source import HEAD_BYTES, SMALL_BYTES, Format, Source, bare
 
@@ -50,7 +55,7 @@ def sniff(path: Path, name: str, encoding: str | None = None) -> Source:
     if not head.strip():
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return Source("ndjson" if _is_named_json(name) else "csv", "zstd", b"", size, _ZSTD_EXPANSION)
+        return _zstd_source(path, name, size)
     if head.startswith(b"\x1f\x8b"):
         content, consumed = _gunzip(head, name)
         for magic, _ in _MAGIC:
@@ -91,6 +96,27 @@ def _gunzip(head: bytes, name: str) -> tuple[bytes, int]:
     return content, len(head) - len(decompressor.unconsumed_tail) - len(decompressor.unused_data)
 
 
+def _zstd_source(path: Path, name: str, size: int) -> Source:
+    """Look at the first lines, because JSON has several formats; if they cannot be read, its reader says why."""
+    source = Source("ndjson" if _is_named_json(name) else "csv", "zstd", b"", size, _ZSTD_EXPANSION)
+    head = b""
+    try:
+        with closing(blocks(path, name, source)) as pieces:
+            while len(head) < HEAD_BYTES and (piece := next(pieces, b"")):
+                head += piece
+    except (PolarsError, OSError):  # of polars for content that is none
+        return source
+    found = _json_format(head[:HEAD_BYTES].decode(errors="ignore"), name, is_cut=len(head) > HEAD_BYTES)
+    return source if found is None else attrs.evolve(source, format=found)
+
+
+def _json_format(text: str, name: str, *, is_cut: bool) -> Literal["json", "ndjson"] | None:
+    extension: Literal["ndjson", "json"] | None = None
+    if _is_named_json(name):
+        extension = "json" if bare(name).endswith(".json") else "ndjson"
+    return json_format(text.removeprefix("\ufeff").lstrip(), is_cut=is_cut, extension=extension)
+
+
 def _text_format(head: bytes, name: str, encoding: str | None) -> tuple[Format, str | None]:
     """The format of a text, and its encoding if it is a JSON in UTF-16 or UTF-32."""
     unicode = unicode_of(head) if encoding is None else _requested_unicode(encoding, head)
@@ -106,14 +132,12 @@ def _text_format(head: bytes, name: str, encoding: str | None) -> tuple[Format, 
         raise ProcessingError(
             "unsupported_format", f"{name!r} contains binary data, not a table that can be read."
         )
-    decoded = head.decode(unicode or "utf-8", errors="ignore").removeprefix("\ufeff").lstrip()
-    if unicode is not None and (error := refusal(name, decoded[:4096].encode(errors="ignore"))) is not None:
+    decoded = head.decode(unicode or "utf-8", errors="ignore")
+    start = decoded.removeprefix("\ufeff").lstrip()[:4096].encode(errors="ignore")
+    if unicode is not None and (error := refusal(name, start)) is not None:
         raise error
-    extension: Literal["ndjson", "json"] | None = None
-    if _is_named_json(name):
-        extension = "json" if bare(name).endswith(".json") else "ndjson"
     is_cut = len(head) >= HEAD_BYTES
-    if json := json_format(decoded, is_cut=is_cut, extension=extension):
+    if json := _json_format(decoded, name, is_cut=is_cut):
         return json, unicode
     return "fixed" if _is_fixed_width(head, is_cut=is_cut) else "csv", None
 

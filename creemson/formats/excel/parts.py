@@ -4,20 +4,27 @@ import posixpath
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import attrs
 
-from creemson.formats.excel.xml import BLOCK_BYTES, FAULTS, column_index, parse, place_of, values_of
+from creemson.formats.excel.xml import BLOCK_BYTES, FAULTS, column_index, contains, parse, place_of, values_of
 
-__all__ = ["Marks", "archive_bytes", "find_marks", "sheet_parts"]
+__all__ = ["Marks", "archive_bytes", "filtered_rows", "find_marks", "sheet_parts"]
 
 MAX_MARKS = 1_000_000
 """Maximum number of cells of each kind, and of merged blocks, that are remembered."""
 _SIGNS = (b"mergeCell", b'"e"', b"'e'", b"f></", b"/></", b"v/>", b"v />", b"v></")
 """Byte strings of which at least one is in each part with merged cells, errors or formulas without a value."""
 _BLOCK = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})")
+
+_DIMENSION, _FILTER = (
+    re.compile(name + rb' ref="[A-Z]{1,3}\d{1,7}:[A-Z]{1,3}(\d{1,7})"')
+    for name in (b"dimension", b"autoFilter")
+)
+MAX_AREA = 100
+"""Maximum number of bytes of what these patterns match."""
 
 
 @attrs.frozen
@@ -65,18 +72,44 @@ def find_marks(path: Path, part: str) -> Marks:
         The cells; none if the part is not XML.
     """
     marks = Marks()
+    if not contains(path, part, _SIGNS):  # most sheets
+        return marks
     try:
-        with zipfile.ZipFile(path) as archive:
-            with archive.open(part) as stream:
-                if not _has_signs(stream):  # most sheets; searching is ten times as fast as parsing
-                    return marks
-            with archive.open(part) as stream:
-                cells = _Cells(marks)
-                parse(stream, cells.on_element)
-                cells.end_cell()
+        with zipfile.ZipFile(path) as archive, archive.open(part) as stream:
+            cells = _Cells(marks)
+            parse(stream, cells.on_element)
+            cells.end_cell()
     except FAULTS:
         return Marks()
     return marks
+
+
+def filtered_rows(path: Path, part: str, height: int) -> int:
+    """Return the number of rows of a sheet up to which its filter says that it has a table.
+
+    Empty rows are rows of the table there; elsewhere, those at the end may only have a format.
+
+    Args:
+        path: Path of the workbook.
+        part: The path of the sheet in the archive.
+        height: The number of rows up to the last one with a value.
+
+    Returns:
+        The number; 0 if there is no filter, or if no row below the last value is in the sheet.
+    """
+    rest, end = b"", 0
+    with suppress(*FAULTS), zipfile.ZipFile(path) as archive, archive.open(part) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            text = rest + block
+            if not end:  # it stands before the rows
+                found = _DIMENSION.search(text)
+                end = int(found[1]) if found else 0
+                if end <= height:
+                    return 0
+            if found := _FILTER.search(text):
+                return min(end, int(found[1]))
+            rest = text[-MAX_AREA:]
+    return 0
 
 
 def _sheet_parts(archive: zipfile.ZipFile) -> list[str]:
@@ -100,16 +133,6 @@ def _sheet_parts(archive: zipfile.ZipFile) -> list[str]:
     with archive.open("xl/_rels/workbook.xml.rels") as stream:
         parse(stream, on_relation)
     return [posixpath.normpath(posixpath.join("xl", targets.get(id_, ""))).lstrip("/") for id_ in ids]
-
-
-def _has_signs(stream: IO[bytes]) -> bool:
-    rest = b""
-    while block := stream.read(BLOCK_BYTES):
-        text = rest + block
-        if any(sign in text for sign in _SIGNS):
-            return True
-        rest = text[-16:]
-    return False
 
 
 class _Cells:

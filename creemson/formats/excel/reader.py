@@ -16,7 +16,8 @@ from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats.coerce import cast_frame, check_types
 from creemson.formats.columns import default_name, unique_names, unnamed
 from creemson.formats.excel.dates import Sheet, corrected, is_date_text
-from creemson.formats.excel.parts import Marks, archive_bytes, find_marks, sheet_parts
+from creemson.formats.excel.numbers import corrected_numbers
+from creemson.formats.excel.parts import Marks, archive_bytes, filtered_rows, find_marks, sheet_parts
 from creemson.formats.report import Fault, Report
 from creemson.formats.source import Source, decompression_bomb_error
 from creemson.formats.table import Table, reading_of
@@ -37,6 +38,10 @@ EPOCH_DAYS = (date(1899, 12, 30), date(1899, 12, 31), date(1904, 1, 1))
 """The dates that Excel stores for a time without a date."""
 MAX_NAME = 255
 """Maximum number of characters of a sheet's name that are compared; Excel allows 31."""
+MAX_WHOLE = 2.0**53
+"""A larger double has digits that nobody has written."""
+MAX_EMPTY = 1_000_000
+"""Maximum number of cells in empty rows at the end of a table that are kept."""
 MAX_SHEETS = 1000
 """Maximum number of sheets that are searched for a table; all are read if the request names them."""
 
@@ -90,7 +95,12 @@ def open_workbook(
     report = Report() if report is None else report
     body = _load_body(workbook, sheet, head, shape, xml)
     body, notations = corrected(body, xml, shape.left, shape.first, report)
-    frame = _narrow_types(_without_empty_edges(body, shape, marks))
+    body = corrected_numbers(body, xml, shape.left, shape.first)
+    body = _without_empty_edges(body, shape, marks)
+    filtered = filtered_rows(path, part, shape.first + body.height) - shape.first
+    if body.height < filtered <= body.height + MAX_EMPTY // max(1, body.width):
+        body = pl.concat([body, body.clear(filtered - body.height)])
+    frame = _narrow_types(body)
     if not frame.width:
         raise _empty(name, sheet)
     _report_errors(frame, marks, shape, report)
@@ -353,7 +363,7 @@ def _narrowed(column: pl.Series) -> pl.Series:
         return column.cast(pl.String)
     if column.dtype.is_float():
         integers = column.cast(pl.Int64, strict=False)
-        is_exact = integers.is_not_null() & (integers.cast(pl.Float64) == column)
+        is_exact = (integers.cast(pl.Float64) == column) & (column.abs() <= MAX_WHOLE)
         return integers if (is_exact | column.is_null()).all() and column.count() else column
     if isinstance(column.dtype, pl.Datetime):
         days = column.dt.date()

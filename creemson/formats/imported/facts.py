@@ -13,7 +13,7 @@ import attrs
 
 from creemson.formats.csv.layout.cells import are_names
 from creemson.formats.csv.layout.tables import HEADER_AGAIN
-from creemson.formats.report import Told
+from creemson.formats.imported.record import Told
 from creemson.formats.types import NULL_WORDS
 from creemson.model.results import Reading
 

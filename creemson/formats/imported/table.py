@@ -19,7 +19,8 @@ import orjson
 import polars as pl
 
 from creemson.formats.imported.facts import Facts
-from creemson.formats.report import Report, Told
+from creemson.formats.imported.record import Told
+from creemson.formats.report import Report
 from creemson.formats.source import Source
 from creemson.formats.table import Table, reading_of, text_of
 from creemson.model.converter import plain, structure

@@ -3,21 +3,17 @@
 polars reads valid files; other files are parsed here, and their invalid lines are left out and reported.
 """
 
-import glob
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import polars as pl
-
 from creemson.formats.blocks import blocks
-from creemson.formats.json.numbers import is_plain
-from creemson.formats.json.objects import Misfit, Objects, infer, sample_of
-from creemson.formats.json.parsing import Chunk, is_strict
+from creemson.formats.json.objects import Objects, infer, sample_of
+from creemson.formats.json.parsing import Chunk
 from creemson.formats.report import Report
 from creemson.formats.source import Source
-from creemson.formats.table import Table, check_empty_cells, reading_of
+from creemson.formats.table import Table, check_empty_cells
 from creemson.model.query import Options
 from creemson.model.results import Reading
 
@@ -63,33 +59,13 @@ def open_json_lines(
     chunks = partial(_chunks, path, name, source, report)
     sample = sample_of(_chunks(path, name, source, Report()))
     looked_at = sample + _later_lines(path, source, len(sample))
-    schema, is_clean = infer(name, looked_at, options.null_values)
+    schema, _ = infer(name, looked_at, options.null_values)
     check_empty_cells(name, sample.count(b"\n"), len(schema), len(sample))
     objects = Objects(name, chunks, schema, report, options)
-    # scan_ndjson has no argument `glob=False`.
-    max_keys = max((line.count(b'":') for line in looked_at.split(b"\n")), default=0)
-
-    def scan() -> pl.LazyFrame:
-        if not is_plain(path, schema, max_keys):
-            raise Misfit(
-                "unreadable_file", f"{name!r} cannot be read by polars with all its digits and keys."
-            )
-        return pl.scan_ndjson(glob.escape(str(path)), schema=schema)
-
-    polars_can_read = (
-        is_clean
-        and options.types is None
-        and not sample.startswith(BOM)
-        and not any(dtype.is_decimal() for dtype in schema.dtypes())
-        and is_strict(looked_at)
-    )
     return Table(
         name=name,
         schema=objects.cast_schema,
-        readings=(
-            *((reading_of(scan),) if polars_can_read else ()),
-            *objects.readings(),
-        ),
+        readings=tuple(objects.readings()),
         texts=lambda names: objects.texts & frozenset(names),  # each reading has others
         source=source,
         rows=None,

@@ -9,15 +9,14 @@ import decimal
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import polars as pl
 from polars.exceptions import ComputeError, PanicException, PolarsError
 
-from creemson.formats.blocks import scan_lines
 from creemson.formats.exact import decimal_for, digit_counts, exact_decimal, is_rounded
-from creemson.formats.json.parsing import dumps
+from creemson.formats.json.parsing import Number, dumps, loads_exact
 from creemson.formats.table import text_of
 
 __all__ = [
@@ -25,23 +24,23 @@ __all__ = [
     "InexactError",
     "is_exact",
     "is_number_type",
-    "is_plain",
     "marked_numbers",
+    "may_round",
+    "number_columns",
     "number_texts",
     "read_exact",
+    "rounded_within",
 ]
 
 MARK = "\x01"
 """Begins a number that is read as text; JSON has this character as an escape only."""
 FEW = 30
 """Maximum number of columns whose keys are alternatives of one pattern: Python tries them one after the other."""
-MAX_CHECKED = 500
-"""Maximum number of columns whose numbers polars looks for in the text before it reads them."""
 _LIKE_NUMBER = r"^-?\d+(\.\d+)?([eE][-+]?\d+)?$"
 """Pattern of what polars makes of a number in a column of texts."""
 _NUMBER = rb"(-?\d[^,}\s]*+)"
-_BEFORE = r"[{,\s]"
-"""Pattern of what stands before a key, for regular expressions that cannot look behind."""
+_LONG = re.compile(rb"\d[\d.]{15}|[eE]-?\d{3}")
+"""Matches all numbers that a double may round."""
 _MEMBER = re.compile(
     rb'("(?:[^"\\]++|\\.)*+")(\s*+:\s*+)' + _NUMBER + rb'|"(?:[^"\\]++|\\.)*+"|[^"]++|".*+', re.DOTALL
 )
@@ -86,11 +85,6 @@ def _key_texts(names: Collection[str]) -> set[str]:
     return {text for name in names for text in (dumps(name).decode(), json.dumps(name))}
 
 
-def _keys(names: Collection[str]) -> str:
-    """A pattern of some keys and what is between them and their values."""
-    return rf"(?:{'|'.join(map(re.escape, sorted(_key_texts(names))))})\s*:\s*"
-
-
 def read_exact(data: bytes, schema: Mapping[str, pl.DataType], texts: Collection[str] = ()) -> pl.DataFrame:
     """Read lines of JSON; numbers in columns of text keep their digits, too.
 
@@ -121,14 +115,31 @@ def read_exact(data: bytes, schema: Mapping[str, pl.DataType], texts: Collection
     # In the rare text that begins with the mark, numbers among texts have the digits that polars writes.
     has_marks = b"\\u0001" in data and marked is not frame
     columns = [] if has_marks else [marked.get_column(name).str.strip_prefix(MARK) for name in doubtful]
-    for name in numbers:
+    return frame.with_columns(columns + number_columns(frame, schema, texts))
+
+
+def number_columns(
+    frame: pl.DataFrame, schema: Mapping[str, pl.DataType], texts: Collection[str]
+) -> list[pl.Series]:
+    """Return the columns of numbers of a frame that has them as marked text, and hidden columns of their texts.
+
+    Args:
+        frame: What polars has read of marked lines.
+        schema: The columns and their types.
+        texts: The columns whose texts are wanted; they are null where the text is that of the value.
+
+    Raises:
+        InexactError: A value is no number, or does not have all its digits in its type.
+    """
+    columns = []
+    for name in [name for name, dtype in schema.items() if is_number_type(dtype)]:
         text = _unmarked(frame.get_column(name))
         value = _numbers(text, schema[name])
         columns.append(value)
         if name in texts:
             is_same = text.alias("") == value.cast(pl.String).alias("")
             columns.append(text.set(is_same.fill_null(value=False), None).alias(text_of(name)))
-    return frame.with_columns(columns)
+    return columns
 
 
 def number_texts(data: bytes, name: str) -> pl.Series:
@@ -236,43 +247,38 @@ MAX_TEXT = 1000
 """Maximum number of digits that are looked at."""
 
 
-def is_plain(path: Path, schema: Mapping[str, pl.DataType], max_keys: int) -> bool:
-    """Whether polars reads a file exactly; it reads the lines as text for this, in less time than their values.
+def may_round(data: bytes) -> bool:
+    """Whether lines of JSON may have numbers that a double rounds; fast."""
+    return _LONG.search(data) is not None
 
-    polars keeps the first of two values with the same key, and makes half of a surrogate pair a NUL.
+
+def rounded_within(line: bytes, schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, str]]:
+    """Yield the numbers within lists and objects that their doubles do not hold, each with its column.
 
     Args:
-        path: Path of a file with an object on each line.
-        schema: Its columns and their types.
-        max_keys: Maximum number of keys of a line.
+        line: A line of JSON.
+        schema: The columns and their types.
+
+    >>> list(rounded_within(b'{"l":[1.50,60685111400000017]}', {"l": pl.List(pl.Float64)}))
+    [('l', '60685111400000017')]
     """
-    line = pl.col("line")
-    doubles = [name for name, dtype in schema.items() if dtype == pl.Float64]
-    texts = [name for name, dtype in schema.items() if dtype == pl.String]
-    if max(len(doubles), len(texts)) > MAX_CHECKED:
-        return False
-    lines = scan_lines(path)
-    tests = [
-        (line.str.count_matches('":', literal=True) > max_keys).any().alias("keys"),
-        line.str.contains(r"\\u[dD][89a-fA-F]").any().alias("surrogates"),
-    ]
-    if texts:
-        tests.append(line.str.contains(_BEFORE + _keys(texts) + r"-?\d").any().alias("numbers among texts"))
-    if lines.select(pl.any_horizontal(tests)).collect(engine="streaming").item():
-        return False
-    if not doubles:
-        return True
-    text, shown = pl.col("text"), pl.col("shown")
-    found = (
-        lines.select(line.str.extract_all(_BEFORE + _keys(doubles) + r"-?\d[^,}\s]*").alias("text"))
-        .explode("text")
-        .drop_nulls()
-        .select(text.str.extract(r"(-?\d[^:]*)$"))
-        .with_columns(text.cast(pl.Float64, strict=False).cast(pl.String).alias("shown"))
-        .filter((text != shown).fill_null(value=True))
-    )
-    # Python writes 1e-05 where polars writes 1e-5; the digits are the same.
-    has_exponent = text.str.contains("[eE]")
-    digits = [each.str.replace_all(r"^-|\.|[eE].*$", "").str.strip_chars("0") for each in (text, shown)]
-    is_altered = (~has_exponent | (digits[0] != digits[1])).fill_null(value=True)
-    return not found.select(is_altered.any()).collect(engine="streaming").item()
+    if not may_round(line):
+        return
+    row = loads_exact(line)
+    for name, dtype in schema.items():
+        if dtype.is_nested():
+            for text in _rounded(row.get(name), dtype):
+                yield name, text
+
+
+def _rounded(value: Any, dtype: Any) -> Iterator[str]:
+    if isinstance(dtype, pl.List) and isinstance(value, list):
+        for item in value:
+            yield from _rounded(item, dtype.inner)
+    elif isinstance(dtype, pl.Struct) and isinstance(value, dict):
+        for field in dtype.fields:
+            yield from _rounded(value.get(field.name), field.dtype)
+    elif dtype == pl.Float64 and isinstance(value, (int, Number)):
+        text = value.text if isinstance(value, Number) else str(value)
+        if not is_exact(text, dtype):
+            yield text

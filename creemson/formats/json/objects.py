@@ -16,8 +16,17 @@ from polars.io.plugins import register_io_source
 
 from creemson.errors import ProcessingError
 from creemson.formats.coerce import cast_frame, check_types, dtypes_of
-from creemson.formats.json.numbers import Digits, is_exact, is_number_type, number_texts, read_exact
+from creemson.formats.json.numbers import (
+    Digits,
+    is_exact,
+    is_number_type,
+    may_round,
+    number_texts,
+    read_exact,
+    rounded_within,
+)
 from creemson.formats.json.parsing import Chunk, Chunks, Number, Rows, dumps, is_strict, loads_exact, parse
+from creemson.formats.json.plain import PlainLines, form_of
 from creemson.formats.report import Report
 from creemson.formats.table import MAX_COLUMNS, Needed, check_empty_cells, reading_of, text_of
 from creemson.model.query import Options
@@ -113,16 +122,28 @@ def infer(name: str, sample: bytes, words: Collection[str] | None = None) -> tup
 
 def _exact_dtypes(lines: bytes, dtypes: dict[str, pl.DataType]) -> dict[str, pl.DataType]:
     """Replace the types that may not have all digits of their numbers."""
+    doubtful = [name for name, dtype in dtypes.items() if dtype.is_integer() and dtype != pl.Int64]
+    doubles = [name for name, dtype in dtypes.items() if dtype == pl.Float64]
+    if doubles and not _reads_exactly(lines, dtypes):
+        doubtful += doubles
     exact = dict(dtypes)
-    for column, dtype in dtypes.items():
-        if dtype == pl.Float64 or (dtype.is_integer() and dtype != pl.Int64):
-            try:
-                texts = number_texts(lines, column)
-            except POLARS_ERRORS:  # a line is not an object, which polars ignores while it infers types
-                lines = parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), None).data
-                texts = number_texts(lines, column)
-            exact[column] = Digits().add(texts).dtype
+    for column in doubtful:
+        try:
+            texts = number_texts(lines, column)
+        except POLARS_ERRORS:  # a line is not an object, which polars ignores while it infers types
+            lines = parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), None).data
+            texts = number_texts(lines, column)
+        exact[column] = Digits().add(texts).dtype
     return exact
+
+
+def _reads_exactly(lines: bytes, dtypes: Mapping[str, pl.DataType]) -> bool:
+    """Whether polars reads lines with all digits of their numbers."""
+    schema = {column: _without_null(dtype) for column, dtype in dtypes.items()}
+    try:
+        return form_of(pl.read_ndjson(lines, schema=schema), lines.rstrip(b"\n") + b"\n") is not None
+    except POLARS_ERRORS:
+        return False
 
 
 def _infer_dtypes(lines: bytes) -> dict[str, pl.DataType]:
@@ -164,15 +185,23 @@ def _type_of(lines: list[bytes]) -> pl.DataType:
 
 
 def _without_null(dtype: Any) -> pl.DataType:
-    """Replace null types by text, because with a null type polars would refuse or lose later values."""
-    if dtype == pl.Null:
+    """Replace types that polars could not write, or would lose later values with, by text.
+
+    These are null types, structs without fields, and within lists and structs integers of 128 bits, whose text has all
+    digits.
+    """
+    if dtype == pl.Null or dtype == pl.Struct({}):
         return pl.String()
     if isinstance(dtype, pl.List):
-        return pl.List(_without_null(dtype.inner))
+        return pl.List(_without_wide(_without_null(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: _without_null(field.dtype) for field in dtype.fields})
+        return pl.Struct({field.name: _without_wide(_without_null(field.dtype)) for field in dtype.fields})
     result: pl.DataType = dtype
     return result
+
+
+def _without_wide(dtype: pl.DataType) -> pl.DataType:
+    return pl.String() if dtype in (pl.Int128, pl.UInt128) else dtype
 
 
 def _replace_null_words(row: dict[str, Any], words: Collection[str] | None) -> None:
@@ -354,9 +383,15 @@ class Objects:
         needed = pl.Schema(
             {name: schema[name] for name in schema if name in wanted or text_of(name) in wanted}
         )
+        needed_and_hidden = [*needed, *map(text_of, self._numbers(needed))]
         left = n_rows
+        plain = PlainLines(schema, self._numbers(needed))
         for chunk in self.chunks():
-            frame = self._read_valid(chunk, needed) if leaves_out_cells else None
+            frame = plain.read(chunk.data)
+            if frame is not None:
+                frame = self._cast(frame[needed_and_hidden], chunk.numbers)
+            elif leaves_out_cells:
+                frame = self._read_valid(chunk, needed)
             if frame is None:
                 rows = parse(chunk, self.report)
                 if not leaves_out_cells:
@@ -375,6 +410,9 @@ class Objects:
         if self.options.types or not is_strict(
             chunk.data
         ):  # their issues need line numbers, which polars does not return
+            return None
+        nested = _nested_doubles(schema)
+        if nested and may_round(chunk.data):
             return None
         try:
             frame = read_exact(chunk.data, schema, self._numbers(schema))
@@ -403,7 +441,16 @@ class Objects:
                 raise self._misfit(str(error)) from error
             rows = self._without_misfits(rows, schema, leaves_out_cells=leaves_out_cells)
             frame, rows = self._bisect(rows, schema)
+        self._tell_rounded(rows, schema)
         return self._cast(frame, rows.numbers)
+
+    def _tell_rounded(self, rows: Rows, schema: pl.Schema) -> None:
+        """Report numbers within lists and objects that were rounded; those of columns are not."""
+        nested = _nested_doubles(schema)
+        for number, line in zip(rows.numbers, rows.lines, strict=True) if nested else ():
+            for column, text in rounded_within(line, nested):
+                why = "rounded, because a double does not have all its digits"
+                self.report.add("unparsable_cells", line=number, column=column, value=text, why=why)
 
     def _without_misfits(self, rows: Rows, schema: pl.Schema, *, leaves_out_cells: bool) -> Rows:
         """Replace each value that does not fit by null, and report it."""
@@ -454,3 +501,8 @@ class Objects:
 def _cast_schema(schema: pl.Schema, options: Options) -> pl.Schema:
     dtypes = dtypes_of(options.types)
     return pl.Schema({column: dtypes.get(column, dtype) for column, dtype in schema.items()})
+
+
+def _nested_doubles(schema: pl.Schema) -> dict[str, pl.DataType]:
+    """The columns of lists and objects that have doubles."""
+    return {name: dtype for name, dtype in schema.items() if dtype.is_nested() and "Float64" in str(dtype)}

@@ -76,5 +76,6 @@ const removeButton = (noun, onclick) =>
 function example(dtype) {
   if (dtype === "Boolean") return "true or false";
   if (dtype === "Date") return "2024-12-31";
+  if (dtype.startsWith("Duration")) return "27:15:00";
   return "";
 }

@@ -7,7 +7,7 @@ import { THOUSANDS, capitalized, describeDates, placeNoun, signName } from "../r
 const TEXT_FORMATS = ["csv", "fixed"];
 const FIELDS = { // the formats that each option applies to
   delimiter: ["csv"], quote: ["csv"], encoding: TEXT_FORMATS, decimal: TEXT_FORMATS,
-  thousands: ["csv"], date_format: ["csv"], comment: ["csv"],
+  thousands: TEXT_FORMATS, date_format: TEXT_FORMATS, comment: TEXT_FORMATS,
   null_values: [...TEXT_FORMATS, "xlsx"], header: [...TEXT_FORMATS, "xlsx"], skip_rows: [...TEXT_FORMATS, "xlsx"],
   sheet: ["xlsx", "json"],
 };

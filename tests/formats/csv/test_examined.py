@@ -8,7 +8,8 @@ from creemson.errors import CreemsonError
 from creemson.formats.csv import examined, reader
 from creemson.formats.csv.dialect import detect
 from creemson.formats.csv.examined import KnownFiles
-from creemson.formats.report import Record, Report
+from creemson.formats.imported.record import Record
+from creemson.formats.report import Report
 from creemson.model.query import Options, Query
 from tests.engine.tables.files import NAMES, random_query, seeded, write_random
 

@@ -1,5 +1,7 @@
 """A fault early in a file, or far beyond the sample, costs its own row only and is reported with its line."""
 
+import gzip
+
 import polars as pl
 import pytest
 
@@ -47,3 +49,71 @@ def test_late_fault_costs_only_its_own_row(tmp_path, fault, at, breaks):
     assert [number for number, (a, b) in enumerate(zip(rows, expected, strict=True), 1) if a != b] == [at]
     assert getattr(outcome.issues, count) == 1
     assert [issue.line for issue in outcome.issues.examples] == [at + 1 + breaks]
+
+
+@pytest.mark.parametrize("cell", [' "x, y"', '  "x"', ' "x ""y"""', '"two\r\nlines"'])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_late_quoted_cell_is_read_as_an_early_one(tmp_path, cell, quoted):
+    """Blanks before its quotes are no part of it; line ends in it are."""
+    row = b'1,"a, b",2\r\n' if quoted else b"1,a,2\r\n"
+    expected = cell.strip()[1:-1].replace('""', '"')
+    for count in (10, 40_000):
+        source, target = tmp_path / "t.csv", tmp_path / "out.parquet"
+        source.write_bytes(b"n,name,size\r\n" + row * count + f"3,{cell},4\r\n".encode() + row * 9)
+        outcome = run(Query(filename="t.csv"), source, target, lambda on_progress: None)
+        frame = pl.read_parquet(target)
+        assert frame.row(count) == (3, expected, 4)
+        assert (frame.height, outcome.issues) == (count + 10, None)
+
+
+@pytest.mark.parametrize("count", [10, 40_000])
+def test_late_decimal_comma_makes_points_of_another_column_text(tmp_path, count):
+    """1.000 may then be a thousand; a column with other fractions is not ambiguous."""
+    source, target = tmp_path / "t.csv", tmp_path / "out.parquet"
+    rows = ["1.000;1;0.5"] * count + ["2.500;2,5;1.25"] * (count // 20 + 1)
+    source.write_text("\n".join(["a;b;c", *rows, ""]))
+    run(Query(filename="t.csv"), source, target, lambda on_progress: None)
+    frame = pl.read_parquet(target)
+    assert frame.row(0) == ("1.000", 1.0, 0.5)
+    assert frame.row(-1) == ("2.500", 2.5, 1.25)
+
+
+HEADERS = {
+    "words": ("name,town", "x,y", "name,town"),
+    "numbers": ("a,b", "1,2", "a,b"),
+    "in quotes": ("a,b", "x,2", '"a","b"'),
+    "delimiter in a name": ('"a,x",b', "x,2", '"a,x",b'),
+    "double names": ("a,a,", "x,2,3", "a,a,"),
+    "delimiter at the end": ("a,b,", "x,2,", "a,b,"),
+    "names of rows": ("a,b", "x,1,2", "a,b"),
+    "semicolons": ("a;b", "x;2", "a;b"),
+    "two signs": ("a||b", "x||2", "a||b"),
+}
+
+
+@pytest.mark.parametrize("columns", [None, (0,)])
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+@pytest.mark.parametrize("kind", HEADERS)
+def test_repeated_header_is_left_out_however_far_it_is(tmp_path, kind, name, columns):
+    """As in files that were joined; in large and compressed files, it was a row, and of words, nothing was told."""
+    header, row, repeated = HEADERS[kind]
+    count = 120_000
+    content = "\n".join([header, *[row] * count, repeated, *[row] * 9, ""]).encode()
+    source, target = tmp_path / name, tmp_path / "out.parquet"
+    source.write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+    outcome = run(Query(filename=name, selectedColumns=columns), source, target, lambda on_progress: None)
+    assert outcome.rows == count + 9
+    assert pl.read_parquet(target).n_unique() == 1
+    assert outcome.issues.unparsable_rows == 1
+    assert [(issue.line, issue.why) for issue in outcome.issues.examples] == [
+        (count + 2, "repeats the header and is left out")
+    ]
+
+
+def test_row_with_names_in_some_columns_stays(tmp_path):
+    """A column may have its own name as a cell."""
+    source, target = tmp_path / "t.csv", tmp_path / "out.parquet"
+    source.write_text("name,town\n" + "x,y\n" * 120_000 + "name,Ulm\n")
+    for columns in (None, (0,)):
+        outcome = run(Query(filename="t.csv", selectedColumns=columns), source, target, lambda _: None)
+        assert (outcome.rows, outcome.issues) == (120_001, None)

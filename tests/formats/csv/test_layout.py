@@ -41,6 +41,9 @@ ORDERS = ["order,item,price,qty,day", *["A1,tea,2.5,3,2024-05-01"] * 8]
 PEOPLE = ["name,city,age", *["Ada,Ulm,31", "Ben,Jena,40"] * 10]
 
 HEADERS = {
+    "a title with as many words as there are columns": Case(
+        lines("Figures of the harbour", "1,2,3,4"), ["column_1", "column_2", "column_3", "column_4"], 1, {"header": 0, "skip_rows": 1}
+    ),
     "a title with more commas than the table": Case(
         lines("Exported from Lab 4, run 12, Saturday, March 2", "cm-1,%T", *numbers(60, (4000, -1), (98.5, 0.1))),
         ["cm-1", "%T"], 60, {"skip_rows": 1, "header": 1},
@@ -203,6 +206,34 @@ BELOW = {
         lines("Country,2019,2020", *["Aland,1200,1300"] * 9000, "", "Source: Office of Tests, Berlin", "", "(1) provisional,,"),
         ["Country", "2019", "2020"], 9000, {"footer_rows": 2},
     ),
+    "notes behind a row of empty cells": Case(
+        lines("Country,2019,2020", "Aland,1200,1300", ",,", "Bland,,", ",,", ",,", "Source: Office of Tests", ",,", "(1) provisional"),
+        ["Country", "2019", "2020"], 3, {"footer_rows": 2},
+    ),
+    "notes as wide as the table": Case(
+        lines("Country,2019,2020", "Aland,1200,1300", "Bland,2,3", ",,", "Rounded to whole units of ten,,", "see below,,", ",,"),
+        ["Country", "2019", "2020"], 2, {"footer_rows": 2},
+    ),
+    "notes as wide as the table behind many rows": Case(
+        lines("Country,2019,2020", *["Aland,1200,1300"] * 90000, ",,", "Source: Office of Tests,,"),
+        ["Country", "2019", "2020"], 90000, {"footer_rows": 1},
+    ),
+    "words below numbers": Case(
+        lines("2019,country,x", "1200,Aland,1", "1300,Bland,2", ",,", "unaudited,,"),
+        ["2019", "country", "x"], 2, {"footer_rows": 1},
+    ),
+    "a name below names": Case(
+        lines("name,phone,city", "Ann Lee,1,Ulm", "Bo Ek,2,Jena", ",,", "Di Ray,,"), ["name", "phone", "city"], 4, {"footer_rows": None}
+    ),
+    "rows of empty cells at the end": Case(
+        lines("a,b,c", "1,x,2", ",,", "2,y,3", ",,", ",,"), ["a", "b", "c"], 5, {"footer_rows": None}
+    ),
+    "notes that span lines": Case(
+        lines("a,b", "1,x", "2,y", "", '"Note: this, and that,', 'goes on"', "Source"), ["a", "b"], 2, {"footer_rows": 2}
+    ),
+    "a title of several lines among the rows": Case(
+        lines("a,b", "1,x", '"Part,', 'two"', "2,y", "3,z"), ["a", "b"], 4, {"footer_rows": None}, {"padded_rows": 1}
+    ),
     "a total behind an empty line": Case(
         lines("day,in,out", "Mon,10,4", "Tue,12,5", "", "Total,22,", "* unaudited"), ["day", "in", "out"], 4,
         {"footer_rows": None}, {"padded_rows": 1},
@@ -290,3 +321,10 @@ def test_groups_above_words_are_rows(tmp_path):
     """Nothing shows that a row of words in a table of words is a header: in doubt it is data."""
     _, frame = read(tmp_path, lines("name,,city", "Ann,x,Ulm", "Bob,y,Jena"))
     assert (frame.columns, frame.height) == (["name", "column_2", "city"], 2)
+
+
+def test_first_row_with_a_sign_is_a_row_if_the_request_says_that_nothing_is_above(tmp_path):
+    """Then no line can be a comment above the table that would tell the sign."""
+    options = Options(header=False, skip_rows=0)
+    outcome, frame = read(tmp_path, lines("#,,,", ",,1,1", "#,,,"), options=options)
+    assert (frame["column_1"].to_list(), outcome.issues) == (["#", None, "#"], None)

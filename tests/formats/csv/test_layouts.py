@@ -31,6 +31,7 @@ class Layout:
     trailing: bool
     comments: bool
     notes: tuple
+    gap: str
     other: str
 
     def write(self, names, rows):
@@ -42,7 +43,8 @@ class Layout:
                 lines.append("# the sensor was changed")
             lines.append(self.line(row))
         if self.notes:
-            lines += ["", *(note.replace("|", self.delimiter) for note in self.notes)]
+            lines.append("" if self.gap == "empty line" else self.line([""] * width))
+            lines += [note.replace("|", self.delimiter) for note in self.notes]
         if self.other:
             lines += ["", *(["Orders"] if self.other == "titled" else [])]
             lines += [
@@ -110,7 +112,9 @@ LAYOUTS = st.builds(
     ),
     trailing=st.booleans(),
     comments=st.booleans(),
-    notes=st.sampled_from([(), ("Source: Office of Tests",), ("Note: rounded| see page", "(1) provisional||")]),
+    notes=st.sampled_from([(), ("Source: Office of Tests",), ("Note: rounded| see page", "(1) provisional||"),
+                           ('"Note: rounded,\nsee page"', "Source")]),
+    gap=st.sampled_from(["empty line", "row of empty cells"]),
     other=st.sampled_from(["", "plain", "titled"]),
 )  # fmt: skip
 

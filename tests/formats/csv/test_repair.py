@@ -1,7 +1,10 @@
 """Repair: the output is regular, line by line, however the file is split into blocks."""
 
+import csv
+import io
 import itertools
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,11 +48,12 @@ def test_repair_makes_rows_regular_and_reports_each_fault():
 @given(st.lists(st.integers(1, len(MESSY) - 1), max_size=8))
 def test_repair_does_not_depend_on_block_boundaries(cuts):
     """A block may end anywhere: inside a character, inside a cell, between CR and LF."""
-    for data in (MESSY, MESSY.replace(b"\n", b"\r\n")):
+    for end in ("\n", "\r\n"):
+        data, expected = MESSY.replace(b"\n", end.encode()), ROWS.replace("five\n", f"five{end}")
         at = [0, *sorted(cuts), len(data)]
         pieces = [data[start:end] for start, end in itertools.pairwise(at) if end > start]
         text, rows, issues, lines = repair_all(pieces)
-        assert (text, rows) == (ROWS, 10)
+        assert (text, rows) == (expected, 10)
         assert issues == repair_all([data])[2]
         assert lines.of(9) == 14
 
@@ -73,6 +77,29 @@ def test_long_cell_at_end_of_sample_is_not_split():
     text, rows, issues, _ = repair_all([b'a,b,c\n1,2,3\n4,"5\n6\n7,8\n9,10,11\n12'], is_whole=False)
     assert (text, rows) == ("1,2,3\n", 1)
     assert not issues.examples
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["x", "", "\n", "\r\n", "\r", " ", '"', ","]), max_size=5), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["", " "]),
+)  # fmt: skip
+def test_quoted_cell_of_any_row_keeps_its_line_ends(cells, end, blank):
+    """In a file that is repaired, whatever ends its rows, and with blanks before quotes."""
+    texts = ["".join(parts) for parts in cells]
+    lines = [
+        'a,"b",c',
+        *('1,{}"{}",2'.format(blank, text.replace('"', '""')) for text in texts),
+        "3,4,5,6",
+        "",
+    ]
+    dialect = attrs.evolve(DIALECT, line_end=end)
+    copy, count, issues, _ = repair_all([end.join(lines).encode()], dialect)
+    assert list(csv.reader(io.StringIO(copy, newline=""))) == [
+        *(["1", text, "2"] for text in texts),
+        ["3", "4", "5"],
+    ]
+    assert (count, issues.cut_rows, issues.padded_rows, issues.repaired_rows) == (len(texts) + 1, 1, 0, 0)
 
 
 @pytest.mark.parametrize("delimiter", ["||", "::", ", "])

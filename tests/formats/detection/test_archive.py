@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 import polars as pl
 import pytest
+import xlsxwriter
 
 from creemson.engine.run import columns, run
 from creemson.engine.windows.survey import Surveys
@@ -104,6 +105,38 @@ def test_table_is_chosen_among_several_by_name(tmp_path):
     )
 
 
+def test_sheet_of_a_workbook_is_chosen_among_several_tables(tmp_path):
+    """Behind a slash; the reading lists the sheets of the workbook that was read, and chooses it again."""
+    with xlsxwriter.Workbook(tmp_path / "book.xlsx") as book:
+        for name in ("first", "second"):
+            book.add_worksheet(name).write_column(0, 0, [name, 1])
+    path = tmp_path / "t.zip"
+    data = b'{"x":[{"j":1}],"y/z":[{"k":1},{"k":2}]}'
+    path.write_bytes(
+        zipped(("a.csv", CSV), ("d/book.xlsx", (tmp_path / "book.xlsx").read_bytes()), ("j.json", data))
+    )
+    sheets = ("a.csv", "d/book.xlsx/first", "d/book.xlsx/second", "j.json")
+    for sheet, name in (
+        ("d/book.xlsx", "first"),
+        (1, "first"),
+        ("book.xlsx/second", "second"),
+        ("d/book.xlsx/second", "second"),
+    ):
+        outcome, frame = read(path, sheet=sheet)
+        assert (frame.columns, outcome.reading.sheet, outcome.reading.sheets) == (
+            [name],
+            f"d/book.xlsx/{name}",
+            sheets,
+        )
+        assert outcome.reading.member == "d/book.xlsx"
+    for sheet, name in (("j.json", "k"), ("j.json/x", "j"), ("j.json/y/z", "k")):
+        outcome, frame = read(path, sheet=sheet)
+        assert frame.columns == [name]
+        assert outcome.reading.sheets == ("a.csv", "d/book.xlsx", "j.json/x", "j.json/y/z")
+        assert read(path, sheet=outcome.reading.sheet)[1].equals(frame)
+    assert "has no sheet 'third'" in refusal(path, sheet="book.xlsx/third").message
+
+
 def test_documents_beside_the_only_table_are_ignored(tmp_path):
     """Also what systems add to archives."""
     path = tmp_path / "t.zip"
@@ -132,6 +165,25 @@ def test_archive_without_a_table_to_read_is_refused_in_words(tmp_path):
     ):
         path.write_bytes(data)
         assert words in refusal(path).message
+
+
+def test_archive_of_other_files_does_not_claim_that_they_are_tables(tmp_path):
+    """One of them can be chosen nevertheless; a text may be a table."""
+    path = tmp_path / "t.zip"
+    path.write_bytes(zipped(("readme.md", b"hello"), ("Data.TXT", CSV)))
+    message = refusal(path).message
+    assert "with 2 files, none of which certainly is a table: 'readme.md', 'Data.TXT'. Choose one" in message
+    assert read(path, sheet="Data.TXT")[1].equals(read(path, sheet=1)[1])
+
+
+def test_table_is_chosen_by_its_name_in_any_case_if_that_is_clear(tmp_path):
+    """The exact name comes first."""
+    path = tmp_path / "t.zip"
+    path.write_bytes(zipped(("x/A.csv", b"n\n1\n"), ("y/b.csv", b"n\n2\n"), ("z/B.CSV", b"n\n3\n")))
+    for name, value in (("a.csv", 1), ("A.CSV", 1), ("b.csv", 2), ("B.CSV", 3), ("x/A.csv", 1)):
+        assert read(path, sheet=name)[1].rows() == [(value,)]
+    path.write_bytes(zipped(("x/A.csv", b"n\n1\n"), ("y/a.CSV", b"n\n2\n")))
+    assert "without a table 'a.csv'" in refusal(path, sheet="a.csv").message
 
 
 def test_encrypted_member_is_refused_in_words(tmp_path):

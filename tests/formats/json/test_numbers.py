@@ -12,7 +12,7 @@ from creemson.formats import blocks
 from creemson.formats.json import objects
 from creemson.formats.open import open_table
 from tests.examples import examples_of
-from tests.formats.json.test_lines import loaded, opened, read
+from tests.formats.json.test_lines import loaded, read
 
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.json"])
@@ -76,11 +76,19 @@ def test_number_on_a_line_of_its_own_is_left_out(tmp_path):
     assert issues.unparsable_rows == 1
 
 
-def test_plain_numbers_are_read_by_polars(tmp_path):
-    """The first reading, which is the fastest; not if it would lose digits that only the text has."""
-    for last, index in (("3.25", 0), ("1e-05", 0), ("3.250", 1), ("3", 1)):
-        path, table = opened(tmp_path, '{"v":1.5,"s":"2.50, \\"v\\":1.0"}\n' * 100 + f'{{"v":{last}}}\n')
-        assert read(path, table)[0] == index, last
+@pytest.mark.parametrize("name", ["x.ndjson", "x.json"])
+@pytest.mark.parametrize("bad", ["", "nope\n"])
+def test_rounded_numbers_within_others_are_told(tmp_path, name, bad):
+    """Lists and objects have values; what a double does not hold is reported, and nothing else."""
+    lines = [
+        '{"o":{"p":1.5,"id":9007199254740993},"l":[[0.1]]}',
+        '{"o":{"p":60685111400000017.5,"id":1},"l":[[1.50,2]]}',
+        '{"o":null,"l":[[0.30000000000000004,9007199254740993]]}',
+    ]
+    data = "\n".join(lines) + "\n" + bad if name == "x.ndjson" else f"[{','.join(lines)}]"
+    _, issues = loaded(tmp_path, data, name)
+    told = [(issue.column, issue.value) for issue in issues.examples if issue.column is not None]
+    assert told == [("o", "60685111400000017.5"), ("l", "9007199254740993")]
 
 
 NUMBERS = {

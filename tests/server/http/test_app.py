@@ -23,6 +23,7 @@ from creemson.settings.sections import Settings
 from creemson.storage.quota import Ledger
 from creemson.storage.stores import Stores
 from tests.server.connection.test_connection import callers_of
+from tests.stored import usage
 
 
 class World:
@@ -126,7 +127,7 @@ async def test_upload_of_unknown_length_over_quota_is_refused(world):
             answer = await client.post("/upload", content=form(size), headers=headers)
             assert answer.status_code == status
             assert list(world.store._files.parts.iterdir()) == []
-    assert (world.store._files.uploads / "a.csv").stat().st_size == world.store.usage() == 40
+    assert (world.store._files.uploads / "a.csv").stat().st_size == usage(world.store) == 40
 
 
 async def test_files_of_one_form_share_the_quota_by_their_real_sizes(world):
@@ -136,7 +137,7 @@ async def test_files_of_one_form_share_the_quota_by_their_real_sizes(world):
         for sizes, status in (((100_000, 150_000), 200), ((100_000, 201_000), 507)):
             files = [("file", (f"{number}.csv", bytes(size))) for number, size in enumerate(sizes)]
             assert (await client.post("/upload", files=files)).status_code == status
-            assert world.store.usage() == 250_000
+            assert usage(world.store) == 250_000
             assert list(world.store._files.parts.iterdir()) == []
 
 

@@ -6,6 +6,7 @@ from creemson.catalog.sqlite import SqliteCatalog
 from creemson.storage.names import temporary_name
 from creemson.storage.stores import Stores
 from creemson.storage.tables.tables import TableKey
+from tests.stored import usage
 
 KEEP_ALL = {"keep_uploads": 1e9, "keep_outputs": 1e9, "keep_parts": 1e9}
 
@@ -166,6 +167,6 @@ def test_listing_tells_rows_of_files_with_a_copy(world):
 
 def test_copies_do_not_count_as_the_callers_bytes(world):
     """The caller has not asked for them."""
-    before = world.store.usage()
+    before = usage(world.store)
     world.write(world.key(), 500)
-    assert world.store.usage() == before
+    assert usage(world.store) == before

@@ -1,22 +1,24 @@
 """Tells which lines below the header of a CSV are no rows: empty lines, comments, notes, and other tables.
 
-Notes are the lines behind an empty one, at the end of the file, that fit no column.
+Notes are the lines behind an empty one, or behind a row of empty cells, at the end of the file, that fit no column.
 """
 
 from collections.abc import Sequence
 
 from creemson.formats.csv.dialect import Dialect
-from creemson.formats.csv.layout.cells import TYPED, are_names, is_prose
+from creemson.formats.csv.layout.cells import TYPED, are_names, is_prose, is_word
 from creemson.formats.csv.layout.comments import COMMENT
 from creemson.formats.csv.layout.tables import LOOKAHEAD, MIN_ROWS, begins_table
 from creemson.formats.csv.records import split_alone
 
-__all__ = ["Below", "has_lookahead"]
+__all__ = ["MAX_NOTES", "Below", "has_lookahead"]
 
 MAX_LOOKAHEAD = 1 << 16
 """Maximum number of characters that decide whether another table begins."""
 MAX_NOTES = 200
 """Maximum number of lines of notes; more are rows."""
+MIN_WORDS = 4
+"""Minimum number of words of a sentence that is no name."""
 
 
 class Below:
@@ -28,13 +30,20 @@ class Below:
 
     Attributes:
         is_after_blank: Whether the line above the next one is empty.
-        notes: The lines that are notes if no row follows them, with their indexes.
+        notes: The lines that are notes if no row follows them, with their indexes, and rows of empty cells among them.
+        empty_row: A row of empty cells; a text that no line equals in a table of one column.
     """
 
     def __init__(self, dialect: Dialect, width: int) -> None:
         self._dialect, self._width = dialect, width
         self.is_after_blank = False
         self.notes: list[tuple[int, str]] = []
+        self.empty_row = dialect.delimiter * (width - 1) if width > 1 else "\0"
+
+    @property
+    def count(self) -> int:
+        """The number of notes."""
+        return sum(1 for _, note in self.notes if note != self.empty_row)
 
     def is_blank(self, line: str) -> bool:
         """Whether a line is empty; in a table of one column, it says nothing about the next lines."""
@@ -46,7 +55,7 @@ class Below:
         """Whether the line that begins at an offset may be no row although it looks like one."""
         if self.is_after_blank or self.notes or self._dialect.is_boxed:
             return True
-        return self.begins_comment(text, at)
+        return text.startswith(f"{self.empty_row}\n", at) or self.begins_comment(text, at)
 
     def begins_comment(self, text: str, at: int) -> bool:
         """Whether the line that begins at an offset is certainly a comment."""
@@ -106,15 +115,23 @@ class Below:
     def may_be_note(self, line: str, cells: Sequence[str]) -> bool:
         """Whether a line may be a note: one cell at most is not empty, or its delimiters are those of a sentence.
 
-        The first line of notes stands behind an empty line or a drawn table, and has not as many cells as the table.
+        The first line of notes stands behind an empty line, a row of empty cells or a drawn table. It has not as many
+        cells as the table, unless all but the first are empty, and that fits no column.
         """
         quote = self._dialect.quote
         if len(self.notes) >= MAX_NOTES or (quote and line.count(quote) % 2):
             return False
-        is_below = self.is_after_blank or self._dialect.is_boxed
-        if not self.notes and (not is_below or len(cells) == self._width):
+        is_below = self.is_after_blank or self.notes or self._dialect.is_boxed
+        if not self.count and (not is_below or (len(cells) == self._width and not self._is_remark(cells))):
             return False
         return sum(1 for cell in cells if cell.strip()) <= 1 or is_prose(cells)
+
+    def _is_remark(self, cells: Sequence[str]) -> bool:
+        """Whether the only cell of a row fits no column: it is a sentence, or stands where the rows have values."""
+        text, *others = cells
+        if any(map(str.strip, others)) or not is_word(text):
+            return False
+        return 0 in self._dialect.typed or len(text.split()) >= MIN_WORDS or ": " in text
 
 
 def has_lookahead(text: str, at: int) -> bool:

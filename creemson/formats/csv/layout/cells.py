@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 __all__ = ["TYPED", "are_names", "class_below", "class_of", "is_prose", "is_word"]
 
@@ -22,6 +23,7 @@ _MISSING = re.compile(r"(?i:[nk]\.?[ /]?a\.?|nan|nil|none|null|missing|unknown|[
 """A word for a missing value, which is no name of a column of values."""
 
 
+@lru_cache(maxsize=1024)  # the cells of the first rows are classified several times
 def class_of(cell: str) -> str:
     """Classify a cell by its form: number, year, other value, text, or "" if it is empty."""
     text = cell.strip()

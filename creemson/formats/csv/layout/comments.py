@@ -15,7 +15,9 @@ SIGNS = "#%!;*"
 """Characters that begin comments if they begin lines above the table and again among its rows."""
 
 
-def comment_sign(lines: Sequence[str], records: Sequence[Record], width: int, delimiter: str) -> str | None:
+def comment_sign(
+    lines: Sequence[str], records: Sequence[Record], width: int, delimiter: str, *, may_be_above: bool
+) -> str | None:
     """Find the sign of comments.
 
     Args:
@@ -23,6 +25,7 @@ def comment_sign(lines: Sequence[str], records: Sequence[Record], width: int, de
         records: The records of these lines.
         width: The number of columns.
         delimiter: The text between cells.
+        may_be_above: Whether the first lines may be above the rows; if not, they are rows.
 
     Returns:
         The sign if it plainly begins comments: it begins lines above the table, and again among the rows, and those do
@@ -30,7 +33,7 @@ def comment_sign(lines: Sequence[str], records: Sequence[Record], width: int, de
         rows. None if nothing is known.
     """
     above = next((lines[at][0] for _, at, _ in records if lines[at]), "")
-    is_above = above in SIGNS and above != delimiter[:1]
+    is_above = may_be_above and above in SIGNS and above != delimiter[:1]
     sign = above if is_above else COMMENT
     marked = [cells for cells, at, _ in records if lines[at].startswith(sign)]
     if _begins_rows(lines, records, width, sign):

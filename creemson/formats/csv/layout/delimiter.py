@@ -165,7 +165,7 @@ def _score(
 
 def escape_before(lines: Sequence[str], delimiter: str, quote: str) -> str:
     r"""A backslash, if there are backslashes before quotes that do not end their cells; else ""."""
-    if not quote or not any("\\" + quote in line for line in lines):
+    if not quote or "\\" + quote not in "\n".join(lines):
         return ""
     inner = re.compile(rf"\\{re.escape(quote)}(?!$|{re.escape(delimiter)})")
     doubled = quote * 2

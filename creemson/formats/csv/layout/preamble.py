@@ -56,7 +56,7 @@ def repair_first_records(
         if len(cells) == width:
             continue
         line = unescape("\n".join(lines[start : start + height]), quote, escape)
-        repaired = repaired_cells(line, delimiter, quote, width, names=True)
+        repaired = repaired_cells(line, delimiter, quote, width)
         # A title with as many words as there are columns is not a header, if names follow.
         below = records[index + 1][0] if index + 1 < len(records) else []
         if repaired and (quote in line or any(TYPED.fullmatch(cell) for cell in below)):

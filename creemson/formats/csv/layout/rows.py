@@ -41,7 +41,7 @@ def records_of(lines: Sequence[str], delimiter: str, quote: str, escape: str) ->
                     continue
                 joined = unescape("\n".join(lines[at : at + extra_lines + 1]), quote, escape)
                 longer = split_record(joined, delimiter, quote, -1)
-                if longer.is_proper:
+                if longer.is_proper or longer.is_spaced:
                     record, height = longer, extra_lines + 1
                 break
             if record.is_open:
@@ -56,9 +56,7 @@ def mode(records: Sequence[Record]) -> tuple[int, int]:
     return max(counts.items(), key=lambda item: (item[1], item[0]))
 
 
-def repaired_cells(
-    text: str, delimiter: str, quote: str, width: int, *, names: bool = False
-) -> list[str] | None:
+def repaired_cells(text: str, delimiter: str, quote: str, width: int) -> list[str] | None:
     """Return the cells of a record with stray quotes or a delimiter unlike the others'; None if it has neither."""
     if quote and quote in text:
         cells = split_record(text, delimiter, quote, width).cells
@@ -67,13 +65,9 @@ def repaired_cells(
     for other in (*DELIMITERS, " "):
         if other != delimiter and 2 < width <= text.count(other) + 1 < 4 * width:
             record = split_record(text, other, quote, width)
-            # A sentence with as many words is not a row: in a row, a third of the cells are numbers and the like.
+            # A sentence with as many words is no row or header: of a row, a third are numbers and the like.
             values = sum(1 for cell in record.cells if TYPED.fullmatch(cell))
-            if (
-                len(record.cells) == width
-                and not record.is_open
-                and (other != " " or names or values * 3 >= width)
-            ):
+            if len(record.cells) == width and not record.is_open and (other != " " or values * 3 >= width):
                 return record.cells
     return None
 
@@ -86,5 +80,5 @@ def unescape(text: str, quote: str, escape: str) -> str:
     """
     if not escape or escape not in text:
         return text
-    # U+FDD1 is a noncharacter of Unicode: no text contains it.
-    return text.replace(escape * 2, "\ufdd1").replace(escape + quote, quote * 2).replace("\ufdd1", escape)
+    # No decoded text contains a lone surrogate.
+    return text.replace(escape * 2, "\udcd1").replace(escape + quote, quote * 2).replace("\udcd1", escape)

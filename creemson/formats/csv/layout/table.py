@@ -65,7 +65,8 @@ def table_of(
     comment = options.comment
     width = mode(uncommented or records or [([""], 0, 1)])[0]
     if comment is None:
-        comment = comment_sign(lines, records, width, dialect[0])
+        may_be_above = options.skip_rows is None or options.header is None or options.header > 0
+        comment = comment_sign(lines, records, width, dialect[0], may_be_above=may_be_above)
         sign = sign if comment is None else comment
     leading = comments_above(lines, records, width, sign)
     if comment:
@@ -112,9 +113,9 @@ def table_of(
 
 
 def _end_of_block(records: Sequence[Record], lines: Sequence[str], header: int) -> int:
-    """The number of records up to the first empty line below the first row."""
+    """The number of records up to the first empty line, or row of empty cells, below the first row."""
     for index in range(header + 1, len(records)):
-        if is_below_blank(records[index], lines):
+        if is_below_blank(records[index], lines) or not any(map(str.strip, records[index][0])):
             return index
     return len(records)
 

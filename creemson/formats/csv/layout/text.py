@@ -7,10 +7,21 @@ from pathlib import Path
 from creemson.formats.csv.layout.delimiter import QUOTES
 from creemson.model.query import Options
 
-__all__ = ["END_MARK", "declared_delimiter", "divided_lines", "ends_with_mark", "line_end_of", "lines_of"]
+__all__ = [
+    "END_MARK",
+    "declared_delimiter",
+    "divided_lines",
+    "ends_with_mark",
+    "last_bytes",
+    "line_end_of",
+    "lines_of",
+    "may_have_notes",
+]
 
 END_MARK = "\x1a"
 """The character at the end of files that programs for DOS and CP/M wrote."""
+END_BYTES = 1 << 14
+"""Number of bytes at the end of a file that are looked at before it is read."""
 _DECLARED = re.compile(r'"?sep=(.{1,3}?)"?', re.IGNORECASE)
 
 
@@ -62,15 +73,34 @@ def divided_lines(lines: Sequence[str], delimiter: str, quote: str) -> list[str]
     return [part for line in lines for part in line.split("\r")]
 
 
-def ends_with_mark(path: Path) -> bool:
-    """Whether a file ends with :data:`END_MARK`."""
+def last_bytes(path: Path) -> bytes:
+    """Return the last bytes of a file; they tell whether its end has to be read with care."""
     with path.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, 2) - 3))
-        return stream.read().rstrip(b"\r\n").endswith(END_MARK.encode())
+        stream.seek(max(0, stream.seek(0, 2) - END_BYTES))
+        return stream.read()
+
+
+def ends_with_mark(end: bytes) -> bool:
+    """Whether the last bytes of a file end with :data:`END_MARK`."""
+    return end.rstrip(b"\r\n").endswith(END_MARK.encode())
+
+
+def may_have_notes(end: bytes, delimiter: str, width: int) -> bool:
+    """Whether something follows a row of empty cells in the last bytes of a file: it may be a note as wide as the rows.
+
+    Args:
+        end: The last bytes.
+        delimiter: The text between cells.
+        width: The number of cells of a row.
+    """
+    empty = re.escape(delimiter.encode()) * (width - 1)
+    return width > 1 and re.search(rb"\n%b\r?\n[^\r\n]" % empty, end) is not None
 
 
 def line_end_of(text: str, options: Options) -> str:
     """The end of most lines outside of quotes; cells in quotes may contain others."""
+    if "\r" not in text:
+        return "\n"
     quotes = QUOTES if options.quote is None else (options.quote,)
     line_end = "\n"
     for quote in quotes:

@@ -19,6 +19,7 @@ from creemson.formats.csv.values.types import (
     column_groups,
     infer_kinds,
     may_be_thousands,
+    needs_nanoseconds,
     requested_kind,
     sample_cells,
     sample_columns,
@@ -43,6 +44,7 @@ class ColumnTypes:
         words: The words for a missing value that are found in the sample, by column.
         typed_at_first: The columns that are not text according to the sample.
         settled: The columns whose types have been inferred again, with cells that did not fit, and have not changed.
+        are_linked: Whether cells behind the sample have changed the types of other columns, too.
     """
 
     kinds: dict[str, Kind]
@@ -52,6 +54,7 @@ class ColumnTypes:
     words: Mapping[str, Sequence[str]] | None = None
     typed_at_first: frozenset[str] = frozenset()
     settled: set[str] = attrs.field(factory=set)
+    are_linked: bool = False
 
     @property
     def schema(self) -> pl.Schema:
@@ -59,11 +62,11 @@ class ColumnTypes:
         return pl.Schema({name: kind.dtype for name, kind in self.kinds.items()})
 
     def notations(self) -> dict[str, str]:
-        """Return how the dates and times of the columns are written, in strftime's syntax."""
+        """Return how a CSV shows the dates and times of the columns, in strftime's syntax, and doubles, in printf's."""
         return {
-            name: kind.notation
+            name: kind.notation if kind.decimals is None else f"%.{kind.decimals}f"
             for name, kind in self.kinds.items()
-            if kind.dtype.is_temporal() and kind.notation
+            if (kind.dtype.is_temporal() and kind.notation) or kind.decimals is not None
         }
 
     def has_decimal_commas(self) -> bool:
@@ -81,10 +84,12 @@ class ColumnTypes:
 
     def signs(self) -> dict[str, str]:
         """Return the signs between thousands, by column."""
+        # A requested number may have any signs; that says nothing of the other columns.
+        requested = _requested(self.options)
         return {
             name: kind.thousands
             for name, kind in self.kinds.items()
-            if kind.thousands and kind != DECIMAL_COMMA
+            if kind.thousands and kind != DECIMAL_COMMA and name not in requested
         }
 
     def convert(self, texts: pl.DataFrame) -> pl.DataFrame:
@@ -117,7 +122,7 @@ class ColumnTypes:
         changed = {
             name: nanoseconds(kind)
             for name in misfits
-            if name in requested and (kind := self.kinds[name]).dtype == pl.Datetime("us")
+            if name in requested and needs_nanoseconds(kind := self.kinds[name], pl.Series(misfits[name]))
         }
         doubtful = [name for name in misfits if name not in requested and name not in self.settled]
         if doubtful:
@@ -129,7 +134,26 @@ class ColumnTypes:
             self.settled.update(kinds.keys() - differing.keys())
             changed |= differing
         self.kinds |= changed
+        if any(kind.notation == "," for kind in changed.values()):
+            others = self.read_points_as_text()
+            self.are_linked |= bool(others)
+            changed |= others
         return bool(changed)
+
+    def read_points_as_text(self) -> dict[str, Kind]:
+        """Make columns text whose numbers, such as 1.000, are thousands if other columns have decimal commas.
+
+        Returns:
+            The new kinds of the columns that have changed.
+        """
+        requested = _requested(self.options)
+        changed = {
+            name: TEXT
+            for name, cells in self.samples.items()
+            if name not in requested and self.kinds[name].name == "float64" and may_be_thousands(cells)
+        }
+        self.kinds |= changed
+        return changed
 
 
 def infer_columns(
@@ -160,13 +184,12 @@ def infer_columns(
     free = [name for name in inferred if name not in requested]
     kinds |= infer_kinds(texts, free, samples, options)
     types = ColumnTypes(kinds, options.null_values, samples, options)
-    points = [name for name in free if kinds[name].name == "float64" and may_be_thousands(samples[name])]
-    if points and (
+    # If any column of a file has decimal commas, needed or not, 1.000 may mean a thousand in the others.
+    if any(kinds[name].name == "float64" and may_be_thousands(samples[name]) for name in free) and (
         types.has_decimal_commas()
         or _have_decimal_commas(texts, [name for name in names if name not in inferred], options)
     ):
-        # If any column of a file has decimal commas, needed or not, 1.000 may mean a thousand in the others.
-        kinds |= dict.fromkeys(points, TEXT)
+        types.read_points_as_text()
     patterns = options.date_format if isinstance(options.date_format, dict) else {}
     for name in requested:
         dtype, pattern = (options.types or {}).get(name), patterns.get(name)
@@ -175,8 +198,7 @@ def infer_columns(
             kinds[name] = requested_kind(dtype, sample_cells(cells), options, cells, pattern=pattern)
         elif pattern is not None:
             kind, cells = stripped(pattern_kind(pattern)), texts.get_column(name)
-            is_cut = kind.name == "datetime" and kind.alters(cells).any()
-            kinds[name] = nanoseconds(kind) if is_cut else kind
+            kinds[name] = nanoseconds(kind) if needs_nanoseconds(kind, cells) else kind
     if options.null_values is None:
         types.words = _null_words(texts, kinds)
         types.typed_at_first = frozenset(name for name, kind in kinds.items() if kind is not TEXT)

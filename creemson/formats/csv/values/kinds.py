@@ -2,14 +2,26 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 import attrs
 import polars as pl
 
 from creemson.formats.columns import unnamed
+from creemson.formats.csv.values.shown import BOOLEAN_SHOWN, fixed_shown, time_shown
+from creemson.formats.exact import has_finer_seconds
 from creemson.formats.types import RULES
 
-__all__ = ["BOOLEAN", "TEXT", "Kind", "nanoseconds", "pattern_kind", "stripped", "temporal_kinds"]
+__all__ = [
+    "BOOLEAN",
+    "TEXT",
+    "Kind",
+    "nanoseconds",
+    "pattern_kind",
+    "stripped",
+    "temporal_kinds",
+    "with_decimals",
+]
 
 _DATE, _TIME = RULES["date"], RULES["time"]
 _BOOLEANS = RULES["boolean"].inferred_words
@@ -36,6 +48,8 @@ class Kind:
             cell is not written so. None if they are.
         loses: Whether cells have more digits than their value, given both; None if that cannot happen.
         may_lose: An expression, given those of text and value, that is false if no cell can; fast.
+        shown: Pattern of cells that a CSV shows for their values as they are written; ``""`` if there is none.
+        decimals: The number of decimals with which a CSV shows doubles; None for the shortest text.
     """
 
     name: str
@@ -49,6 +63,8 @@ class Kind:
     plain: Callable[[pl.Expr], pl.Expr] | None = attrs.field(default=None, eq=False)
     loses: Callable[[pl.Series, pl.Series], pl.Series] | None = attrs.field(default=None, eq=False)
     may_lose: Callable[[pl.Expr, pl.Expr], pl.Expr] | None = attrs.field(default=None, eq=False)
+    shown: str = attrs.field(default="", eq=False)
+    decimals: int | None = attrs.field(default=None, eq=False)
 
     def converted(self, texts: pl.Series) -> pl.Series:
         """Convert a column of text."""
@@ -76,6 +92,11 @@ def stripped(kind: Kind) -> Kind:
     )
 
 
+def with_decimals(kind: Kind, decimals: int) -> Kind:
+    """Return the same kind of doubles, shown with a fixed number of decimals."""
+    return attrs.evolve(kind, shown=fixed_shown(decimals), decimals=decimals)
+
+
 # --- booleans --------------------------------------------------------------------------------------------
 
 
@@ -83,7 +104,7 @@ def _to_boolean(text: pl.Expr) -> pl.Expr:
     return pl.when(text.is_in(_TRUE)).then(statement=True).when(text.is_in(_FALSE)).then(statement=False)
 
 
-BOOLEAN = Kind("boolean", pl.Boolean(), _to_boolean)
+BOOLEAN = Kind("boolean", pl.Boolean(), _to_boolean, shown=BOOLEAN_SHOWN)
 
 
 # --- dates and times -------------------------------------------------------------------------------------
@@ -116,11 +137,13 @@ def _time_kind(notation: str) -> Kind:
         pl.Time(),
         lambda text: text.str.to_time(notation, strict=False, cache=False),
         notation,
-        loses=lambda texts, _: _has_fraction(texts, 9),
+        loses=lambda texts, _: has_finer_seconds(texts, 9),
         may_lose=lambda text, _: text.str.len_bytes().max() > len("1:00:00.123456789"),
+        shown="" if "%Y" in notation else time_shown(notation),
     )
 
 
+@cache  # there are a few dozen of them, and each sampled cell asks for some
 def _date_kind(notation: str, day_order: str = "") -> Kind:
     if "%H" not in notation:
         return _dates(notation, day_order)
@@ -134,6 +157,7 @@ def _dates(notation: str, day_order: str = "") -> Kind:
         lambda text: text.str.to_date(notation, strict=False, cache=False),
         notation,
         day_order=day_order,
+        shown="" if "%H" in notation else time_shown(notation),
     )
 
 
@@ -145,8 +169,9 @@ def _datetimes(notation: str, day_order: str = "", *, has_zone: bool) -> Kind:
         lambda text: _parsed(text, notation, dtype),
         notation,
         day_order=day_order,
-        loses=lambda texts, _: _has_fraction(texts, 6),
+        loses=lambda texts, _: has_finer_seconds(texts, 6),
         may_lose=lambda text, _: text.str.len_bytes().max() >= len("1/1/2024 1:00:00.1234567"),
+        shown=time_shown(notation) if "%Y" in notation and "%H" in notation else "",
     )
 
 
@@ -180,13 +205,10 @@ def nanoseconds(kind: Kind) -> Kind:
         is_in_range = kind.convert(text).dt.year().is_between(*_NS_YEARS)
         return pl.when(is_in_range).then(_parsed(text.str.strip_chars(), kind.notation, dtype))
 
-    return attrs.evolve(kind, dtype=dtype, convert=convert, loses=lambda texts, _: _has_fraction(texts, 9))
+    return attrs.evolve(
+        kind, dtype=dtype, convert=convert, loses=lambda texts, _: has_finer_seconds(texts, 9)
+    )
 
 
 def _parsed(text: pl.Expr, notation: str, dtype: pl.Datetime) -> pl.Expr:
     return text.str.to_datetime(notation, strict=False, time_unit=dtype.time_unit, cache=False).cast(dtype)
-
-
-def _has_fraction(texts: pl.Series, digits: int) -> pl.Series:
-    """Whether texts have digits other than zero behind so many digits of a second."""
-    return texts.str.contains(rf"\.\d{{{digits}}}\d*[1-9]").fill_null(value=False)

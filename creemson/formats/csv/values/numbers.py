@@ -8,7 +8,8 @@ import attrs
 import polars as pl
 
 from creemson.formats.csv.values.kinds import Kind
-from creemson.formats.exact import exact_decimal, is_rounded, may_be_rounded
+from creemson.formats.csv.values.shown import INTEGER_SHOWN, SHORTEST_SHOWN, fixed_shown
+from creemson.formats.exact import MAX_DIGITS, exact_decimal, is_rounded, may_be_rounded
 from creemson.model.query import Options
 
 __all__ = [
@@ -120,9 +121,19 @@ def _loses_digits(texts: pl.Series, values: pl.Series) -> pl.Series:
     return lost
 
 
-INTEGER = Kind("int64", pl.Int64(), _integer, is_number=True, is_integer=True)
-LARGE_INTEGER = Kind("decimal", pl.Decimal(38, 0), _large_integer, is_number=True, is_integer=True)
-FLOAT = Kind("float64", pl.Float64(), _finite, is_number=True, loses=_loses_digits, may_lose=may_be_rounded)
+INTEGER = Kind("int64", pl.Int64(), _integer, is_number=True, is_integer=True, shown=INTEGER_SHOWN)
+LARGE_INTEGER = Kind(
+    "decimal", pl.Decimal(38, 0), _large_integer, is_number=True, is_integer=True, shown=INTEGER_SHOWN
+)
+FLOAT = Kind(
+    "float64",
+    pl.Float64(),
+    _finite,
+    is_number=True,
+    loses=_loses_digits,
+    may_lose=may_be_rounded,
+    shown=SHORTEST_SHOWN,
+)
 
 
 @cache
@@ -168,6 +179,7 @@ def decimal_kind(kind: Kind, dtype: pl.Decimal) -> Kind:
         dtype: The type of the decimals.
     """
     plain = kind.plain or (lambda text: text)
+    shown = fixed_shown(dtype.scale, MAX_DIGITS) if dtype.scale else INTEGER_SHOWN
     return Kind(
         "decimal",
         dtype,
@@ -176,6 +188,7 @@ def decimal_kind(kind: Kind, dtype: pl.Decimal) -> Kind:
         is_number=True,
         plain=kind.plain,
         thousands=kind.thousands,
+        shown="" if kind.plain else shown,
     )
 
 
@@ -199,7 +212,16 @@ def requested_number(name: str, dtype: pl.DataType, notation: Notation) -> Kind:
         return pl.when(is_value).then(value)
 
     comma = "," if notation.decimal == "," else ""
-    return Kind(name, dtype, convert, comma, is_number=True, thousands=notation.thousands)
+    shown = INTEGER_SHOWN if dtype.is_integer() else SHORTEST_SHOWN if dtype == pl.Float64 else ""
+    return Kind(
+        name,
+        dtype,
+        convert,
+        comma,
+        is_number=True,
+        thousands=notation.thousands,
+        shown=shown if is_plain else "",
+    )
 
 
 # --- notations -------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ __all__ = [
     "column_groups",
     "infer_kinds",
     "may_be_thousands",
+    "needs_nanoseconds",
     "null_words",
     "requested_kind",
     "sample_cells",
@@ -64,6 +65,7 @@ _CODE = r"^\d+[eE]\d+$"
 _THOUSANDS = frozenset(",' ()\u00a0\u202f")
 """A cell with none of these has no separated thousands other than points with a decimal comma."""
 _FIRST = frozenset("0123456789-(")
+_SIGNS = ("-", "+", ".")
 
 
 def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
@@ -81,18 +83,11 @@ def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
     for text in bare:
         if text in _BOOLEANS:
             kinds["boolean"] = BOOLEAN
-        if _INTEGER.csv.fullmatch(text):
-            kinds |= {"int": INTEGER, "large": LARGE_INTEGER}
-        if decimal != "," and _FLOAT.csv.fullmatch(text):
-            kinds["float"] = FLOAT
-        if (
-            options.thousands is None
-            and decimal != "."
-            and (_COMMA.csv.fullmatch(text) or (decimal and _COMMA.ambiguous.fullmatch(text)))
-        ):
-            kinds["comma"] = DECIMAL_COMMA
-        for kind in temporal_kinds(text):
-            times[kind.notation] = kind
+        elif text[:1] in _SIGNS or text[:1].isdecimal():  # most cells of most files are words
+            numbers = _plain_numbers(text, decimal, has_thousands=options.thousands is not None)
+            kinds |= numbers
+            if "int" not in numbers:
+                times |= {kind.notation: kind for kind in temporal_kinds(text)}
     if "comma" in kinds:
         kinds.pop("float", None)
     found: dict[str, Kind] = {
@@ -110,6 +105,22 @@ def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
                 | {key: kind for key, kind in times.items() if not kind.day_order}
             )
     return found | times
+
+
+def _plain_numbers(text: str, decimal: str | None, *, has_thousands: bool) -> dict[str, Kind]:
+    """The kinds of numbers without separated thousands that a cell may have."""
+    kinds: dict[str, Kind] = {}
+    if _INTEGER.csv.fullmatch(text):
+        kinds |= {"int": INTEGER, "large": LARGE_INTEGER}
+    if decimal != "," and _FLOAT.csv.fullmatch(text):
+        kinds["float"] = FLOAT
+    if (
+        not has_thousands
+        and decimal != "."
+        and (_COMMA.csv.fullmatch(text) or (decimal and _COMMA.ambiguous.fullmatch(text)))
+    ):
+        kinds["comma"] = DECIMAL_COMMA
+    return kinds
 
 
 def infer_kinds(
@@ -327,19 +338,32 @@ def requested_kind(
         has_comma = dtype.is_float() and ("comma" in candidates or options.decimal == ",")
         notation = requested_notation(samples, options, has_comma=has_comma, is_integer=not dtype.is_float())
         return stripped(requested_number(name, dtype, notation))
+    bare = pl.Series([cell.strip() for cell in samples], dtype=pl.String)
+    if pattern is None and isinstance(options.date_format, str):
+        pattern = (
+            options.date_format if pattern_kind(options.date_format, name).converted(bare).count() else None
+        )
     if pattern is not None:
-        return stripped(pattern_kind(pattern, name))
-    fitting = [stripped(kind) for kind in candidates.values() if kind.name == name]
-    if cells is not None:
-        if len(fitting) > 1:
-            counts = [kind.converted(cells).count() for kind in fitting]
-            fitting = [fitting[counts.index(max(counts))]]
-        if fitting and name == "datetime" and fitting[0].alters(cells).any():
-            return nanoseconds(fitting[0])
-    if fitting:
-        return fitting[0]
-    iso = {"date": "2000-01-01", "datetime": "2000-01-01T00:00:00", "time": "00:00:00"}[name]
-    return stripped(temporal_kinds(iso)[0])
+        fitting = [pattern_kind(pattern, name)]
+    else:
+        fitting = [kind for kind in candidates.values() if kind.name == name]
+    if not fitting and name == "datetime":  # a date is its midnight
+        fitting = [pattern_kind(kind.notation, name) for kind in candidates.values() if kind.name == "date"]
+    if not fitting:
+        iso = {"date": "2000-01-01", "datetime": "2000-01-01T00:00:00", "time": "00:00:00"}[name]
+        fitting = temporal_kinds(iso)
+    if cells is not None and len(fitting) > 1:
+        counts = [stripped(kind).converted(cells).count() for kind in fitting]
+        fitting = [fitting[counts.index(max(counts))]]
+    kind = stripped(fitting[0])
+    return nanoseconds(kind) if cells is not None and needs_nanoseconds(kind, cells) else kind
+
+
+def needs_nanoseconds(kind: Kind, cells: pl.Series) -> bool:
+    """Whether any of some cells is a datetime with more than six digits of seconds."""
+    if not isinstance(kind.dtype, pl.Datetime) or kind.dtype.time_unit == "ns":
+        return False
+    return bool((kind.alters(cells) & kind.converted(cells).is_not_null()).any())
 
 
 def may_be_thousands(cells: Iterable[str]) -> bool:

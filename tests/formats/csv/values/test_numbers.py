@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from creemson.client.arguments import query_of
+from creemson.engine.run import run
 from creemson.formats.csv.values.kinds import TEXT
 from creemson.formats.csv.values.types import infer_kinds, requested_kind, sample_cells
 from creemson.model.query import Options
@@ -178,3 +180,16 @@ def test_pattern_with_nanoseconds_keeps_them():
 def test_dates_written_in_a_pattern_are_read_in_it(days, pattern):
     """Each date is the one that was written."""
     assert read([day.strftime(pattern) for day in days], date_format=pattern)[1] == days
+
+
+def test_thousands_of_a_requested_column_are_not_those_of_the_file(tmp_path):
+    """The reading, sent back, read other columns in another way."""
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n$10.50,"1,000"\n"$1,234.00","2,500"\n')
+    types = {"a": "float64"}
+    for options in ({"types": types}, {"types": types, "thousands": ","}):
+        outcome = run(query_of("t.csv", options=options), path, tmp_path / "out", lambda _: None)
+        told = outcome.reading.thousands
+        assert told == options.get("thousands")
+        values = pl.read_parquet(tmp_path / "out")["b"].to_list()
+        assert values == (["1,000", "2,500"] if told is None else [1000, 2500])

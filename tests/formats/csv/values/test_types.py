@@ -1,6 +1,7 @@
 """How the text cells of a column are converted to a type."""
 
 import datetime as dt
+import gzip
 import math
 from decimal import Context, Decimal
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from creemson.client.arguments import query_of
+from creemson.engine.run import run
 from creemson.formats.csv.values.kinds import TEXT
 from creemson.formats.csv.values.types import (
     choose_kind,
@@ -291,6 +294,38 @@ def test_requested_datetime_has_as_many_digits_as_the_cells():
     """A request names the kind of value, not its precision."""
     column = pl.Series("a", ["2024-03-01 10:00:00.123456789"])
     assert requested_kind("datetime", sample_cells(column), Options(), column).dtype == pl.Datetime("ns")
+
+
+DAY = dt.datetime(2024, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "values"),
+    [
+        (["2024-02-01", "soon", "1500-02-01"], {}, [DAY, None, DAY.replace(year=1500)]),
+        (["01/02/2024", "13/02/2024"], {}, [DAY, DAY.replace(day=13)]),
+        (["02/01/2024", "x"], {"date_format": "%m/%d/%Y"}, [DAY, None]),
+        (["02/01/2024", "x"], {"date_format": {"a": "%m/%d/%Y"}}, [DAY, None]),
+        (
+            ["2024-02-01 00:00:00", "1500-02-01 00:00:00", "x.1234567"],
+            {},
+            [DAY, DAY.replace(year=1500), None],
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_requested_datetimes_are_read_whatever_else_is_in_their_column(
+    tmp_path, name, cells, options, values
+):
+    """Of dates, too; a cell that is none costs no other its value: once, it made nanoseconds of all, without 1500."""
+    content = "".join(f"k,{cell}\n" for cell in ["a", *cells]).encode()
+    source, target = tmp_path / name, tmp_path / "out"
+    source.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    query = query_of(name, options={"types": {"a": "datetime"}, "header": True, **options})
+    outcome = run(query, source, target, lambda _: None)
+    column = pl.read_parquet(target)["a"]
+    assert (column.dtype, column.to_list()) == (pl.Datetime("us"), values)
+    assert (outcome.issues.unparsable_cells if outcome.issues else 0) == values.count(None)
 
 
 @pytest.mark.parametrize(

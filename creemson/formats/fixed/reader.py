@@ -1,6 +1,6 @@
 """Reads text in columns of fixed width.
 
-:mod:`~creemson.formats.alignment` detects the columns; polars reads each line as one cell, and slices it.
+:mod:`~creemson.formats.fixed.alignment` detects the columns; polars reads each line as one cell, and slices it.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,12 @@ import polars as pl
 import polars.selectors as cs
 
 from creemson.errors import ProcessingError
-from creemson.formats.alignment import find_alignment, has_names
 from creemson.formats.blocks import LINE, scan_lines
 from creemson.formats.coerce import cast, check_types
 from creemson.formats.columns import default_name, exactly, unique_names
 from creemson.formats.exact import exact_numbers, exact_type
+from creemson.formats.fixed.alignment import find_alignment, has_names
+from creemson.formats.fixed.notations import find_notations
 from creemson.formats.report import Report
 from creemson.formats.source import Source
 from creemson.formats.table import Table, reading_of, text_of
@@ -56,7 +57,8 @@ def open_fixed_width(
         path: Path of the file.
         name: The file's name in messages.
         source: Its compression and size.
-        options: ``widths``, ``header``, ``skip_rows``, ``decimal``, ``null_values`` and ``types`` are used.
+        options: ``widths``, ``header``, ``skip_rows``, ``comment``, ``decimal``, ``thousands``, ``date_format``,
+            ``null_values`` and ``types`` are used.
         report: Collects what is lost.
 
     Returns:
@@ -70,7 +72,12 @@ def open_fixed_width(
     options = options or Options()
     report = Report() if report is None else report
     skipped = options.skip_rows or 0
-    lines = [text or "" for text in _scan(path).slice(skipped, SAMPLE_LINES).collect().get_column(TEXT)]
+    comment = options.comment or ""
+    head = _scan(path).slice(skipped, SAMPLE_LINES).collect().rows()
+    numbered = [
+        (line, text or "") for line, text in head if not (comment and (text or "").startswith(comment))
+    ]
+    lines = [text for _, text in numbered]
     alignment = find_alignment(lines)
     widths = options.widths or (alignment.widths if alignment else None)
     if widths is None:
@@ -83,19 +90,27 @@ def open_fixed_width(
     header = lines_above if rule is None or rule >= lines_above else lines_above - 1
     headers = _headers(lines[:header], widths)
     names = unique_names(text or default_name(index) for index, text in enumerate(headers))
-    scan = partial(fixed_width_frame, path, widths, names, first=skipped + lines_above)
-    overrun_report = report if options.widths is None else None
-    dtypes = _infer_types(scan().drop(LINE).head(SAMPLE_ROWS).collect(), options)
+    first = numbered[lines_above - 1][0] if 0 < lines_above <= len(numbered) else skipped + lines_above
+    scan = partial(fixed_width_frame, path, widths, names, first=first, comment=comment)
+    sample = scan().drop(LINE).head(SAMPLE_ROWS).collect()
+    dtypes = _infer_types(sample, options)
     check_types(name, names, options.types)
+    if options.null_values:
+        sample = sample.with_columns(pl.when(~pl.all().is_in(list(options.null_values))).then(pl.all()))
+    notations = find_notations(name, sample, options)
+    dtypes |= dict.fromkeys(notations.kinds, pl.String())
 
     with_texts = frozenset(
         name
         for name, dtype in dtypes.items()
-        if options.null_values or dtype != pl.String or name in (options.types or {})
+        if options.null_values
+        or dtype != pl.String
+        or name in (options.types or {})
+        or name in notations.kinds
     )
 
     def scan_cells() -> pl.LazyFrame:
-        cells = scan(report=overrun_report)
+        cells = scan(report=report, has_overruns=options.widths is None)
         hidden = [exactly(name).alias(text_of(name)) for name in names if name in with_texts]
         if options.null_values:
             words = cs.string() - cs.starts_with(text_of(""))
@@ -105,10 +120,12 @@ def open_fixed_width(
 
     def scan_typed() -> pl.LazyFrame:
         cells = scan_cells().with_columns(_convert(name, dtypes[name], options) for name in names)
-        return cast(cells, options, report, line=LINE)
+        cells = notations.convert(cells, report, has_found=True)
+        return cast(cells, notations.options, report, line=LINE)
 
     def scan_text() -> pl.LazyFrame:
-        return cast(scan_cells(), options, report, line=LINE)
+        cells = notations.convert(scan_cells(), report, has_found=False)
+        return cast(cells, notations.options, report, line=LINE)
 
     size = sum(len(line.encode()) + 1 for line in lines)
     return Table(
@@ -139,6 +156,9 @@ def open_fixed_width(
             skip_rows=skipped,
             null_values=options.null_values,
             decimal=options.decimal,
+            thousands=options.thousands,
+            date_format=options.date_format,
+            comment=options.comment,
             widths=tuple(widths),
         ),
         report=report,
@@ -146,7 +166,14 @@ def open_fixed_width(
 
 
 def fixed_width_frame(
-    path: Path, widths: Sequence[int], names: Sequence[str], *, first: int = 0, report: Report | None = None
+    path: Path,
+    widths: Sequence[int],
+    names: Sequence[str],
+    *,
+    first: int = 0,
+    comment: str = "",
+    report: Report | None = None,
+    has_overruns: bool = False,
 ) -> pl.LazyFrame:
     """Scan the cells of fixed-width text.
 
@@ -155,15 +182,18 @@ def fixed_width_frame(
         widths: Number of characters of each column; the last column extends to the end of a line.
         names: The names of the columns.
         first: Number of lines above the first row.
-        report: Collects rows whose text crosses the border of two columns; None if columns need no space between
-            them, because the request gives the widths.
+        comment: The character that begins lines that are no rows; "" if there is none.
+        report: Collects these lines, and rows whose text crosses the border of two columns.
+        has_overruns: Whether columns need a space between them, because the request does not give the widths.
 
     Returns:
         A column of line numbers, :data:`~creemson.formats.blocks.LINE`, and the columns of text without the spaces
         around it; null where there are only spaces. Empty lines are not rows.
     """
     lines = _scan(path).filter(pl.col(LINE) > first, pl.col(TEXT).str.strip_chars() != "")
-    if report is not None:
+    if comment:
+        lines = lines.map_batches(partial(_without_comments, comment, report), streamable=True)
+    if report is not None and has_overruns:
         lines = lines.map_batches(partial(_report_overruns, _starts(widths)[1:], report), streamable=True)
     if len(widths) > MAX_SLICED:
         schema = pl.Schema({LINE: lines.collect_schema()[LINE]} | dict.fromkeys(names, pl.String()))
@@ -194,6 +224,17 @@ def _with_point(cells: pl.Expr) -> pl.Expr:
     """Write numbers that have a decimal comma with a point."""
     plain = cells.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
     return pl.when(cells.str.contains(_WITH_COMMA)).then(plain).otherwise(cells)
+
+
+def _without_comments(sign: str, report: Report | None, batch: pl.DataFrame) -> pl.DataFrame:
+    """Leave out the lines that begin with a sign, and report them."""
+    is_comment = batch.get_column(TEXT).str.starts_with(sign)
+    if report is not None and is_comment.any():
+        for line, text in batch.filter(is_comment).iter_rows():
+            report.add(
+                "unparsable_rows", line=line, column=None, value=text, why="is a comment and is left out"
+            )
+    return batch.filter(~is_comment)
 
 
 def _report_overruns(starts: Sequence[int], report: Report, batch: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Detects the columns of text that is aligned with spaces.
 
-:mod:`~creemson.formats.detection.sniff` uses this to recognize such files, :mod:`~creemson.formats.fixed_width` to
+:mod:`~creemson.formats.detection.sniff` uses this to recognize such files, :mod:`~creemson.formats.fixed.reader` to
 read them.
 """
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.formats import fixed_width
-from creemson.formats.alignment import find_alignment, is_aligned
+from creemson.formats.fixed import reader as fixed_width
+from creemson.formats.fixed.alignment import find_alignment, is_aligned
 from creemson.formats.open import open_table
 from creemson.model.query import Options
 from tests.engine.test_written import Written
@@ -264,3 +264,102 @@ def test_encoding_of_fixed_width_text_is_used(tmp_path):
         assert table.reading().encoding == "windows-1252"
     with pytest.raises(ProcessingError, match="Give its encoding in options"):
         opened(tmp_path, content, "x.txt", **options)
+
+
+LEDGER = "\n".join(
+    f"{item:<9}{price:>10}{count:>8}  {day}"
+    for item, price, count, day in [
+        ("ITEM", "PRICE", "COUNT", "DAY"),
+        ("Kettle", "1,310.50", "3", "05/13/2024"),
+        ("#broken", "1", "1", "-"),
+        ("Mug", "4.00", "12,000", "06/01/2024"),
+        ("Spoon", "-20.90", "1", "07/04/2024"),
+    ]
+)
+LEDGER_WIDTHS = {"widths": (9, 10, 8, 12), "comment": "#", "thousands": ","}
+
+
+@pytest.mark.parametrize("pattern", ["%m/%d/%Y", {"DAY": "%m/%d/%Y"}])
+@pytest.mark.parametrize("types", [None, {"PRICE": "float64", "COUNT": "int32", "DAY": "date"}])
+def test_numbers_and_dates_are_read_as_the_request_says(tmp_path, pattern, types):
+    """Their values are those of a CSV with the same options; their texts stay; comments are told."""
+    options = Options(**LEDGER_WIDTHS, date_format=pattern, types=types)
+    made = Written(tmp_path, LEDGER.encode(), "x.txt", options=options)
+    assert made.bytes().decode().splitlines()[1:] == [
+        'Kettle,"1,310.50",3,05/13/2024',
+        'Mug,4.00,"12,000",06/01/2024',
+        "Spoon,-20.90,1,07/04/2024",
+    ]
+    frame = pl.read_parquet(made.stored)
+    assert frame["PRICE"].to_list() == [1310.5, 4.0, -20.9]
+    assert frame["COUNT"].to_list() == [3, 12_000, 1]
+    assert [str(day) for day in frame["DAY"]] == ["2024-05-13", "2024-06-01", "2024-07-04"]
+    (issue,) = made.outcome.issues.examples
+    assert (issue.line, issue.value[:7], made.outcome.issues.unparsable_rows) == (3, "#broken", 1)
+    assert (made.outcome.reading.thousands, made.outcome.reading.date_format) == (",", pattern)
+
+
+def test_cell_in_another_notation_is_text_or_reported(tmp_path, monkeypatch):
+    """A column that the request does not name is text; one that it names has no value there, and that is told."""
+    data = LEDGER + "\n" + f"{'Late':<9}{'1.2.3':>10}{'5':>8}  7 May\n"
+    table = opened(tmp_path, data, "x.txt", **LEDGER_WIDTHS, date_format="%m/%d/%Y")[1]
+    frame = read(tmp_path / "x.txt", table)[1]
+    assert frame.dtypes == [pl.String, pl.String, pl.Int64, pl.String]
+    patterns = {"DAY": "%m/%d/%Y"}
+    frame, issues = loaded(tmp_path, data, "x.txt", **LEDGER_WIDTHS, date_format=patterns)
+    assert (frame["DAY"].dtype, frame["DAY"][-1], issues.unparsable_cells) == (pl.Date, None, 1)
+    monkeypatch.setattr(fixed_width, "SAMPLE_ROWS", 3)
+    frame, _ = loaded(tmp_path, data, "x.txt", **LEDGER_WIDTHS, date_format="%m/%d/%Y")
+    assert (frame["PRICE"][-1], frame["DAY"][0]) == ("1.2.3", "05/13/2024")
+    with pytest.raises(InvalidFormat, match="no column 'MAY'"):
+        opened(tmp_path, LEDGER, "x.txt", **LEDGER_WIDTHS, date_format={"MAY": "%d"})
+
+
+@settings(max_examples=examples_of(60), deadline=None)
+@given(
+    numbers=st.lists(st.decimals(-(10**9), 10**9, places=2), min_size=1, max_size=6),
+    sign=st.sampled_from(",.' "),
+    header=st.booleans(),
+)
+def test_any_number_with_thousands_is_read(tmp_path_factory, numbers, sign, header):
+    """With the other decimal separator where that of thousands is a point."""
+    decimal = "," if sign == "." else "."
+    texts = [
+        f"{number:,.2f}".replace(".", "d").replace(",", sign).replace("d", decimal) for number in numbers
+    ]
+    path = tmp_path_factory.mktemp("x") / "x.txt"
+    path.write_text("".join(f"{text:>20}\n" for text in [*(["name"] if header else []), *texts]))
+    options = Options(widths=(20,), thousands=sign, decimal=decimal, header=header)
+    _, frame = read(path, open_table(path, "x.txt", options=options))
+    assert frame.to_series().to_list() == [float(number) for number in numbers]
+
+
+LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"])
+ANY_CELL = st.sampled_from(["", "NA", "007", "+1", "-0", "1e5", "TRUE", "1.10", "5.", "inf", "2024-01-05", "1,5", "a b", "\"x"]) | (
+    st.lists(st.text(LETTERS, min_size=1, max_size=4), min_size=1, max_size=2).map(" ".join)
+)  # fmt: skip
+
+
+@settings(max_examples=examples_of(150), deadline=None)
+@given(
+    rows=st.lists(st.tuples(ANY_CELL, ANY_CELL, ANY_CELL), min_size=1, max_size=8),
+    header=st.booleans(),
+    data=st.data(),
+)
+def test_any_cell_of_given_widths_is_as_written(tmp_path_factory, rows, header, data):
+    """Without the blanks around it, whatever type its column has."""
+    rows = [row for row in rows if any(row)] or [("x", "y", "z")]
+    widths = [max(map(len, column)) + 6 for column in zip(*rows, strict=True)]
+    to_right = data.draw(st.booleans())
+    names = ("n1", "n2", "n3")
+    lines = [
+        "".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        )
+        for row in ([names, *rows] if header else rows)
+    ]
+    options = Options(widths=tuple(widths), header=header)
+    made = Written(tmp_path_factory.mktemp("x"), "\n".join(lines).encode(), "x.txt", options=options)
+    assert made.rows()[1:] == [list(row) for row in rows]
+    assert made.outcome.issues is None

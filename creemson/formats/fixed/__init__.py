@@ -1,0 +1,1 @@
+"""Reads text in columns of fixed width, which are aligned with spaces."""

@@ -1,0 +1,6 @@
+"""What a store counts."""
+
+
+def usage(store):
+    """The number of bytes stored: files, outputs, and unfinished uploads with their announced size."""
+    return sum(store._listed().values()) if store._ledger is None else store._ledger.total

@@ -20,16 +20,25 @@ from benchmarks import (
     scaling,
     small_jobs,
     transfers,
+    upload_to_result,
     windows,
 )
 from benchmarks.figures import Goal, Report, Series
 from benchmarks.machine import describe_machine
-from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS
+from benchmarks.serving import CREEMSON, FASTAPI_DURABLE, FASTAPI_PANDAS, FASTAPI_POLARS
 
 GOALS = (
     Goal(series=(big_job.BIG, CREEMSON, big_job.SECONDS), factor=1.05, system=big_job.BARE),
+    Goal(series=(big_job.BIG, CREEMSON, big_job.MEMORY), factor=600),
+    Goal(series=(big_job.COPIED, CREEMSON, big_job.SECONDS), factor=0.4, system=big_job.BARE),
+    Goal(series=(big_job.COPIED, CREEMSON, big_job.SECONDS), factor=1.15, system=big_job.BARE_PARQUET),
+    Goal(series=(big_job.COPYING, CREEMSON, big_job.COST), factor=1.2, system=big_job.BARE),
     Goal(series=(reading.READING, CREEMSON, reading.SECONDS), factor=1 / 0.8, system=reading.SPECIFIED),
-    Goal(series=(small_jobs.COLD, CREEMSON, small_jobs.RATE), factor=1, system=FASTAPI_POLARS, at_least=True),
+    Goal(series=(small_jobs.COLD, CREEMSON, small_jobs.COST), factor=1, system=FASTAPI_DURABLE),
+    Goal(series=(small_jobs.NEW, CREEMSON, small_jobs.COST), factor=0.4, system=FASTAPI_DURABLE),
+    Goal(
+        series=(small_jobs.NEW, CREEMSON, small_jobs.RATE), factor=2.5, system=FASTAPI_DURABLE, at_least=True
+    ),
     Goal(
         series=(small_jobs.REPEATED, CREEMSON, small_jobs.RATE),
         factor=10,
@@ -43,19 +52,26 @@ GOALS = (
         at_least=True,
     ),
     Goal(
-        series=(transfers.UPLOAD, CREEMSON, transfers.SPEED), factor=1, system=FASTAPI_POLARS, at_least=True
+        series=(transfers.UPLOAD, CREEMSON, transfers.SPEED),
+        factor=1.3,
+        system=FASTAPI_DURABLE,
+        at_least=True,
     ),
-    Goal(series=(transfers.UPLOAD, CREEMSON, transfers.COST), factor=1, system=FASTAPI_POLARS),
+    Goal(series=(transfers.UPLOAD, CREEMSON, transfers.COST), factor=1.3),
     Goal(
-        series=(transfers.DOWNLOAD, CREEMSON, transfers.SPEED), factor=1, system=FASTAPI_POLARS, at_least=True
+        series=(transfers.DOWNLOAD, CREEMSON, transfers.SPEED),
+        factor=0.9,
+        system=transfers.TCP,
+        at_least=True,
     ),
-    Goal(series=(transfers.DOWNLOAD, CREEMSON, transfers.COST), factor=1, system=FASTAPI_POLARS),
+    Goal(series=(transfers.DOWNLOAD, CREEMSON, transfers.COST), factor=0.35),
     Goal(series=(pings.ALONE, CREEMSON, pings.COST), factor=1, system=FASTAPI_POLARS),
-    Goal(series=(pings.IN_FLIGHT, CREEMSON, pings.COST), factor=1 / 3, system=FASTAPI_POLARS),
+    Goal(series=(pings.IN_FLIGHT, CREEMSON, pings.COST), factor=0.3, system=FASTAPI_POLARS),
     Goal(series=(pings.BATCHES, CREEMSON, pings.COST), factor=1, system=FASTAPI_POLARS),
+    Goal(series=(idle.IDLE, CREEMSON, idle.ACCEPTING), factor=1, system=FASTAPI_POLARS),
     Goal(series=(idle.IDLE, CREEMSON, idle.MEMORY), factor=20),
-    Goal(series=(windows.OFFSET, windows.FROM_OUTPUT, windows.MEDIAN), factor=20),
-    Goal(series=(windows.FIND, windows.FROM_OUTPUT, windows.MEDIAN), factor=250),
+    Goal(series=(windows.OFFSET, windows.FROM_FILE, windows.MEDIAN), factor=20),
+    Goal(series=(windows.FIND, windows.FROM_FILE, windows.MEDIAN), factor=250),
     Goal(series=(latency.LATENCY, CREEMSON, "round trip, p99"), factor=5),
     Goal(series=(latency.CANCEL, CREEMSON, "to idle CPU, p99"), factor=400),
 )
@@ -119,6 +135,8 @@ def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path
         "small-jobs": partial(small_jobs.measure, runs=runs, quick=quick, seed=seed),
         "transfers": partial(transfers.measure, runs=runs, quick=quick),
         "big-job": partial(big_job.measure, runs=runs, quick=quick),
+        "table": partial(big_job.measure_copy, runs=runs, quick=quick),
+        "upload-to-result": partial(upload_to_result.measure, runs=at_most(3), quick=quick),
         "reading": partial(reading.measure, runs=runs, quick=quick),
         "windows": partial(windows.offsets, runs=runs, quick=quick),
         "find": partial(windows.find, runs=runs, quick=quick),

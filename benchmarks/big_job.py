@@ -1,29 +1,51 @@
-"""The big job: four columns of a CSV file of TPC-H lineitem, from request to result.
+"""The big job: four columns of a CSV file of TPC-H lineitem, from request to result; first, and from a columnar copy.
 
 The bare pass does the same work without a server: it infers the schema, selects the columns, writes Parquet and counts
 the rows. It runs in a separate process that has already imported polars, as a warm worker has; only the pass is timed.
 """
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from websockets.sync.client import connect
 
 from benchmarks.figures import Series
-from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS, Serving, systems
+from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS, Serving, serving, systems
 from benchmarks.turns import in_turns
 
-__all__ = ["BARE", "BIG", "SECONDS", "bare_pass", "generate", "measure", "place", "request"]
+__all__ = [
+    "BARE",
+    "BARE_PARQUET",
+    "BIG",
+    "COPIED",
+    "COPYING",
+    "COST",
+    "MEMORY",
+    "SECONDS",
+    "await_copy",
+    "bare_pass",
+    "generate",
+    "measure",
+    "measure_copy",
+    "place",
+    "request",
+]
 
-BIG, SECONDS = "big job", "request to result"
-BARE = "bare polars"
+BIG, COPIED, COPYING = "big job", "big job, the file has a table", "making a table"
+SECONDS, COST, MEMORY = "request to result", "CPU", "peak of private memory"
+BARE, BARE_PARQUET = "bare polars", "bare polars on that Parquet"
+WAIT = 120.0
+"""Maximum seconds in which the server makes a columnar copy of a file."""
 COLUMNS = (0, 4, 5, 10)
 """Indices of the selected columns of lineitem."""
 
@@ -32,16 +54,19 @@ import sys, time
 import polars as pl
 for line in sys.stdin:
     source, target, columns = line.rstrip("\\n").split("|")
-    started = time.perf_counter()
-    frame = pl.scan_csv(source, try_parse_dates=True)
+    started, used = time.perf_counter(), time.process_time()
+    if source.endswith(".parquet"):
+        frame = pl.scan_parquet(source)
+    else:
+        frame = pl.scan_csv(source, try_parse_dates=True)
     names = frame.collect_schema().names()
     frame = frame.select([names[int(index)] for index in columns.split(",")])
     _, count = pl.collect_all(
         [frame.sink_parquet(target, lazy=True), frame.select(pl.len())], engine="streaming"
     )
-    print(time.perf_counter() - started, count.item(), flush=True)
+    print(time.perf_counter() - started, time.process_time() - used, flush=True)
 """
-"""The program of the process for bare passes: reads lines `source|target|columns`, prints seconds and rows."""
+"""The program of the process for bare passes: reads lines `source|target|columns`, prints seconds and CPU seconds."""
 
 
 def generate(folder: Path, scale: float) -> Path:
@@ -65,18 +90,112 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     results: list[Series] = []
     with bare_pass(folder) as bare, systems((CREEMSON, FASTAPI_POLARS, FASTAPI_PANDAS), folder) as running:
         ours, polars, pandas = running
-        work: dict[str, Callable[[], Mapping[str, float]]] = {BARE: lambda: {SECONDS: bare(data, COLUMNS)}}
+        work: dict[str, Callable[[], Mapping[str, float]]] = {BARE: lambda: bare(data, COLUMNS)}
         for system in (ours, polars):
             work[system.name] = partial(_once, system, data)
-        results += in_turns(work, runs=runs, workload=BIG, units={SECONDS: "s"})
+        results += in_turns(work, runs=runs, workload=BIG, units={SECONDS: "s", COST: "s", MEMORY: "MB"})
         slow = {pandas.name: partial(_once, pandas, data)}
         results += in_turns(slow, runs=1, warm_up=0, workload=BIG, units={SECONDS: "s"})
     return results
 
 
 def _once(system: Serving, data: Path) -> Mapping[str, float]:
+    with place(system, data) as name, _watched(system) as watched:
+        before = system.cpu()
+        seconds = request(system, name, COLUMNS)
+        return {SECONDS: seconds, COST: system.cpu() - before, MEMORY: watched.peak / 1e6}
+
+
+def measure_copy(folder: Path, *, runs: int, quick: bool) -> list[Series]:
+    """Let the server make a columnar copy of the table, and compare jobs on the file that has one with bare passes."""
+    data = generate(folder, 0.05 if quick else 1.0)
+    with bare_pass(folder) as bare, serving(CREEMSON, folder / "copied") as system:
+        everything = tuple(range(16))
+        making: dict[str, Callable[[], Mapping[str, float]]] = {
+            BARE: lambda: {COST: bare(data, everything)[COST]},
+            CREEMSON: partial(_make_copy, system, data),
+        }
+        results = in_turns(making, runs=min(runs, 3), warm_up=0, workload=COPYING, units={COST: "s"})
+        with place(system, data) as name:
+            await_copy(system, name)
+            [copy] = (system.folder.parent / "tables").glob("*/rows.parquet")
+            orders = itertools.permutations(COLUMNS)  # each order is another job
+            work: dict[str, Callable[[], Mapping[str, float]]] = {
+                CREEMSON: lambda: _copied(system, name, next(orders)),
+                BARE: lambda: bare(data, COLUMNS),
+                BARE_PARQUET: lambda: bare(copy, COLUMNS),
+            }
+            return results + in_turns(work, runs=runs, workload=COPIED, units={SECONDS: "s", COST: "s"})
+
+
+def _copied(system: Serving, name: str, columns: tuple[int, ...]) -> Mapping[str, float]:
+    before = system.cpu()
+    seconds = request(system, name, columns)
+    return {SECONDS: seconds, COST: system.cpu() - before}
+
+
+def _make_copy(system: Serving, data: Path) -> Mapping[str, float]:
     with place(system, data) as name:
-        return {SECONDS: request(system, name, COLUMNS)}
+        _ask_for_columns(system, name)
+        before = system.cpu()
+        await_copy(system, name)
+        return {COST: system.cpu() - before}
+
+
+def _ask_for_columns(system: Serving, name: str) -> None:
+    with connect(system.url, compression=None) as socket:
+        socket.send(json.dumps({"type": "columns", "id": "c", "filename": name}))
+        assert json.loads(socket.recv())["type"] == "columns"
+
+
+def await_copy(system: Serving, name: str) -> None:
+    """Use a file, and wait until the server has a columnar copy of it.
+
+    Raises:
+        RuntimeError: It has none within :data:`WAIT` seconds.
+    """
+    _ask_for_columns(system, name)
+    with connect(system.url, compression=None, max_size=None) as socket:
+        for _ in range(int(WAIT / 0.2)):
+            socket.send(json.dumps({"type": "files", "id": "f"}))
+            files = json.loads(socket.recv())["files"]
+            if any(entry["filename"] == name and entry.get("imported") for entry in files):
+                return
+            time.sleep(0.2)
+    raise RuntimeError(f"there is no copy of {name} after {WAIT:g} s")
+
+
+class _Watched:
+    """The highest private memory of a system's processes together, in bytes."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self.is_over = threading.Event()
+
+    def run(self, system: Serving) -> None:
+        processes = [system.process, *system.workers()]
+        while not self.is_over.wait(0.02):
+            self.peak = max(self.peak, sum(_private(process.pid) for process in processes))
+
+
+@contextmanager
+def _watched(system: Serving) -> Iterator[_Watched]:
+    watched = _Watched()
+    thread = threading.Thread(target=watched.run, args=(system,))
+    thread.start()
+    try:
+        yield watched
+    finally:
+        watched.is_over.set()
+        thread.join()
+
+
+def _private(process: int) -> int:
+    """The private memory of a process in bytes, without the pages of files; 0 if it has ended."""
+    with suppress(OSError):
+        found = re.search(r"RssAnon:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        return int(found[1]) * 1024 if found else 0
+    return 0
 
 
 @contextmanager
@@ -107,8 +226,8 @@ def request(system: Serving, name: str, columns: tuple[int, ...]) -> float:
 
 
 @contextmanager
-def bare_pass(folder: Path) -> Iterator[Callable[[Path, tuple[int, ...]], float]]:
-    """Start the process for bare passes, and yield a function that runs one pass and returns its seconds."""
+def bare_pass(folder: Path) -> Iterator[Callable[[Path, tuple[int, ...]], Mapping[str, float]]]:
+    """Start the process for bare passes, and yield a function that runs one pass and returns its figures."""
     with subprocess.Popen(
         [sys.executable, "-c", BARE_PASS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -116,10 +235,11 @@ def bare_pass(folder: Path) -> Iterator[Callable[[Path, tuple[int, ...]], float]
         assert commands is not None
         assert results is not None
 
-        def once(data: Path, columns: tuple[int, ...]) -> float:
+        def once(data: Path, columns: tuple[int, ...]) -> Mapping[str, float]:
             commands.write(f"{data}|{folder / 'bare.parquet'}|{','.join(map(str, columns))}\n")
             commands.flush()
-            return float(results.readline().split()[0])
+            seconds, used = map(float, results.readline().split())
+            return {SECONDS: seconds, COST: used}
 
         yield once
         commands.close()

@@ -9,9 +9,9 @@ from pathlib import Path
 from benchmarks.figures import Series
 from benchmarks.serving import CREEMSON, FASTAPI_POLARS, Serving, serving
 
-__all__ = ["IDLE", "MEMORY", "measure"]
+__all__ = ["ACCEPTING", "IDLE", "MEMORY", "measure"]
 
-IDLE, MEMORY = "idle connections", "memory of each"
+IDLE, MEMORY, ACCEPTING = "idle connections", "memory of each", "server CPU to accept one"
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -36,7 +36,7 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
             with serving(name, folder / f"idle{run}-{index}") as system:
                 for metric, value in _once(system, count).items():
                     values.setdefault((metric, name), []).append(value)
-    units = {MEMORY: "KiB", "accepted": "1/s", "server CPU to accept one": "µs"}
+    units = {MEMORY: "KiB", "accepted": "1/s", ACCEPTING: "µs"}
     return [
         Series(workload=IDLE, system=name, metric=metric, unit=units[metric], values=values[metric, name])
         for metric in units
@@ -55,7 +55,7 @@ def _once(system: Serving, count: int) -> dict[str, float]:
         return {
             MEMORY: (system.memory() - memory) / count / 1024,
             "accepted": count / seconds,
-            "server CPU to accept one": cpu / count * 1e6,
+            ACCEPTING: cpu / count * 1e6,
         }
 
 

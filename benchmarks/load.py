@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import itertools
 import json
 import statistics
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any
 __all__ = ["run"]
 
 MIB = 2**20
+COLUMNS = 16
+"""Columns of the tables of small jobs."""
 PING = b'{"type":"ping","id":"p"}'
 
 
@@ -103,22 +106,29 @@ async def pings(url: str, *, messages: int, in_flight: int, batch: int, connecti
     return {"seconds": seconds, "messages": answered} | (_quantiles(latencies) if latencies else {})
 
 
-async def jobs(url: str, *, connections: int, count: int, first: int, names: int) -> dict[str, Any]:
-    """Send legacy requests, one at a time on each connection, for `small-N.csv` from ``first`` on, cyclically."""
+async def jobs(
+    url: str, *, connections: int, count: int, first: int, names: int, choice: int
+) -> dict[str, Any]:
+    """Send legacy requests, one at a time on each connection, for `small-N.csv` from ``first`` on, cyclically.
+
+    Each request is for other columns, from choice number ``choice`` on; for the same ones if that is negative.
+    """
     import picows
 
     requested, answered, failed = 0, 0, 0
     done = asyncio.Event()
     latencies: list[float] = []
     sent_at: dict[int, float] = {}
+    choices = itertools.islice(itertools.combinations(range(COLUMNS), 4), max(choice, 0), None)
 
     def send(transport: Any) -> None:
         nonlocal requested
         if requested < count:
+            columns = [0, 2, 4] if choice < 0 else list(next(choices))
             name = f"small-{first + requested % names}.csv"
             requested += 1
             sent_at[id(transport)] = time.perf_counter()
-            request = json.dumps({"filename": name, "selectedColumns": [0, 2, 4]})
+            request = json.dumps({"filename": name, "selectedColumns": columns})
             transport.send(picows.WSMsgType.TEXT, request.encode())
 
     def on_text(transport: Any, payload: bytes) -> None:
@@ -183,7 +193,7 @@ def main() -> None:
     modes = parser.add_subparsers(dest="mode", required=True)
     options = {
         "pings": ("messages", "in-flight", "batch", "connections"),
-        "jobs": ("connections", "count", "first", "names"),
+        "jobs": ("connections", "count", "first", "names", "choice"),
         "upload": ("megabytes",),
         "download": ("megabytes",),
     }

@@ -86,9 +86,9 @@ def columns(folder: Path, *, runs: int, quick: bool, seed: int) -> list[Series]:
 
 
 def _bare(
-    bare: Callable[[Path, tuple[int, ...]], float], data: Path, selected: tuple[int, ...]
+    bare: Callable[[Path, tuple[int, ...]], Mapping[str, float]], data: Path, selected: tuple[int, ...]
 ) -> Mapping[str, float]:
-    return {SECONDS: bare(data, selected)}
+    return {SECONDS: bare(data, selected)[SECONDS]}
 
 
 def _served(system: Serving, data: Path, selected: tuple[int, ...]) -> Mapping[str, float]:

@@ -13,9 +13,21 @@ from pathlib import Path
 import attrs
 import psutil
 
-__all__ = ["CREEMSON", "FASTAPI_PANDAS", "FASTAPI_POLARS", "PEERS", "Serving", "serving", "systems"]
+__all__ = [
+    "CREEMSON",
+    "FASTAPI_DURABLE",
+    "FASTAPI_PANDAS",
+    "FASTAPI_POLARS",
+    "OWN",
+    "PEERS",
+    "WITHOUT_TABLES",
+    "Serving",
+    "serving",
+    "systems",
+]
 
-CREEMSON = "creemson"
+CREEMSON, WITHOUT_TABLES = "creemson", "creemson, tables = never"
+FASTAPI_DURABLE = "FastAPI + polars, durable"
 FASTAPI_POLARS, FASTAPI_PANDAS = "FastAPI + polars", "FastAPI + pandas"
 UNLIMITED = (
     "limits.messages_per_s=100000000",
@@ -26,7 +38,10 @@ UNLIMITED = (
     "limits.queue=100000",
 )
 """Raised limits: Creemson limits each client, and one client simulates many here."""
+OWN = {CREEMSON: (), WITHOUT_TABLES: ("storage.tables=never",)}
+"""Settings of Creemson, by name in reports."""
 PEERS = {
+    FASTAPI_DURABLE: ("benchmarks.peers.fastapi_server", "durable"),
     FASTAPI_POLARS: ("benchmarks.peers.fastapi_server", "polars"),
     FASTAPI_PANDAS: ("benchmarks.peers.fastapi_server", "pandas"),
     "websockets on asyncio": ("benchmarks.peers.bare_websockets", "asyncio"),
@@ -94,13 +109,13 @@ def serving(name: str, folder: Path, *options: str) -> Iterator[Serving]:
     """Run a system with an empty folder.
 
     Args:
-        name: :data:`CREEMSON` or a key of :data:`PEERS`.
+        name: A key of :data:`OWN` or :data:`PEERS`.
         folder: Folder for the files of the system, which is created.
         options: Additional settings of Creemson, ``key=value``.
     """
-    if name == CREEMSON:
+    if name in OWN:
         command = ["-m", "creemson", "serve", "--port", "0", "--data-dir", str(folder)]
-        for option in (*UNLIMITED, *options):
+        for option in (*UNLIMITED, *OWN[name], *options):
             command += ["--set", option]
         files = folder / "uploads"
     else:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmarks import load
 from benchmarks.figures import Series
-from benchmarks.serving import CREEMSON, FASTAPI_POLARS, Serving, systems
+from benchmarks.serving import CREEMSON, FASTAPI_DURABLE, FASTAPI_POLARS, Serving, systems
 from benchmarks.turns import in_turns
 
-__all__ = ["COST", "DOWNLOAD", "SPEED", "UPLOAD", "measure"]
+__all__ = ["COST", "DOWNLOAD", "SPEED", "TCP", "UPLOAD", "measure"]
 
 MIB = 2**20
 UPLOAD, DOWNLOAD = "upload", "download"
@@ -22,7 +22,7 @@ TCP = "bare TCP on trio"
 def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     """Measure both directions."""
     megabytes = 50 if quick else 500
-    names = (CREEMSON, FASTAPI_POLARS, "websockets on asyncio", TCP)
+    names = (CREEMSON, FASTAPI_POLARS, FASTAPI_DURABLE, "websockets on asyncio", TCP)
     results: list[Series] = []
     with systems(names, folder) as running:
         for workload in (UPLOAD, DOWNLOAD):

@@ -12,19 +12,17 @@ from typing import Any
 import polars as pl
 from websockets.sync.client import ClientConnection, connect
 
-from benchmarks.big_job import generate, place
+from benchmarks.big_job import await_copy, generate, place
 from benchmarks.figures import Series
 from benchmarks.serving import CREEMSON, Serving, serving
 from benchmarks.turns import in_turns
 
-__all__ = ["FIND", "FROM_OUTPUT", "MEDIAN", "OFFSET", "find", "offsets"]
+__all__ = ["FIND", "FROM_FILE", "FROM_OUTPUT", "MEDIAN", "OFFSET", "find", "offsets"]
 
 OFFSET, FIND = "windows at any offset", "find in 1 M rows"
 FROM_OUTPUT, FROM_FILE = f"{CREEMSON}, an output", f"{CREEMSON}, the file"
 MEDIAN, COST = "until the answer, p50", "server CPU per answer"
 UNITS = {MEDIAN: "ms", "until the answer, p95": "ms", COST: "ms"}
-WAIT = 60.0
-"""Seconds in which the server may make a columnar copy of a file, if it does so."""
 WORDS = (
     "alpha", "Bravo", "charlie", "Delta", "echo", "Foxtrot", "golf", "Hotel", "india", "Juliett", "kilo", "Lima",
     "mike", "November", "oscar", "Papa", "quebec", "Romeo", "sierra", "Tango",
@@ -66,7 +64,7 @@ def _measure(
         connect(system.url, compression=None, max_size=None) as socket,
     ):
         output = _ask(socket, {"type": "process", "filename": name})["data"]["output_data"]["filename"]
-        _await_copy(socket, name)
+        await_copy(system, name)
         work: dict[str, Callable[[], Mapping[str, float]]] = {
             label: partial(_once, system, socket, filename, requests, count)
             for label, filename in ((FROM_OUTPUT, output), (FROM_FILE, name))
@@ -87,17 +85,6 @@ def _once(
         "until the answer, p95": statistics.quantiles(seconds, n=20, method="inclusive")[-1] * 1000,
         COST: (system.cpu() - before) / count * 1000,
     }
-
-
-def _await_copy(socket: ClientConnection, name: str) -> None:
-    """Use a file until the server has a columnar copy of it, or does not say whether it has."""
-    until = time.monotonic() + WAIT
-    while time.monotonic() < until:
-        _ask(socket, {"type": "rows", "filename": name, "offset": 0, "limit": 1})
-        [entry] = [entry for entry in _ask(socket, {"type": "files"})["files"] if entry["filename"] == name]
-        if entry.get("imported", True):
-            return
-        time.sleep(0.2)
 
 
 def _ask(socket: ClientConnection, message: Mapping[str, Any]) -> Any:

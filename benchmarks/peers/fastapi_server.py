@@ -1,6 +1,7 @@
 """FastAPI on uvicorn, with polars or pandas: a straightforward design.
 
-``python -m benchmarks.peers.fastapi_server FOLDER polars|pandas``. Jobs run in FastAPI's thread pool, files are
+``python -m benchmarks.peers.fastapi_server FOLDER polars|durable|pandas``; ``durable`` is polars, and syncs uploads and
+outputs before it tells of them, as Creemson does. Jobs run in FastAPI's thread pool, files are
 written in the event loop. In addition to what :mod:`benchmarks.peers.wire` lacks, it has no queue, no progress, no
 cancellation, no cache, and neither jobs nor uploads survive a restart.
 """
@@ -16,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 
-from benchmarks.peers.wire import CHUNK, Incoming, answer, listen
+from benchmarks.peers.wire import CHUNK, Incoming, answer, listen, sync
 
 Job = Callable[[Path, list[int], Path], tuple[int, list[str]]]
 
@@ -30,6 +31,13 @@ def with_polars(source: Path, columns: list[int], target: Path) -> tuple[int, li
     return frame.height, frame.columns
 
 
+def durably_with_polars(source: Path, columns: list[int], target: Path) -> tuple[int, list[str]]:
+    """Do the same, and make the output durable."""
+    found = with_polars(source, columns, target)
+    sync(target.with_suffix(".parquet"))
+    return found
+
+
 def with_pandas(source: Path, columns: list[int], target: Path) -> tuple[int, list[str]]:
     """Do the same with pandas, which writes CSV."""
     import pandas as pd
@@ -39,7 +47,10 @@ def with_pandas(source: Path, columns: list[int], target: Path) -> tuple[int, li
     return len(frame), list(frame.columns)
 
 
-def make_app(folder: Path, job: Job) -> FastAPI:
+JOBS: dict[str, Job] = {"polars": with_polars, "durable": durably_with_polars, "pandas": with_pandas}
+
+
+def make_app(folder: Path, job: Job, *, durable: bool) -> FastAPI:
     """Create the application."""
     app = FastAPI()
     outputs = folder / "outputs"
@@ -65,7 +76,7 @@ def make_app(folder: Path, job: Job) -> FastAPI:
                 if kind in ("ping", "batch"):
                     await socket.send_text(json.dumps(answer(message)))
                 elif kind == "upload":
-                    upload = Incoming(folder, message)
+                    upload = Incoming(folder, message, durable=durable)
                     await socket.send_text(upload.ready)
                 elif kind == "download":
                     await _send_file(socket, folder / message["filename"], message["id"])
@@ -96,7 +107,7 @@ async def _send_file(socket: WebSocket, path: Path, id: str) -> None:  # noqa: A
 def main() -> None:
     """Serve until the process is terminated."""
     folder, engine = Path(sys.argv[1]), sys.argv[2]
-    app = make_app(folder, with_polars if engine == "polars" else with_pandas)
+    app = make_app(folder, JOBS[engine], durable=engine == "durable")
     config = uvicorn.Config(
         app, log_level="error", loop="uvloop", http="httptools", ws="websockets", ws_per_message_deflate=False
     )

@@ -1,16 +1,17 @@
 """Code that the peers share: simple responses to messages of Creemson's protocol.
 
-The peers lack validation, limits, error messages, resumable transfers and durability.
+The peers lack validation, limits, error messages and resumable transfers; only one of them syncs what it writes.
 """
 
 import hashlib
 import json
+import os
 import socket
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["CHUNK", "Incoming", "answer", "listen"]
+__all__ = ["CHUNK", "Incoming", "answer", "listen", "sync"]
 
 CHUNK = 1024 * 1024
 """Maximum number of bytes that are read or sent at once."""
@@ -26,12 +27,29 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
     return pong
 
 
-class Incoming:
-    """An upload: a file that is written and hashed as the bytes arrive; the final response contains the hash."""
+def sync(path: Path) -> None:
+    """Make a new file durable: its bytes, and its name in the folder."""
+    for opened in (path, path.parent):
+        descriptor = os.open(opened, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
-    def __init__(self, folder: Path, message: dict[str, Any]) -> None:
+
+class Incoming:
+    """An upload: a file that is written and hashed as the bytes arrive; the final response contains the hash.
+
+    Args:
+        folder: The folder of the file.
+        message: The request.
+        durable: Whether the file is synced before the final response.
+    """
+
+    def __init__(self, folder: Path, message: dict[str, Any], *, durable: bool = False) -> None:
+        self._path, self._durable = folder / message["filename"], durable
         self._id, self._name, self._size = message["id"], message["filename"], message["size"]
-        self._file: BinaryIO = (folder / self._name).open("wb")
+        self._file: BinaryIO = self._path.open("wb")
         self._digest = hashlib.sha256()
         self._received = 0
         self.ready = json.dumps({"type": "upload_ready", "id": self._id, "offset": 0})
@@ -44,6 +62,8 @@ class Incoming:
         if self._received < self._size:
             return None
         self._file.close()
+        if self._durable:
+            sync(self._path)
         return json.dumps(
             {
                 "type": "uploaded",

@@ -40,8 +40,9 @@ PATIENCE = 3
 """Number of times that an import is stopped by jobs before it may run beside them."""
 BACKOFF, MAX_BACKOFF = 1.0, 60.0
 """Seconds before an import that was stopped is tried again, doubled each time; and their maximum."""
-REST = 600.0
-"""Seconds in which a copy that was made is not made again, though it may have been removed to make room."""
+REST, REST_AFTER_FAILURE = 600.0, 3600.0
+"""Seconds in which a copy that was made is not made again, though it may have been removed to make room; and seconds
+after which one is tried again that failed, perhaps because the disk was full."""
 MAX_CANDIDATES, MAX_CLOSED = 100, 10_000
 """Maximum number of files that wait for a copy, and of those that are known to need none."""
 
@@ -124,7 +125,8 @@ class Candidates:
             candidate.earliest = now + min(BACKOFF * 2 ** (candidate.tries - 1), MAX_BACKOFF)
             return
         self._waiting.pop(candidate.key, None)
-        self._closed[candidate.key] = now + REST if how == "done" else math.inf
+        rest = {"done": REST, "failed": REST_AFTER_FAILURE}.get(how, math.inf)
+        self._closed[candidate.key] = now + rest
         self._closed.move_to_end(candidate.key)
         if len(self._closed) > MAX_CLOSED:
             self._closed.popitem(last=False)

@@ -18,6 +18,7 @@ from creemson.jobs.imports import (
     MIN_BYTES,
     PATIENCE,
     REST,
+    REST_AFTER_FAILURE,
     Candidates,
     Imports,
 )
@@ -84,16 +85,20 @@ def test_import_stops_for_a_job_until_it_has_lost_patience():
     assert taken(candidates, now + 1000.0) is None
 
 
-@pytest.mark.parametrize(("how", "rest"), [("done", REST), ("refused", math.inf), ("failed", math.inf)])
-def test_ended_import_is_not_tried_again(how, rest):
-    """Only a copy that was made, and removed to make room, is made again after a while."""
+@pytest.mark.parametrize(
+    ("how", "rest"), [("done", REST), ("refused", math.inf), ("failed", REST_AFTER_FAILURE)]
+)
+def test_ended_import_is_not_tried_again_for_a_while(how, rest):
+    """A copy that was made may have been removed to make room, and one that failed may succeed now."""
     candidates = Candidates()
     use(candidates, 1, times=2)
     candidates.ended(5.0, candidates.next(5.0), how)
     use(candidates, 1, now=6.0, times=5)
     assert not candidates
-    use(candidates, 1, now=6.0 + REST, times=2)
-    assert bool(candidates) == (rest == REST)
+    use(candidates, 1, now=5.0 + min(rest, 1e9) - 1.0)
+    assert not candidates
+    use(candidates, 1, now=min(6.0 + rest, 1e9), times=2)
+    assert bool(candidates) == (rest < math.inf)
 
 
 def test_many_files_are_bounded():

@@ -177,15 +177,16 @@ class View:
 
     Attributes:
         where: conditions, as in a query; a row must meet all of them.
-        find: text that a row must have in any of its cells, as a CSV shows them, in any case.
+        find: text that a row must have in any of its cells, as a CSV shows them, in any case; an empty one is in all
+            rows.
         sort: sort keys, the most significant first; rows that are equal keep their order.
     """
 
     where: tuple[Condition, ...] | None = None
-    find: Annotated[str, Bounds(1, MAX_FIND)] | None = None
+    find: Annotated[str, Bounds(0, MAX_FIND)] | None = None
     sort: tuple[SortKey, ...] | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether all rows are shown as they are."""
-        return not (self.where or self.sort) and self.find is None
+        return not (self.where or self.sort or self.find)

@@ -248,7 +248,8 @@ class FileInfo:
 
     Attributes:
         filename, size, modified, sha256: of the file.
-        imported: whether there is a columnar copy of it, so that jobs and windows of rows are fast.
+        imported: whether there is a columnar copy of it, so that jobs and windows of rows are fast; None if the server
+            does not tell.
         rows: number of its rows; None while unknown.
     """
 
@@ -256,7 +257,7 @@ class FileInfo:
     size: int
     modified: float
     sha256: str | None = None
-    imported: bool = False
+    imported: bool | None = None
     rows: int | None = None
 
 

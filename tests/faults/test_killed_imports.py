@@ -150,5 +150,5 @@ def test_full_disk_loses_only_the_import(tmp_path):
                     assert client.ask(ask)["total"] == 60_001
                 wait_until(lambda: metric(server, "creemson_imports_total") == [1.0])
                 assert list((data / "tables").iterdir()) == []
-                assert not listed(server).get("imported", False)
+                assert listed(server)["imported"] is False
             assert process(server, selectedColumns=["b"])["rows"] == 60_001

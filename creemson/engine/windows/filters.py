@@ -136,7 +136,7 @@ class Filters:
             # repr: True and 1 are equal, but not as values of conditions
             values_key = (key, "values", repr(view.where), repr(view.sort))
             parts.append(self._remembered(values_key, lambda: _by_values(search(), view)))
-        if (text := view.find) is not None:
+        if text := view.find:
             parts.append(self._remembered((key, "find", text), lambda: _by_text(search(), text)))
         first, *others = parts
         rows = first.rows

@@ -161,6 +161,13 @@ def test_text_conditions_and_sort_hold_together(source, remembered):
     assert (found, total) == (expected, len(expected))
 
 
+@pytest.mark.parametrize("where", [None, (Condition("n", "<", 9),)])
+def test_empty_text_is_in_every_row(source, remembered, where):
+    """A page whose search field is empty shows all rows."""
+    found = all_rows(source, view=View(where=where, find=""), **remembered)
+    assert found == all_rows(source, view=View(where=where), **remembered)
+
+
 @pytest.mark.parametrize(
     ("view", "reason", "detail"),
     [

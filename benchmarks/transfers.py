@@ -1,5 +1,6 @@
 """Uploads and downloads over the WebSocket, compared with the peers and with bare TCP."""
 
+import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
 
 
 def _once(system: Serving, direction: str, megabytes: int) -> Mapping[str, float]:
+    os.sync()  # otherwise, a system that syncs would also wait for what the ones before have left unwritten
     before = system.cpu()
     if system.name == TCP:
         seconds = (_send if direction == UPLOAD else _receive)(system.port, megabytes)

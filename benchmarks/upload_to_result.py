@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -39,6 +40,7 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
 
 
 def _once(system: Serving, size: int, times: int, numbers: "itertools.count[int]") -> Mapping[str, float]:
+    os.sync()  # see benchmarks/transfers.py
     seconds, before = 0.0, system.cpu()
     with connect(system.url, compression=None, max_size=None) as socket:
         for _ in range(times):

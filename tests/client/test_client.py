@@ -45,21 +45,22 @@ async def test_upload_process_and_download_report_progress(server, tmp_path):
 
 async def test_files_rows_and_delete_work(server, tmp_path):
     """The file is listed, a window of it is read, and it is gone after the deletion."""
-    (tmp_path / "listed.csv").write_text("a,b\n1,2\n3,4\n")
+    (tmp_path / "of-client.csv").write_text("a,b\n1,2\n3,4\n")
     async with connect(server.url) as client:
-        await client.upload(tmp_path / "listed.csv")
-        assert "listed.csv" in [info.filename for info in await client.files()]
-        window = await client.rows("listed.csv", offset=1)
+        await client.upload(tmp_path / "of-client.csv")
+        assert "of-client.csv" in [info.filename for info in await client.files()]
+        window = await client.rows("of-client.csv", offset=1)
         assert (window.columns, window.rows) == (("a", "b"), ((3, 4),))
-        view = await client.rows("listed.csv", where=[("b", ">", 1)], sort=[("a", "desc")], limit=1)
+        view = await client.rows("of-client.csv", where=[("b", ">", 1)], sort=[("a", "desc")], limit=1)
         assert (view.rows, view.total, view.complete) == (((3, 4),), 2, True)
-        assert (await client.rows("listed.csv", find="4", texts=True)).rows == (("3", "4"),)
-        with pytest.raises(InvalidFormat, match=r"\$\.find: expected at least 1") as refused:
-            await client.rows("listed.csv", find="")
+        assert (await client.rows("of-client.csv", find="4", texts=True)).rows == (("3", "4"),)
+        assert (await client.rows("of-client.csv", find="")).total == 2
+        with pytest.raises(InvalidFormat, match=r"\$\.find: expected at least 0") as refused:
+            await client.rows("of-client.csv", find="x" * 1001)
         assert refused.value.reason == "invalid_message"
-        await client.delete("listed.csv")
+        await client.delete("of-client.csv")
         with pytest.raises(ProcessingError) as caught:
-            await client.rows("listed.csv")
+            await client.rows("of-client.csv")
         assert caught.value.reason == "file_not_found"
 
 

@@ -77,7 +77,6 @@ import orjson
 from creemson.engine import run as engine
 from creemson.engine.answers import MAX_DETAILS, MAX_TRACEBACK, AnswerLimits, bounded, clipped
 from creemson.engine.export.render import render
-from creemson.engine.plan import columns_of
 from creemson.engine.progress import Progress
 from creemson.engine.source import opened
 from creemson.engine.tables.read import may_be_of_copy, open_copy_for
@@ -92,7 +91,7 @@ from creemson.formats.table import Table
 from creemson.model.converter import plain, structure
 from creemson.model.query import Options, Query, View
 from creemson.storage import durable
-from creemson.storage.names import companion, rejects_name, remove_temporary, texts_name
+from creemson.storage.names import companion, rejects_name, remove_path, texts_name
 
 __all__ = ["Worker", "main"]
 
@@ -221,7 +220,7 @@ class Worker:
         folder = _copy(command)
 
         def copy(query: Query, report: Report) -> Table | None:
-            return None if folder is None else open_copy_for(query, folder, columns_of(query), report)
+            return None if folder is None else open_copy_for(query, folder, report)
 
         def run(part: Path) -> Any:
             with _source(command, query.filename) as source:
@@ -263,7 +262,7 @@ class Worker:
                 durable.publish_folder(part, Path(command["target"]))
         finally:
             self._part = None
-            remove_temporary(part)
+            remove_path(part)
         return plain(copied)
 
     def _write(self, command: Mapping[str, Any], write: Callable[[Path], Any]) -> Any:

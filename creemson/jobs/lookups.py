@@ -7,7 +7,7 @@ is gone.
 """
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -167,10 +167,13 @@ class Lookups:
             command,
             ask,
             commands.rows,
-            offset=ask.offset,
-            limit=ask.limit,
-            texts=ask.texts,
-            view=plain(ask.view),
+            fields=lambda found: {
+                "offset": ask.offset,
+                "limit": ask.limit,
+                "texts": ask.texts,
+                "view": plain(ask.view),
+                "copy": self._copy_of(command.caller, ask.filename, found, ask.options),
+            },
         )
         return structure_trusted(value, Window)
 
@@ -181,7 +184,7 @@ class Lookups:
         worker_command: Callable[..., WorkerCommand],
         *,
         of_upload: bool = False,
-        **fields: Any,
+        fields: Callable[[Found], Mapping[str, Any]] = lambda _: {},
     ) -> Any:
         """Wait for a turn, then let a quick worker read the file.
 
@@ -190,7 +193,7 @@ class Lookups:
             ask: what it asks for.
             worker_command: makes the command of :mod:`creemson.executors.commands`.
             of_upload: see :meth:`_turn`.
-            fields: further arguments of ``worker_command``.
+            fields: returns further arguments of ``worker_command`` for a file.
         """
 
         def read(found: Found) -> WorkerCommand:
@@ -200,15 +203,11 @@ class Lookups:
                 name=ask.filename,
                 options=_plain_options(ask.options),
                 limits=self._limits,
-                **({} if isinstance(ask, ReadColumns) else {"copy": self._copy(command.caller, ask, found)}),
-                **fields,
+                **fields(found),
             )
 
         async with self._turn(command, of_upload=of_upload):
             return await self._call(command.caller, ask.filename, read)
-
-    def _copy(self, caller: str, ask: ReadRows, found: Found) -> str | None:
-        return self._copy_of(caller, ask.filename, found, ask.options)
 
     async def _call(self, caller: str, filename: str, read: Callable[[Found], WorkerCommand]) -> Any:
         find = partial(self._stores.of(caller).look_up, filename)

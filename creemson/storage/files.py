@@ -29,7 +29,7 @@ from creemson.storage.names import (
     NORMALIZED,
     is_temporary,
     rejects_name,
-    remove_temporary,
+    remove_path,
     rendering_of,
     texts_name,
 )
@@ -108,7 +108,7 @@ class Files:
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
             for path in self.outputs.iterdir():
                 if is_temporary(path.name):
-                    remove_temporary(path)
+                    remove_path(path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ __all__ = [
     "is_temporary",
     "owner_name",
     "rejects_name",
-    "remove_temporary",
+    "remove_path",
     "remove_with_companions",
     "rendering_of",
     "temporary_name",
@@ -49,13 +49,18 @@ def remove_with_companions(part: Path) -> None:
     """Remove a temporary file and its companions."""
     part.unlink(missing_ok=True)
     for path in part.parent.glob(f"{glob.escape(part.stem)}.*{_TEMPORARY_SUFFIX}"):
-        remove_temporary(path)
+        remove_path(path)
 
 
-def remove_temporary(path: Path) -> None:
-    """Remove a temporary file, or a folder of them."""
+def remove_path(path: Path, *, ignore_errors: bool = True) -> None:
+    """Remove a file, or a folder with all that is in it.
+
+    Args:
+        path: the file or folder; it need not exist.
+        ignore_errors: whether what cannot be removed of a folder stays without an error.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=ignore_errors)
     else:
         path.unlink(missing_ok=True)
 

@@ -1,29 +1,27 @@
 """Reads the columnar copy of a file as the file itself would be read."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
+from creemson.engine.plan import columns_of
 from creemson.errors import ProcessingError, is_disk_full
 from creemson.formats.imported.table import open_imported
 from creemson.formats.report import Report
 from creemson.formats.table import Table
-from creemson.model.query import ColumnRef, Query
+from creemson.model.query import Query
 
 __all__ = ["may_be_of_copy", "open_copy", "open_copy_for"]
 
 
-def open_copy_for(
-    query: Query, folder: Path, needed: Collection[ColumnRef] | None, report: Report
-) -> Table | None:
+def open_copy_for(query: Query, folder: Path, report: Report) -> Table | None:
     """Open the copy of a query's file.
 
     Args:
         query: The query.
         folder: Path of the copy.
-        needed: The columns that the query refers to; None for all.
         report: Collects what was repaired or lost.
 
     Returns:
@@ -31,7 +29,9 @@ def open_copy_for(
     """
     waits_for_all = bool(query.sort or query.group_by or query.aggregate)
     reads_all = query.limit is None or (query.limit > 0 and waits_for_all)
-    return _opened(partial(open_imported, folder, query.filename, needed, report=report, reads_all=reads_all))
+    return _opened(
+        partial(open_imported, folder, query.filename, columns_of(query), report=report, reads_all=reads_all)
+    )
 
 
 def open_copy(folder: Path, name: str) -> Table | None:

@@ -16,7 +16,7 @@ import attrs
 
 from creemson.catalog.catalog import Catalog, TableRow
 from creemson.storage import durable
-from creemson.storage.names import is_temporary
+from creemson.storage.names import is_temporary, remove_path
 from creemson.storage.tables.bounds import FREE_SHARE, surplus
 
 __all__ = ["TableKey", "Tables"]
@@ -132,7 +132,7 @@ class Tables:
         """Remove what a worker may have left in place of a copy, before another one writes it."""
         with self._changing:
             if key not in self._rows:
-                _remove(self._folder / self._name(key))
+                remove_path(self._folder / self._name(key), ignore_errors=False)
 
     def forget(self, caller: str, versions: Collection[str]) -> None:
         """Remove the copies of some versions of a caller's files, which are gone."""
@@ -179,7 +179,7 @@ class Tables:
             self._catalog.forget_tables([row.path for row in self._catalog.tables() if row.path not in known])
             for name in found - known - making:
                 if not (is_temporary(name) and making):
-                    _remove(self._folder / name)
+                    remove_path(self._folder / name, ignore_errors=False)
         self._bound()
 
     def _bound(self) -> None:
@@ -204,7 +204,7 @@ class Tables:
             with contextlib.suppress(OSError):  # a row without a folder is removed by the next sweep
                 self._catalog.forget_tables([row.path for row in rows])
             for row in rows:
-                _remove(self._folder / row.path)
+                remove_path(self._folder / row.path, ignore_errors=False)
 
     def _name(self, key: TableKey) -> str:
         return hashlib.sha256("\0".join((*key, self._reader)).encode()).hexdigest()[:32]
@@ -212,10 +212,3 @@ class Tables:
 
 def _key(row: TableRow) -> TableKey:
     return TableKey(row.caller, row.version, row.options)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from creemson.engine.export.render import render
-from creemson.engine.plan import columns_of
 from creemson.engine.run import run
 from creemson.engine.tables.read import open_copy_for
 from creemson.engine.tables.write import copy_table
@@ -32,7 +31,7 @@ def answer(query, path, folder, copy=None):
     used = []
 
     def opened(query, report):
-        table = open_copy_for(query, copy, columns_of(query), report)
+        table = open_copy_for(query, copy, report)
         used.append(table is not None)
         return table
 

@@ -1,14 +1,16 @@
 """Fixtures that several test files share."""
 
 import importlib.util
+import inspect
 import signal
 import zipfile
 from pathlib import Path
 
+import httpx
 import hypothesis
 import pytest
 
-from tests.servers import serving
+from tests.servers import PATIENCE, serving
 
 # A busy machine, or first imports, must not fail a test.
 hypothesis.settings.register_profile(
@@ -22,6 +24,11 @@ hypothesis.settings.load_profile("same")
 
 # Under `nohup`, the servers of the tests would inherit that SIGHUP is ignored, and respect it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# By default, httpx waits for an answer for five seconds, which a busy machine may need.
+waits = inspect.signature(httpx.get).parameters["timeout"].default
+waits.connect = waits.read = waits.write = waits.pool = PATIENCE
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from websockets.sync.client import connect
 from creemson.server.transport.upgrade import Upgrade
 
 SAMPLE = Path(__file__).parent.parent / "creemson" / "samples" / "penguins.csv"
-START_TIMEOUT = 30
-PATIENCE = 30
+START_TIMEOUT = 120
+PATIENCE = 60
 """Seconds to wait for something immediate, on a busy machine."""
 NO_PACE = ("--set", "limits.messages_per_s=1e6", "--set", "limits.messages_burst=1000000")
 """Options without a rate limit, for tests that send as fast as they can."""

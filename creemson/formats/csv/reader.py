@@ -354,6 +354,7 @@ class CsvReader:
             if (
                 self._cells.surplus
                 or count.has_marks
+                or count.has_loose_quotes
                 or self._cells.has_marks
                 or not count.fit(self._file, self._cells.rows, self._rows)
             ):

@@ -45,6 +45,9 @@ EXCEPTIONS = {
     # What a worker process needs to publish a file, and the names that belong to it.
     ("engine", "creemson.storage.durable"),
     ("engine", "creemson.storage.names"),
+    # Through which it reads and writes files in an object store.
+    ("engine", "creemson.storage.objects.address"),
+    ("engine", "creemson.storage.objects.scratch"),
     # The name of the file that a worker writes to.
     ("executors", "creemson.storage.names"),
 }
@@ -60,8 +63,10 @@ NO_TRIO = (
 BEHIND_INTERFACES = {
     "creemson.catalog.sqlite": ("server.server",),
     "creemson.executors.local": ("server.server", "cli.doctor"),
-    "creemson.executors.process": ("executors",),
-    "creemson.storage.files": ("storage",),
+    "creemson.executors.process": ("executors", "server.server"),
+    "creemson.storage.folder.files": ("storage",),
+    "creemson.storage.folder.store": ("storage.stores",),
+    "creemson.storage.objects.stores": ("server.server",),
 }
 """Implementations, with the places that may import them; all others use the interface."""
 MAX_MODULES = 12

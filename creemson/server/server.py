@@ -18,6 +18,7 @@ from creemson.errors import SHUTDOWN_REASON, CloseCode
 from creemson.executors.executor import Executor
 from creemson.executors.local import LocalExecutor
 from creemson.executors.memory import Memory, machine_memory
+from creemson.executors.process import ScratchFolder
 from creemson.jobs.commands import InboxMessage
 from creemson.jobs.processor import Processor
 from creemson.jobs.sharing.turns import SPARE
@@ -39,10 +40,12 @@ from creemson.server.refusals import Refusals
 from creemson.server.transport.closing import LINGER, Draining
 from creemson.server.transport.tls import Certificate
 from creemson.settings.sections import Settings
+from creemson.settings.units import SettingsError
 from creemson.storage.access import obstacle, obstacles
 from creemson.storage.clock import AgeClock
 from creemson.storage.handles import Handles
-from creemson.storage.stores import Stores
+from creemson.storage.objects.scratch import Scratch
+from creemson.storage.stores import Backend, Stores
 
 __all__ = ["Server"]
 
@@ -105,7 +108,12 @@ class Server:
             quota=limits.storage_bytes,
             clock=wall_clock,
             handles=Handles.within(open_files),
+            backend=_backend(settings, self._catalog, wall_clock),
         )
+        scratch = None
+        if settings.storage.url is not None:
+            scratch = ScratchFolder(data / "scratch", settings.storage.scratch_bytes)
+        self._scratch = scratch and Scratch(*scratch)
         self._inbox, inbox = trio.open_memory_channel[InboxMessage](INBOX)
         processing = settings.processing
         memory = processing.worker_memory_bytes or int(machine_memory() * MEMORY_SHARE / processing.workers)
@@ -117,6 +125,7 @@ class Server:
             nice=processing.nice,
             logger=logger,
             max_line=limits.answer_bytes + EVENT_BYTES,
+            scratch=scratch,
         )
         self._executors: tuple[Executor, Executor] = (
             make_executor(size=processing.workers + SPARE, warm=processing.workers),
@@ -252,6 +261,8 @@ class Server:
         if backup is not None:
             self._warn_of_damage(backup)
         self._stores.prepare()
+        if self._scratch is not None:
+            self._scratch.prepare()
 
     def _check_access(self) -> None:
         """Raise OSError, with what to do, for files that the server's user may not use."""
@@ -291,6 +302,25 @@ class Server:
         log = self._log.bind(connection=state.id, peer=peer)
         log.info("connected", caller=caller)
         return Connection(socket, state, shared=self._shared, logger=log)
+
+
+def _backend(settings: Settings, catalog: SqliteCatalog, clock: Callable[[], float]) -> Backend | None:
+    """Return where the bytes are, if not in the data folder.
+
+    Raises:
+        SettingsError: the library for object stores is not installed.
+        ObjectStoreError: the environment has settings for the object store that cannot be used.
+    """
+    url = settings.storage.url
+    if url is None:
+        return None
+    try:
+        from creemson.storage.objects.stores import ObjectStores  # noqa: PLC0415 - it needs the extra `s3`
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"storage.url = {url!r} needs {error.name}, which is not installed: pip install 'creemson[s3]'"
+        ) from None
+    return ObjectStores(url, catalog, clock=clock)
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -27,6 +27,7 @@ from creemson.settings.fields import (
     optional_size_setting,
     setting,
     size_setting,
+    to_bucket_url_or_none,
     to_flag,
     to_path,
     to_path_or_none,
@@ -244,6 +245,15 @@ class Storage:
     )
     tables_bytes: int | None = optional_size_setting(
         "maximum size of all columnar copies; default: a quarter of the free disk"
+    )
+    url: str | None = setting(
+        None,
+        "object store for uploads and outputs, instead of the data folder: `s3://BUCKET/PREFIX`",
+        to_bucket_url_or_none,
+        "the URL of a bucket with a prefix of letters, digits, `.`, `_` and `-`, as in `s3://bucket/creemson`",
+    )
+    scratch_bytes: int | None = optional_size_setting(
+        "maximum size of the workers' copies of files in the object store; default: a quarter of the free disk"
     )
 
 

@@ -142,8 +142,8 @@ class LocalExecutor:
 
     async def call(self, command: WorkerCommand, *, on_progress: OnProgress | None = None) -> Any:
         """Run a command; see :meth:`creemson.executors.executor.Executor.call`."""
-        part = None
-        if "target" in command:
+        part = Path(command["part"]) if "part" in command else None
+        if "target" in command and part is None:
             self._attempts += 1
             part = self._part_of(command["target"])
             command = {**command, "part": str(part)}

@@ -68,6 +68,8 @@ GATHER_TIME = 0.01
 bottleneck, and the delay costs nothing."""
 TIDY_INTERVAL = 60.0
 """Seconds between two searches for ended jobs that can be forgotten."""
+SIZE_INTERVAL = 1.0
+"""Seconds between two looks at the number of workers, which changes when they are on other machines."""
 STOP_GRACE = 2.0
 """Maximum seconds for attempts to stop at the end of a drain; the executor kills workers within a fraction of this."""
 
@@ -176,6 +178,7 @@ class Processor:
             await self._restore()
             self._nursery.start_soon(self._imports.run)
             self._nursery.start_soon(self._run_timer)
+            self._nursery.start_soon(self._follow_size)
             await self._nursery.start(self._renderings.run)
             self._nursery.start_soon(self._tidy)
             task_status.started()
@@ -404,6 +407,15 @@ class Processor:
             with trio.move_on_at(self._wake_at):
                 await self._wake.wait()
             self._apply(self._jobs.tick(trio.current_time()))
+
+    async def _follow_size(self) -> None:
+        """Let as many jobs run as there are workers."""
+        size = self._workers.size
+        while True:
+            await trio.sleep(SIZE_INTERVAL)
+            if self._workers.size != size:
+                size = self._workers.size
+                self._apply(self._jobs.resize(trio.current_time(), size - SPARE))
 
     # --- records -------------------------------------------------------------------------------------
 

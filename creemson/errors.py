@@ -25,6 +25,7 @@ __all__ = [
     "ConnectionLost",
     "CreemsonError",
     "InvalidFormat",
+    "ObjectStoreError",
     "ProcessingError",
     "Reason",
     "disk_error",
@@ -198,6 +199,20 @@ def error_for(
     return family(known, message, details=details, retry_after=retry_after)
 
 
+class ObjectStoreError(OSError):
+    """The object store failed.
+
+    Args:
+        message: text for the operator: what was wrong, and where; without credentials.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(errno.EIO, message)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def is_disk_full(error: OSError) -> bool:
     """Return whether the disk or a quota of the system is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -210,6 +225,12 @@ def disk_error(error: OSError, *, name: str | None = None) -> ProcessingError:
         error: the error of the disk.
         name: name of the file for which the disk has no space.
     """
+    if isinstance(error, ObjectStoreError):
+        return ProcessingError(
+            "busy",
+            "The server cannot reach its object store at the moment. The error was logged; try again later.",
+            retry_after=5.0,
+        )
     if is_disk_full(error):
         full = "The server's disk is full" if name is None else f"The server's disk has no space for {name!r}"
         return ProcessingError("storage_full", f"{full}. Delete files, or ask the operator for more space.")

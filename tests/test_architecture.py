@@ -45,6 +45,9 @@ EXCEPTIONS = {
     # What a worker process needs to publish a file, and the names that belong to it.
     ("engine", "creemson.storage.durable"),
     ("engine", "creemson.storage.names"),
+    # Through which it reads and writes files in an object store.
+    ("engine", "creemson.storage.objects.address"),
+    ("engine", "creemson.storage.objects.scratch"),
     # The name of the file that a worker writes to.
     ("executors", "creemson.storage.names"),
 }
@@ -59,9 +62,12 @@ NO_TRIO = (
 )  # fmt: skip
 BEHIND_INTERFACES = {
     "creemson.catalog.sqlite": ("server.server",),
-    "creemson.executors.local": ("server.server", "cli.doctor"),
-    "creemson.executors.process": ("executors",),
-    "creemson.storage.files": ("storage",),
+    "creemson.executors.dask.executor": ("server.engines",),
+    "creemson.executors.local": ("server.engines", "cli.doctor", "executors.dask"),
+    "creemson.executors.process": ("executors", "server.server", "server.engines", "cli.cluster"),
+    "creemson.storage.folder.files": ("storage",),
+    "creemson.storage.folder.store": ("storage.stores",),
+    "creemson.storage.objects.stores": ("server.server",),
 }
 """Implementations, with the places that may import them; all others use the interface."""
 MAX_MODULES = 12
@@ -191,3 +197,17 @@ def test_module_of_the_package_has_a_docstring():
     """A reader starts at the docstring."""
     for module, path in MODULES.items():
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), module
+
+
+def test_server_without_a_cluster_loads_nothing_of_dask():
+    """The extra is optional, and its import takes a second."""
+    code = (
+        "import sys, creemson, creemson.server.server, creemson.cli, creemson.cli.serve, creemson.cli.doctor\n"
+        "import creemson.cli.cluster.worker\n"
+        "from creemson.settings.sections import Settings\n"
+        "from creemson.server.engines import make_engine\n"
+        "make_engine(Settings(), None)\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('dask', 'distributed')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == "[]"

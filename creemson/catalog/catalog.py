@@ -10,6 +10,8 @@ from typing import Protocol
 
 import attrs
 
+from creemson.catalog.objects import Objects
+
 __all__ = ["Catalog", "JobRow", "PartRow", "TableRow"]
 
 
@@ -104,6 +106,10 @@ class Catalog(Protocol):
 
     Paths are relative to the data folder. A method that writes returns only when the change survives a loss of power.
     """
+
+    @property
+    def objects(self) -> Objects:
+        """The rows of files that are in an object store; none if the bytes are in a folder."""
 
     # --- files ---------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import attrs
 
 from creemson.catalog.catalog import JobRow, PartRow, TableRow
+from creemson.catalog.sqlite_objects import OBJECTS_SCHEMA, SqliteObjects
 
 __all__ = ["SqliteCatalog"]
 
@@ -73,11 +74,12 @@ CREATE TABLE tables (
     used REAL NOT NULL          -- seconds since 1970
 ) WITHOUT ROWID;
 """,
+    OBJECTS_SCHEMA,
 )
 """The migrations from each version of the tables to the next; a new catalog runs all of them."""
 VERSION = len(_MIGRATIONS)
 """Version of the tables, stored in ``PRAGMA user_version``."""
-TABLES = frozenset({"files", "parts", "jobs", "tables"})
+TABLES = frozenset({"files", "parts", "jobs", "tables", "objects", "facts"})
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for another program (a backup, or a sqlite3 shell) that has locked the database."""
 MAX_UNREADABLE = 9
@@ -115,6 +117,7 @@ class SqliteCatalog:
         self._database: sqlite3.Connection | None = None
         self._read_lock = threading.Lock()  # for the second connection
         self._reader: sqlite3.Connection | None = None
+        self.objects = SqliteObjects(self._read, self._use)
 
     def open(self) -> Path | None:
         """Open the database. If it is unreadable or of a newer version, move it away and create a new one.

@@ -2,10 +2,10 @@
 
 Exit status: 0 success, 1 the operation failed (the message is on standard error), 2 wrong usage.
 
-The commands ``serve``, ``process``, ``top``, ``token``, ``doctor`` and ``config`` have one module each; ``files`` has
-the commands for the files of a server, ``jobs`` those for its jobs. They share ``options`` (options of several
-commands), ``arguments`` (parses the arguments that describe a query), ``run`` (runs the work of a command) and
-``results`` (shows the result of a job).
+The commands ``serve``, ``process``, ``top``, ``token``, ``doctor`` and ``config`` have one module each; ``cluster`` has
+``worker``, ``files`` the commands for the files of a server, ``jobs`` those for its jobs. They share ``options``
+(options of several commands), ``arguments`` (parses the arguments that describe a query), ``run`` (runs the work of a
+command) and ``results`` (shows the result of a job).
 """
 
 import importlib
@@ -30,6 +30,7 @@ COMMANDS = {
     "cancel": "jobs",
     "top": "top",
     "token": "token",
+    "worker": "cluster.worker",
     "doctor": "doctor",
     "config": "config",
 }

@@ -65,8 +65,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO, NoReturn
@@ -84,14 +83,16 @@ from creemson.engine.tables.write import copy_table
 from creemson.engine.windows.filters import Filters
 from creemson.engine.windows.survey import Surveys
 from creemson.engine.windows.window import window as read_window
-from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
+from creemson.errors import CreemsonError, ObjectStoreError, ProcessingError, disk_error, internal_error
 from creemson.formats.csv.examined import KnownFiles
 from creemson.formats.report import Report
 from creemson.formats.table import Table
 from creemson.model.converter import plain, structure
 from creemson.model.query import Options, Query, View
 from creemson.storage import durable
-from creemson.storage.names import companion, rejects_name, remove_path, texts_name
+from creemson.storage.names import companion, is_remote, rejects_name, remove_path, texts_name
+from creemson.storage.objects.address import Address
+from creemson.storage.objects.scratch import Scratch
 
 __all__ = ["Worker", "main"]
 
@@ -119,10 +120,12 @@ class Worker:
 
     Args:
         send: Writes events.
+        scratch: keeps copies of files in an object store; None: there is no object store.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, scratch: Scratch | None = None) -> None:
         self._send = send
+        self._scratch = scratch
         self._stop = threading.Event()
         self._surveys, self._filters = Surveys(), Filters()
         self._known = KnownFiles()
@@ -175,7 +178,7 @@ class Worker:
             case "import":
                 return self._import(command)
             case "columns":
-                with _source(command, command["name"]) as source:
+                with self._source(command, command["name"]) as source:
                     described = plain(engine.columns(source, command["name"], _options(command)))
                 return bounded(described, limits.answer, "The list of the columns")
             case "rows":
@@ -190,7 +193,10 @@ class Worker:
 
     def _rows(self, command: Mapping[str, Any], limits: AnswerLimits, copy: Path | None) -> Any:
         offset, limit = command["offset"], command["limit"]
-        with _source(command, command["name"]) as source:
+        with (
+            self._source(command, command["name"]) as source,
+            self._texts(command["source"], needed=bool(command.get("texts"))) as texts,
+        ):
             window = read_window(
                 source,
                 command["name"],
@@ -202,28 +208,27 @@ class Worker:
                 filters=self._filters,
                 on_progress=self._check_stopped,
                 limits=limits,
-                texts=Path(texts_name(command["source"])) if command.get("texts") else None,
+                texts=texts,
                 copy=copy,
             )
         return bounded(plain(window), limits.answer, "The rows")
 
     def _render(self, command: Mapping[str, Any], part: Path) -> None:
-        name = Path(command["source"]).name
-        texts = Path(texts_name(command["source"]))
-        with _source(command, name) as source:
+        name = _name_of(command["source"])
+        with self._source(command, name) as source, self._texts(command["source"], needed=True) as texts:
             render(source, part, command["format"], self._on_progress, name=name, texts=texts)
 
     def _run(self, command: Mapping[str, Any], query: Query, limits: AnswerLimits) -> Any:
         """Run a query; its texts and the file of rejects are published before the output, which refers to them."""
         rejects, texts = (companion(Path(command["part"]), purpose) for purpose in ("rejects", "texts"))
-        name = Path(rejects_name(command["target"]))
+        rejects_file = rejects_name(_name_of(command["target"]))
         folder = _copy(command)
 
         def copy(query: Query, report: Report) -> Table | None:
             return None if folder is None else open_copy_for(query, folder, report)
 
         def run(part: Path) -> Any:
-            with _source(command, query.filename) as source:
+            with self._source(command, query.filename) as source:
                 outcome = engine.run(
                     query,
                     source,
@@ -235,13 +240,13 @@ class Worker:
                     known=self._known,
                 )
             if outcome.issues is not None and rejects.exists():
-                outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=name.name))
+                outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=rejects_file))
             value = bounded(plain(outcome), limits.answer, "The description of the result")
             self._check_room(part)
             if outcome.texts_size is not None:
-                durable.publish(texts, Path(texts_name(command["target"])))
+                self._publish(texts, command["target"], texts_name)
             if rejects.exists():
-                durable.publish(rejects, name)
+                self._publish(rejects, command["target"], rejects_name)
             return value
 
         try:
@@ -256,7 +261,7 @@ class Worker:
         try:
             _check_disk(part.parent)
             part.mkdir()
-            with _source(command, command["name"]) as source:
+            with self._source(command, command["name"]) as source:
                 copied = copy_table(source, command["name"], part, self._on_progress, _options(command))
             if copied is not None:
                 durable.publish_folder(part, Path(command["target"]))
@@ -276,11 +281,46 @@ class Worker:
             _check_disk(part.parent)
             value = write(part)
             self._check_room(part)
-            durable.publish(part, Path(command["target"]))
+            self._publish(part, command["target"])
         finally:
             self._part = None
             part.unlink(missing_ok=True)
         return value
+
+    def _publish(self, part: Path, target: str, naming: Callable[[str], str] = str) -> None:
+        """Give a complete file the name of the target, or that of a file which belongs to it."""
+        if is_remote(target):
+            assert self._scratch is not None
+            self._scratch.put(part, str(Address.parse(target).beside(naming)))
+        else:
+            durable.publish(part, Path(naming(target)))
+
+    @contextlib.contextmanager
+    def _source(self, command: Mapping[str, Any], name: str) -> Iterator[Path]:
+        """Open the file of a command for the duration of the context."""
+        if not is_remote(command["source"]):
+            with opened(Path(command["source"]), name, command.get("identity")) as source:
+                yield source
+            return
+        assert self._scratch is not None
+        with (
+            self._scratch.fetched(command["source"], name, self._check) as copy,
+            opened(copy, name) as source,
+        ):
+            yield source
+
+    @contextlib.contextmanager
+    def _texts(self, source: str, *, needed: bool) -> Iterator[Path | None]:
+        """Return the path of a stored output's texts, which may not exist; None if they are not needed."""
+        if not needed:
+            yield None
+        elif is_remote(source):
+            assert self._scratch is not None
+            texts = str(Address.parse(source).beside(texts_name))
+            with self._scratch.fetched_if_any(texts, self._check) as copy:
+                yield copy
+        else:
+            yield Path(texts_name(source))
 
     def _check_room(self, part: Path) -> None:
         """Check that what was written until now fits the caller's quota."""
@@ -296,6 +336,9 @@ class Worker:
             )
 
     def _check_stopped(self, _: Progress) -> None:
+        self._check()
+
+    def _check(self) -> None:
         if self._stop.is_set():
             raise Stopped
 
@@ -311,8 +354,8 @@ class Worker:
             self._send([event])
 
 
-def _source(command: Mapping[str, Any], name: str) -> AbstractContextManager[Path]:
-    return opened(Path(command["source"]), name, command.get("identity"))
+def _name_of(path: str) -> str:
+    return Address.parse(path).name if is_remote(path) else Path(path).name
 
 
 def _copy(command: Mapping[str, Any]) -> Path | None:
@@ -334,6 +377,8 @@ def _check_disk(folder: Path) -> None:
 
 def _failed_by(error: BaseException) -> dict[str, Any]:
     """The event for an exception."""
+    if isinstance(error, ObjectStoreError):
+        return _failed(disk_error(error), transient=True, cause=error)
     number = _errno_of(error)
     if number is not None:
         # A file that was removed in the meantime is not an error of the server, so it is not logged.
@@ -438,6 +483,8 @@ def main() -> None:
     parser.add_argument("--data-bytes", type=int, default=0)
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--lifeline", type=int)
+    parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--scratch-bytes", type=int)
     arguments = parser.parse_args()
     if arguments.lifeline is not None:
         _hold(arguments.lifeline)
@@ -457,7 +504,8 @@ def main() -> None:
             while lines:  # an unbuffered write may write only a part
                 lines = lines[stream.write(lines) :]
 
-    worker = Worker(send)
+    scratch = None if arguments.scratch is None else Scratch(arguments.scratch, arguments.scratch_bytes)
+    worker = Worker(send, scratch)
     threading.Thread(target=_listen, args=(worker, sys.stdin.buffer), daemon=True).start()
     try:
         worker.run()

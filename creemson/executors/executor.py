@@ -1,14 +1,15 @@
-"""The interface of executors, which run commands on workers; :mod:`creemson.executors.local` implements it."""
+"""The interface of executors, which run commands on workers."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeAlias
 
+import attrs
 import trio
 
 from creemson.errors import CreemsonError
 from creemson.executors.commands import WorkerCommand
 
-__all__ = ["Executor", "Figures", "OnProgress", "TransientFault"]
+__all__ = ["ClusterState", "Executor", "Figures", "OnProgress", "TransientFault"]
 
 Figures: TypeAlias = Mapping[str, Any]
 """Progress of a command: ``phase``, ``bytes_read``, ``bytes_total``, ``rows``, ``fraction``."""
@@ -27,6 +28,25 @@ class TransientFault(Exception):  # noqa: N818 - it wraps an error
         self.error = error
 
 
+@attrs.frozen(kw_only=True)
+class ClusterState:
+    """The state of a cluster of other machines.
+
+    Attributes:
+        scheduler: address of its scheduler.
+        workers: number of workers that can carry out commands.
+        running: number of commands that this server has there, those that wait for a worker included.
+        lost: number of workers that were lost since the server started.
+        trouble: why no command can run there; None if they can.
+    """
+
+    scheduler: str
+    workers: int
+    running: int
+    lost: int
+    trouble: str | None
+
+
 class Executor(Protocol):
     """Runs commands on workers.
 
@@ -36,7 +56,7 @@ class Executor(Protocol):
 
     @property
     def size(self) -> int:
-        """Maximum number of commands that run at once; further commands wait."""
+        """Maximum number of commands that run at once; further commands wait. It may change."""
 
     @property
     def restarts(self) -> int:

@@ -9,6 +9,7 @@ progress.)
 """
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,15 @@ from structlog.typing import FilteringBoundLogger
 from creemson.errors import ProcessingError, error_for, internal_error
 from creemson.executors.commands import WorkerCommand
 from creemson.executors.executor import OnProgress, TransientFault
-from creemson.executors.process import EXIT_GRACE, MAX_LINE, WorkerDied, WorkerProcess, describe_exit
-from creemson.storage.names import remove_with_companions, temporary_name
+from creemson.executors.process import (
+    EXIT_GRACE,
+    MAX_LINE,
+    ScratchFolder,
+    WorkerDied,
+    WorkerProcess,
+    describe_exit,
+)
+from creemson.storage.names import is_remote, remove_with_companions, temporary_name
 
 __all__ = ["LocalExecutor"]
 
@@ -57,6 +65,7 @@ class LocalExecutor:
         nice: niceness of the workers.
         logger: Logger.
         max_line: maximum bytes of an event of a worker; see :class:`WorkerProcess`.
+        scratch: where workers keep copies of files in an object store; None: there is no object store.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class LocalExecutor:
         logger: FilteringBoundLogger,
         max_line: int = MAX_LINE,
         warm: int | None = None,
+        scratch: ScratchFolder | None = None,
     ) -> None:
         self.size = size
         self._kept = size if warm is None else warm  # number of workers that are kept alive
@@ -77,6 +87,7 @@ class LocalExecutor:
         self._memory = memory_bytes
         self._nice = nice
         self._max_line = max_line
+        self._scratch = scratch
         self._log = logger
         self._workers: set[WorkerProcess] = set()
         # Last in, first out: the same few workers stay busy, and their caches stay warm.
@@ -131,11 +142,10 @@ class LocalExecutor:
 
     async def call(self, command: WorkerCommand, *, on_progress: OnProgress | None = None) -> Any:
         """Run a command; see :meth:`creemson.executors.executor.Executor.call`."""
-        part = None
-        if "target" in command:
+        part = Path(command["part"]) if "part" in command else None
+        if "target" in command and part is None:
             self._attempts += 1
-            target = Path(command["target"])
-            part = target.with_name(temporary_name(target.name, str(self._attempts)))
+            part = self._part_of(command["target"])
             command = {**command, "part": str(part)}
         line = orjson.dumps(command, option=orjson.OPT_APPEND_NEWLINE)
         self._calls += 1
@@ -144,6 +154,15 @@ class LocalExecutor:
             return await self._call(command, line, part, on_progress)
         finally:
             self._calls -= 1
+
+    def _part_of(self, target: str) -> Path:
+        """Return the temporary path to which a worker writes."""
+        if is_remote(target):
+            assert self._scratch is not None
+            # Several executors share the folder, perhaps of several processes.
+            return self._scratch.folder / temporary_name(target, f"{os.getpid()}-{id(self)}-{self._attempts}")
+        path = Path(target)
+        return path.with_name(temporary_name(path.name, str(self._attempts)))
 
     async def _call(
         self, command: WorkerCommand, line: bytes, part: Path | None, on_progress: OnProgress | None
@@ -289,7 +308,7 @@ class LocalExecutor:
         """Run one worker process until it ends, and return it; None if no process could be started."""
         try:
             worker = await WorkerProcess.start(
-                memory_bytes=self._memory, nice=self._nice, max_line=self._max_line
+                memory_bytes=self._memory, nice=self._nice, max_line=self._max_line, scratch=self._scratch
             )
         except OSError as error:
             self._log.error("worker cannot be started", error=str(error))

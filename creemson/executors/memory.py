@@ -10,8 +10,9 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import ProcessingError
+from creemson.settings.sections import Processing
 
-__all__ = ["Memory", "machine_memory"]
+__all__ = ["Memory", "machine_memory", "worker_memory"]
 
 SHARE = 0.8
 """The default limit, as a share of the machine's memory."""
@@ -113,6 +114,11 @@ def machine_memory() -> int:
         except (OSError, ValueError):  # the file does not exist, or says "max"
             continue
     return total
+
+
+def worker_memory(processing: Processing) -> int:
+    """Return the memory limit of each worker process in bytes: its share of the machine's, if none is set."""
+    return processing.worker_memory_bytes or int(machine_memory() * SHARE / processing.workers)
 
 
 def _resident(pid: int) -> int:

@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
 import orjson
@@ -48,6 +48,23 @@ Phase: TypeAlias = Literal["starting", "idle", "busy", "killed"]
 
 class WorkerDied(Exception):  # noqa: N818 - an event, not an error
     """The worker's output has ended, or is not understood."""
+
+
+class ScratchFolder(NamedTuple):
+    """Where the workers of a machine keep copies of files in an object store.
+
+    Attributes:
+        folder: the folder, which all of them share.
+        limit: maximum number of bytes; None: a share of the free disk.
+    """
+
+    folder: Path
+    limit: int | None
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of a worker process."""
+        limit = [] if self.limit is None else [f"--scratch-bytes={self.limit}"]
+        return [f"--scratch={self.folder}", *limit]
 
 
 @attrs.define(eq=False)
@@ -88,13 +105,16 @@ class WorkerProcess:
     _lines: deque[bytes] = attrs.field(factory=deque)  # received, not yet returned
 
     @classmethod
-    async def start(cls, *, memory_bytes: int, nice: int, max_line: int = MAX_LINE) -> "WorkerProcess":
+    async def start(
+        cls, *, memory_bytes: int, nice: int, max_line: int = MAX_LINE, scratch: "ScratchFolder | None" = None
+    ) -> "WorkerProcess":
         """Start a process; it is ready after its first event.
 
         Args:
             memory_bytes: memory limit; 0 disables it.
             nice: niceness.
             max_line: maximum bytes of an event.
+            scratch: where it keeps copies of files in an object store; None: there is no object store.
 
         Raises:
             OSError: the process cannot be started.
@@ -115,6 +135,7 @@ class WorkerProcess:
                     f"--data-bytes={data_bytes}",
                     f"--nice={nice}",
                     f"--lifeline={theirs}",
+                    *(() if scratch is None else scratch.arguments()),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

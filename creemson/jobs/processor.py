@@ -47,6 +47,7 @@ from creemson.jobs.imports import Imports
 from creemson.jobs.job import Effect, Erase, Forget, Grant, Job, Notify, Record, Revoke, Start, Stop
 from creemson.jobs.journal import RUN, Delivery, Entry, InThread, Journal
 from creemson.jobs.lookups import Lookups
+from creemson.jobs.publishing import output_target
 from creemson.jobs.queue import JobQueue
 from creemson.jobs.reading import MAX_CHANGES, call_on
 from creemson.jobs.records import Work, job_of, key_of, reader, result_of_worker, row_of
@@ -67,6 +68,8 @@ GATHER_TIME = 0.01
 bottleneck, and the delay costs nothing."""
 TIDY_INTERVAL = 60.0
 """Seconds between two searches for ended jobs that can be forgotten."""
+SIZE_INTERVAL = 1.0
+"""Seconds between two looks at the number of workers, which changes when they are on other machines."""
 STOP_GRACE = 2.0
 """Maximum seconds for attempts to stop at the end of a drain; the executor kills workers within a fraction of this."""
 
@@ -131,6 +134,7 @@ class Processor:
         self._renderings = Renderings(
             workers=workers,
             timeout=settings.timeouts.job,
+            in_thread=in_thread,
             request=lambda lease: self._apply(self._jobs.request(trio.current_time(), lease)),
             release=lambda lease: self._apply(self._jobs.release(trio.current_time(), lease)),
             logger=logger,
@@ -174,6 +178,7 @@ class Processor:
             await self._restore()
             self._nursery.start_soon(self._imports.run)
             self._nursery.start_soon(self._run_timer)
+            self._nursery.start_soon(self._follow_size)
             await self._nursery.start(self._renderings.run)
             self._nursery.start_soon(self._tidy)
             task_status.started()
@@ -403,6 +408,15 @@ class Processor:
                 await self._wake.wait()
             self._apply(self._jobs.tick(trio.current_time()))
 
+    async def _follow_size(self) -> None:
+        """Let as many jobs run as there are workers."""
+        size = self._workers.size
+        while True:
+            await trio.sleep(SIZE_INTERVAL)
+            if self._workers.size != size:
+                size = self._workers.size
+                self._apply(self._jobs.resize(trio.current_time(), size - SPARE))
+
     # --- records -------------------------------------------------------------------------------------
 
     def _record(self, job: Job) -> None:
@@ -517,12 +531,14 @@ class Processor:
         with scope:
             try:
                 outcome = await self._run_query(work, on_progress)
-                self._stores.of(work.caller).count_output(work.output)
                 value = result_of_worker(work.output, outcome, elapsed=trio.current_time() - began)
             except TransientFault as fault:
                 error, transient = fault.error, True
             except CreemsonError as fault:
                 error, transient = fault, fault.reason == "worker_died"
+            except OSError as fault:  # of the object store, when the output was published
+                log.warning("output not published", error=str(fault))
+                error, transient = disk_error(fault), True
             except Exception:
                 # A fault in one job must not affect the others.
                 log.exception("job failed unexpectedly")
@@ -540,16 +556,16 @@ class Processor:
         )
 
     async def _run_query(self, work: Work, on_progress: OnProgress) -> Any:
-        """Run a query on the version of the file for which it was accepted, wherever its bytes are by now."""
+        """Run a query on the version of the file for which it was accepted, and publish the output."""
         assert work.version is not None  # see _rebind
         store, query = self._stores.of(work.caller), plain(work.query)
 
-        def command(found: Found) -> WorkerCommand:
+        def command(found: Found, target: str) -> WorkerCommand:
             return worker_commands.run(
                 query,
                 source=found.path,
                 identity=found.identity,
-                target=store.output_path(work.output),
+                target=target,
                 limits=worker_commands.answer_limits(self._settings.limits),
                 room=store.room(),
                 copy=self._imports.copy_of(work.caller, work.query.filename, found, work.query.options),
@@ -557,7 +573,10 @@ class Processor:
 
         find = partial(store.find_version, work.query.filename, work.version)
         await self._recognise(store, work.query.filename, work.version)
-        return await call_on(self._workers, find, command, on_progress=on_progress)
+        async with output_target(store, work.output, self._in_thread) as target:
+            return await call_on(
+                self._workers, find, lambda found: command(found, target), on_progress=on_progress
+            )
 
     async def _recognise(self, store: Store, name: str, version: str) -> None:
         """If a version cannot be found, compute the digest of the file: perhaps only its time has changed."""

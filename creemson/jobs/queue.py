@@ -379,6 +379,12 @@ class JobQueue:
             self._turns.withdraw(lease)
         return self._fill(now)
 
+    def resize(self, now: float, slots: int) -> list[Effect]:
+        """Change the number of attempts that run at once; if there are more, some may start now."""
+        self._slots = slots
+        self._turns.resize(slots)
+        return self._fill(now)
+
     def tick(self, now: float) -> list[Effect]:
         """Report that time has passed: end backoffs, and fail the jobs whose timeout is over."""
         effects: list[Effect] = []

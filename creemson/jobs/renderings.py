@@ -6,18 +6,23 @@ A rendering takes as long as a job. So it takes a slot, and its turn, in the que
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError, internal_error, shutting_down
+from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error, shutting_down
 from creemson.executors import commands
 from creemson.executors.executor import Executor, TransientFault
 from creemson.jobs.job import Lease
+from creemson.jobs.journal import InThread
+from creemson.jobs.publishing import output_target
 from creemson.storage.store import Store
 
 __all__ = ["Renderings"]
+
+_Target: TypeAlias = tuple[str, str]
 
 
 @attrs.define(eq=False)
@@ -47,6 +52,7 @@ class Renderings:
     Args:
         workers: carries them out.
         timeout: maximum seconds for one, from its start.
+        in_thread: runs what blocks in a thread.
         request: asks the queue for a slot; see :meth:`creemson.jobs.queue.JobQueue.request`.
         release: gives it back.
         logger: Logger.
@@ -57,16 +63,19 @@ class Renderings:
         *,
         workers: Executor,
         timeout: float,
+        in_thread: InThread,
         request: Callable[[Lease], None],
         release: Callable[[Lease], None],
         logger: FilteringBoundLogger,
     ) -> None:
         self._workers = workers
         self._timeout = timeout
+        self._in_thread = in_thread
         self._request = request
         self._release = release
         self._log = logger
-        self._by_target: dict[str, _Rendering] = {}  # those that further requests may join
+        # By caller and name: those that further requests may join.
+        self._by_target: dict[_Target, _Rendering] = {}
         self._by_lease: dict[Lease, _Rendering] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -89,7 +98,7 @@ class Renderings:
         Raises:
             CreemsonError: it could not be made; those who wait for the same rendering get the same error.
         """
-        target = store.output_path(filename)
+        target = caller, filename
         rendering = self._by_target.get(target)
         if rendering is None:
             rendering = self._enqueue(Lease(caller, party))
@@ -128,19 +137,19 @@ class Renderings:
         return rendering
 
     async def _carry_out(self, rendering: _Rendering, store: Store, stored: Path, filename: str) -> None:
-        target = store.output_path(filename)
+        target = rendering.lease.caller, filename
         try:
             with rendering.scope:
                 await rendering.granted.wait()
-                command = commands.render(
-                    source=str(stored),
-                    target=target,
-                    output_format=filename.partition(".")[2],
-                    room=store.room(),
-                )
                 with trio.move_on_after(self._timeout) as limit:
-                    await self._workers.call(command)
-                    store.count_output(filename)
+                    async with output_target(store, filename, self._in_thread) as path:
+                        command = commands.render(
+                            source=store.source(stored),
+                            target=path,
+                            output_format=filename.partition(".")[2],
+                            room=store.room(),
+                        )
+                        await self._workers.call(command)
                 if limit.cancelled_caught:
                     rendering.error = ProcessingError(
                         "job_timeout", f"This took longer than {self._timeout:g} s. Ask for another format."
@@ -149,6 +158,9 @@ class Renderings:
             rendering.error = fault.error
         except CreemsonError as fault:
             rendering.error = fault
+        except OSError as fault:  # of the object store, when it was published
+            self._log.warning("rendering not published", error=str(fault))
+            rendering.error = disk_error(fault)
         except Exception:
             # A bug in one rendering must not affect the others.
             self._log.exception("rendering failed unexpectedly", caller=rendering.lease.caller)
@@ -159,6 +171,6 @@ class Renderings:
             self._release(rendering.lease)
             rendering.ended.set()
 
-    def _forget(self, target: str, rendering: _Rendering) -> None:
+    def _forget(self, target: _Target, rendering: _Rendering) -> None:
         if self._by_target.get(target) is rendering:
             del self._by_target[target]

@@ -6,7 +6,6 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -15,12 +14,10 @@ from structlog.typing import FilteringBoundLogger
 from creemson._version import __version__
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import SHUTDOWN_REASON, CloseCode
-from creemson.executors.executor import Executor
-from creemson.executors.local import LocalExecutor
-from creemson.executors.memory import Memory, machine_memory
+from creemson.executors.memory import Memory
+from creemson.executors.process import ScratchFolder
 from creemson.jobs.commands import InboxMessage
 from creemson.jobs.processor import Processor
-from creemson.jobs.sharing.turns import SPARE
 from creemson.metrics import Metrics, Now
 from creemson.model.callers import ANYONE
 from creemson.server.auth.authenticators import Identity, make_authenticator, token_file
@@ -30,6 +27,7 @@ from creemson.server.auth.tokens import Tokens
 from creemson.server.connection.connection import Connection, Shared
 from creemson.server.connection.state import ConnectionState
 from creemson.server.connection.upload_registry import UploadRegistry
+from creemson.server.engines import make_engine
 from creemson.server.heartbeats import Heartbeats
 from creemson.server.housekeeping import measure_lag, sweep_expired
 from creemson.server.http.app import make_app
@@ -39,10 +37,12 @@ from creemson.server.refusals import Refusals
 from creemson.server.transport.closing import LINGER, Draining
 from creemson.server.transport.tls import Certificate
 from creemson.settings.sections import Settings
+from creemson.settings.units import SettingsError
 from creemson.storage.access import obstacle, obstacles
 from creemson.storage.clock import AgeClock
 from creemson.storage.handles import Handles
-from creemson.storage.stores import Stores
+from creemson.storage.objects.scratch import Scratch
+from creemson.storage.stores import Backend, Stores
 
 __all__ = ["Server"]
 
@@ -50,12 +50,8 @@ CALLER_SHARE = 10
 """Rate limit of one caller over all its connections, as a multiple of the limit of one connection."""
 INBOX = 1000
 """Maximum number of commands that wait for the processor; a connection that sends another one waits."""
-EVENT_BYTES = 256 * 1024
-"""Maximum bytes of a worker's event beside the answer that it carries."""
 MAX_OBSTACLES = 10
 """Maximum number of unusable files that are named when the server does not start because of them."""
-MEMORY_SHARE = 0.8
-"""Share of the machine's memory for all workers together, if no limit is set."""
 
 
 class Server:
@@ -68,7 +64,7 @@ class Server:
         dropped_lines: returns the number of log lines that could not be written.
 
     Raises:
-        SettingsError: settings for the authentication are missing or invalid.
+        SettingsError: settings for the authentication or the cluster are missing or invalid.
         OSError: the certificate cannot be used.
     """
 
@@ -105,23 +101,16 @@ class Server:
             quota=limits.storage_bytes,
             clock=wall_clock,
             handles=Handles.within(open_files),
+            backend=_backend(settings, self._catalog, wall_clock),
         )
+        scratch = None
+        if settings.storage.url is not None:
+            scratch = ScratchFolder(data / "scratch", settings.storage.scratch_bytes)
+        self._scratch = scratch and Scratch(*scratch)
         self._inbox, inbox = trio.open_memory_channel[InboxMessage](INBOX)
-        processing = settings.processing
-        memory = processing.worker_memory_bytes or int(machine_memory() * MEMORY_SHARE / processing.workers)
         self._metrics = Metrics()
         refusals = Refusals(self._metrics, logger)
-        make_executor = partial(
-            LocalExecutor,
-            memory_bytes=memory,
-            nice=processing.nice,
-            logger=logger,
-            max_line=limits.answer_bytes + EVENT_BYTES,
-        )
-        self._executors: tuple[Executor, Executor] = (
-            make_executor(size=processing.workers + SPARE, warm=processing.workers),
-            make_executor(size=1 + SPARE, warm=1),
-        )
+        self._engine = engine = make_engine(settings, logger, scratch=scratch)
         self._shared = Shared(
             settings=settings,
             processor=self._inbox,
@@ -134,8 +123,8 @@ class Server:
         )
         self._memory = Memory(
             limits.memory_bytes,
-            workers=lambda: [pid for executor in self._executors for pid in executor.pids],
-            shed=lambda: any(executor.shed() for executor in self._executors),
+            workers=lambda: [pid for executor in engine.all for pid in executor.pids],
+            shed=lambda: any(executor.shed() for executor in engine.all),
             logger=logger,
         )
         self._processor = Processor(
@@ -143,8 +132,8 @@ class Server:
             stores=self._stores,
             catalog=self._catalog,
             inbox=inbox,
-            workers=self._executors[0],
-            quick=self._executors[1],
+            workers=engine.workers,
+            quick=engine.quick,
             memory=self._memory,
             metrics=self._metrics,
             logger=logger,
@@ -183,8 +172,8 @@ class Server:
         have ended.
 
         Raises:
-            OSError: the data folder or the token file is unusable, another server uses the folder, or
-                the address cannot be bound.
+            OSError: the data folder or the token file is unusable, another server uses the folder, the address
+                cannot be bound, or the cluster cannot be reached.
         """
         with self._stores.locked(), contextlib.closing(self._catalog):
             await trio.to_thread.run_sync(self._prepare)
@@ -195,7 +184,7 @@ class Server:
                 service.start_soon(self._shared.heartbeats.run)
                 service.start_soon(measure_lag, self._metrics)
                 async with trio.open_nursery() as starting:
-                    for executor in self._executors:
+                    for executor in self._engine.all:
                         starting.start_soon(service.start, executor.run)
                 await service.start(self._processor.run)
                 async with trio.open_nursery() as listening:
@@ -228,7 +217,7 @@ class Server:
             uptime_s=time.monotonic() - self._began,
             connections=self._listener.connections,
             jobs=self._processor.counts(),
-            restarts=sum(executor.restarts for executor in self._executors),
+            restarts=sum(executor.restarts for executor in self._engine.all),
             memory={"server": memory.server, "workers": memory.workers, "limit": memory.limit},
             outbox=self._listener.unsent,
             dropped_lines=self._dropped_lines(),
@@ -252,6 +241,8 @@ class Server:
         if backup is not None:
             self._warn_of_damage(backup)
         self._stores.prepare()
+        if self._scratch is not None:
+            self._scratch.prepare()
 
     def _check_access(self) -> None:
         """Raise OSError, with what to do, for files that the server's user may not use."""
@@ -291,6 +282,25 @@ class Server:
         log = self._log.bind(connection=state.id, peer=peer)
         log.info("connected", caller=caller)
         return Connection(socket, state, shared=self._shared, logger=log)
+
+
+def _backend(settings: Settings, catalog: SqliteCatalog, clock: Callable[[], float]) -> Backend | None:
+    """Return where the bytes are, if not in the data folder.
+
+    Raises:
+        SettingsError: the library for object stores is not installed.
+        ObjectStoreError: the environment has settings for the object store that cannot be used.
+    """
+    url = settings.storage.url
+    if url is None:
+        return None
+    try:
+        from creemson.storage.objects.stores import ObjectStores  # noqa: PLC0415 - it needs the extra `s3`
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"storage.url = {url!r} needs {error.name}, which is not installed: pip install 'creemson[s3]'"
+        ) from None
+    return ObjectStores(url, catalog, clock=clock)
 
 
 def _certificate(settings: Settings) -> Certificate | None:

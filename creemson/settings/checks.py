@@ -1,15 +1,15 @@
 """Describes the effective settings, and checks combinations of them."""
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import attrs
 
 from creemson.settings.load import Loaded, toml_literal
-from creemson.settings.sections import FIELDS, Settings
+from creemson.settings.sections import FIELDS, Processing, Settings
 
 __all__ = ["Described", "cautions", "describe", "differences", "is_loopback", "problems"]
 
@@ -56,11 +56,6 @@ def _shown(settings: Settings, key: str, field: "attrs.Attribute[Any]") -> str:
     return str(value) if isinstance(value, str | Path) else toml_literal(value)
 
 
-_UNAVAILABLE: Mapping[str, str] = MappingProxyType(
-    {"processing.engine": "the Dask engine", "processing.dask_scheduler": "the Dask engine"}
-)
-
-
 def problems(settings: Settings) -> list[str]:
     """List the reasons why a server must not start with these settings, each with what to do."""
     found = []
@@ -87,11 +82,25 @@ def problems(settings: Settings) -> list[str]:
         found.append(
             f"storage.data_dir = {str(settings.storage.data_dir)!a} is not UTF-8: choose a folder whose path is."
         )
-    default = Settings()
-    for key, what in _UNAVAILABLE.items():
-        if _value(settings, key) != _value(default, key):
-            found.append(f"{key} is set, but {what} is not available in this version: remove the setting.")
+    found += _dask_problems(settings.processing)
     return found
+
+
+def _dask_problems(processing: Processing) -> Iterator[str]:
+    """List what is wrong with the settings for a Dask cluster; the executor checks the address and the files."""
+    if processing.engine != "dask":
+        return
+    if find_spec("distributed") is None:
+        yield (
+            'processing.engine = "dask" needs a package that is not installed: pip install "creemson[dask]", '
+            'or set processing.engine = "local".'
+        )
+    if processing.dask_scheduler is None:
+        yield 'processing.engine = "dask" needs processing.dask_scheduler, such as tls://10.0.0.1:8786.'
+    files = {"ca": processing.dask_ca, "cert": processing.dask_cert, "key": processing.dask_key}
+    missing = [f"processing.dask_{name}" for name, path in files.items() if path is None]
+    if missing and len(missing) < len(files):
+        yield f"Set {' and '.join(missing)}, too: the TLS files of a Dask cluster are set all three, or none."
 
 
 def _is_unicode(path: str) -> bool:

@@ -5,6 +5,7 @@ everything else. `expects` describes the valid values; every error message ends 
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,16 @@ def to_text_or_none(value: object) -> str | None:
     TOML has no null, so this is how a later source removes the value of an earlier one.
     """
     return None if value is None else to_text(value) or None
+
+
+def to_bucket_url_or_none(value: object) -> str | None:
+    """Accept the URL of a bucket with a prefix, `s3://BUCKET/PREFIX`; empty text means None."""
+    url = to_text_or_none(value)
+    if url is not None and not re.fullmatch(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?", url
+    ):
+        raise SettingsError(f"{url!r} is no URL of a bucket")
+    return url
 
 
 def to_integer_or_none(value: object) -> int | None:

@@ -27,6 +27,7 @@ from creemson.settings.fields import (
     optional_size_setting,
     setting,
     size_setting,
+    to_bucket_url_or_none,
     to_flag,
     to_path,
     to_path_or_none,
@@ -245,6 +246,15 @@ class Storage:
     tables_bytes: int | None = optional_size_setting(
         "maximum size of all columnar copies; default: a quarter of the free disk"
     )
+    url: str | None = setting(
+        None,
+        "object store for uploads and outputs, instead of the data folder: `s3://BUCKET/PREFIX`",
+        to_bucket_url_or_none,
+        "the URL of a bucket with a prefix of letters, digits, `.`, `_` and `-`, as in `s3://bucket/creemson`",
+    )
+    scratch_bytes: int | None = optional_size_setting(
+        "maximum size of the workers' copies of files in the object store; default: a quarter of the free disk"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -261,10 +271,28 @@ class Processing:
         19, "niceness of the workers, so that they do not starve the server", low=0, high=19
     )
     engine: Literal["local", "dask"] = choice_setting(
-        "local", "where jobs run: `local`, or `dask` (not available yet)", "local", "dask"
+        "local",
+        "where jobs run: `local`, or `dask` for large ones on the workers of a Dask cluster",
+        "local",
+        "dask",
     )
     dask_scheduler: str | None = setting(
-        None, 'address of the Dask scheduler, for `processing.engine = "dask"`', to_text_or_none, "text"
+        None,
+        'address of the Dask scheduler, for `processing.engine = "dask"`: `tls://HOST:PORT`',
+        to_text_or_none,
+        "text",
+    )
+    dask_least_bytes: int = size_setting(
+        "16MiB", "size of a file from which on its jobs run on the Dask cluster; smaller ones run here", low=0
+    )
+    dask_ca: Path | None = setting(
+        None, "PEM file of the authority of the Dask cluster's certificates", to_path_or_none, "a path"
+    )
+    dask_cert: Path | None = setting(
+        None, "PEM file with the certificate that is shown to the Dask cluster", to_path_or_none, "a path"
+    )
+    dask_key: Path | None = setting(
+        None, "PEM file with the private key of processing.dask_cert", to_path_or_none, "a path"
     )
 
 

@@ -7,6 +7,7 @@ are left for all others.
 
 import io
 import math
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -16,8 +17,10 @@ import attrs
 
 from creemson.errors import ProcessingError
 from creemson.model.callers import ANYONE
+from creemson.storage.store import OpenFile
+from creemson.storage.versions import stat_version
 
-__all__ = ["CountedFile", "Handles", "Share", "connection_share", "needed_for"]
+__all__ = ["CountedFile", "Handles", "LocalFile", "Share", "connection_share", "needed_for", "open_local"]
 
 RESERVED = 64
 """Handles that are reserved for jobs, workers, the catalog and the log."""
@@ -99,8 +102,38 @@ class Handles:
         return cls(Share(size, "downloads"), Share(size, "uploads"))
 
 
-class CountedFile(io.BufferedReader):
-    """A file that is open for reading and reports when it is closed.
+class LocalFile(io.BufferedReader):
+    """A file on the disk that is open for reading; see :class:`creemson.storage.store.Stream`."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return at most ``size`` bytes from ``offset`` on; none at the end of the file."""
+        return os.pread(self.fileno(), size, offset)
+
+    def ready(self, offset: int, size: int) -> bytes | None:
+        """Return bytes that the kernel has in memory, without waiting for the disk; None if some are not.
+
+        Starting a thread for each megabyte would take as long as reading it.
+        """
+        data = bytearray(size)
+        try:
+            return bytes(data) if os.preadv(self.fileno(), [data], offset, os.RWF_NOWAIT) == size else None
+        except OSError:  # EAGAIN, or a file system without RWF_NOWAIT
+            return None
+
+
+def open_local(path: Path) -> OpenFile:
+    """Open a file of the program itself for reading.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    stream = LocalFile(io.FileIO(path, "rb"))
+    status = os.fstat(stream.fileno())
+    return OpenFile(path, stream, status.st_size, stat_version(status), status.st_mtime)
+
+
+class CountedFile(LocalFile):
+    """A file that reports when it is closed.
 
     Args:
         path: path of the file.

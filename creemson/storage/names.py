@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = [
     "NORMALIZED",
     "companion",
+    "is_remote",
     "is_temporary",
     "owner_name",
     "rejects_name",
@@ -113,6 +114,11 @@ def owner_name(name: str, stored: str) -> str:
         if name.endswith(suffix):
             return f"{name.removesuffix(suffix)}.{stored}"
     return name
+
+
+def is_remote(path: str) -> bool:
+    """Return whether what a worker reads or writes is in an object store, and not on a disk."""
+    return path.startswith("s3://")
 
 
 def is_temporary(name: str) -> bool:

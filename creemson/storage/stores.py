@@ -1,4 +1,4 @@
-"""The stores of all callers in one data folder.
+"""The stores of all callers, in one data folder or in one object store.
 
     DATA/uploads, outputs, parts               without authentication: all callers share them
     DATA/tables                                columnar copies of files of all callers
@@ -9,23 +9,53 @@ Two callers never share a folder, so none can name, find, list, replace or measu
 
 import contextlib
 import hashlib
+import math
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from creemson.catalog.catalog import Catalog
 from creemson.model.callers import ANYONE
 from creemson.storage import durable
-from creemson.storage.files import Files
+from creemson.storage.folder.files import Files
+from creemson.storage.folder.store import FolderStore
 from creemson.storage.handles import Handles
 from creemson.storage.store import Store
 from creemson.storage.tables.tables import Tables
 
-__all__ = ["Stores", "locked"]
+__all__ = ["Backend", "Stores", "locked"]
 
 NAME = "caller"
 """Name of the file in a caller's folder that contains the name of the caller."""
+
+
+class Backend(Protocol):
+    """Where the bytes of all callers are, if not in the data folder."""
+
+    def prepare(self) -> None:
+        """Check that it can be used.
+
+        Raises:
+            OSError: it cannot; the message says why, and what to do.
+        """
+
+    def callers(self) -> Iterable[str]:
+        """Return the callers who have files."""
+
+    def open(self, caller: str, *, quota: int, handles: Handles, tables: Tables) -> Store:
+        """Return the store of a caller."""
+
+    def sweep(self, now: float) -> list[str]:
+        """Remove what is left of files that are gone, and return its names.
+
+        Args:
+            now: the time in seconds since 1970.
+
+        Raises:
+            OSError: it failed; the next sweep tries again.
+        """
 
 
 class Stores:
@@ -37,6 +67,7 @@ class Stores:
         quota: maximum number of bytes that each caller may store; 0 disables the limit.
         clock: returns seconds since 1970.
         handles: shares out file handles; None disables its limits.
+        backend: where the bytes are; None: in the data folder.
 
     Attributes:
         tables: the columnar copies of the files of all callers.
@@ -50,12 +81,14 @@ class Stores:
         quota: int,
         clock: Callable[[], float],
         handles: Handles | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self._data = Files(data)
         self._catalog = catalog
         self._quota = quota
         self._clock = clock
         self._handles = handles
+        self._backend = backend
         self.tables = Tables(data / "tables", catalog, clock=clock)
         self._lock = threading.Lock()
         self._stores: dict[str, Store] = {}
@@ -87,13 +120,16 @@ class Stores:
         return store
 
     def _open(self, caller: str) -> Store:
+        if self._backend is not None:
+            handles = self._handles or Handles.within(math.inf)
+            return self._backend.open(caller, quota=self._quota, handles=handles, tables=self.tables)
         files = self._data
         if caller != ANYONE:
             files = Files(files.root / "callers" / folder_of(caller), files.root)
         files.prepare()
         if caller != ANYONE and _label_of(files.root) != caller:
             durable.write(files.root / NAME, caller.encode())
-        return Store(
+        return FolderStore(
             files,
             self._catalog,
             caller=caller,
@@ -109,6 +145,8 @@ class Stores:
         Raises:
             OSError: the data folder cannot be used.
         """
+        if self._backend is not None:
+            self._backend.prepare()
         for caller in self._callers():
             self.of(caller)
 
@@ -134,11 +172,16 @@ class Stores:
             removed += store.sweep(
                 keep_uploads=keep_uploads, keep_outputs=keep_outputs, keep_parts=keep_parts, now=now
             )
+        if self._backend is not None:
+            removed += self._backend.sweep(self._clock() if now is None else now)
         self.tables.sweep(lambda caller: self.of(caller).versions())
         return removed
 
     def _callers(self) -> Iterator[str]:
         yield ANYONE
+        if self._backend is not None:
+            yield from self._backend.callers()
+            return
         for folder in sorted(self._data.root.glob("callers/*")):
             caller = _label_of(folder)
             # Without its label, it waits for its caller, who has the name of the folder and writes the label again.

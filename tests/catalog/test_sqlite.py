@@ -85,9 +85,7 @@ def test_transaction_with_one_bad_row_writes_nothing(catalog):
 
 def test_catalog_of_an_earlier_version_is_upgraded(path):
     """Existing rows are kept; digests stay valid for files of the same size and time."""
-    older = (
-        "DROP TABLE tables; ALTER TABLE parts DROP COLUMN fingerprint; ALTER TABLE jobs DROP COLUMN version;"
-    )
+    older = "DROP TABLE objects; DROP TABLE facts; DROP TABLE tables; ALTER TABLE parts DROP COLUMN fingerprint; ALTER TABLE jobs DROP COLUMN version;"
     for version, change in ((1, f"{older} DROP TABLE jobs;"), (2, older)):
         path.unlink(missing_ok=True)
         fill(path, rows=1)

@@ -20,6 +20,7 @@ from creemson import __version__, cli
 from creemson.cli.arguments import parse_condition
 from tests.servers import SAMPLE, serving, wait_until
 
+DASK = ["--set", "processing.engine=dask"]
 FAST = ["--set", "processing.workers=1"]
 
 
@@ -161,7 +162,14 @@ def test_process_with_url_uses_the_running_server(server, tmp_path):
         (["config", "--set", "limits.quue=3"], 2, "limits.queue"),
         (["serve", "--port", "70000"], 2, "65535"),
         (["serve", "--host", "0.0.0.0"], 2, "server.insecure"),
-        (["serve", "--set", "processing.engine=dask"], 2, "not available"),
+        (["serve", "--set", "processing.engine=dask"], 2, "needs processing.dask_scheduler"),
+        (["serve", *DASK, "--set", "processing.dask_scheduler=tcp://10.0.0.1:8786"], 2, "not encrypted"),
+        (["serve", *DASK, "--set", "processing.dask_scheduler=tls://10.0.0.1:8786"], 2, "needs certificates"),
+        (["serve", "--port", "0", *DASK, "--set", "processing.dask_scheduler=tcp://127.0.0.1:9"], 1, "cannot be reached"),
+        (["worker"], 2, "--scheduler"),
+        (["worker", "--scheduler", "tcp://10.0.0.1:8786"], 2, "not encrypted"),
+        (["worker", "--scheduler", "tls://10.0.0.1:8786", "--tls", "/no/folder"], 2, "/no/folder/ca.pem cannot be read"),
+        (["worker", "--tls-create", "/dev/null/no"], 1, "/dev/null/no"),
         (["serve", "--set", "auth.mode=jwt"], 2, "auth.jwt_audience"),
         (["serve", "--set", "server.tls_cert=no.pem", "--set", "server.tls_key=no.pem"], 1, "no.pem"),
         (["token", "create", " ", "--data-dir", "/dev/null/no"], 1, "not a name"),

@@ -12,6 +12,7 @@ from creemson.server.http.downloads import FileDownload
 from creemson.server.transport.closing import Closed
 from creemson.server.transport.plain import ServerSocket
 from creemson.server.transport.websocket import WebSocket
+from creemson.storage.handles import open_local
 from tests.servers import read_all, serving, upgrade, upgrade_request
 
 
@@ -82,7 +83,7 @@ async def test_file_changed_during_http_download_is_sent_whole(tmp_path, change)
     """The file opened at the start is sent whole; regression: a 500 or a broken response."""
     path = tmp_path / "a.csv"
     path.write_bytes(b"abc" * 1000)
-    response = FileDownload(path.open("rb"), "1", "a.csv", cache_control="no-cache", attachment=True)
+    response = FileDownload(open_local(path), "a.csv", cache_control="no-cache", attachment=True)
     path.unlink()
     if change == "replaced":
         path.write_bytes(b"something else")

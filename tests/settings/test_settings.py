@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from creemson.cli.options import load_settings
+from creemson.settings import checks
 from creemson.settings.checks import cautions, describe, problems
 from creemson.settings.fields import TEXT_KINDS
 from creemson.settings.load import Loaded, load
@@ -69,6 +70,10 @@ DEFAULTS = {
     "processing.nice": 19,
     "processing.engine": "local",
     "processing.dask_scheduler": None,
+    "processing.dask_least_bytes": 16 * 2**20,
+    "processing.dask_ca": None,
+    "processing.dask_cert": None,
+    "processing.dask_key": None,
     "log.format": "auto",
     "log.level": "info",
 }
@@ -538,18 +543,21 @@ def test_certificate_without_key_is_refused(given, absent):
     assert f"server.tls_{given} is set without server.tls_{absent}: set both or neither." in found
 
 
-@pytest.mark.parametrize(
-    ("key", "given", "what"),
-    [
-        ("processing.engine", "dask", "the Dask engine"),
-        ("processing.dask_scheduler", "tcp://x:8786", "the Dask engine"),
-    ],
-)
-def test_setting_without_implementation_is_refused(key, given, what):
-    """A setting that has no effect in this version is refused, not ignored."""
-    section, name = key.split(".")
-    found = problems(with_(**{section: {name: given}}))
-    assert f"{key} is set, but {what} is not available in this version: remove the setting." in found
+def test_dask_engine_needs_a_scheduler_and_all_tls_files_or_none():
+    """Each message names the setting that is missing."""
+    dask = {"engine": "dask", "dask_scheduler": "tls://x:8786"}
+    assert problems(with_(processing=dask)) == []
+    (found,) = problems(with_(processing={"engine": "dask"}))
+    assert "needs processing.dask_scheduler" in found
+    (found,) = problems(with_(processing=dask | {"dask_ca": "ca.pem"}))
+    assert "processing.dask_cert and processing.dask_key" in found
+
+
+def test_dask_engine_without_its_package_is_refused_with_the_command_that_installs_it(monkeypatch):
+    """The extra is optional."""
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    (found,) = problems(with_(processing={"engine": "dask", "dask_scheduler": "tls://x:8786"}))
+    assert 'pip install "creemson[dask]"' in found
 
 
 def test_origin_wildcard_is_accepted_with_a_warning():

@@ -103,6 +103,11 @@ class JobsMachine(RuleBasedStateMachine):
         self.seqs[waiter, job] = seq
         self.last_seq[job] = max(seq, self.last_seq.get(job, 0))
 
+    @rule(slots=st.integers(1, 3))
+    def resize(self, slots):
+        """The number of workers changes."""
+        self.apply(self.jobs.resize(self.now, slots))
+
     @rule(
         key=KEYS, caller=CALLERS, connection=CONNECTIONS, keep=st.booleans(), timeout=st.floats(1, 20),
         size_bytes=st.integers(0, 30), scarce=st.integers(0, 9),

@@ -14,10 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
-from creemson.storage import store as store_module
-from creemson.storage.files import Files
-from creemson.storage.partial import Part
-from creemson.storage.store import SYNC_SECONDS, Store
+from creemson.storage.folder import store as store_module
+from creemson.storage.folder.files import Files
+from creemson.storage.folder.partial import Part
+from creemson.storage.folder.store import SYNC_SECONDS, FolderStore
 from tests.examples import examples_of
 from tests.stored import usage
 
@@ -91,7 +91,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.catalog = SqliteCatalog(self.files.root / "catalog.db")
         self.catalogs.append(self.catalog)
         assert self.catalog.open() is None
-        self.store = Store(self.files, self.catalog, caller="ann", quota=QUOTA, clock=lambda: self.now)
+        self.store = FolderStore(self.files, self.catalog, caller="ann", quota=QUOTA, clock=lambda: self.now)
 
     def teardown(self):
         for part in [upload.part for upload in self.parts.values()] + [part for part, _ in self.unannounced]:
@@ -264,7 +264,7 @@ class StoreMachine(RuleBasedStateMachine):
     def make_output(self, name, content):
         (self.files.outputs / name).write_bytes(content)
         self.outputs[name] = content
-        self.store.count_output(name)
+        self.store.publish_output(name, "")
 
     @rule(name=NAMES)
     def find(self, name):

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
 from creemson.model.identity import identity_of
-from creemson.storage.files import Files
-from creemson.storage.store import Store
+from creemson.storage.folder.files import Files
+from creemson.storage.folder.store import FolderStore
 from creemson.storage.versions import digest_version
 from tests.examples import examples_of
 from tests.stored import usage
@@ -57,7 +57,7 @@ class VersionsMachine(RuleBasedStateMachine):
             self.catalog.close()
         self.catalog = SqliteCatalog(self.files.root / "catalog.db")
         self.catalog.open()
-        self.store = Store(self.files, self.catalog, caller="ann", quota=QUOTA, clock=lambda: self.now)
+        self.store = FolderStore(self.files, self.catalog, caller="ann", quota=QUOTA, clock=lambda: self.now)
 
     def teardown(self):
         self.catalog.close()
@@ -200,7 +200,7 @@ def test_held_file_without_hard_links_is_lost_without_harm(tmp_path, monkeypatch
     files.prepare()
     catalog = SqliteCatalog(tmp_path / "catalog.db")
     catalog.open()
-    store = Store(files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
+    store = FolderStore(files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
     for content in (b"1\n", b"2\n"):
         part = store.begin_unannounced("a.csv", least=1)
         store.write(part, content)

@@ -9,10 +9,11 @@ import pytest
 
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.model.callers import ANYONE
-from creemson.storage import durable, partial
-from creemson.storage.files import Files
+from creemson.storage import durable
+from creemson.storage.folder import partial
+from creemson.storage.folder.files import Files
+from creemson.storage.folder.partial import Part
 from creemson.storage.names import is_temporary
-from creemson.storage.partial import Part
 from creemson.storage.stores import Stores, folder_of
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
 from creemson.storage import versions as versions_module
-from creemson.storage.files import Files
-from creemson.storage.store import Store
+from creemson.storage.folder.files import Files
+from creemson.storage.folder.store import FolderStore
 from creemson.storage.versions import Versions, digest_version, is_same, stat_version
 
 DATA = b"a,b\n1,2\n"
@@ -25,7 +25,7 @@ def opened(root):
     files.prepare()
     catalog = SqliteCatalog(root / "catalog.db")
     catalog.open()
-    return Store(files, catalog, caller="ann", quota=0, clock=lambda: 0.0), catalog
+    return FolderStore(files, catalog, caller="ann", quota=0, clock=lambda: 0.0), catalog
 
 
 @pytest.fixture

@@ -64,6 +64,9 @@ class Turns(Generic[E]):
 
     def __init__(self, *, slots: int, slots_per_caller: int) -> None:
         self._slots = slots
+        self._most_slots = (
+            slots  # that there ever were: those in use stay in use when their number is reduced
+        )
         self._slots_per_caller = slots_per_caller
         # A party moves to the end when it gets a slot.
         self._queues: OrderedDict[str, deque[E]] = OrderedDict()
@@ -71,6 +74,11 @@ class Turns(Generic[E]):
         self.used_by: Counter[str] = Counter()
         self.waiting_of: Counter[str] = Counter()
         self.waiting = self.used = 0
+
+    def resize(self, slots: int) -> None:
+        """Change the number of slots. If fewer are left than are used, none is given until enough are given back."""
+        self._slots = slots
+        self._most_slots = max(self._most_slots, slots)
 
     def enqueue(self, entrant: E, *, first: bool = False) -> None:
         """Let an entrant wait, behind or before the others of its party."""
@@ -144,10 +152,12 @@ class Turns(Generic[E]):
         assert self.waiting == len(waiting)
         assert self.waiting_of == Counter(entrant.caller for entrant in waiting)
         assert self.used == self.used_by.total() == self._used_by_party.total()
-        assert self.used <= self._slots + SPARE
+        assert self.used <= self._most_slots + SPARE
         assert all(count <= self._slots_per_caller + SPARE for count in self.used_by.values())
         if len(self._used_by_party) == 1:
-            assert self.used <= min(self._slots, self._slots_per_caller), "a spare slot is only for others"
+            assert self.used <= min(self._most_slots, self._slots_per_caller), (
+                "a spare slot is only for others"
+            )
 
 
 def _decrease(counts: Counter[str], name: str) -> None:

@@ -6,12 +6,11 @@ A download that was cancelled may still be running when the next one is found; t
 """
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -19,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from creemson.errors import CreemsonError, disk_error
 from creemson.server.connection.effects import Effect
 from creemson.server.connection.protocol import Protocol
-from creemson.storage.store import OpenFile, Store
+from creemson.storage.store import OpenFile, Store, Stream
 
 __all__ = ["Downloads"]
 
@@ -117,31 +116,32 @@ class Downloads:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._perform(self._protocol.download_started(request, size=file.size, sha256=digest))
         if digest is not None:
-            await self._send_bytes(file.stream, offset)
+            await self._send_bytes(file.stream, offset, file.size)
         else:
             sha256 = digest = await self._send_digesting(file.stream, offset)
             await _in_thread(lambda: self._store().record_digest(file.path, file.version, sha256))
         return self._protocol.downloaded(request, size=file.size, sha256=digest)
 
-    async def _send_bytes(self, stream: BinaryIO, offset: int) -> None:
-        file, size = stream.fileno(), os.fstat(stream.fileno()).st_size
+    async def _send_bytes(self, stream: Stream, offset: int, size: int) -> None:
         while offset < size:
-            data = _cached(file, offset, min(self._chunk, size - offset))
+            length = min(self._chunk, size - offset)
+            data = stream.ready(offset, length)
             if data is None:
-                data = await _in_thread(partial(os.pread, file, self._chunk, offset))
+                data = await _in_thread(partial(stream.read_at, offset, length))
                 if not data:  # the file has become shorter
                     break
             offset += len(data)
             await self._room()
             self._put(data)
 
-    async def _send_digesting(self, stream: BinaryIO, offset: int) -> str:
+    async def _send_digesting(self, stream: Stream, offset: int) -> str:
         """Send a file whose digest is unknown; the bytes before ``offset`` are read for the digest only."""
         digest = hashlib.sha256()
         position = 0
 
         def read() -> bytes:
-            data = stream.read(min(self._chunk, offset - position) if position < offset else self._chunk)
+            length = min(self._chunk, offset - position) if position < offset else self._chunk
+            data = stream.read_at(position, length)
             digest.update(data)
             return data
 
@@ -151,18 +151,6 @@ class Downloads:
                 await self._room()
                 self._put(data)
         return digest.hexdigest()
-
-
-def _cached(file: int, offset: int, size: int) -> bytes | None:
-    """Read bytes that the kernel has in memory, without waiting for the disk; return None if some are not.
-
-    Starting a thread for each megabyte would take as long as reading it.
-    """
-    data = bytearray(size)
-    try:
-        return bytes(data) if os.preadv(file, [data], offset, os.RWF_NOWAIT) == size else None
-    except OSError:  # EAGAIN, or a file system without RWF_NOWAIT
-        return None
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -6,7 +6,7 @@
     its columns   ──> columns_read()                ──> Protocol.uploaded()
     silence       ──> sync the part                 ──> Protocol.upload_synced()
 
-A part is an unfinished file: see :mod:`creemson.storage.partial`.
+A part is an unfinished file: see :class:`creemson.storage.store.Part`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,8 +28,7 @@ from creemson.server.connection.effects import (
 )
 from creemson.server.connection.protocol import Protocol
 from creemson.server.connection.upload_registry import Holder, UploadRegistry
-from creemson.storage.partial import Part
-from creemson.storage.store import Store
+from creemson.storage.store import Part, Store
 
 __all__ = ["Uploads"]
 
@@ -99,14 +98,14 @@ class Uploads:
             case OpenUpload(), None:
                 self._part = await self._open(effect)
                 return self._protocol.upload_opened(self._part.size)
-            case WriteChunk(request, data), Part() as part:
+            case WriteChunk(request, data), part if part is not None:
                 durable = await trio.to_thread.run_sync(self._store().write, part, data)
                 self._written, self._written_at = request, trio.current_time()
                 if durable < part.size and not self._timed:
                     self._timed = True
                     self._start(self._sync_when_quiet)
                 return self._protocol.chunk_written(request, durable)
-            case FinishUpload(request, filename, sha256), Part() as part:
+            case FinishUpload(request, filename, sha256), part if part is not None:
                 try:
                     digest = await trio.to_thread.run_sync(self._store().finish, part, sha256)
                 finally:
@@ -114,7 +113,7 @@ class Uploads:
                 self._complete[request] = part, digest
                 self._protocol.upload_finished()
                 return [AskProcessor(request, commands.ReadColumns(filename, of_upload=True))]
-            case DropUpload(), Part() as part:
+            case DropUpload(), part if part is not None:
                 try:
                     await trio.to_thread.run_sync(self._store().discard, part)
                 finally:

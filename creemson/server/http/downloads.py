@@ -4,10 +4,8 @@ import email.utils
 import functools
 import hashlib
 import mimetypes
-import os
 import secrets
 import unicodedata
-from typing import BinaryIO
 from urllib.parse import quote
 
 import trio
@@ -18,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from creemson.errors import InvalidFormat
 from creemson.server.http.conditional import ALL, Answer, Validators, decide
 from creemson.server.http.responses import error_response
+from creemson.storage.store import OpenFile
 
 __all__ = ["FileDownload", "content_disposition"]
 
@@ -49,27 +48,23 @@ class FileDownload(Response):
     The file is open before the response begins, so that it may be deleted or replaced meanwhile.
 
     Args:
-        stream: the open file; closed after the response.
-        version: identifies its content.
+        file: the open file; closed after the response.
         filename: name that decides about the type.
         cache_control: how browsers may keep the file.
         attachment: whether browsers must store the file instead of showing it, because it may be a page with scripts.
     """
 
-    def __init__(
-        self, stream: BinaryIO, version: str, filename: str, *, cache_control: str, attachment: bool
-    ) -> None:
-        self._stream = stream
-        status = os.fstat(stream.fileno())
-        self._size = status.st_size
-        tag = f'"{hashlib.sha256(version.encode()).hexdigest()[:32]}"'  # the version may contain internal numbers
-        self._validators = Validators(tag, status.st_mtime)
+    def __init__(self, file: OpenFile, filename: str, *, cache_control: str, attachment: bool) -> None:
+        self._stream = file.stream
+        self._size = file.size
+        tag = f'"{hashlib.sha256(file.version.encode()).hexdigest()[:32]}"'  # the version may contain internal numbers
+        self._validators = Validators(tag, file.modified)
         self._kind = mimetypes.guess_type(filename)[0] or "application/octet-stream"
         headers = {
             "accept-ranges": "bytes",
             "cache-control": cache_control,
             "etag": tag,
-            "last-modified": email.utils.formatdate(status.st_mtime, usegmt=True),
+            "last-modified": email.utils.formatdate(file.modified, usegmt=True),
         }
         if attachment:
             headers["content-disposition"] = content_disposition(filename)
@@ -136,7 +131,7 @@ class FileDownload(Response):
     async def _send_bytes(self, start: int, end: int, send: Send) -> bool:
         """Send a range of the file; return False if the file has become shorter."""
         while start < end:
-            read = functools.partial(os.pread, self._stream.fileno(), min(CHUNK, end - start), start)
+            read = functools.partial(self._stream.read_at, start, min(CHUNK, end - start))
             data = await trio.to_thread.run_sync(read)
             if not data:
                 return False

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -28,8 +27,8 @@ from creemson.server.http.responses import error_response, json_response, too_la
 from creemson.server.http.uploads import MAX_FORM_BYTES, finish, receive_files
 from creemson.server.transport.closing import Draining
 from creemson.settings.sections import Settings
+from creemson.storage.handles import open_local
 from creemson.storage.stores import Stores
-from creemson.storage.versions import stat_version
 from creemson.wire import codec
 from creemson.wire.asyncapi import describe
 from creemson.wire.messages import LegacyRequest
@@ -182,9 +181,7 @@ class Handlers:
         assert isinstance(reply, commands.FileReady)
         store = self._stores.of(_caller_of(request))
         file = await trio.to_thread.run_sync(store.open, reply.path)
-        return FileDownload(
-            file.stream, file.version, composed(filename), cache_control="private, no-cache", attachment=True
-        )
+        return FileDownload(file, composed(filename), cache_control="private, no-cache", attachment=True)
 
     @_with_error_responses
     async def upload(self, request: Request) -> Response:
@@ -217,9 +214,8 @@ class Handlers:
 
 async def _page_file(name: str) -> Response:
     """Make the response with a file of the page. Browsers check for a new version each time."""
-    stream = await trio.to_thread.run_sync((STATIC / name).open, "rb")
-    version = stat_version(os.fstat(stream.fileno()))
-    return FileDownload(stream, version, name, cache_control="no-cache", attachment=False)
+    file = await trio.to_thread.run_sync(open_local, STATIC / name)
+    return FileDownload(file, name, cache_control="no-cache", attachment=False)
 
 
 def _announced(request: Request) -> int:

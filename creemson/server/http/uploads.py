@@ -10,8 +10,7 @@ from starlette.requests import Request
 from creemson.errors import InvalidFormat
 from creemson.server.http.multipart import Begun, FormFiles
 from creemson.server.http.responses import too_large
-from creemson.storage.partial import Part
-from creemson.storage.store import Store
+from creemson.storage.store import Part, Store
 
 __all__ = ["MAX_FORM_BYTES", "discard", "finish", "receive_files"]
 

@@ -43,6 +43,22 @@ def test_party_alone_uses_only_the_regular_slots():
     assert names(fill(turns)) == "a1 a2"
 
 
+def test_slots_can_become_more_or_fewer():
+    """Those in use stay in use; none is given until there are fewer than the new number."""
+    turns = Turns(slots=1, slots_per_caller=8)
+    enter(turns, "a1 a2 a3 a4")
+    given = fill(turns)
+    turns.resize(3)
+    given += fill(turns)
+    assert names(given) == "a1 a2 a3"
+    turns.resize(1)
+    turns.give_back(given[0])
+    assert names(fill(turns)) == ""
+    turns.give_back(given[1])
+    turns.give_back(given[2])
+    assert names(fill(turns)) == "a4"
+
+
 def test_party_without_a_slot_uses_the_spare_one():
     """So a small job does not wait for the end of another party's long work, whatever waits before it."""
     turns = Turns(slots=2, slots_per_caller=8)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.model.filenames import MAX_NAME_BYTES, check_name
-from creemson.storage.files import HINT_CANDIDATES, Files
+from creemson.storage.folder.files import HINT_CANDIDATES, Files
 from creemson.storage.names import is_temporary, temporary_name
 
 DATA = b"a,b\n1,2\n"

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from creemson.errors import ProcessingError
-from creemson.storage import partial
+from creemson.storage.folder import partial
+from creemson.storage.folder.partial import Part
 from creemson.storage.names import temporary_name
-from creemson.storage.partial import Part
 from tests.examples import examples_of
 
 DATA = b"a,b\n1,2\n"

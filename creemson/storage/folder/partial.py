@@ -14,7 +14,8 @@ import attrs
 from creemson.errors import ProcessingError
 from creemson.model.filenames import composed
 from creemson.storage import durable
-from creemson.storage.files import disk_faults, file_exists
+from creemson.storage.folder.files import disk_faults
+from creemson.storage.store import file_exists
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -2,8 +2,8 @@
 
     DATA/uploads/NAME    uploaded files, and files that were copied there by hand
     DATA/outputs/NAME    outputs of jobs
-    DATA/parts/…         unfinished uploads, see :mod:`creemson.storage.partial`
-    DATA/kept/VERSION    replaced bytes that accepted jobs still need, see :mod:`creemson.storage.kept`
+    DATA/parts/…         unfinished uploads, see :mod:`creemson.storage.folder.partial`
+    DATA/kept/VERSION    replaced bytes that accepted jobs still need, see :mod:`creemson.storage.folder.kept`
 
 A file gets its name by one rename (or link) within the same file system, after its bytes are on disk. So it appears
 complete or not at all.
@@ -34,7 +34,7 @@ from creemson.storage.names import (
     texts_name,
 )
 
-__all__ = ["Files", "disk_faults", "file_exists"]
+__all__ = ["Files", "disk_faults"]
 
 MAX_LISTED = 10_000
 """Maximum number of files among which a name that is spelled in an unusual way is looked for: 5 ms."""
@@ -236,11 +236,3 @@ class Files:
                     if entry.is_file(follow_symlinks=False) and not is_temporary(entry.name)
                 )
         return names
-
-
-def file_exists(name: str) -> ProcessingError:
-    """Return the error for a name that is already used."""
-    return ProcessingError(
-        "file_exists",
-        f"A file {name!r} already exists. Choose another name, or allow overwriting it.",
-    )

@@ -17,10 +17,10 @@ import pytest
 from creemson.catalog.catalog import PartRow
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import InvalidFormat, ProcessingError
-from creemson.storage import store as store_module
-from creemson.storage.files import Files
+from creemson.storage.folder import store as store_module
+from creemson.storage.folder.files import Files
+from creemson.storage.folder.store import FolderStore
 from creemson.storage.names import temporary_name
-from creemson.storage.store import Store
 from tests.stored import usage
 
 DATA = b"a,b\n1,2\n"
@@ -55,7 +55,9 @@ class World:
         self.catalog = SqliteCatalog(self.files.root / "catalog.db")
         self.catalogs.append(self.catalog)
         assert self.catalog.open() is None
-        self.store = Store(self.files, self.catalog, caller="ann", quota=self.quota, clock=lambda: self.now)
+        self.store = FolderStore(
+            self.files, self.catalog, caller="ann", quota=self.quota, clock=lambda: self.now
+        )
 
     def crash(self, *, power=False):
         if power:
@@ -398,7 +400,7 @@ def test_upload_of_another_name_is_separate(world):
 def test_upload_of_another_caller_is_separate(world):
     """Another caller's part is neither resumed nor removed."""
     world.leave()
-    bob = Store(world.files, world.catalog, caller="bob", quota=0, clock=lambda: world.now)
+    bob = FolderStore(world.files, world.catalog, caller="bob", quota=0, clock=lambda: world.now)
     part = bob.begin("a.csv", size=8, sha256=None, overwrite=False, resume=True)
     assert part.size == 0
     bob.discard(part)
@@ -765,12 +767,12 @@ def test_output_over_the_quota_is_removed(world):
     world.output("o.texts.parquet", bytes(4))
     world.output("o.rejects.csv", bytes(7))
     with refused("storage_full"):
-        world.store.count_output("o.parquet")
+        world.store.publish_output("o.parquet", "")
     assert list(world.files.outputs.iterdir()) == []
     world.output("o.parquet", bytes(40))
     world.output("o.texts.parquet", bytes(4))
     world.output("o.rejects.csv", bytes(6))
-    world.store.count_output("o.parquet")
+    world.store.publish_output("o.parquet", "")
     assert (usage(world.store), world.store.room()) == (100, 0)
     world.store.remove_output("o.parquet")
     assert usage(world.store) == 50

@@ -1,0 +1,1 @@
+"""The commands for a Dask cluster: its workers, and checks of it."""

@@ -1,0 +1,259 @@
+"""Keeps the connection to the scheduler: opens it, watches it, and opens it again when the scheduler is back."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from creemson.errors import ProcessingError
+from creemson.executors.dask.library import Connection, WorkerInfo
+from creemson.executors.dask.tls import TlsFiles, host_of
+from creemson.executors.dask.versions import differing, mismatch, own_label
+
+__all__ = ["Cluster", "ClusterListener"]
+
+CONNECT_TIMEOUT = 8.0
+"""Maximum seconds for one attempt to connect: a server that cannot reach the scheduler says so within 10 s."""
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks at the scheduler and its workers."""
+ANSWER_TIMEOUT = 10.0
+"""Maximum seconds for an answer of the scheduler; then it counts as lost."""
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to reach a scheduler that was lost."""
+PATIENCE = 30.0
+"""Maximum seconds that a command waits for the scheduler and a worker before it fails; jobs are then tried again."""
+MAX_TTL = 15.0
+"""Maximum seconds after which the scheduler should give up a worker that says nothing. It may notice after twice that
+time; a frozen worker should cost 30 s at most."""
+
+
+class ClusterListener(Protocol):
+    """Learns what happens in the cluster; all methods are called in trio's thread."""
+
+    def handle_event(self, event: Mapping[str, Any]) -> None:
+        """Handle an event of a task: see :mod:`creemson.executors.dask.task`."""
+
+    def worker_lost(self, address: str) -> None:
+        """Handle the loss of a worker."""
+
+    def disconnected(self) -> None:
+        """Handle the loss of the scheduler, with all tasks."""
+
+    def resized(self) -> None:
+        """Handle a new number of workers."""
+
+
+class Cluster:
+    """The connection to a scheduler.
+
+    Args:
+        address: address of the scheduler.
+        files: TLS files; None without TLS.
+        topic: topic of the events of this server's tasks.
+        listener: learns what happens.
+        logger: Logger.
+
+    Attributes:
+        workers: the workers that can carry out this server's commands.
+        lost: number of workers that were lost since the start.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        files: TlsFiles | None,
+        *,
+        topic: str,
+        listener: ClusterListener,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self.address = address
+        self.workers: Sequence[WorkerInfo] = ()
+        self.lost = 0
+        self._files = files
+        self._topic = topic
+        self._listener = listener
+        self._log = logger
+        self._label = own_label()
+        self._connection: Connection | None = None
+        self._changed = trio.Event()  # set when the connection or the workers have changed
+        self._look = trio.Event()  # set when the next look must not wait
+        self._told: frozenset[str] = frozenset()  # addresses of unusable workers that the log knows
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no command can run on the cluster; None if they can."""
+        if self._connection is None:
+            return f"The Dask scheduler at {self.address} cannot be reached."
+        if not self.workers:
+            return (
+                f"The Dask scheduler at {self.address} has no worker for this server ({self._label}): "
+                "start some with `creemson worker`."
+            )
+        return None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the connection until cancelled; the first one must succeed.
+
+        Raises:
+            OSError: the scheduler cannot be reached, or has another version.
+        """
+        connection = await self._open()
+        task_status.started()
+        while True:
+            try:
+                await self._watch(connection)
+            finally:
+                self._connection, self.workers = None, ()
+                self._listener.disconnected()
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(connection.close, abandon_on_cancel=True)
+            self._log.error("scheduler lost", address=self.address)
+            connection = await self._reopen()
+            self._log.info("scheduler is back", address=self.address)
+
+    async def ready(self) -> Connection:
+        """Return the connection, once there is a worker.
+
+        Raises:
+            ProcessingError: ``worker_died``: there is none after :data:`PATIENCE` seconds.
+        """
+        with trio.move_on_after(PATIENCE):
+            while self._connection is None or not self.workers:
+                await self._changed.wait()
+            return self._connection
+        raise ProcessingError(
+            "worker_died", f"{self.trouble or 'The cluster changes all the time.'} Try again."
+        )
+
+    def look(self) -> None:
+        """Look at the scheduler now: something may be wrong."""
+        self._look.set()
+
+    # --- opening -------------------------------------------------------------------------------------
+
+    async def _open(self) -> Connection:
+        """Open a connection.
+
+        Raises:
+            OSError: the scheduler cannot be reached, or has another version.
+        """
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT):
+                connection, version, ttl = await self._connect()
+        except (OSError, trio.TooSlowError) as error:
+            raise ConnectionError(
+                f"The Dask scheduler at {self.address} cannot be reached ({_told(error)}). Check that "
+                "`dask scheduler` runs there, that processing.dask_scheduler is its address, and that both have TLS "
+                "files of the same authority, or none."
+            ) from error
+        wrong = mismatch(version, self.address)
+        if wrong is not None:
+            await trio.to_thread.run_sync(connection.close)
+            raise ConnectionError(wrong)
+        if ttl > MAX_TTL:
+            self._log.warning(
+                "the scheduler notices a frozen worker late: start it with "
+                "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL=10s",
+                worker_ttl=ttl,
+            )
+        token = trio.lowlevel.current_trio_token()
+
+        def later(handle: Callable[[Any], None]) -> Callable[[Any], None]:
+            def call(event: Any) -> None:
+                with contextlib.suppress(trio.RunFinishedError):  # the server has stopped
+                    token.run_sync_soon(handle, event)
+
+            return call
+
+        connection.subscribe(self._topic, later(self._listener.handle_event))
+        connection.subscribe("all", later(self._handle_cluster_event))
+        self._connection = connection
+        self._notify()  # the workers follow with the first look
+        return connection
+
+    async def _connect(self) -> tuple[Connection, str, float]:
+        """Return a connection, the scheduler's version of ``distributed``, and its ``worker-ttl`` in seconds."""
+        host, port = host_of(self.address), int(self.address.rpartition(":")[2])
+        await (await trio.open_tcp_stream(host, port)).aclose()  # fails at once if nothing listens there
+
+        def connect() -> tuple[Connection, str, float]:
+            connection = Connection(self.address, self._files, timeout=CONNECT_TIMEOUT)
+            try:
+                return connection, connection.scheduler_version(), connection.worker_ttl()
+            except BaseException:
+                connection.close()
+                raise
+
+        return await trio.to_thread.run_sync(connect, abandon_on_cancel=True)
+
+    async def _reopen(self) -> Connection:
+        reported = ""
+        while True:
+            await trio.sleep(RETRY_INTERVAL)
+            try:
+                return await self._open()
+            except OSError as error:
+                if str(error) != reported:
+                    reported = str(error)
+                    self._log.warning("scheduler not reached", error=reported)
+
+    # --- watching ------------------------------------------------------------------------------------
+
+    async def _watch(self, connection: Connection) -> None:
+        """Watch the workers until the connection is lost."""
+        while connection.is_open:
+            self._look = trio.Event()
+            try:
+                with trio.fail_after(ANSWER_TIMEOUT):
+                    found = await trio.to_thread.run_sync(connection.workers, abandon_on_cancel=True)
+            except (OSError, trio.TooSlowError):
+                return
+            self._set_workers(found)
+            with trio.move_on_after(WATCH_INTERVAL):
+                await self._look.wait()
+
+    def _set_workers(self, found: Sequence[WorkerInfo]) -> None:
+        before = len(self.workers)
+        self.workers = [worker for worker in found if self._label in worker.resources]
+        unusable = {
+            worker.address: versions
+            for worker in found
+            if (versions := differing(worker.resources, self._label)) is not None
+        }
+        for address in unusable.keys() - self._told:
+            self._log.warning(
+                "a worker gets no work, because its versions differ",
+                worker=address,
+                versions=unusable[address],
+                own=self._label,
+            )
+        self._told = frozenset(unusable)
+        if len(self.workers) != before:
+            self._log.info("cluster", workers=len(self.workers))
+            self._notify()
+
+    def _handle_cluster_event(self, event: Any) -> None:
+        if not isinstance(event, dict) or event.get("action") not in ("add-worker", "remove-worker"):
+            return
+        if event["action"] == "remove-worker":
+            address = event["worker"]
+            if any(worker.address == address for worker in self.workers):
+                self.workers = [worker for worker in self.workers if worker.address != address]
+                if not event.get("expected"):
+                    self.lost += 1
+                    self._log.warning("worker lost", worker=address)
+                self._notify()
+            self._listener.worker_lost(address)
+        self.look()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+        self._listener.resized()
+
+
+def _told(error: BaseException) -> str:
+    return f"no answer within {CONNECT_TIMEOUT:g} s" if isinstance(error, trio.TooSlowError) else str(error)

@@ -1,0 +1,179 @@
+"""Dask's client, with types: the only module of the server that imports ``distributed``.
+
+The client is the blocking one: it has an event loop in a thread of its own. Its methods here are called in threads,
+except for ``submit`` and ``cancel``, which only put a message into a queue.
+
+``distributed`` is imported with this module, which takes a second; so this module is imported only if Dask is used.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import dask
+import distributed
+
+from creemson.executors.dask.tls import TlsFiles
+
+__all__ = ["Connection", "Task", "TaskEnd", "WorkerInfo"]
+
+TaskEnd: TypeAlias = Literal["finished", "error", "cancelled"]
+
+
+@attrs.frozen
+class WorkerInfo:
+    """A worker of the cluster, as its scheduler sees it.
+
+    Attributes:
+        address: its address.
+        name: its name.
+        resources: what it announces, see :mod:`creemson.executors.dask.versions`.
+        executing: number of tasks that it runs.
+        cpu: its use of the CPU, in percent.
+    """
+
+    address: str
+    name: str
+    resources: Sequence[str]
+    executing: int
+    cpu: float
+
+
+class Task:
+    """A function that runs on the cluster."""
+
+    def __init__(self, future: Any) -> None:
+        self._future = future
+
+    def on_end(self, call: Callable[[TaskEnd], object]) -> None:
+        """Let ``call`` be called, by another thread, when the task has ended."""
+        self._future.add_done_callback(lambda future: call(_end_of(future.status)))
+
+    def result(self, timeout: float) -> Any:
+        """Fetch what the function has returned. Blocks.
+
+        Raises:
+            OSError: the worker that has the result is gone, or does not send it in ``timeout`` seconds.
+            Exception: raised by the function.
+        """
+        try:
+            return self._future.result(timeout=timeout)
+        except distributed.client.FutureCancelledError as error:
+            raise ConnectionError(str(error)) from error
+
+    def cancel(self) -> None:
+        """Cancel it. What runs already is only told to the plugins of its worker."""
+        with contextlib.suppress(Exception):  # the connection is closed
+            self._future.cancel(force=True, reason="creemson")
+
+    def release(self) -> None:
+        """Let the cluster forget the task and its result."""
+        with contextlib.suppress(Exception):  # the connection is closed
+            self._future.release()
+
+
+class Connection:
+    """A connection to a scheduler; blocks until it is open.
+
+    Args:
+        address: address of the scheduler.
+        files: TLS files; None without TLS.
+        timeout: maximum seconds.
+
+    Raises:
+        OSError: there is no scheduler, or it does not accept the certificate.
+    """
+
+    def __init__(self, address: str, files: TlsFiles | None, *, timeout: float) -> None:
+        # Whatever is wrong, this program reports it in its own words, once.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
+        with dask.config.set({"distributed.comm.timeouts.connect": f"{timeout} s"}):
+            self._client = distributed.Client(
+                address, security=security(files), timeout=timeout, set_as_default=False
+            )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the scheduler is connected."""
+        return bool(self._client.status == "running")
+
+    def submit(
+        self, function: Callable[..., Any], *args: object, key: str, resources: Mapping[str, int]
+    ) -> Task:
+        """Let the cluster run a function, which must be importable there."""
+        future = self._client.submit(
+            function, *args, key=key, pure=False, resources=dict(resources), retries=0
+        )
+        return Task(future)
+
+    def subscribe(self, topic: str, handle: Callable[[Any], object]) -> None:
+        """Let ``handle`` be called, by another thread, with each event of a topic."""
+        self._client.subscribe_topic(topic, lambda event: handle(event[1]))
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        """List the workers. Blocks.
+
+        Raises:
+            OSError: the scheduler does not answer.
+        """
+        # Not ``scheduler_info``: its answer may be one that the client has asked for meanwhile, without workers.
+        found = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
+        return [_worker_info(address, fields) for address, fields in found.items()]
+
+    def scheduler_version(self) -> str:
+        """Return the version of ``distributed`` that the scheduler has. Blocks.
+
+        Raises:
+            OSError: the scheduler does not answer.
+        """
+        # Not ``get_versions``: it also asks the workers, and waits for a frozen one.
+        found = self._client.sync(self._client.scheduler.versions, packages=[])
+        return str(found["packages"]["distributed"])
+
+    def worker_ttl(self) -> float:
+        """Return the seconds after which the scheduler gives up a worker that says nothing. Blocks.
+
+        Raises:
+            OSError: the scheduler does not answer.
+        """
+        value = self._client.run_on_scheduler(dask.config.get, "distributed.scheduler.worker-ttl")
+        return float(dask.utils.parse_timedelta(value) or float("inf"))
+
+    def close(self) -> None:
+        """Close it. Blocks."""
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=2)
+
+
+def security(files: TlsFiles | None) -> Any:
+    """Return Dask's settings for these TLS files: both sides must have a certificate of the same authority."""
+    if files is None:
+        return None
+    ca, cert, key = str(files.ca), str(files.cert), str(files.key)
+    return distributed.Security(
+        require_encryption=True,
+        tls_ca_file=ca,
+        tls_client_cert=cert,
+        tls_client_key=key,
+        tls_worker_cert=cert,
+        tls_worker_key=key,
+        tls_scheduler_cert=cert,
+        tls_scheduler_key=key,
+    )
+
+
+def _end_of(status: str) -> TaskEnd:
+    return "finished" if status == "finished" else "error" if status == "error" else "cancelled"
+
+
+def _worker_info(address: str, fields: Mapping[str, Any]) -> WorkerInfo:
+    metrics = fields.get("metrics", {})
+    return WorkerInfo(
+        address=address,
+        name=str(fields.get("name", address)),
+        resources=tuple(fields.get("resources", {})),
+        executing=metrics.get("task_counts", {}).get("executing", 0),
+        cpu=metrics.get("cpu", 0.0),
+    )

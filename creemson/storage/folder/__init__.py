@@ -1,0 +1,1 @@
+"""Stores in a data folder: files, outputs and unfinished uploads, each under its own name."""

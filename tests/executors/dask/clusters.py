@@ -1,0 +1,151 @@
+"""Real Dask clusters on this machine: a scheduler and workers as processes, with TLS."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+
+import psutil
+
+from creemson.executors.dask.tls import create_certificates
+
+PATIENCE = 120
+"""Seconds to wait for the start of a process, on a busy machine."""
+
+
+class Cluster:
+    """A scheduler and the workers of one machine; both can be stopped and started again."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.files = create_certificates(folder / "tls")
+        self.scheduler = self.workers = None
+        self.address = None
+
+    def start_scheduler(self, *, preload=None):
+        """Start the scheduler, at the same address as before."""
+        port = 0 if self.address is None else self.address.rpartition(":")[2]
+        command = [
+            sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port),
+            "--protocol", "tls", "--tls-ca-file", self.files.ca, "--tls-cert", self.files.cert,
+            "--tls-key", self.files.key, "--no-dashboard", "--no-show",
+            *(() if preload is None else ("--preload", preload)),
+        ]  # fmt: skip
+        environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s"}
+        self.scheduler = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=environment, process_group=0
+        )
+        line = read_until(self.scheduler, self.scheduler.stderr, "Scheduler at:")
+        self.address = re.search(r"tls://\S+", line)[0]
+        drain(self.scheduler.stderr)
+
+    def start_workers(self, count=1, *options, folder=None):
+        """Start the workers of a machine, and wait until they are connected."""
+        command = [
+            sys.executable, "-m", "creemson", "worker", "--scheduler", self.address, "--tls", self.files.ca.parent,
+            "--workers", str(count), "--set", "processing.nice=0", *options,
+        ]  # fmt: skip
+        with (self.folder / "workers.log").open("ab") as log:
+            self.workers = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0, cwd=folder
+            )
+        read_until(self.workers, self.workers.stdout, "connected")
+
+    def worker_pids(self):
+        """Ids of the processes of Dask's workers, which have our worker processes as children."""
+        return [parent(process).pid for process in self.engine_processes()]
+
+    def engine_processes(self):
+        """Our worker processes."""
+        children = psutil.Process(self.workers.pid).children(recursive=True)
+        return [process for process in children if is_engine(process)]
+
+    def settings(self, **others):
+        """Return options of ``creemson serve``; ``others`` are settings of ``processing``."""
+        values = {
+            "engine": "dask", "dask_scheduler": self.address, "dask_least_bytes": 0, "dask_ca": self.files.ca,
+            "dask_cert": self.files.cert, "dask_key": self.files.key, **others,
+        }  # fmt: skip
+        return [word for name, value in values.items() for word in ("--set", f"processing.{name}={value}")]
+
+    def stop(self):
+        for process in (self.workers, self.scheduler):
+            if process is not None:
+                end(process)
+
+
+def is_engine(process):
+    try:
+        return "creemson.engine.worker" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def parent(process):
+    return psutil.Process(process.ppid())
+
+
+def end(process):
+    """End a process of ours, with the processes that it has started."""
+    if process.poll() is None:
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for child in family:
+            with suppress(psutil.Error):
+                child.kill()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None and not stream.closed:
+            with suppress(RuntimeError):  # another thread reads it
+                stream.close()
+
+
+def read_until(process, stream, text):
+    """Return the first line with a text; the process is killed if it takes too long."""
+    too_late = threading.Timer(PATIENCE, process.kill)
+    too_late.start()
+    lines = []
+    try:
+        for line in stream:
+            lines.append(line)
+            if text in line:
+                return line
+    finally:
+        too_late.cancel()
+    raise AssertionError("".join(lines))
+
+
+def drain(stream):
+    """Read the rest of a stream, so that its process never waits."""
+
+    def read():
+        for _ in stream:
+            pass
+
+    threading.Thread(target=read, daemon=True).start()
+
+
+@contextmanager
+def cluster(folder, count=1):
+    """Run a cluster with a number of workers."""
+    found = Cluster(folder)
+    try:
+        found.start_scheduler()
+        found.start_workers(count)
+        yield found
+    finally:
+        found.stop()
+
+
+def free_port():
+    """Return a port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

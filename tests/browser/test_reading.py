@@ -53,6 +53,7 @@ class Proxy:
             if message.get("type") in ("columns", "process"):
                 self.requests.append(dict(message))
                 by_id[message["id"]] = dict(message)
+            if message.get("type") in ("columns", "process", "rows"):
                 for field in ("options", "strict"):
                     message.pop(field, None)
                 text = json.dumps(message)

@@ -22,6 +22,15 @@ const PARSERS = {
   null_values: (text) => text.split(",").map((word) => word.trim()).filter(Boolean),
 };
 
+const WRITERS = {
+  delimiter: signName,
+  quote: (sign) => (sign === "" ? "none" : sign),
+  comment: signName,
+  date_format: describeDates,
+  header: Number, // true is one row, false is none
+  null_values: (words) => words.join(", "),
+};
+
 /** The reading options; empty fields are detected automatically. */
 export class ReadingOptions {
   /** @param {function(): void} onChange called when an option that affects the columns has changed */
@@ -37,12 +46,14 @@ export class ReadingOptions {
     });
   }
 
-  /** Clear all fields for another file.
+  /** Fill all fields for another file.
    *  @param {object|null|undefined} reading how the file is read
-   *  @param {string|null} table the one that was chosen from an archive with several */
-  reset(reading, table = null) {
-    for (const name of Object.keys(FIELDS)) field(name).value = "";
-    if (table !== null) field("sheet").replaceChildren(make("option", { value: table, selected: true }, table));
+   *  @param {object|null} options those that are not detected */
+  reset(reading, options = null) {
+    const given = (name) => (isPresent(options?.[name]) ? (WRITERS[name]?.(options[name]) ?? options[name]) : "");
+    const sheet = given("sheet");
+    field("sheet").replaceChildren(make("option", { value: sheet }, String(sheet)));
+    for (const name of Object.keys(FIELDS)) field(name).value = given(name);
     byId("option-strict").checked = false;
     byId("options").open = false;
     this.showDetected(reading);

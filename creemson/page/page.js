@@ -22,7 +22,10 @@ const jobs = new JobList(client, (job) => {
 const result = new Result(client);
 const runs = new Runs(client, {
   changed: () => jobs.refresh(),
-  started: () => result.hide(),
+  started: () => {
+    view.yield();
+    result.hide();
+  },
   done: (output) => result.show(output),
 });
 const view = new FileView(client, store);

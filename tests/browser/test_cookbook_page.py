@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.browser.test_page import cells, run, until, upload, visit
+from tests.browser.test_page import cells, opened, run, until, upload, visit
 from tests.test_cookbook import write_files
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def begin(page, server, tmp_path):
         own = f"{next(NUMBERS)}-{name}"  # the page would ask whether to replace a file of another test
         (tmp_path / name).rename(tmp_path / own)
         upload(page, tmp_path / own)
-        page.wait_for_selector(f"#query:not([hidden]) #query-name:text-is('{own}')")
+        opened(page, own)
         page.click("text=Reading options")
         return page
 

@@ -33,6 +33,7 @@ const WRITERS = {
 
 /** The reading options; empty fields are detected automatically. */
 export class ReadingOptions {
+  #others = {}; // options that have no field here, such as types
   /** @param {function(): void} onChange called when an option that affects the columns has changed */
   constructor(onChange) {
     const box = byId("options");
@@ -50,6 +51,7 @@ export class ReadingOptions {
    *  @param {object|null|undefined} reading how the file is read
    *  @param {object|null} options those that are not detected */
   reset(reading, options = null) {
+    this.#others = Object.fromEntries(Object.entries(options ?? {}).filter(([name]) => !(name in FIELDS)));
     const given = (name) => (isPresent(options?.[name]) ? (WRITERS[name]?.(options[name]) ?? options[name]) : "");
     const sheet = given("sheet");
     field("sheet").replaceChildren(make("option", { value: sheet }, String(sheet)));
@@ -80,7 +82,7 @@ export class ReadingOptions {
 
   /** @returns {object|null} `options` of a message; null if everything is detected */
   read() {
-    const options = {};
+    const options = { ...this.#others };
     for (const name of Object.keys(FIELDS)) {
       const { value } = field(name);
       if (value !== "" && !field(name).closest("label").hidden) options[name] = PARSERS[name]?.(value) ?? value;

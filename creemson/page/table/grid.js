@@ -24,7 +24,7 @@ const MEASURED_ROWS = 60; // whose cells decide the widths of columns
 const HEADER = -1; // as a row, for the active cell
 
 /** @typedef {{name: string, type: string, numeric: boolean, note: string, chart: function(): (Node|null),
- *   sorted?: "asc"|"desc"|null}} GridColumn `type` in plain words; `note` is shown beside it */
+ *   sorted?: "asc"|"desc"|null, selected?: boolean}} GridColumn `type` in plain words; `note` is shown beside it */
 
 /** The table in its scrolling region. */
 export class Grid {
@@ -35,6 +35,8 @@ export class Grid {
   #layout;
   #total;
   #drag = null; // the column whose width is being dragged, with where that began
+  #range = null; // first and last of the headers that are being dragged over
+  #anchor = 0; // the column from which Shift selects
 
   /**
    * @param {HTMLElement} region scrolls and receives key events
@@ -48,9 +50,11 @@ export class Grid {
    * @param {function(Error|null): void} options.onError called when rows cannot be fetched, with null once
    *   they can again
    * @param {(function(number, HTMLElement): void)|null} [options.onMenu] called with a column and its header
+   * @param {(function(number, number): void)|null} [options.onSelect] called with the first and the last column of a
+   *   range of headers that were selected by dragging over them, or with Shift
    */
-  constructor(region, { columns, total, rows = [], decimal = ".", fetch, onMove, onError, onMenu = null }) {
-    Object.assign(this, { region, decimal, onMove, onMenu });
+  constructor(region, { columns, total, rows = [], decimal = ".", fetch, onMove, onError, onMenu = null, onSelect = null }) {
+    Object.assign(this, { region, decimal, onMove, onMenu, onSelect });
     this.#columns = columns;
     this.#total = total;
     this.windows = new Windows({
@@ -125,7 +129,7 @@ export class Grid {
     region.addEventListener("dblclick", (event) => this.#fitAgain(event), { signal });
     region.addEventListener("pointerdown", (event) => this.#startDrag(event), { signal });
     region.addEventListener("pointermove", (event) => this.#dragged(event), { signal });
-    for (const type of ["pointerup", "pointercancel"]) region.addEventListener(type, () => (this.#drag = null), { signal });
+    for (const type of ["pointerup", "pointercancel"]) region.addEventListener(type, () => this.#endDrag(), { signal });
     this.observer = new ResizeObserver(() => this.#draw());
     this.observer.observe(region);
   }
@@ -140,7 +144,7 @@ export class Grid {
     return Math.max(0, this.#total - this.#visible);
   }
 
-  get #range() {
+  get #scrollRange() {
     return Math.max(1, this.region.scrollHeight - this.region.clientHeight);
   }
 
@@ -165,17 +169,17 @@ export class Grid {
   // --- moving --------------------------------------------------------------------------------------------
 
   #scrolled() {
-    const position = (this.#first / Math.max(1, this.#last)) * this.#range;
+    const position = (this.#first / Math.max(1, this.#last)) * this.#scrollRange;
     // Scrolling by #scrollTo also arrives here, rounded to pixels that may stand for many rows.
     if (Math.abs(position - this.region.scrollTop) > 1.5) {
-      this.#first = Math.round((this.region.scrollTop / this.#range) * this.#last);
+      this.#first = Math.round((this.region.scrollTop / this.#scrollRange) * this.#last);
     }
     this.#draw();
   }
 
   #scrollTo(row) {
     this.#first = Math.max(0, Math.min(this.#last, row));
-    this.region.scrollTop = (this.#first / Math.max(1, this.#last)) * this.#range;
+    this.region.scrollTop = (this.#first / Math.max(1, this.#last)) * this.#scrollRange;
   }
 
   /** Move the active cell, and scroll so that it is visible. */
@@ -206,7 +210,10 @@ export class Grid {
       PageUp: [Math.max(0, row - this.#visible), column],
       PageDown: [row + this.#visible, column],
     };
+    const isSelecting = event.shiftKey && row === HEADER && ["ArrowLeft", "ArrowRight"].includes(event.key) && this.onSelect;
     if (moves[event.key]) this.#activate(...moves[event.key]);
+    if (isSelecting) this.onSelect(this.#anchor, this.#active.column);
+    else if (moves[event.key]) this.#anchor = this.#active.column;
     else if (["Enter", " "].includes(event.key) && row === HEADER && this.onMenu) this.onMenu(column, this.#activeElement);
     else return;
     event.preventDefault();
@@ -221,27 +228,42 @@ export class Grid {
 
   // --- the mouse -----------------------------------------------------------------------------------------
 
-  #click({ target }) {
+  #click({ target, shiftKey }) {
     const cell = target.closest("[aria-colindex]");
     if (!cell || target.closest(".grip")) return;
     const column = cell.ariaColIndex - 1;
     const row = cell.closest("tr").ariaRowIndex - 2;
     this.#activate(row, column);
+    if (row === HEADER && shiftKey && this.onSelect) return this.onSelect(this.#anchor, column);
+    this.#anchor = column;
     if (row === HEADER) this.onMenu?.(column, this.#activeElement);
   }
 
   #startDrag(event) {
-    const grip = event.target.closest(".grip");
-    if (!grip) return;
-    event.preventDefault();
-    const column = grip.closest("th").ariaColIndex - 1;
-    this.#drag = { column, x: event.clientX, width: this.#layout.width(column) };
+    const header = event.target.closest("th");
+    if (!header || event.button !== 0) return;
+    const column = header.ariaColIndex - 1;
+    if (event.target.closest(".grip")) this.#drag = { column, x: event.clientX, width: this.#layout.width(column) };
+    else if (this.onSelect && event.pointerType === "mouse") this.#range = [column, column];
+    if (this.#drag) event.preventDefault();
   }
 
   #dragged(event) {
-    if (!this.#drag) return;
-    this.region.setPointerCapture(event.pointerId); // the header is made anew while it is dragged
-    this.#resize(this.#drag.column, this.#drag.width + event.clientX - this.#drag.x);
+    if (!this.#drag && !this.#range) return;
+    if (this.#drag) {
+      this.region.setPointerCapture(event.pointerId); // the header is made anew while it is dragged
+      return this.#resize(this.#drag.column, this.#drag.width + event.clientX - this.#drag.x);
+    }
+    const header = document.elementFromPoint(event.clientX, event.clientY)?.closest("th");
+    if (!header || !this.region.contains(header) || header.ariaColIndex - 1 === this.#range[1]) return;
+    this.#range[1] = header.ariaColIndex - 1;
+    this.#draw();
+  }
+
+  #endDrag() {
+    const range = this.#range;
+    this.#drag = this.#range = null;
+    if (range && range[0] !== range[1]) this.onSelect(...range);
   }
 
   #fitAgain({ target }) {
@@ -294,7 +316,7 @@ export class Grid {
   }
 
   #header(index) {
-    const { name, type, note, chart, sorted } = this.#columns[index];
+    const { name, type, note, chart, sorted, selected } = this.#columns[index];
     const title = this.onMenu
       ? make("button", { type: "button", className: "name", tabIndex: -1, ariaLabel: `Menu of ${name}` }, make("span", {}, name))
       : make("span", {}, name);
@@ -302,6 +324,9 @@ export class Grid {
     const picture = chart();
     const grip = make("span", { className: "grip", ariaHidden: "true", title: "Drag to change the width" });
     const header = make("th", { scope: "col", title: `${name} (${type})` }, title, facts, ...(picture ? [picture] : []), grip);
+    const [first, last] = (this.#range ?? [0, 0]).toSorted((one, other) => one - other);
+    if (selected || (first !== last && index >= first && index <= last)) header.classList.add("selected");
+    if (selected) header.ariaSelected = "true";
     if (sorted) header.ariaSort = sorted === "asc" ? "ascending" : "descending";
     return this.#place(header, "columnheader", HEADER, index);
   }

@@ -14,12 +14,13 @@
  * @property {string[][]} aggregate columns, each with what to compute of it for each group
  * @property {number|null} limit rows
  * @property {string[]} hidden columns
+ * @property {string[]} selected columns: only these are downloaded; empty for all
  * @property {Object<string, string>} rename new names of columns
  */
 
 /** @type {View} */
 export const NOTHING = Object.freeze({
-  file: null, options: null, where: [], find: "", sort: [], group: [], aggregate: [], limit: null, hidden: [], rename: {},
+  file: null, options: null, where: [], find: "", sort: [], group: [], aggregate: [], limit: null, hidden: [], selected: [], rename: {},
 });
 const TEXTS = ["file", "find"]; // the other fields are JSON
 

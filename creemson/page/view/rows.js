@@ -18,14 +18,16 @@ export class Rows {
   #grid = null;
   #abort = new AbortController();
   #timers = [];
-  #onMenu;
+  #on;
   #source = null;
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {function(number, HTMLElement): void} onMenu called with the number of a column and its header */
-  constructor(client, onMenu) {
+   *  @param {object} on
+   *  @param {function(number, HTMLElement): void} on.menu called with the number of a column and its header
+   *  @param {function(number, number): void} on.select called with the first and last of the columns that are selected */
+  constructor(client, on) {
     this.#client = client;
-    this.#onMenu = onMenu;
+    this.#on = on;
     byId("grid-retry").onclick = () => (this.#grid ? this.#grid.retry() : this.#source && this.show(this.#source));
   }
 
@@ -111,7 +113,8 @@ export class Rows {
         byId("grid-position").textContent = end ? `Rows ${whole(first + 1)} to ${whole(end)}` : "No rows";
       },
       onError: (error) => this.#showProblem(error),
-      onMenu: this.#onMenu,
+      onMenu: this.#on.menu,
+      onSelect: this.#on.select,
     });
   }
 

@@ -64,9 +64,5 @@ export const moment = (time) =>
   new Date(time * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 /** @param {string} dtype polars data type
- *  @returns {string} the type without its parameters */
-export const shortType = (dtype) => dtype.replace(/\(.*$/s, "");
-
-/** @param {string} dtype polars data type
  *  @returns {boolean} whether the type is numeric */
 export const isNumeric = (dtype) => /^(U?Int|Float|Decimal)/.test(dtype);

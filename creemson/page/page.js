@@ -10,8 +10,11 @@ import { Uploads } from "./files/uploads.js";
 import { QueryForm } from "./query/form.js";
 import { Result } from "./result/result.js";
 import { Runs } from "./result/run.js";
+import { Store } from "./view/store.js";
+import { FileView } from "./view/view.js";
 
 const client = connect(undefined, { name: "page", token: storedToken() });
+const store = new Store(follow);
 const jobs = new JobList(client, (job) => {
   runs.attach(job);
   byId("progress-title").focus();
@@ -19,12 +22,24 @@ const jobs = new JobList(client, (job) => {
 const result = new Result(client);
 const runs = new Runs(client, {
   changed: () => jobs.refresh(),
-  started: () => result.hide(),
+  started: () => {
+    view.yield();
+    result.hide();
+  },
   done: (output) => result.show(output),
 });
-const form = new QueryForm((query) => runs.start(query), (filename, options) => client.describe(filename, options));
-const files = new FileList(client, { use, removed: (filename) => form.hide(filename) });
-let requested = null; // name of the file that was chosen last
+const view = new FileView(client, store);
+const form = new QueryForm(
+  (query) => runs.start(query),
+  (filename, options) => client.describe(filename, options),
+  (options, description) => {
+    described = { file: store.view.file, options, description, inForm: true };
+    store.change({ options });
+  },
+);
+const files = new FileList(client, { use, removed: (filename) => filename === store.view.file && store.open(null) });
+let described = null; // the open file: name, options, description, and whether the form shows them
+let requested = null; // the latest request for a description
 
 new Uploads(client, ({ filename }) => {
   files.refresh();
@@ -32,31 +47,59 @@ new Uploads(client, ({ filename }) => {
   if (!form.isBusy || form.filename === filename) use(filename);
 });
 
-async function use(filename) {
-  requested = filename;
+/** Show a file as it is; it is read again if it is shown already. */
+function use(filename) {
+  described = null;
+  store.open(filename);
+}
+
+/** The view has changed: by a control, or because the address has. */
+function follow(now, before) {
+  const isOther = now.file !== before.file || JSON.stringify(now.options) !== JSON.stringify(before.options);
+  if (isOther || !described) open();
+  else view.draw(now.find !== before.find);
+}
+
+/** Open the file of the state. */
+async function open() {
+  const { file, options } = store.view;
+  const request = (requested = {});
+  if (file === null) return close();
   try {
-    const [description, table] = await describeTable(filename);
-    if (requested !== filename) return;
-    form.show(filename, description, table);
+    const isKnown = described?.file === file && described.options === options;
+    const [description, found] = isKnown ? [described.description, options] : await describeTable(file, options);
+    if (requested !== request) return;
+    described = { file, options: found, description, inForm: isKnown && described.inForm };
     showError(byId("files-error"), null);
+    if (found !== options) return store.change({ options: found }, true); // opens it
+    if (!described.inForm) form.show(file, description, options);
+    view.open(description);
   } catch (error) {
-    showError(byId("files-error"), error);
+    if (requested === request) showError(byId("files-error"), error);
   }
 }
 
+function close() {
+  described = null;
+  form.hide();
+  view.close();
+}
+
 /** Describe a file; of an archive with several tables, the first one, from which people can go on to another. */
-async function describeTable(filename) {
+async function describeTable(filename, options) {
   try {
-    return [await client.describe(filename), null];
+    return [await client.describe(filename, options), options];
   } catch (error) {
     const [first] = error.details ?? [];
     if (!first || !error.message.includes("options.sheet")) throw error;
-    return [await client.describe(filename, { sheet: first }), first];
+    const found = { ...options, sheet: first };
+    return [await client.describe(filename, found), found];
   }
 }
 
 const interrupted = unfinishedRun();
 if (interrupted) runs.attach(interrupted, true);
+if (store.view.file !== null) open(); // the address names it
 
 function refresh() {
   files.refresh();

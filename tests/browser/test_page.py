@@ -36,7 +36,17 @@ def upload(page, *paths):
 
 def use(page, name):
     page.click(f"[aria-label='Use {name}']")
-    page.wait_for_selector(f"#query:not([hidden]) #query-name:text-is('{name}')")
+    opened(page, name)
+
+
+def opened(page, name=None):
+    """Wait until a file is open, and described; then show the form below it."""
+    page.wait_for_selector("#query:not([hidden])")
+    page.evaluate("document.querySelector('#more').open = true")
+    if name is not None:
+        page.wait_for_selector(f"#query-name:text-is('{name}')")
+    page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
+    page.wait_for_selector("#grid:not([data-state=waiting])")
 
 
 def run(page):
@@ -75,7 +85,7 @@ def test_query_with_filter_sort_and_limit_shows_table_and_downloads(here, server
         price=[0.5, 2.5] * 50,
     )
     upload(here, path)
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     assert here.inner_text("#query-name") == "page-sales.csv"
     assert here.inner_text("#columns-count") == "3 of 3"
     here.click("#columns label:has-text('price')")
@@ -91,7 +101,7 @@ def test_query_with_filter_sort_and_limit_shows_table_and_downloads(here, server
     here.fill("#limit", "4")
     run(here)
     assert "4 rows × 2 columns" in here.inner_text("#result-summary")
-    assert cells(here) == [["Rome", "99"], ["null", "98"], ["Bergen", "97"], ["Oslo", "96"]]
+    assert cells(here) == [["Rome", "99"], ["", "98"], ["Bergen", "97"], ["Oslo", "96"]]
     assert here.locator("#table thead svg").count() == 2
     assert "25 % null" in here.inner_text("#table thead")
     assert "Done" in here.inner_text("#log")
@@ -118,7 +128,13 @@ def test_large_table_scrolls_to_every_row(here, server, count):
     use(here, name)
     run(here)
     here.focus("#table")
-    for key, first in (("End", None), ("Home", 0), ("ArrowDown", 1), ("ArrowDown", 2), ("ArrowUp", 1)):
+    for key, first in (
+        ("Control+End", None),
+        ("Control+Home", 0),
+        ("PageDown", 1),
+        ("ArrowDown", 2),
+        ("ArrowUp", 2),
+    ):
         here.keyboard.press(key)
         rows_are_here(here)
         shown = cells(here)
@@ -158,7 +174,7 @@ def test_wide_file_shows_some_columns_and_finds_all(here, tmp_path):
         + "\n"
     )
     upload(here, path)
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     assert here.locator("#columns input").count() <= 300
     here.click("#columns-none")
     here.fill("#columns-search", "c299")
@@ -327,9 +343,9 @@ def test_late_rows_of_earlier_result_are_ignored(here, server):
 def test_form_in_use_is_not_replaced_by_new_upload(here, tmp_path):
     """A new upload replaces an untouched form, but only joins the list while the user fills in the form."""
     upload(here, write(tmp_path / "page-first.csv", a=[1], b=[2]))
-    here.wait_for_selector("#query-name:text-is('page-first.csv')")
+    opened(here, "page-first.csv")
     upload(here, write(tmp_path / "page-second.csv", c=[1]))
-    here.wait_for_selector("#query-name:text-is('page-second.csv')")
+    opened(here, "page-second.csv")
     here.click("#filters summary")
     here.click("#add-filter")
     here.fill("#filter-list input", "7")
@@ -359,13 +375,13 @@ def test_integers_beyond_53_bits_stay_exact(here, server):
 def test_all_controls_have_accessible_names(here, server, tmp_path):
     """Screen readers can name every control."""
     upload(here, write(tmp_path / "page-names.csv", a=[1], b=[2]))
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     here.click("#filters summary")
     here.click("#add-filter")
     here.click("#add-sort")
     here.fill("#filter-list input", "1")
     run(here)
-    nameless = """[...document.querySelectorAll("button, input, select, a, [role=region], progress")].filter(
+    nameless = """[...document.querySelectorAll("button, input, select, a, [role=region], [role=grid], progress")].filter(
         (one) => !one.ariaLabel && !one.textContent.trim() && !one.labels?.length && !one.getAttribute("aria-labelledby")
     ).map((one) => one.outerHTML)"""
     assert here.evaluate(nameless) == []
@@ -435,7 +451,7 @@ def test_markup_in_data_is_shown_as_text(here, server, tmp_path):
     path = write(tmp_path / f"{evil.replace('/', '')}.csv", **{"<script>alert(1)</script>": [evil, "b"]})
     here.on("dialog", lambda dialog: pytest.fail(dialog.message))
     upload(here, path)
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     run(here)
     assert cells(here)[0] == [evil]
     assert "<script>alert(1)</script>" in here.inner_text("#table thead")
@@ -446,7 +462,7 @@ def test_invisible_characters_are_shown_and_stay_in_the_data(here, server, tmp_p
     """A name, a column and a cell that are shown backwards; filters and downloads use them as they are."""
     path = write(tmp_path / "gpj.\u202eexe.csv", **{"a\u202eb": ["x\u200by", "z"], "n": [1, 2]})
     upload(here, path)
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     assert here.inner_text("#query-name") == r"gpj.\u202eexe.csv"
     assert r"gpj.\u202eexe.csv" in here.inner_text("#files")
     assert r"a\u202eb" in here.inner_text("#columns")
@@ -463,7 +479,7 @@ def test_errors_appear_beside_their_controls(here, server, tmp_path):
     """An existing file can be replaced, a run needs a column, and an invalid filter shows the server's message."""
     path = write(tmp_path / "page-again.csv", a=["x"], b=[1])
     upload(here, path)
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     upload(here, path)
     here.wait_for_selector("#uploads .error:has-text('already exists')")
     write(path, a=["y"], b=[2])
@@ -593,7 +609,7 @@ def test_keyboard_alone_runs_a_query_and_deletes_a_file(here, server, tmp_path):
 
     tab_to("[aria-label='Use page-keys.csv']")
     here.keyboard.press("Enter")
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     tab_to("#columns input")
     here.keyboard.press("Space")
     assert here.inner_text("#columns-count") == "1 of 2"
@@ -603,7 +619,7 @@ def test_keyboard_alone_runs_a_query_and_deletes_a_file(here, server, tmp_path):
     rows_are_here(here)
     assert cells(here) == [["3"], ["4"]]
     tab_to("#table")
-    here.keyboard.press("End")
+    here.keyboard.press("Control+End")
     tab_to("[aria-label='Delete page-keys.csv']", "Shift+Tab")
     here.keyboard.press("Enter")
     here.keyboard.press("Enter")  # an accidental second Enter keeps the file
@@ -625,7 +641,7 @@ def test_phone_width_needs_no_horizontal_scrolling(here, server, tmp_path, schem
         **{f"a_column_with_a_rather_long_name_{i}": ["x" * 99] for i in range(9)},
     )
     upload(here, path)
-    here.wait_for_selector("#query:not([hidden])")
+    opened(here)
     here.click("#filters summary")
     here.click("#add-filter")
     here.fill("#filter-list input", "x" * 99)

@@ -51,8 +51,10 @@ class Proxy:
         def ask(text):
             message = json.loads(text) if isinstance(text, str) else {}
             if message.get("type") in ("columns", "process"):
-                self.requests.append(dict(message))
+                if message.get("on_disconnect") != "cancel":  # the page's own description of the file
+                    self.requests.append(dict(message))
                 by_id[message["id"]] = dict(message)
+            if message.get("type") in ("columns", "process", "rows"):
                 for field in ("options", "strict"):
                     message.pop(field, None)
                 text = json.dumps(message)

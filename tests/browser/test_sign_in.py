@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tests.browser.test_page import run, upload
+from tests.browser.test_page import opened, run, upload
 from tests.integration.test_auth import creemson
 from tests.servers import SAMPLE, serving
 
@@ -33,7 +33,7 @@ def test_sign_in_with_valid_token_persists_until_revoked(page, guarded, tmp_path
     page.wait_for_selector("#connection[data-state=open]")
     assert page.is_hidden("#sign-in")
     upload(page, SAMPLE)
-    page.wait_for_selector("#query:not([hidden])")
+    opened(page)
     run(page)
     with page.expect_download() as download:
         page.click("#downloads button:has-text('CSV')")

@@ -2,6 +2,7 @@
 
 import { announce, button, byId, make, showError } from "../dom.js";
 import { bytes, counted, moment } from "../format.js";
+import { withoutQuiet } from "./quiet.js";
 
 const MAX_JOBS = 50; // shown
 const INTERVAL = 5_000; // ms between requests; the server does not report changes of other clients' jobs
@@ -131,7 +132,7 @@ export class JobList {
   /** Request the list again and show it; repeats until all jobs have ended. */
   async refresh() {
     try {
-      this.#show((await this.#client.jobs()).slice(0, MAX_JOBS));
+      this.#show(withoutQuiet(await this.#client.jobs()).slice(0, MAX_JOBS));
       showError(byId("jobs-error"), null);
     } catch (error) {
       showError(byId("jobs-error"), error);

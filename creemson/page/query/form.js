@@ -1,8 +1,9 @@
 /** The form for a query on a file: reading options, columns, filters, sort keys and limit. */
 
-import { byId, focusUnlessBusy, make, showError } from "../dom.js";
-import { shortType, visible, whole } from "../format.js";
+import { byId, make, showError } from "../dom.js";
+import { visible, whole } from "../format.js";
 import { showIssues, showReading } from "../result/reading.js";
+import { typeWord } from "../table/types.js";
 import { matchingColumns } from "./column_choice.js";
 import { Filter, SortKey } from "./filters.js";
 import { ReadingOptions } from "./read_options.js";
@@ -19,15 +20,19 @@ export class QueryForm {
   #sortKeys = [];
   #options = new ReadingOptions(() => this.#redescribe());
   #describe;
+  #onDescribed;
   #touched = false; // whether the user has changed anything
   #revision = 0; // counts requests for a description; only the latest response is used
 
   /** @param {function(object): void} onRun called with a query for `client.process`
    *  @param {function(string, object|null): Promise<object>} describe returns columns, reading and issues of a
-   *   file, given its name and the reading options */
-  constructor(onRun, describe) {
+   *   file, given its name and the reading options
+   *  @param {function(object|null, object): void} onDescribed called with changed reading options and the
+   *   description that they give */
+  constructor(onRun, describe, onDescribed) {
     const form = byId("query-form");
     this.#describe = describe;
+    this.#onDescribed = onDescribed;
     byId("columns-search").addEventListener("input", () => this.#showColumns());
     byId("columns-search").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
     byId("columns-all").onclick = () => this.#select(this.#matches(), true);
@@ -56,23 +61,23 @@ export class QueryForm {
   /** Show the columns of a file, all of them selected.
    *  @param {string} filename
    *  @param {{columns: {index: number, name: string, dtype: string}[], reading: object|null,
-   *   issues: object|null}} description */
-  show(filename, description, table = null) {
+   *   issues: object|null}} description
+   *  @param {object|null} options how the file is read, where that is not detected */
+  show(filename, description, options = null) {
     this.#filename = filename;
     this.#revision += 1;
     this.#touched = false;
     byId("query-name").textContent = visible(filename);
     byId("run").disabled = false;
-    this.#options.reset(description.reading, table);
+    this.#options.reset(description.reading, options);
     this.#resetColumns(description.columns);
     this.#showReading(description);
     byId("query").hidden = false;
-    focusUnlessBusy(byId("query-title"), byId("files-section"));
   }
 
-  /** Hide the form if it shows this file. */
-  hide(filename) {
-    if (filename === this.#filename) byId("query").hidden = true;
+  /** Hide the form. */
+  hide() {
+    byId("query").hidden = true;
   }
 
   // --- how the file is read ------------------------------------------------------------------------------
@@ -83,12 +88,14 @@ export class QueryForm {
     const revision = this.#revision;
     byId("run").disabled = true; // the selected columns may be out of date
     try {
-      const description = await this.#describe(this.#filename, this.#options.read());
+      const options = this.#options.read();
+      const description = await this.#describe(this.#filename, options);
       if (revision !== this.#revision) return;
       this.#options.showDetected(description.reading);
       const names = (columns) => JSON.stringify(columns.map(({ name, dtype }) => [name, dtype]));
       if (names(description.columns) !== names(this.#columns)) this.#resetColumns(description.columns);
       this.#showReading(description);
+      this.#onDescribed(options, description);
       showError(byId("options-error"), null);
     } catch (error) {
       if (revision === this.#revision) showError(byId("options-error"), error);
@@ -152,7 +159,7 @@ export class QueryForm {
       this.#setSelected(index, box.checked);
       this.#showCount();
     };
-    return make("label", { title: `${name} (${dtype})` }, box, make("span", {}, name), make("small", {}, shortType(dtype)));
+    return make("label", { title: `${name} (${typeWord(dtype)})` }, box, make("span", {}, name), make("small", {}, typeWord(dtype)));
   }
 
   #showCount() {

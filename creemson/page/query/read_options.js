@@ -22,8 +22,18 @@ const PARSERS = {
   null_values: (text) => text.split(",").map((word) => word.trim()).filter(Boolean),
 };
 
+const WRITERS = {
+  delimiter: signName,
+  quote: (sign) => (sign === "" ? "none" : sign),
+  comment: signName,
+  date_format: describeDates,
+  header: Number, // true is one row, false is none
+  null_values: (words) => words.join(", "),
+};
+
 /** The reading options; empty fields are detected automatically. */
 export class ReadingOptions {
+  #others = {}; // options that have no field here, such as types
   /** @param {function(): void} onChange called when an option that affects the columns has changed */
   constructor(onChange) {
     const box = byId("options");
@@ -37,12 +47,15 @@ export class ReadingOptions {
     });
   }
 
-  /** Clear all fields for another file.
+  /** Fill all fields for another file.
    *  @param {object|null|undefined} reading how the file is read
-   *  @param {string|null} table the one that was chosen from an archive with several */
-  reset(reading, table = null) {
-    for (const name of Object.keys(FIELDS)) field(name).value = "";
-    if (table !== null) field("sheet").replaceChildren(make("option", { value: table, selected: true }, table));
+   *  @param {object|null} options those that are not detected */
+  reset(reading, options = null) {
+    this.#others = Object.fromEntries(Object.entries(options ?? {}).filter(([name]) => !(name in FIELDS)));
+    const given = (name) => (isPresent(options?.[name]) ? (WRITERS[name]?.(options[name]) ?? options[name]) : "");
+    const sheet = given("sheet");
+    field("sheet").replaceChildren(make("option", { value: sheet }, String(sheet)));
+    for (const name of Object.keys(FIELDS)) field(name).value = given(name);
     byId("option-strict").checked = false;
     byId("options").open = false;
     this.showDetected(reading);
@@ -69,7 +82,7 @@ export class ReadingOptions {
 
   /** @returns {object|null} `options` of a message; null if everything is detected */
   read() {
-    const options = {};
+    const options = { ...this.#others };
     for (const name of Object.keys(FIELDS)) {
       const { value } = field(name);
       if (value !== "" && !field(name).closest("label").hidden) options[name] = PARSERS[name]?.(value) ?? value;

@@ -1,7 +1,8 @@
 /** Shows the profile of each column of a result: a chart, the share of nulls, figures, the most frequent values. */
 
 import { byId, make } from "../dom.js";
-import { counted, share, shortType, whole } from "../format.js";
+import { counted, share, whole } from "../format.js";
+import { typeWord } from "../table/types.js";
 import { chart, figures, nullShare, plain } from "./charts.js";
 
 const MAX_SHOWN = 300; // columns; the table header has the charts of all columns
@@ -35,7 +36,7 @@ export class Profile {
 }
 
 function card(column, rows) {
-  const title = make("h3", {}, column.column, make("small", {}, shortType(column.dtype)));
+  const title = make("h3", {}, column.column, make("small", {}, typeWord(column.dtype)));
   const nulls = make("div", { className: "nulls" }, bar(column.nulls, rows), make("span", {}, nullShare(column, rows)));
   const list = make("dl", {}, ...figures(column, rows).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
   return make("li", {}, title, nulls, ...(column.top ? [topValues(column, rows)] : histogram(column, rows)), list);

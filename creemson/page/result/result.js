@@ -2,11 +2,12 @@
 
 import { storedToken } from "../connection/sign_in.js";
 import { button, byId, focusUnlessBusy, make, showError } from "../dom.js";
-import { counted, whole } from "../format.js";
+import { counted, isNumeric, whole } from "../format.js";
+import { Grid } from "../table/grid.js";
+import { typeWord } from "../table/types.js";
 import { chart, nullShare } from "./charts.js";
 import { Profile } from "./profile.js";
 import { showIssues, showReading } from "./reading.js";
-import { ResultTable } from "./table.js";
 
 const TYPED_FORMATS = ["parquet", "arrow"];
 const AS_WRITTEN = "CSV, as in the file";
@@ -53,7 +54,7 @@ export class Result {
     });
     this.#profile.show(output);
     this.#showProblem(null);
-    this.#table = new ResultTable(byId("table"), {
+    this.#table = new Grid(byId("table"), {
       columns: columnsOf(output),
       total: output.rows,
       fetch: async (offset, limit) => (await this.#client.rows(output.filename, offset, limit)).rows,
@@ -117,14 +118,15 @@ function csvNames({ final_filename_csv: csv, final_filename_csv_normalized: norm
   return { [AS_WRITTEN]: csv, [NORMALIZED]: normalized };
 }
 
-/** The columns as the table expects them; a chart is drawn when its column becomes visible. */
+/** The columns as the grid expects them; a chart is drawn when its column becomes visible. */
 function columnsOf({ columns, dtypes, profile, rows }) {
   return columns.map((name, index) => {
     const column = profile?.[index];
     let drawn;
     return {
       name,
-      dtype: dtypes[index],
+      type: typeWord(dtypes[index]),
+      numeric: isNumeric(dtypes[index]),
       note: column ? nullShare(column, rows) : "",
       chart: () => (drawn === undefined ? (drawn = column ? chart(column, rows) : null) : drawn),
     };

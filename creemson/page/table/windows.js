@@ -5,6 +5,10 @@ const MAX_CELLS = 40_000; // of a window
 const MAX_CACHED = 20; // windows
 const PAUSE = 40; // ms after a request, so that dragging through millions of rows does not request all of them
 
+/** @param {number} columns of a table
+ *  @returns {number} the rows that are fetched at a time */
+export const windowSize = (columns) => Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CELLS / Math.max(1, columns))));
+
 /** The windows of one table. One request is in flight at a time, always for the rows that are visible then. */
 export class Windows {
   #cache = new Map();
@@ -16,16 +20,18 @@ export class Windows {
    * @param {object} options
    * @param {number} options.columns
    * @param {number} options.total rows
+   * @param {any[][]} [options.rows] the first ones, if they are known
    * @param {function(number, number): Promise<any[][]>} options.fetch returns rows, given offset and limit
    * @param {function(): void} options.onRows called when rows have arrived
    * @param {function(Error): void} options.onError called when a request fails; the next `request` tries again
    */
-  constructor({ columns, total, fetch, onRows, onError }) {
-    this.size = Math.max(1, Math.min(MAX_ROWS, Math.floor(MAX_CELLS / Math.max(1, columns))));
+  constructor({ columns, total, rows = [], fetch, onRows, onError }) {
+    this.size = windowSize(columns);
     this.total = total;
     this.fetch = fetch;
     this.onRows = onRows;
     this.onError = onError;
+    if (rows.length >= Math.min(this.size, total)) this.#cache.set(0, rows);
   }
 
   /** @param {number} index
@@ -46,6 +52,12 @@ export class Windows {
   request(first, end) {
     this.#wanted = [first, end];
     if (!this.#busy) this.#fetchMissing();
+  }
+
+  /** @param {number} total rows, when more of them are known; windows that ended early are fetched again */
+  grow(total) {
+    this.total = total;
+    for (const [number, rows] of this.#cache) if (rows.length < this.size) this.#cache.delete(number);
   }
 
   /** Ignore rows that are still in flight. */

@@ -1,0 +1,49 @@
+/** The cells of a grid. Numbers stand with their points below each other. */
+
+import { make } from "../dom.js";
+import { isPresent } from "../format.js";
+
+/** A BigInt as raw JSON. BigInts only occur in browsers that support raw JSON. */
+const rawInteger = (value) => JSON.rawJSON(String(value));
+
+/** A cell as text. A JavaScript number holds integers of 53 bits, a column of 64: rounded ones are marked with ≈.
+ *  @param {any} value
+ *  @returns {string|null} null if there is no value */
+export function cellText(value) {
+  if (!isPresent(value)) return null;
+  if (typeof value === "object") return JSON.stringify(value, (key, part) => (typeof part === "bigint" ? rawInteger(part) : part));
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 2 ** 64 ? `≈ ${value}` : String(value);
+}
+
+/** @param {string} text of a number
+ *  @param {string} decimal sign
+ *  @returns {number} characters from the sign on; 0 for an integer */
+const fraction = (text, decimal) => (text.includes(decimal) ? text.length - text.lastIndexOf(decimal) : 0);
+
+/** @param {any[][]|undefined} rows those that are drawn
+ *  @param {number} index of the column
+ *  @param {string} decimal sign
+ *  @returns {number} characters of the longest fraction, with its sign */
+export const longestFraction = (rows, index, decimal) =>
+  rows.reduce((most, row) => Math.max(most, row ? fraction(cellText(row[index]) ?? "", decimal) : 0), 0);
+
+/**
+ * @param {any[]|undefined} row undefined until it has arrived
+ * @param {number} index of the column
+ * @param {{numeric: boolean, decimal: string, places: number}} style `places`: characters for the fraction
+ * @returns {HTMLElement}
+ */
+export function makeCell(row, index, { numeric, decimal, places }) {
+  if (!row) return make("td", { className: "loading" }, "…");
+  const text = cellText(row[index]);
+  if (text === null) return make("td", { className: "missing", title: "missing" });
+  if (!numeric) return make("td", { title: text }, text);
+  const own = fraction(text, decimal);
+  const cell = make("td", { className: "number", title: text }, own ? text.slice(0, -own) : text);
+  if (places) {
+    const rest = make("span", { className: "fraction" }, own ? text.slice(-own) : "");
+    rest.style.width = `${places}ch`;
+    cell.append(rest);
+  }
+  return cell;
+}

@@ -1,0 +1,65 @@
+/**
+ * What is shown, as the page's address: reload, back, bookmarks and sent links show the same view. Fields without a
+ * value are left out; names of columns are used instead of their numbers, so that people can read the address.
+ */
+
+/**
+ * @typedef {object} View
+ * @property {string|null} file an uploaded file, or the output of a job; null if none is open
+ * @property {object|null} options how to read the file, where that is not detected
+ * @property {any[][]} where conditions, as in a `process` message
+ * @property {string} find text to find in any column
+ * @property {string[][]} sort columns, each with "asc" or "desc"
+ * @property {string[]} group columns to group by
+ * @property {string[][]} aggregate columns, each with what to compute of it for each group
+ * @property {number|null} limit rows
+ * @property {string[]} hidden columns
+ * @property {string[]} selected columns: only these are downloaded; empty for all
+ * @property {Object<string, string>} rename new names of columns
+ */
+
+/** @type {View} */
+export const NOTHING = Object.freeze({
+  file: null, options: null, where: [], find: "", sort: [], group: [], aggregate: [], limit: null, hidden: [], selected: [], rename: {},
+});
+const TEXTS = ["file", "find"]; // the other fields are JSON
+
+/** @param {View} view
+ *  @returns {string} with its `#`; empty if nothing is shown */
+export function toHash(view) {
+  if (view.file === null) return "";
+  const fields = new URLSearchParams();
+  for (const [name, nothing] of Object.entries(NOTHING)) {
+    const text = TEXTS.includes(name) ? view[name] : JSON.stringify(view[name]);
+    if (text !== (TEXTS.includes(name) ? nothing : JSON.stringify(nothing))) fields.set(name, text);
+  }
+  return `#${fields}`;
+}
+
+/** @param {string} hash of an address; what is malformed in it is ignored
+ *  @returns {View} */
+export function fromHash(hash) {
+  const fields = new URLSearchParams(hash.replace(/^#/, ""));
+  const view = { ...NOTHING };
+  for (const [name, nothing] of Object.entries(NOTHING)) {
+    if (!fields.has(name)) continue;
+    const value = TEXTS.includes(name) ? fields.get(name) : parsed(fields.get(name));
+    if (name === "limit" ? Number.isSafeInteger(value) && value >= 0 : isLike(value, nothing)) view[name] = value;
+  }
+  return view.file === null ? NOTHING : view;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isLike(value, nothing) {
+  if (nothing === null) return typeof value === "string" || isRecord(value);
+  return Array.isArray(nothing) ? Array.isArray(value) : isRecord(nothing) ? isRecord(value) : typeof value === typeof nothing;
+}
+
+const isRecord = (value) => typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,0 +1,61 @@
+/** Downloads what is shown. */
+
+import { byId, button, make } from "../dom.js";
+import { whole } from "../format.js";
+
+const TYPED_FORMATS = ["parquet", "arrow"];
+const EXCEL_ROWS = 1_048_575; // of a sheet, without the header row
+const EXCEL_COLUMNS = 16_384;
+const KEEP_URL = 60_000; // ms; the browser may start the download late
+
+/** label, extension, name of the server's file in an output, hint */
+const FORMATS = [
+  ["CSV, as in the file", "csv", (output) => output.final_filename_csv, "Cells as the file writes them"],
+  ["CSV, normalized", "csv", (output) => output.final_filename_csv_normalized, "ISO dates, decimal points, true and false, nothing for missing values"],
+  ["Excel", "xlsx", (output) => output.final_filename_excel, ""],
+  ["Parquet", "parquet", (output) => output.filename, ""],
+  ["NDJSON", "ndjson", (output) => `${stemOf(output.filename)}.ndjson`, "One JSON object in each line"],
+  ["Arrow", "arrow", (output) => `${stemOf(output.filename)}.arrow`, ""],
+];
+
+const stemOf = (filename) => filename.replace(/\.[^.]*$/, "");
+
+/** The buttons for downloads. */
+export class ViewDownloads {
+  #work;
+  #query;
+
+  /** @param {import("./work.js").Work} work
+   *  @param {function(): object} query returns the job whose output has what is shown */
+  constructor(work, query) {
+    this.#work = work;
+    this.#query = query;
+  }
+
+  /** @param {string} file whose rows are shown
+   *  @param {object|null} reading how it is read
+   *  @param {string} find the text to find, which no download knows */
+  show(file, reading, find) {
+    const isTyped = TYPED_FORMATS.includes(reading?.format);
+    const offered = FORMATS.filter(([label]) => !isTyped || label !== "CSV, normalized");
+    const buttons = offered.map(([label, extension, nameOf, hint]) =>
+      button(isTyped && extension === "csv" ? "CSV" : label, () => this.#download(label, file, extension, nameOf), { title: hint, disabled: find !== "" }),
+    );
+    const note = find ? [make("span", { className: "hint" }, "Downloads have filters, but not a text to find: filter a column in its menu instead.")] : [];
+    byId("view-downloads").replaceChildren("Download", ...buttons, ...note);
+  }
+
+  async #download(label, file, extension, nameOf) {
+    const output = await this.#work.job(`Preparing ${label}`, this.#query());
+    if (!output) return;
+    if (extension === "xlsx" && (output.rows > EXCEL_ROWS || output.columns.length > EXCEL_COLUMNS)) {
+      const limits = `${whole(EXCEL_ROWS)} rows and ${whole(EXCEL_COLUMNS)} columns`;
+      return this.#work.fail(new Error(`A sheet of Excel has at most ${limits}; these are ${whole(output.rows)} rows. Set “Rows at most”, filter, or download CSV or Parquet.`));
+    }
+    const blob = await this.#work.download(`Writing ${label}`, nameOf(output));
+    if (!blob) return;
+    const href = URL.createObjectURL(blob);
+    make("a", { href, download: `${stemOf(file)}.${extension}` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), KEEP_URL);
+  }
+}

@@ -1,0 +1,180 @@
+/** The menu of a column: how its values are distributed, and what can be done with it. */
+
+import { button, byId, make } from "../dom.js";
+import { isNumeric, share } from "../format.js";
+import { parseValue } from "../query/values.js";
+import { figures } from "../result/charts.js";
+import { typeWord } from "../table/types.js";
+import { formatChoices, formatOf, withFormat } from "./formats.js";
+import { bars, valueList } from "./distribution.js";
+import { FUNCTIONS } from "./words.js";
+
+const NARROW = 640; // px; below, the menu takes the whole width
+const WIDTH = 352; // px
+const MARGIN = 8; // px
+const WIDEN = 48; // px
+
+const COMPARISONS = {
+  text: { contains: "contains", "==": "is", "!=": "is not", starts_with: "starts with", is_null: "is missing", not_null: "is there" },
+  other: { "==": "is", "!=": "is not", "<": "less than", "<=": "at most", ">": "more than", ">=": "at least", is_null: "is missing", not_null: "is there" },
+};
+const UNARY = ["is_null", "not_null"];
+const EXAMPLES = { date: "2024-12-31", time: "13:45", "date and time": "2024-12-31 13:45", "yes or no": "true" };
+
+/**
+ * @typedef {object} Facts
+ * @property {string} name of the column
+ * @property {string} shown its name in the view
+ * @property {string} dtype
+ * @property {object|null} profile
+ * @property {number} rows that the profile describes
+ * @property {string[]} names of all columns of the file
+ * @property {boolean} isComputed whether it belongs to a view with groups, which can only be sorted
+ * @property {boolean} isText whether the file has texts, which can be read in another way
+ * @property {string} decimal sign
+ */
+
+/** The menu; it is a dialog, so that keys and screen readers stay in it until it is closed. */
+export class ColumnMenu {
+  #dialog = byId("column-menu");
+  #store;
+  #on;
+
+  /** @param {import("./store.js").Store} store
+   *  @param {object} on
+   *  @param {function(string): Promise<[any, number][]>} on.count returns the values of a column and how many rows have each
+   *  @param {function(number, number): void} on.widen called with the number of a column and px */
+  constructor(store, on) {
+    this.#store = store;
+    this.#on = on;
+    this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.close());
+    this.#dialog.addEventListener("close", () => byId("grid").focus({ preventScroll: true }));
+  }
+
+  /** @param {Facts} facts
+   *  @param {number} index of the column in the grid
+   *  @param {HTMLElement} header which the menu is placed below */
+  open(facts, index, header) {
+    const { name, shown, dtype, profile, rows, isComputed } = facts;
+    const about = [typeWord(dtype), profile?.nulls ? `${share(profile.nulls, rows)} missing` : null].filter(Boolean).join(" · ");
+    const title = make("h3", { id: "column-menu-title" }, shown);
+    this.#dialog.replaceChildren(
+      make("header", {}, title, button("×", () => this.close(), { ariaLabel: "Close", className: "quiet remove" })),
+      make("p", { className: "figures" }, about),
+      this.#sorting(name, index),
+      ...(isComputed ? [] : [this.#distribution(facts), this.#condition(facts), this.#summary(facts), ...this.#reading(facts), this.#naming(facts)]),
+    );
+    this.#dialog.showModal();
+    this.#place(header);
+  }
+
+  /** Close the menu. */
+  close() {
+    this.#dialog.close();
+  }
+
+  #place(header) {
+    const { style } = this.#dialog;
+    if (innerWidth < NARROW || !header) return (style.left = style.top = "");
+    const { left, bottom } = header.getBoundingClientRect();
+    style.left = `${Math.max(MARGIN, Math.min(left, innerWidth - WIDTH - MARGIN))}px`;
+    style.top = `${Math.max(MARGIN, Math.min(bottom, innerHeight - this.#dialog.offsetHeight - MARGIN))}px`;
+  }
+
+  #change(fields) {
+    this.close();
+    this.#store.change(fields);
+  }
+
+  // --- sections ------------------------------------------------------------------------------------------
+
+  #sorting(name, index) {
+    const { sort, hidden } = this.#store.view;
+    const current = sort.find(([column]) => column === name)?.[1];
+    const sorter = (text, direction) =>
+      button(text, () => this.#change({ sort: current === direction ? [] : [[name, direction]] }), { ariaPressed: String(current === direction) });
+    return make(
+      "p",
+      { className: "tools" },
+      sorter("Sort ↑", "asc"),
+      sorter("Sort ↓", "desc"),
+      button("Hide", () => this.#change({ hidden: [...hidden, name] })),
+      button("Narrower", () => this.#on.widen(index, -WIDEN)),
+      button("Wider", () => this.#on.widen(index, WIDEN)),
+    );
+  }
+
+  #distribution(facts) {
+    const { name, profile, rows } = facts;
+    const place = make("div", { className: "distribution" });
+    const keep = (conditions) => this.#change({ where: [...this.#store.view.where, ...conditions] });
+    if (profile?.histogram) place.append(bars(name, profile, keep));
+    if (profile) {
+      const known = figures(profile, rows).map(([label, text]) => make("div", {}, make("dt", {}, label), make("dd", {}, text)));
+      place.append(make("dl", {}, ...known));
+    }
+    const list = make("div");
+    place.append(list);
+    const top = profile?.top;
+    const draw = (values) => list.replaceChildren(valueList(name, values, rows, this.#store, () => draw(values)));
+    if (top && profile.distinct <= top.length) draw([...top, ...(profile.nulls ? [[null, profile.nulls]] : [])]);
+    else {
+      const ask = button("Show its values", async () => {
+        ask.disabled = true;
+        const values = await this.#on.count(name).catch(() => null);
+        if (values) draw(values);
+        else ask.disabled = false;
+      });
+      if (top) draw(top);
+      place.append(ask);
+    }
+    return place;
+  }
+
+  #condition({ name, dtype, decimal }) {
+    const word = typeWord(dtype);
+    const choices = Object.entries(COMPARISONS[word === "text" ? "text" : "other"]);
+    const operator = make("select", { ariaLabel: "Comparison" }, ...choices.map(([value, text]) => make("option", { value }, text)));
+    const value = make("input", { ariaLabel: "Value", placeholder: EXAMPLES[word] ?? "", autocomplete: "off", required: word !== "text" });
+    operator.onchange = () => (value.hidden = value.disabled = UNARY.includes(operator.value));
+    const form = make("form", { className: "tools condition" }, operator, value, make("button", { type: "submit", className: "quiet" }, "Filter"));
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      const written = decimal === "," && isNumeric(dtype) ? value.value.replace(",", ".") : value.value;
+      const rest = UNARY.includes(operator.value) ? [] : [parseValue(written, dtype)];
+      this.#change({ where: [...this.#store.view.where, [name, operator.value, ...rest]] });
+    };
+    return form;
+  }
+
+  #summary({ name, dtype, names }) {
+    const { group, aggregate } = this.#store.view;
+    const what = make("select", { ariaLabel: "What to compute" }, ...Object.entries(FUNCTIONS).map(([value, text]) => make("option", { value }, text)));
+    if (!isNumeric(dtype)) what.value = "count";
+    const others = names.filter((other) => other !== name);
+    const each = make("select", { ariaLabel: "For each" }, make("option", { value: "" }, "for each …"), ...others.map((other) => make("option", { value: other }, `for each ${other}`)));
+    each.onchange = () => this.#change({ group: [each.value], aggregate: [[name, what.value]], sort: [], hidden: [], selected: [] });
+    const counted = button("Count each value", () => this.#change({ group: [...group, name], aggregate: aggregate.length ? aggregate : [[name, "rows"]], sort: [], hidden: [], selected: [] }));
+    return make("div", { className: "tools summary" }, what, each, counted);
+  }
+
+  #reading({ name, isText }) {
+    if (!isText) return [];
+    const { options } = this.#store.view;
+    const current = formatOf(options, name);
+    const select = make("select", {}, ...formatChoices().map(([value, text]) => make("option", { value, selected: value === current }, text)));
+    select.onchange = () => this.#change({ options: withFormat(options, name, select.value) });
+    return [make("label", { className: "field" }, "Read as", select)];
+  }
+
+  #naming({ name, shown }) {
+    const field = make("input", { value: shown, ariaLabel: "Name of the column", required: true, maxLength: 200, autocomplete: "off" });
+    const form = make("form", { className: "tools condition" }, field, make("button", { type: "submit", className: "quiet" }, "Rename"));
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      const { [name]: _, ...others } = this.#store.view.rename;
+      this.#change({ rename: field.value === name ? others : { ...others, [name]: field.value } });
+    };
+    return form;
+  }
+}

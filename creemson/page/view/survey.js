@@ -1,0 +1,86 @@
+/** Profiles the whole file in the background: the pictures of its columns, their types, and what is wrong in it. */
+
+import { byId } from "../dom.js";
+import { rememberQuiet } from "../files/quiet.js";
+import { surveyOf } from "./requests.js";
+
+const MAX_BYTES = 64 * 2 ** 20; // of a file that is profiled unasked: larger ones take seconds of the server
+const MAX_COLUMNS = 300; // likewise
+
+/** The profile of the open file. */
+export class Survey {
+  #client;
+  #onDone;
+  #cancel = null;
+  #key = null; // the request that is running, or has been done
+  #asked = null; // arguments of the latest start
+
+  /** @type {object|null} `output_data` of the result */
+  output = null;
+
+  /** @param {import("../creemson.js").Client} client
+   *  @param {function(): void} onDone called when `output` has arrived */
+  constructor(client, onDone) {
+    this.#client = client;
+    this.#onDone = onDone;
+    byId("describe").onclick = () => this.#asked && this.start(...this.#asked, true);
+  }
+
+  /** Profile a file; nothing happens if that is done or running already.
+   *  @param {import("./address.js").View} view
+   *  @param {number} columns
+   *  @param {boolean} wanted whether somebody asked for it, however large the file is */
+  async start(view, columns, wanted = false) {
+    const key = JSON.stringify(surveyOf(view));
+    if (key === this.#key) return;
+    this.stop();
+    this.#key = key;
+    this.#asked = [view, columns];
+    this.#show("running");
+    try {
+      if (!wanted && !(await this.#isSmall(view.file, columns))) return key === this.#key && this.#show("offered");
+      if (key !== this.#key) return;
+      const { promise, cancel } = this.#client.process({ ...surveyOf(view), on_disconnect: "cancel" }, { onAccepted: rememberQuiet });
+      this.#cancel = cancel;
+      const { output_data: output } = await promise;
+      if (key !== this.#key) return;
+      this.output = output;
+      this.#show("done");
+      this.#onDone();
+    } catch {
+      // The rows are shown without it; what is wrong with the file was told when it was opened.
+      if (key === this.#key) this.#show("offered");
+    }
+  }
+
+  /** A file has been opened; it will be profiled once its rows are shown. */
+  expect() {
+    this.stop();
+    this.#show("expected");
+  }
+
+  /** Give way to another file. */
+  stop() {
+    const cancel = this.#cancel;
+    this.#key = this.#cancel = this.output = null;
+    cancel?.();
+  }
+
+  /** Give way to a job that somebody asked for. */
+  yield() {
+    if (this.output !== null || this.#key === null) return;
+    this.stop();
+    this.#show("offered");
+  }
+
+  async #isSmall(filename, columns) {
+    if (columns > MAX_COLUMNS) return false;
+    const file = (await this.#client.files()).find((one) => one.filename === filename);
+    return file !== undefined && file.size <= MAX_BYTES;
+  }
+
+  #show(state) {
+    byId("view").dataset.survey = state;
+    byId("describe").hidden = state !== "offered";
+  }
+}

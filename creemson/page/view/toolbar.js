@@ -1,0 +1,69 @@
+/** The controls above the rows: text to find, number of rows, columns, chips of what was chosen, undo. */
+
+import { button, byId, make } from "../dom.js";
+import { whole } from "../format.js";
+import { matchingColumns } from "../query/column_choice.js";
+import { shownOf } from "./requests.js";
+import { parts } from "./words.js";
+
+const MAX_LISTED = 300; // columns at a time; the search finds the others
+
+/** The controls; each changes the state, and is drawn from it. */
+export class Toolbar {
+  #store;
+  #names = [];
+
+  /** @param {import("./store.js").Store} store */
+  constructor(store) {
+    this.#store = store;
+    byId("find").addEventListener("input", ({ target }) => store.change({ find: target.value }, store.view.find !== ""));
+    byId("view-limit").addEventListener("change", ({ target }) => {
+      if (target.reportValidity()) store.change({ limit: target.value === "" ? null : Number(target.value) });
+    });
+    byId("undo").onclick = () => store.undo();
+    byId("view-columns-search").addEventListener("input", () => this.#listColumns());
+    byId("view-columns-all").onclick = () => this.#hide([]);
+    byId("view-columns-none").onclick = () => this.#hide(this.#matches().map(({ name }) => name).concat(store.view.hidden));
+  }
+
+  /** @param {string[]} names of the columns of the rows */
+  draw(names) {
+    const { view } = this.#store;
+    this.#names = names;
+    if (byId("find").value !== view.find) byId("find").value = view.find;
+    byId("view-limit").value = view.limit ?? "";
+    byId("undo").hidden = !this.#store.canUndo;
+    byId("view-columns-count").textContent = `${whole(shownOf(view, names).length)} of ${whole(names.length)}`;
+    byId("chips").replaceChildren(
+      ...parts(view).map(({ text, change }) =>
+        make("li", {}, make("span", {}, text), button("×", () => this.#remove(change), { ariaLabel: `Remove: ${text}`, className: "quiet remove" })),
+      ),
+    );
+    this.#listColumns();
+  }
+
+  #remove(change) {
+    this.#store.change(change);
+    (byId("chips").querySelector("button") ?? byId("find")).focus();
+  }
+
+  #matches() {
+    return matchingColumns(this.#names.map((name) => ({ name })), byId("view-columns-search").value.trim());
+  }
+
+  #hide(hidden) {
+    this.#store.change({ hidden: this.#names.filter((name) => hidden.includes(name)) });
+  }
+
+  #listColumns() {
+    const { hidden } = this.#store.view;
+    const focused = document.activeElement?.closest("#view-columns-list") ? document.activeElement.value : null;
+    const boxes = this.#matches().slice(0, MAX_LISTED).map(({ name }) => {
+      const box = make("input", { type: "checkbox", value: name, checked: !hidden.includes(name) });
+      box.onchange = () => this.#hide(box.checked ? this.#store.view.hidden.filter((one) => one !== name) : [...this.#store.view.hidden, name]);
+      return make("label", {}, box, make("span", {}, name));
+    });
+    byId("view-columns-list").replaceChildren(...boxes);
+    if (focused !== null) [...byId("view-columns-list").querySelectorAll("input")].find((box) => box.value === focused)?.focus();
+  }
+}

@@ -1,0 +1,64 @@
+/** Says in plain words what a view asks: for chips, titles and the names of its columns. Pure functions. */
+
+/** What can be computed for each group, with its name. */
+export const FUNCTIONS = {
+  sum: "sum", mean: "average", min: "smallest", max: "largest", median: "median", count: "count", n_unique: "different values",
+};
+
+const COMPARISONS = {
+  "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", contains: "contains", starts_with: "starts with",
+};
+const MAX_VALUES = 3; // named in a chip
+
+/** @param {string} column
+ *  @param {string} what one of {@link FUNCTIONS}
+ *  @returns {string} the name of the computed column */
+export const computedName = (column, what) => (what === "rows" ? "rows" : `${FUNCTIONS[what] ?? what} of ${column}`);
+
+/** @param {any[]} condition one of `where`
+ *  @returns {string} */
+export function conditionWords([column, operator, value]) {
+  if (operator === "is_null") return `${column} is missing`;
+  if (operator === "not_null") return `${column} is there`;
+  if (operator === "in") return `${column} is ${valueList(value, "or")}`;
+  if (operator === "not_in") return `${column} is not ${valueList(value, "or")}`;
+  return `${column} ${COMPARISONS[operator] ?? operator} ${valueWords(value)}`;
+}
+
+/** @param {any} value
+ *  @returns {string} */
+export const valueWords = (value) => (value === "" ? "(empty text)" : typeof value === "boolean" ? (value ? "yes" : "no") : String(value));
+
+function valueList(values, last) {
+  const named = values.slice(0, MAX_VALUES).map(valueWords);
+  if (values.length > MAX_VALUES) return `${named.join(", ")} ${last} ${values.length - MAX_VALUES} others`;
+  return named.length < 2 ? (named[0] ?? "nothing") : `${named.slice(0, -1).join(", ")} ${last} ${named.at(-1)}`;
+}
+
+/**
+ * The parts of a view that can be taken away again.
+ *
+ * @param {import("./address.js").View} view
+ * @returns {{text: string, change: object}[]} `change`: the fields of the view without this part
+ */
+export function parts(view) {
+  const { where, find, sort, group, aggregate, limit, hidden, selected, rename } = view;
+  const without = (list, index) => list.filter((_, at) => at !== index);
+  const found = where.map((condition, index) => ({ text: conditionWords(condition), change: { where: without(where, index) } }));
+  if (find) found.push({ text: `has “${find}”`, change: { find: "" } });
+  if (group.length || aggregate.length) {
+    const computed = aggregate.map(([column, what]) => computedName(column, what)).join(", ");
+    found.push({ text: `${computed || "groups"}${group.length ? ` for each ${group.join(", ")}` : ""}`, change: { group: [], aggregate: [], sort: [] } });
+  }
+  sort.forEach(([column, direction], index) => {
+    found.push({ text: `sorted by ${column} ${direction === "desc" ? "↓" : "↑"}`, change: { sort: without(sort, index) } });
+  });
+  if (limit !== null) found.push({ text: `first ${limit} rows`, change: { limit: null } });
+  if (selected.length) found.push({ text: `${selected.length} columns selected`, change: { selected: [] } });
+  if (hidden.length) found.push({ text: `hidden: ${hidden.length > 2 ? `${hidden.length} columns` : hidden.join(", ")}`, change: { hidden: [] } });
+  for (const [old, name] of Object.entries(rename)) {
+    const { [old]: _, ...others } = rename;
+    found.push({ text: `${old} is called ${name}`, change: { rename: others } });
+  }
+  return found;
+}

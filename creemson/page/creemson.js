@@ -1,5 +1,6 @@
 /**
- * Browser client for the Creemson wire protocol, version 1: one module, no dependencies.
+ * Client for the Creemson wire protocol, version 1, for browsers and node 22: one module, no dependencies. Its types are
+ * in creemson.d.ts.
  *
  * A client connects in the background and reconnects automatically when the connection breaks. It then repeats the
  * requests that were in flight, resumes uploads and downloads, and follows jobs from their last event. Sizes and
@@ -21,6 +22,9 @@ const MAX_BUFFERED = 4 * 2 ** 20; // buffered in the socket; limits how long a m
 const BUFFER_POLL = 20;
 const MAX_DIGEST_SIZE = 64 * 2 ** 20; // crypto.subtle needs all bytes in memory at once
 const DEFAULT_CHUNK = 2 ** 18;
+const RENEW_AFTER = 0.8; // of the time that a token is still valid
+const RENEW_PAUSE = 500; // at least, also if the token function returns the old token again
+const MAX_TIMEOUT = 2 ** 31 - 1; // of setTimeout
 const FATAL_CLOSE_CODES = new Set([4401, 4403]); // another attempt would fail in the same way
 const RETRY_LATER = new Set(["busy", "shutting_down"]);
 const SERVER_LEAVING = new Set(["connection_lost", "shutting_down"]); // jobs continue without the connection
@@ -50,7 +54,42 @@ function notify(callback, ...args) {
   try {
     callback?.(...args);
   } catch (error) {
-    reportError(error);
+    (globalThis.reportError ?? console.error)(error); // node has no reportError
+  }
+}
+
+/** For JSON.stringify: BigInts become numbers; what JSON would silently change is an error. */
+function toJson(key, value) {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} is not a JSON value`);
+  if (typeof value !== "bigint") return value;
+  if (JSON.rawJSON) return JSON.rawJSON(String(value));
+  if (Number.isSafeInteger(Number(value))) return Number(value);
+  throw new TypeError(`this browser cannot send ${value}: it has no JSON.rawJSON`);
+}
+
+const LONE_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/; // JSON.stringify escapes only those without their other half
+
+/** Why a request cannot be sent, as a CreemsonError that names the field; null if it can. */
+function faultOf(request) {
+  for (const [field, value] of Object.entries(request)) {
+    try {
+      if (!LONE_SURROGATE.test(JSON.stringify(value, toJson))) continue;
+      throw new TypeError("half of a surrogate pair is not text");
+    } catch (error) {
+      const message = `The request cannot be sent: "${field}": ${error.message}.`;
+      return new CreemsonError({ code: 1002, reason: "invalid_message", message });
+    }
+  }
+  return null;
+}
+
+/** When a JSON web token expires, in milliseconds since 1970; null for other tokens. */
+function expiryOf(token) {
+  try {
+    const { exp } = JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+    return Number.isFinite(exp) ? exp * 1000 : null;
+  } catch {
+    return null;
   }
 }
 
@@ -92,6 +131,11 @@ class Operation {
     this.promise = new Promise((resolve, reject) => Object.assign(this, { _resolve: resolve, _reject: reject }));
   }
 
+  /** What the caller gave; checked before anything is sent. */
+  get given() {
+    return {};
+  }
+
   /** The message to send once the connection is open, without `id`; null to send nothing yet. */
   request() {
     return null;
@@ -125,6 +169,10 @@ class Call extends Operation {
   constructor(connection, message, accept = () => false) {
     super(connection);
     Object.assign(this, { message, accept });
+  }
+
+  get given() {
+    return this.message;
   }
 
   request() {
@@ -161,6 +209,10 @@ class Job extends Operation {
     this.#job = job;
     this.#lastSeq = after;
     this.#callbacks = callbacks;
+  }
+
+  get given() {
+    return this.#query ?? { job: this.#job, after: this.#lastSeq };
   }
 
   request() {
@@ -284,6 +336,10 @@ class Upload extends Transfer {
     }
     this.#hashed = true;
     if (!this.settled) super.begin();
+  }
+
+  get given() {
+    return this.#message;
   }
 
   request() {
@@ -413,6 +469,10 @@ class Download extends Transfer {
     this.#onProgress = onProgress;
   }
 
+  get given() {
+    return { filename: this.#filename };
+  }
+
   request() {
     return { type: "download", filename: this.#filename, offset: this.#received };
   }
@@ -508,8 +568,11 @@ class TransferQueue {
 class Connection {
   state = null;
   welcome = null;
-  #url;
+  #urls;
+  #at = 0; // index of the address in use
   #hello;
+  #token;
+  #renewTimer = null;
   #events;
   #socket = null;
   #open = false;
@@ -528,9 +591,10 @@ class Connection {
   #lastError = null;
   #serverDelay = 0; // delay in ms that the server requested
 
-  constructor(url, hello, events) {
-    this.#url = url;
+  constructor(urls, hello, token, events) {
+    this.#urls = urls;
     this.#hello = hello;
+    this.#token = token;
     this.#events = events;
     const { signal } = this.#listeners;
     globalThis.addEventListener?.("online", () => this.#reconnectSoon(), { signal });
@@ -557,6 +621,8 @@ class Connection {
 
   add(operation) {
     if (this.state.state === "closed") return operation.reject(this.#lastError ?? lost("The client is closed."));
+    const fault = faultOf(operation.given);
+    if (fault) return operation.reject(fault);
     this.#operations.add(operation);
     this.start(operation);
   }
@@ -567,7 +633,7 @@ class Connection {
     const request = operation.request();
     if (!request) return;
     const id = this.newId();
-    const text = JSON.stringify({ ...request, id });
+    const text = JSON.stringify({ ...request, id }, toJson);
     const limit = this.welcome.limits?.message_bytes ?? Infinity;
     if (text.length * 3 > limit && new TextEncoder().encode(text).length > limit) {
       // The server would close the connection, and the client would repeat the request forever.
@@ -604,16 +670,62 @@ class Connection {
 
   connect() {
     clearTimeout(this.#reconnectTimer);
-    const socket = (this.#socket = new WebSocket(this.#url, SUBPROTOCOL));
-    this.#openedAt = performance.now();
     this.#lastError = null;
     this.#serverDelay = 0;
+    if (typeof this.#token === "function") this.#connectWithNewToken();
+    else this.#openSocket(this.#token);
+    this.#setState("connecting");
+  }
+
+  /** Ask for a token first: the server waits for it only for some seconds once the connection is open. */
+  async #connectWithNewToken() {
+    try {
+      const token = await this.#newToken();
+      if (this.state.state === "connecting") this.#openSocket(token);
+    } catch (error) {
+      if (this.state.state === "connecting") this.#tokenFailed(error);
+    }
+  }
+
+  async #newToken() {
+    await null; // a function that throws at once is like one that rejects
+    return this.#token();
+  }
+
+  #tokenFailed(error) {
+    this.#lastError = lost(`The token function failed: ${error?.message ?? error}`);
+    this.#events.error(this.#lastError);
+    if (!this.#open) this.#lost();
+  }
+
+  #openSocket(token) {
+    const socket = (this.#socket = new WebSocket(this.#urls[this.#at], SUBPROTOCOL));
+    this.#openedAt = performance.now();
     // An abandoned socket may still emit events; they are ignored.
     const current = (handler) => (event) => socket === this.#socket && handler(event);
-    socket.onopen = current(() => socket.send(JSON.stringify({ ...this.#hello, id: "hello" })));
+    socket.onopen = current(() => this.#sayHello(token));
     socket.onmessage = current(({ data }) => this.#receive(data));
     socket.onclose = current(({ code }) => this.#lost(code));
-    this.#setState("connecting");
+  }
+
+  /** Authenticate, also again on an open connection; a new token is asked for before this one ends. */
+  #sayHello(token) {
+    this.#socket.send(JSON.stringify({ ...this.#hello, token: token || undefined, id: "hello" }));
+    const expiry = typeof this.#token === "function" ? expiryOf(token) : null;
+    if (expiry === null) return;
+    const delay = Math.min(MAX_TIMEOUT, Math.max(RENEW_PAUSE, (expiry - Date.now()) * RENEW_AFTER));
+    clearTimeout(this.#renewTimer);
+    this.#renewTimer = setTimeout(() => this.#renew(), delay);
+  }
+
+  async #renew() {
+    const socket = this.#socket;
+    try {
+      const token = await this.#newToken();
+      if (this.#open && socket === this.#socket) this.#sayHello(token);
+    } catch (error) {
+      if (this.#open && socket === this.#socket) this.#tokenFailed(error);
+    }
   }
 
   reconnectNow() {
@@ -642,6 +754,7 @@ class Connection {
     const socket = this.#socket;
     this.#socket = null;
     this.#open = false;
+    clearTimeout(this.#renewTimer);
     socket?.close();
     this.#inFlight.clear();
     for (const operation of [...this.#operations]) {
@@ -651,9 +764,12 @@ class Connection {
   }
 
   #lost(code) {
-    const stable = this.#open && performance.now() - this.#openedAt > STABLE_AFTER;
+    const wasOpen = this.#open;
+    const stable = wasOpen && performance.now() - this.#openedAt > STABLE_AFTER;
+    const renewable = wasOpen && typeof this.#token === "function"; // the token has ended; the next one may be valid
     this.#drop();
-    if (FATAL_CLOSE_CODES.has(code)) {
+    if (!wasOpen) this.#at = (this.#at + 1) % this.#urls.length;
+    if (FATAL_CLOSE_CODES.has(code) && !renewable) {
       const message = "The server rejected the connection. Provide a valid token.";
       return this.close(this.#lastError ?? new CreemsonError({ code: 1002, reason: "unauthenticated", message }));
     }
@@ -715,6 +831,7 @@ class Connection {
 
   #welcomed(message) {
     this.welcome = message;
+    if (this.#open) return; // the token was renewed
     this.#open = true;
     this.#openedAt = performance.now();
     this.#bytesSent = this.#bytesFlushed = 0;
@@ -749,7 +866,8 @@ export class Client extends EventTarget {
   constructor(url, { token, name } = {}) {
     super();
     const emit = (type) => (detail) => this.dispatchEvent(new CustomEvent(type, { detail }));
-    this.#connection = new Connection(url, { type: "hello", version: 1, client: name, token: token || undefined, batch: false }, {
+    const urls = Array.isArray(url) ? url : [url];
+    this.#connection = new Connection(urls, { type: "hello", version: 1, client: name, batch: false }, token, {
       state: emit("state"),
       error: emit("error"),
       bytes: (part) => this.#downloads.head?.bytes(part),
@@ -931,15 +1049,30 @@ export class Client extends EventTarget {
   }
 }
 
+/** The address of the WebSocket: http becomes ws, and a folder is completed by `ws`. */
+function endpoint(url) {
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
+  if (url === undefined && base === undefined) {
+    throw new TypeError('Outside a page, connect() needs an address such as "ws://127.0.0.1:8000/ws".');
+  }
+  const target = new URL(url ?? "ws", base);
+  target.protocol = target.protocol.replace(/^http/, "ws");
+  if (target.pathname.endsWith("/")) target.pathname += "ws";
+  return target;
+}
+
 /**
  * Connect to a server in the background; returns immediately.
  *
- * @param {string|URL} [url] default: `ws`, relative to the page
- * @param {object} [options] token: for authentication; name: of this client, for the server's log
+ * @param {string|URL|(string|URL)[]} [url] default: `ws`, relative to the page; if there are several, of servers with the
+ *   same files and jobs, the next one is tried when one cannot be reached
+ * @param {object} [options] token: for authentication, or a function that returns one or a promise of one: it is called
+ *   before each connection, and before the end (`exp`) of a JSON web token; name: of this client, for the server's log
  * @returns {Client}
+ * @throws {TypeError} an address is no URL, or is missing outside a page
  */
 export function connect(url, options = {}) {
-  const target = new URL(url ?? "ws", globalThis.document?.baseURI ?? globalThis.location?.href);
-  target.protocol = target.protocol.replace(/^http/, "ws");
-  return new Client(target, options);
+  const urls = Array.isArray(url) ? url : [url];
+  if (!urls.length) throw new TypeError("connect() needs at least one address.");
+  return new Client(urls.map(endpoint), options);
 }

@@ -22,6 +22,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("same")
 
+# httpx gives up after 5 s, which a busy machine may need. All its functions and clients have the same default.
+timeout = inspect.signature(httpx.get).parameters["timeout"].default
+timeout.connect = timeout.read = timeout.write = timeout.pool = float(PATIENCE)
+
 # Under `nohup`, the servers of the tests would inherit that SIGHUP is ignored, and respect it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -34,7 +38,8 @@ waits.connect = waits.read = waits.write = waits.pool = PATIENCE
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """One server for all tests that leave it unchanged; it must stop cleanly at the end."""
-    with serving(tmp_path_factory.mktemp("server") / "data") as server:
+    # Copies of large files would be made in the background, at any time, on the workers that a test suspends or counts.
+    with serving(tmp_path_factory.mktemp("server") / "data", "--set", "storage.tables=never") as server:
         server.put("example.csv")
         yield server
 

@@ -36,10 +36,14 @@ class ServerProcess:
         self.log = log
         self.url = f"ws://127.0.0.1:{port}/ws"
         self.base = f"http://127.0.0.1:{port}"
+        self._most_workers = 2  # one for jobs, one for look-ups; more are started when they are needed
 
     @contextmanager
     def connect(self, **options):
-        with connect(self.url, open_timeout=PATIENCE, max_size=2**26, **options) as socket:
+        # Without a heartbeat of the client: it would give up if a busy machine keeps the server from running for 20 s.
+        with connect(
+            self.url, open_timeout=PATIENCE, ping_interval=None, max_size=2**26, **options
+        ) as socket:
             yield Client(socket)
 
     def raw(self):
@@ -58,14 +62,24 @@ class ServerProcess:
         return target
 
     def workers(self):
-        return psutil.Process(self.process.pid).children()
+        """Return the worker processes that have not ended."""
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(child)
+        return found
 
     @contextmanager
     def frozen(self):
         """Suspend the workers: jobs started in the block do not end, however fast the machine is."""
+        # One that has just ended is being replaced, and the new one would not be suspended.
+        wait_until(lambda: len(self.workers()) >= self._most_workers)
         workers = self.workers()
+        self._most_workers = len(workers)
         for worker in workers:
-            worker.suspend()
+            with suppress(psutil.NoSuchProcess):
+                worker.suspend()
         try:
             yield
         finally:
@@ -90,6 +104,10 @@ def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
     log = data_dir.with_suffix(".log")
     # Each worker that starts costs half a second of CPU, mostly for the import of polars.
     workers = [] if any("processing.workers" in argument for argument in arguments) else ONE_WORKER
+    # Look-ups have 10 s: on a busy machine, the tests themselves must not keep the workers from running.
+    nice = (
+        () if any("processing.nice" in argument for argument in arguments) else ("--set", "processing.nice=0")
+    )
     command = [
         *prefix,
         sys.executable,
@@ -100,6 +118,7 @@ def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
         "--data-dir",
         str(data_dir),
         *workers,
+        *nice,
         *arguments,
     ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CREEMSON_")}

@@ -120,7 +120,7 @@ class RecipeRunner:
         }
         done = subprocess.run(
             ["sh", "-c", self.real(command)], cwd=self.folder, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", timeout=60,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", timeout=300,
         )  # fmt: skip
         return done.stdout
 

@@ -10,6 +10,10 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+PATIENCE = 90_000
+"""Milliseconds to wait for something immediate, on a busy machine."""
+
+
 @pytest.fixture(scope="session")
 def browser():
     """One browser, shared by all tests."""
@@ -17,7 +21,9 @@ def browser():
     if not shutil.which("chromium"):
         pytest.skip("chromium is not installed")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=ARGUMENTS, timeout=3 * PATIENCE
+        )
         yield browser
         browser.close()
 
@@ -31,7 +37,7 @@ def page(browser):
     """
     context = browser.new_context(accept_downloads=True, viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE)
     page.expected_errors = []
     faults = []
 

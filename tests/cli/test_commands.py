@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from creemson import __version__, cli
 from creemson.cli.arguments import parse_condition
-from tests.servers import SAMPLE, serving, wait_until
+from tests.servers import PATIENCE, SAMPLE, serving, wait_until
 
 DASK = ["--set", "processing.engine=dask"]
 FAST = ["--set", "processing.workers=1"]
@@ -321,25 +321,33 @@ def test_process_when_interrupted_prints_how_to_attach(server, slow_csv):
     ]
     with server.connect() as client:
 
-        def newest():
-            return client.ask({"type": "jobs", "id": "j"})["jobs"][0]
+        def jobs():
+            return client.ask({"type": "jobs", "id": "j"})["jobs"]
 
-        for limit in range(1, 6):  # repeat until the signal arrives while the job runs
+        def running(known):
+            return [job["job"] for job in jobs() if job["job"] not in known and job["state"] == "running"]
+
+        for limit in range(
+            1, 6
+        ):  # repeat until the signal arrives while the job runs and the command knows of it
+            known = {job["job"] for job in jobs()}
             process = subprocess.Popen(
                 [*command, "--limit", str(limit)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
-            wait_until(lambda: newest()["filename"] == slow_csv.name and newest()["state"] == "running")
+            wait_until(lambda p=process, known=known: running(known) or p.poll() is not None, 300)
             with server.frozen():
-                job = newest()
-                if job["state"] == "running":
-                    time.sleep(1)  # until the command knows of the job too
+                found = running(known)
+                if found:
+                    time.sleep(limit)
                     process.send_signal(signal.SIGINT)
-                    _, errors = process.communicate(timeout=20)
-                    break
-            process.communicate()
+                    process.wait(PATIENCE)
+            _, errors = process.communicate()
+            if found and "creemson attach" in errors:
+                break
+        [job] = found
         assert process.returncode == 130
-        assert f"creemson attach {job['job']}" in errors
-        client.send({"type": "attach", "id": "a", "job": job["job"]})
+        assert f"creemson attach {job}" in errors
+        client.send({"type": "attach", "id": "a", "job": job})
         assert client.until("result", "error")[-1]["type"] == "result"
 
 

@@ -11,7 +11,7 @@ from creemson.client.session import Session
 from creemson.errors import ConnectionLost, InvalidFormat, ProcessingError
 from creemson.model.query import Query
 from creemson.wire import messages
-from tests.servers import SAMPLE
+from tests.servers import PATIENCE, SAMPLE
 
 
 async def test_upload_process_and_download_report_progress(server, tmp_path):
@@ -85,13 +85,18 @@ async def test_cancel_of_a_running_job_raises_for_its_waiter(server, slow_csv):
     """A running job can be cancelled; whoever awaits it gets the error."""
     server.put("client-slow.csv", slow_csv)
     async with connect(server.url) as client:
-        job = client.process("client-slow.csv", sort=[("text", "asc")])
-        async for progress in job:
-            assert progress.phase in ("reading", "sorting", "writing")
+        with server.frozen():
+            job = client.process("client-slow.csv", sort=[("text", "asc")])
+            await job.accepted()
+            while [info.state for info in await client.jobs() if info.job == job.id] != ["running"]:
+                pass
             await job.cancel()
-        with pytest.raises(ProcessingError) as caught:
-            await job
+            assert [progress async for progress in job] == []
+            with pytest.raises(ProcessingError) as caught:
+                await job
         assert caught.value.reason == "cancelled"
+        phases = {progress.phase async for progress in client.process("client-slow.csv", limit=1)}
+        assert phases <= {"reading", "sorting", "writing"}
 
 
 async def test_process_of_a_local_file_uploads_it_once(server, tmp_path):
@@ -227,9 +232,9 @@ async def test_download_to_a_full_disk_raises_and_keeps_the_connection(server, t
 
     monkeypatch.setattr("creemson.client.transfers._Received.write", full)
     async with connect(server.url) as client:
-        with trio.fail_after(20), pytest.raises(OSError, match="No space"):
+        with trio.fail_after(PATIENCE), pytest.raises(OSError, match="No space"):
             await client.download("large.bin", tmp_path / "large.bin")
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             assert await client.columns("example.csv")
     assert list(tmp_path.iterdir()) == []
 

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 
 import creemson
 from creemson.client import ConnectionPool, connect
+from creemson.client.local.output import Output
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, error_for
 from creemson.model.query import Condition, Query
 from tests.client.test_arguments import ARGUMENTS, VALUES
 from tests.peers import DATA, served_by
-from tests.servers import SAMPLE
+from tests.servers import PATIENCE, SAMPLE
 
 BAD_VALUES = [b"1", "\ud800", math.nan, 10**400, object(), {1: 2}]
 
@@ -176,7 +177,7 @@ async def test_callback_that_raises_ends_its_transfer_only(server, tmp_path, err
 
     server.put("failing.csv")
     async with connect(server.url) as client:
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             for _ in range(2):
                 with pytest.raises(type(error)) as caught:
                     await client.upload(SAMPLE, name="callback.csv", overwrite=True, on_progress=fail)
@@ -194,7 +195,7 @@ async def test_source_that_is_no_ordinary_file_is_refused(server, tmp_path):
     """A folder, a pipe that nobody writes to, a name with a NUL: an error of the call, at once."""
     os.mkfifo(tmp_path / "pipe.csv")
     async with connect(server.url) as client:
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             for source, error, text in (
                 (tmp_path, IsADirectoryError, "directory"),
                 (tmp_path / "pipe.csv", ProcessingError, "is a pipe"),
@@ -223,20 +224,29 @@ async def test_file_that_grows_during_its_upload_is_uploaded_as_it_was(server, t
     assert (server.data_dir / "uploads" / "growing.csv").read_bytes() == content
 
 
-async def test_download_into_a_pipe_can_be_cancelled(server, tmp_path):
+async def test_download_into_a_pipe_can_be_cancelled(server, tmp_path, monkeypatch):
     """Nobody reads from it: the other calls of the client are answered, and it is no reason to wait at the end."""
     server.put("failing.csv")
     os.mkfifo(tmp_path / "pipe")
-    with trio.fail_after(20):
+    publishing = threading.Event()
+    publisher = Output.publisher
+
+    def noted(output):
+        publish = publisher(output)
+        return lambda: (publishing.set(), publish())
+
+    monkeypatch.setattr(Output, "publisher", noted)
+    with trio.fail_after(PATIENCE):
         async with connect(server.url) as client, trio.open_nursery() as nursery:
             nursery.start_soon(client.download, "failing.csv", tmp_path / "pipe")
-            await trio.sleep(0.2)
+            while not publishing.is_set():  # noqa: ASYNC110 - a thread sets it
+                await trio.sleep(0.01)
             assert await client.columns("failing.csv")
             nursery.cancel_scope.cancel()
     received = []
-    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()), daemon=True)
     reader.start()  # the abandoned thread writes to whoever comes
-    reader.join(10)
+    reader.join(PATIENCE)
     assert received == [SAMPLE.read_bytes()]
 
 

@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from creemson.client import connect as connect_client
 from creemson.client.pool import CLOSE_TIMEOUT, ConnectionPool
 from creemson.errors import ConnectionLost, ProcessingError
+from tests.servers import PATIENCE
 
 
 class Client:
@@ -417,7 +418,7 @@ async def test_twenty_users_share_three_connections(server):
         async with pool.acquire() as client:
             answers.append(await client.columns("example.csv"))
 
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE):
         async with ConnectionPool(server.url, 3, connect=connect, token=None) as pool:
             async with trio.open_nursery() as nursery:
                 for _ in range(20):

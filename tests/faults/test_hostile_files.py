@@ -102,7 +102,7 @@ def asked(server, path, *, name=None):
     target.unlink()
     assert watch.workers < MEMORY + SLACK
     assert watch.server - watch.before < 150 * MEGABYTE
-    assert watch.pong < 5
+    assert watch.pong < SOON / 2
     with server.connect() as client:
         assert client.run(filename="good.csv", limit=next(LIMITS))["type"] == "result"
     assert [path for path in (server.data_dir / "outputs").iterdir() if path.name.startswith(".")] == []

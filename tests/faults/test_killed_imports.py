@@ -113,8 +113,7 @@ def test_kills_during_imports_cause_no_wrong_answer_and_no_half_copy(tmp_path, k
             lambda: not any(path.name.startswith(".") for path in (server.data_dir / "tables").iterdir())
         )
         known = {info["filename"]: info for info in listing(server)}
-        found = copies(server)
-        assert len(found) == metric(server, "creemson_tables")[0]
+        wait_until(lambda: len(copies(server)) == metric(server, "creemson_tables")[0])
         assert all(info.get("rows", ROWS + 1) == ROWS + 1 for info in known.values())
         for number in range(1, FILES + 1):
             check(server, number, rng)

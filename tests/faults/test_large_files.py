@@ -13,7 +13,8 @@ def test_file_larger_than_worker_memory_is_read_to_its_end(tmp_path, last):
     """A gigabyte of CSV passes through a worker with less memory; the fault is reported with its line."""
     data = tmp_path / "data"
     blocks = 1_000_000_000 // len(BLOCK)
-    with serving(data, "--set", "processing.worker_memory_bytes=900_000_000") as server:
+    settings = ("--set", "processing.worker_memory_bytes=900_000_000", "--set", "timeouts.job=3600")
+    with serving(data, *settings) as server:
         with (data / "uploads" / "large.csv").open("wb") as stream:
             stream.write(b"id,n,text,share\n")
             for _ in range(blocks):

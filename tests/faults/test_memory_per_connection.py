@@ -127,9 +127,9 @@ def test_memory_of_the_server_is_bounded_with_any_file(tmp_path, filename):
             try:
                 for number, ask in enumerate(worst_requests(filename)):
                     client.send(ask if "type" not in ask else {**ask, "id": str(number)})
-                    answer = client.receive(60)
+                    answer = client.receive()
                     while answer["type"] in ("accepted", "progress", "log"):
-                        answer = client.receive(60)
+                        answer = client.receive()
                     # Other answers cannot be shortened; with the limits of this server, they are small, too.
                     assert len(json.dumps(answer)) < 3 * LIMITS.outbox_bytes
                     if answer["type"] == "rows" or "preview" in str(answer)[:10_000]:

@@ -18,7 +18,7 @@ from tests.servers import SAMPLE
 
 QUICK = {"give_up_after": 0.4, "handshake_timeout": 0.3, "answer_timeout": 0.4, "heartbeat_interval": 0.3,
          "heartbeat_timeout": 0.3}  # fmt: skip
-BOUND = 15.0
+BOUND = 60.0
 """Seconds within which everything must end, on a busy machine."""
 
 
@@ -174,10 +174,12 @@ async def test_broken_server_fails_every_request_in_time(leaves_nothing, tmp_pat
             pass
 
     ends = {}
+    # A job may wait as long as the server lives, because it may be queued.
+    endless = handle in (never_answers, sends_bytes_nobody_asked_for, answers_something_else)
 
     async def errand(client, name):
         try:
-            with trio.fail_after(1 if name in ("job", "attach") else BOUND):
+            with trio.fail_after(1 if endless and name in ("job", "attach") else BOUND):
                 await CALLS[name](client, tmp_path)
         except (CreemsonError, trio.TooSlowError) as error:
             ends[name] = type(error)
@@ -186,17 +188,15 @@ async def test_broken_server_fails_every_request_in_time(leaves_nothing, tmp_pat
         listener = await nursery.start(serve_websocket, serve, "127.0.0.1", 0, None)
         with trio.fail_after(2 * BOUND):
             async with (
-                connect(f"ws://127.0.0.1:{listener.port}/ws", **QUICK) as client,
+                connect(
+                    f"ws://127.0.0.1:{listener.port}/ws", **{**QUICK, "handshake_timeout": BOUND}
+                ) as client,
                 trio.open_nursery() as errands,
             ):
                 for name in CALLS:
                     errands.start_soon(errand, client, name)
         nursery.cancel_scope.cancel()
     assert set(ends) == set(CALLS)
-    waits_forever = (never_answers, sends_bytes_nobody_asked_for, answers_something_else)
-    for (
-        name,
-        end,
-    ) in ends.items():  # a job may wait as long as the server lives, because it may be queued
-        assert issubclass(end, CreemsonError) or (handle in waits_forever and name in ("job", "attach")), name
+    for name, end in ends.items():
+        assert issubclass(end, CreemsonError) or (endless and name in ("job", "attach")), name
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import httpx
 import jwt
@@ -11,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.faults.test_frames import after_upgrade, close_code
-from tests.servers import PATIENCE, frame, read_all, serving, wait_until
+from tests.servers import frame, read_all, serving, wait_until
 
 SECRET = "0123456789abcdef" * 4
 JWT = (
@@ -32,7 +33,7 @@ def bearer(token):
     return {"Authorization": f"Bearer {token}"}
 
 
-def signed(sub="ann", seconds=60.0, **claims):
+def signed(sub="ann", seconds=3600.0, **claims):
     return jwt.encode({"sub": sub, "aud": "tables", "exp": time.time() + seconds, **claims}, SECRET, "HS256")
 
 
@@ -48,6 +49,15 @@ def closed(client):
 def guarded(tmp_path_factory):
     """A server that requires opaque tokens, and ann's token."""
     data = tmp_path_factory.mktemp("guarded") / "data"
+    token = creemson("token", "create", "ann", "--data-dir", data)
+    with serving(data, "--set", "auth.mode=token") as server:
+        yield server, token
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory):
+    """Another one, which waits 0.6 s for a token."""
+    data = tmp_path_factory.mktemp("impatient") / "data"
     token = creemson("token", "create", "ann", "--data-dir", data)
     with serving(data, "--set", "auth.mode=token", "--set", "auth.timeout=0.6") as server:
         yield server, token
@@ -66,6 +76,13 @@ def test_token_in_header_or_hello_is_accepted(guarded):
     with server.connect() as client:
         assert client.ask(hello(token))["type"] == "welcome"
         assert client.ask({"type": "files", "id": "f"})["files"] == []
+        assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
+
+
+def test_connection_with_a_token_stays_open_after_auth_timeout(impatient):
+    """The token is in the header, so that it is there in time however busy the machine is."""
+    server, token = impatient
+    with server.connect(additional_headers=bearer(token)) as client:
         time.sleep(1.2)  # longer than auth.timeout
         assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
 
@@ -111,15 +128,17 @@ def test_missing_or_invalid_token_is_refused_and_closes(guarded, message):
     assert "token" in error["message"].lower()
 
 
-def test_silent_connection_is_closed_after_auth_timeout(guarded):
+def test_silent_connection_is_closed_after_auth_timeout(impatient):
     """`auth.timeout` runs from the handshake on, even while the client sends garbage."""
-    server, _ = guarded
+    server, _ = impatient
     began = time.monotonic()
-    with server.connect() as client:
-        assert client.ask("garbage")["reason"] == "invalid_json"
-        error, code = closed(client)
-    assert (error["reason"], code) == ("unauthenticated", 4401)
-    assert 0.5 < time.monotonic() - began < PATIENCE
+    with server.upgraded(glued=frame(b"garbage")) as connection:
+        *errors, (opcode, payload) = after_upgrade(connection)
+    assert time.monotonic() - began > 0.5
+    reasons = [json.loads(text)["reason"] for _, text in errors]
+    assert reasons[-1] == "unauthenticated"
+    assert reasons[:-1] in (["invalid_json"], [])  # none if the time was over before the garbage was read
+    assert (opcode, close_code(payload)) == (8, 4401)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +226,9 @@ def test_token_is_in_no_log_or_file(guarded):
     with server.connect() as client:
         client.ask(hello("crm_ab_verysecretindeed"))
     for path in [server.log, *server.data_dir.rglob("*")]:
-        if path.is_file():
+        with suppress(
+            FileNotFoundError, IsADirectoryError
+        ):  # what other tests have left may be removed meanwhile
             content = path.read_bytes()
             assert token.split("_", 2)[2].encode() not in content, path
             assert b"verysecretindeed" not in content, path
@@ -218,14 +239,14 @@ def test_expired_jwt_closes_unless_renewed_by_hello(tmp_path):
     """Another `hello` on the open connection renews it; otherwise the connection closes at expiry."""
     with serving(tmp_path / "data", *JWT, "--set", "auth.jwt_leeway=0") as server:
         with server.connect() as client, server.connect() as stale:
-            began = time.monotonic()
-            assert stale.ask(hello(signed(seconds=3)))["type"] == "welcome"
-            assert client.ask(hello(signed(seconds=3)))["type"] == "welcome"
-            assert client.ask(hello(signed(seconds=60), id="again"))["id"] == "again"
+            assert client.ask(hello(signed(seconds=15)))["type"] == "welcome"
+            assert client.ask(hello(signed(), id="again"))["id"] == "again"
+            began = time.time()
+            assert stale.ask(hello(signed(seconds=15)))["type"] == "welcome"
             error, code = closed(stale)
             assert (error["reason"], code) == ("unauthenticated", 4401)
             assert "expired" in error["message"]
-            assert 1 < time.monotonic() - began < PATIENCE
+            assert time.time() - began > 14
             assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
             other = client.ask(hello(signed(sub="bob"), id="bob"))
             assert (other["reason"], other["id"]) == ("forbidden", "bob")
@@ -276,7 +297,7 @@ def test_damaged_token_file_admits_nobody(tmp_path):
             answer = httpx.get(f"{server.base}/status", headers=bearer(token))
             assert (answer.status_code, answer.json()["reason"]) == (500, "internal")
             assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
-        assert "is invalid in line 1" in server.log.read_text()
+        wait_until(lambda: "is invalid in line 1" in server.log.read_text())
 
 
 def test_command_line_sends_the_token(guarded, tmp_path):

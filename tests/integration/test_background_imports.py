@@ -34,9 +34,9 @@ def test_file_that_is_used_gets_a_copy_that_answers_the_same(tmp_path):
     folder = tmp_path / "data"
     with serving(folder) as server:
         large_csv(folder / "uploads" / "a.csv", late="what")
+        assert listed(server)["imported"] is False
         before = process(server, selectedColumns=["c"], where=[["a", ">", 10]], preview=5)
         assert before["issues"]["unparsable_cells"] == 1
-        assert listed(server)["imported"] is False
         process(server, selectedColumns=["b"])
         wait_until(lambda: listed(server)["imported"])
         assert listed(server)["rows"] == 60_001

@@ -9,12 +9,12 @@ from tests.servers import serving, wait_until
 LONG = {"sort": [["text", "asc"]], "selectedColumns": ["text", "half"]}
 
 
-def begin(client, **fields):
-    """Start a job that takes seconds, and wait until it is running."""
-    client.send({"type": "process", "id": "p", "filename": "slow.csv", **LONG, **fields})
-    *_, progress = client.until("progress", "error")
-    assert progress["type"] == "progress", progress
-    return progress["job"], progress["seq"]
+def begin(client):
+    """Start a job that takes seconds, and wait until it is running. While the workers are frozen, it stays so."""
+    accepted = client.ask({"type": "process", "id": "p", "filename": "slow.csv", **LONG})
+    assert accepted["type"] == "accepted", accepted
+    wait_until(lambda: [job["state"] for job in listed(client)] == ["running"])
+    return accepted["job"]
 
 
 def follow(client, job, after=0):
@@ -41,14 +41,17 @@ def test_job_survives_its_connection(tmp_path, put):
     """It can be followed from another connection; a repeat is served from cache, by the same job."""
     with serving(tmp_path / "data") as server:
         put(server)
+        with server.frozen():
+            with server.connect() as client:
+                job = begin(client)
+                client.socket.socket.close()
+            with server.connect() as client:
+                [info] = listed(client)
+                assert (info["job"], info["state"], info["filename"]) == (job, "running", "slow.csv")
         with server.connect() as client:
-            job, seq = begin(client)
-            client.socket.socket.close()
-        with server.connect() as client:
-            [info] = listed(client)
-            assert (info["job"], info["state"], info["filename"]) == (job, "running", "slow.csv")
-            events = follow(client, job, after=seq)
+            events = follow(client, job)
             assert events[-1]["type"] == "result"
+            assert follow(client, job, after=events[-1]["seq"] - 1) == events[-1:]
             assert not events[-1]["data"]["output_data"]["cached"]
             [info] = listed(client)
             assert (info["state"], info["rows"]) == ("done", events[-1]["data"]["output_data"]["rows"])
@@ -65,8 +68,8 @@ def test_job_survives_its_server(tmp_path, put, sign):
     arguments = ["--set", "server.drain_timeout=0.1"]
     with serving(tmp_path / "data", *arguments) as server:
         put(server)
-        with server.connect() as client:
-            job, seq = begin(client)
+        with server.frozen(), server.connect() as client:
+            job = begin(client)
             server.process.send_signal(sign)
             if sign == signal.SIGTERM:
                 *_, error = client.until("error")
@@ -74,7 +77,7 @@ def test_job_survives_its_server(tmp_path, put, sign):
                 assert "seq" not in error
             server.process.wait()
     with serving(tmp_path / "data", *arguments) as server, server.connect() as client:
-        events = follow(client, job, after=seq)
+        events = follow(client, job)
         assert events[0]["type"] == "log"
         assert "restarted" in events[0]["message"]
         assert events[-1]["type"] == "result"
@@ -121,7 +124,7 @@ def test_job_nobody_waits_for_is_stopped(tmp_path, put, request_):
     """This applies to `on_disconnect: cancel` and to legacy requests."""
     with serving(tmp_path / "data", "--set", "processing.workers=1") as server:
         put(server)
-        with server.connect() as client, server.connect() as other:
+        with server.frozen(), server.connect() as client, server.connect() as other:
             client.send({"filename": "slow.csv", **request_})
             wait_until(lambda: [job["state"] for job in listed(other)] == ["running"])
             client.socket.socket.close()

@@ -19,23 +19,33 @@ FORM = b'--B\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server that allows one other origin and is impatient."""
+    """A server that allows one other origin."""
     data_dir = tmp_path_factory.mktemp("wire") / "data"
     with serving(
         data_dir,
         "--set", f'server.allowed_origins=["{ORIGIN}"]',
         "--set", "limits.upload_bytes=1000000",
         "--set", "limits.message_bytes=1000",
-        "--set", "timeouts.handshake=0.5",
-        "--set", "timeouts.send=0.5",
     ) as server:  # fmt: skip
         server.put("a.csv")
         yield server
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory):
+    """Another one, which waits half a second for requests."""
+    with serving(
+        tmp_path_factory.mktemp("impatient") / "data",
+        "--set", f'server.allowed_origins=["{ORIGIN}"]',
+        "--set", "timeouts.handshake=0.5",
+        "--set", "timeouts.send=0.5",
+    ) as server:  # fmt: skip
+        yield server
+
+
 @pytest.fixture
 def http(server):
-    with httpx.Client(base_url=server.base, timeout=30) as client:
+    with httpx.Client(base_url=server.base) as client:
         yield client
 
 
@@ -67,8 +77,6 @@ def head_and_json(response):
     ("sent", "status", "reason"),
     [
         (request("GET /status", f"Origin: {ORIGIN}", "X: " + "x" * 40_000), 431, "message_too_large"),
-        (request("GET /status", f"Origin: {ORIGIN}")[:-4], 408, "invalid_message"),
-        (request("POST /process", f"Origin: {ORIGIN}", "Content-Length: 9") + b"{", 408, "invalid_message"),
         (request("CONNECT x:1", f"Origin: {ORIGIN}"), 501, "invalid_message"),
         (request("GET /status", f"Origin: {ORIGIN}").replace(b"/1.1", b"/2.0"), 505, "invalid_message"),
         (request("GET /a b", f"Origin: {ORIGIN}"), 400, "invalid_message"),
@@ -79,11 +87,31 @@ def head_and_json(response):
         (upgrade_request("/ws", f"Origin: {ORIGIN}", "Content-Length: 20") + frame(b'{"type":"ping"}')[:20], 400,
          "invalid_message"),
     ],
-    ids=["431", "408 head", "408 body", "501", "505", "400", "chunk", "both lengths", "handshake with body"],
+    ids=["431", "501", "505", "400", "chunk", "both lengths", "handshake with body"],
 )  # fmt: skip
 def test_refusal_says_why_to_an_allowed_page(server, sent, status, reason):
     """In the usual JSON, with the headers that let the page read it and keep others from embedding it."""
-    got, headers, body = head_and_json(talk(server, sent))
+    check_refusal(talk(server, sent), status, reason)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request("GET /status", f"Origin: {ORIGIN}")[:-4],
+        request("POST /process", f"Origin: {ORIGIN}", "Content-Length: 9") + b"{",
+    ],
+    ids=["head", "body"],
+)
+def test_request_that_stalls_is_told_so_to_an_allowed_page(impatient, sent):
+    """In the same way."""
+    answers = []
+    # If this process had to wait before it sent a byte, the connection has ended without an answer.
+    wait_until(lambda: answers.append(talk(impatient, sent)) or answers[-1])
+    check_refusal(answers[-1], 408, "invalid_message")
+
+
+def check_refusal(answer, status, reason):
+    got, headers, body = head_and_json(answer)
     assert (got, body["reason"], body["code"]) == (status, reason, 1002)
     assert body["detail"].endswith(".")
     assert headers["access-control-allow-origin"] == ORIGIN
@@ -120,12 +148,17 @@ def test_compressed_body_is_415_with_words(http, path):
 
 def test_refused_request_leaves_its_reason_in_the_log(server, http):
     """Whatever refuses it: here a limit, elsewhere a token or an origin."""
-    response = http.post("/process", content=b" " * 2**21)
+    response = http.post("/process", content=b" " * 2**16)
     assert response.status_code == 413
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-    whys = [line["why"] for line in lines if line["event"] == "refused" and line["status"] == 413]
-    assert whys
-    assert all(whys)
+
+    def whys():
+        lines = [
+            json.loads(line) for line in server.log.read_text().splitlines(keepends=True) if line[-1] == "\n"
+        ]
+        return [line["why"] for line in lines if line["event"] == "refused" and line["status"] == 413]
+
+    wait_until(whys)
+    assert all(whys())
 
 
 # --- requests that are served ----------------------------------------------------------------------------
@@ -180,9 +213,8 @@ def test_half_closed_client_waits_and_one_that_disconnects_stops_its_job(server,
         assert http.get("/status").json()["jobs"]["running"] == 1
         connection.close()
         wait_until(
-            lambda: http.get("/status").json()["jobs"] | {"running": 0} == http.get("/status").json()["jobs"]
+            lambda: http.get("/status").json()["jobs"].items() >= {"cancelled": 1, "running": 0}.items()
         )
-    assert http.get("/status").json()["jobs"]["cancelled"] == 1
 
 
 # --- uploads ---------------------------------------------------------------------------------------------
@@ -215,7 +247,7 @@ def test_none_of_the_files_is_stored_if_one_is_refused(server, http, files, stat
     """A form is stored as a whole, or not at all."""
     try:
         assert http.post("/upload", files=[("file", file) for file in files]).status_code == status
-    except httpx.WriteError:  # httpx does not look for a response while it sends
+    except httpx.TransportError:  # httpx does not look for a response while it sends
         assert status == 413
     wait_until(lambda: list((server.data_dir / "parts").iterdir()) == [])
     assert not (server.data_dir / "uploads" / "first.csv").exists()
@@ -372,7 +404,7 @@ def test_curl_gets_413_before_it_sends_a_large_file(server, tmp_path):
     large = tmp_path / "large.bin"
     large.write_bytes(bytes(3_000_000))
     ran = subprocess.run(
-        ["curl", "-sS", "-w", "%{http_code} %{size_upload}", "-H", "Expect: 100-continue", "--expect100-timeout", "20",
+        ["curl", "-sS", "-w", "%{http_code} %{size_upload}", "-H", "Expect: 100-continue", "--expect100-timeout", "60",
          "-F", f"file=@{large}", f"{server.base}/upload"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip

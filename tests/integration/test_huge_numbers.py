@@ -30,7 +30,7 @@ FIELDS = {
 @pytest.fixture
 def _table(server):
     """The file that the messages name."""
-    path = server.data_dir / "uploads" / "t.csv"
+    path = server.data_dir / "uploads" / "huge-numbers.csv"
     path.write_text("a,b\n1,x\n2,y\n")
     yield
     path.unlink()
@@ -40,7 +40,7 @@ def _table(server):
 @pytest.mark.parametrize("kind", FIELDS)
 def test_number_of_any_size_in_a_message_is_answered_without_internal_error(server, kind):
     """The answer is a result, or an error whose reason is not `internal`; and the server's log has no traceback."""
-    filename = '"filename": "u.csv"' if kind == "upload" else '"filename": "t.csv"'
+    filename = '"filename": "huge-upload.csv"' if kind == "upload" else '"filename": "huge-numbers.csv"'
     with server.connect() as client:
         for number, (fields, value) in enumerate(itertools.product(FIELDS[kind], HUGE)):
             client.send(f'{{"type": "{kind}", "id": "{number}", {filename}, {fields.replace("#", value)}}}')
@@ -67,9 +67,11 @@ def test_number_of_any_size_in_a_message_is_answered_without_internal_error(serv
 def test_offset_beyond_64_bits_is_invalid_and_the_bound_is_named(server, offset):
     """The error says which numbers are possible; an offset behind the end is no error."""
     with server.connect() as client:
-        client.send(f'{{"type": "rows", "id": "r", "filename": "t.csv", "offset": {offset}, "limit": 1}}')
+        client.send(
+            f'{{"type": "rows", "id": "r", "filename": "huge-numbers.csv", "offset": {offset}, "limit": 1}}'
+        )
         answer = client.receive()
         assert answer["reason"] == "invalid_message"
         assert "at most 9223372036854775807" in answer["message"] or "at most 64 bits" in answer["message"]
-        last = {"type": "rows", "id": "s", "filename": "t.csv", "offset": 2**63 - 1, "limit": 1}
+        last = {"type": "rows", "id": "s", "filename": "huge-numbers.csv", "offset": 2**63 - 1, "limit": 1}
         assert client.ask(last)["rows"] == []

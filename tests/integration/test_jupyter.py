@@ -30,7 +30,11 @@ def test_notebook_shows_progress_and_plain_errors(tmp_path):
         ]
     )
     client = NotebookClient(
-        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook,
+        timeout=300,
+        startup_timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": tmp_path}},
     )
     client.execute()
     good, bad = notebook.cells

@@ -84,7 +84,7 @@ def test_http_requests_over_rate_are_429(rate_limited):
     with httpx.Client(base_url=rate_limited.base) as http:
         answers = [http.get("/healthz") for _ in range(7)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
-    assert answers[-1].headers["Retry-After"] == "100"
+    assert 50 < int(answers[-1].headers["Retry-After"]) <= 100
     assert answers[-1].json()["reason"] == "rate_limited"
 
 
@@ -103,7 +103,7 @@ def test_client_that_ignores_refusals_is_closed(tmp_path):
             assert closed.value.rcvd.code == 4429
         wait_until(lambda: "refused repeatedly" in server.log.read_text())
         log = server.log.read_text()
-        assert log.count('"event": "refused"') == 1
+        assert log.count('"event": "refused"') == 1  # before that line, so that it has been written
         assert len(log.splitlines()) < 10
         assert metric(server, 'creemson_errors_total{reason="rate_limited"}') > 10_000
 
@@ -133,14 +133,13 @@ def test_requests_in_flight_are_limited_by_size(tmp_path):
                     client.send(
                         {"type": "process", "id": str(number), "filename": "example.csv", "where": values}
                     )
-                reasons = []
-                while len(reasons) < 5:
-                    message = client.receive()
-                    if message["type"] == "error":
-                        reasons.append(message["reason"])
-                assert set(reasons) == {"busy"}
-            client.until("error", "result")
-            wait_until(lambda: client.run(filename="example.csv", limit=1)["type"] == "result")
+                answers = [client.receive() for _ in range(10)]
+                outcomes = [answer.get("reason", answer["type"]) for answer in answers]
+                assert set(outcomes) == {"accepted", "busy"}
+                assert outcomes.count("busy") >= 5
+            for _ in range(outcomes.count("accepted")):
+                client.until("error", "result")
+            assert client.run(filename="example.csv", limit=1)["type"] == "result"
 
 
 def test_scarce_memory_refuses_new_jobs_as_busy(tmp_path):
@@ -163,7 +162,7 @@ def test_scarce_memory_refuses_new_jobs_as_busy(tmp_path):
         assert httpx.get(f"{server.base}/healthz").status_code == 200
         assert metric(server, 'creemson_memory_bytes{of="limit"}') == 1
         assert metric(server, 'creemson_memory_bytes{of="server"}') > 10_000_000
-        assert "memory is scarce" in server.log.read_text()
+        wait_until(lambda: "memory is scarce" in server.log.read_text())
 
 
 def test_full_queue_refuses_jobs_as_busy(tmp_path):

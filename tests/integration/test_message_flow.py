@@ -8,9 +8,17 @@ import statistics
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import SAMPLE, serving
+from tests.servers import SAMPLE, serving, wait_until
 
 LEGACY = {"filename": "example.csv", "selectedColumns": [1, 2, 3]}
+
+
+def listed(client):
+    return client.ask({"type": "jobs", "id": "j"})["jobs"]
+
+
+def wait_until_running(client, job):
+    wait_until(lambda: next(one["state"] for one in listed(client) if one["job"] == job) == "running")
 
 
 def test_legacy_request_gets_exactly_one_message(server):
@@ -71,6 +79,8 @@ def test_hello_ping_and_columns_are_answered(server):
 def test_job_with_all_clauses_has_right_result(server):
     """`accepted` first, then the result with preview and profile; all have the `id`."""
     with server.connect() as client:
+        # No job that another test has left is before it.
+        wait_until(lambda: not {job["state"] for job in listed(client)} & {"queued", "running"})
         client.send(
             {
                 "type": "process", "id": "job", "filename": "example.csv", "selectedColumns": ["species", "body_mass_g"],
@@ -180,6 +190,7 @@ def test_empty_upload_is_stored(server):
 
 def test_failed_uploads_leave_nothing(server):
     """A wrong digest, too many bytes, an existing name, a cancelled upload."""
+    before = set((server.data_dir / "parts").iterdir())
     with server.connect() as client:
         assert client.upload("wrong.csv", b"a\n1\n", sha256="0" * 64)["reason"] == "checksum_mismatch"
         client.ask({"type": "upload", "id": "u", "filename": "wrong.csv", "size": 3})
@@ -189,15 +200,16 @@ def test_failed_uploads_leave_nothing(server):
         assert client.ask(too_large)["reason"] == "upload_too_large"
         client.ask({"type": "upload", "id": "u", "filename": "lost.csv", "size": 100})
         client.send(b"half")
-        assert (
-            client.ask({"type": "upload", "id": "v", "filename": "other.csv", "size": 1})["reason"] == "busy"
-        )
+        # On a busy machine, `upload_progress` comes first.
+        client.send({"type": "upload", "id": "v", "filename": "other.csv", "size": 1})
+        assert client.until("error")[-1]["reason"] == "busy"
         client.send({"type": "cancel", "id": "c", "request": "u"})
-        assert [message["type"] for message in client.until("cancelled")] == ["error", "cancelled"]
+        *_, error, cancelled = client.until("cancelled")
+        assert (error["type"], error["id"], cancelled["id"]) == ("error", "u", "c")
     with server.connect() as client:
         for name in ("wrong.csv", "lost.csv"):
             assert client.run(filename=name)["reason"] == "file_not_found"
-    assert list((server.data_dir / "parts").iterdir()) == []
+    assert set((server.data_dir / "parts").iterdir()) <= before
 
 
 def test_batch_is_answered_member_by_member(server):
@@ -279,9 +291,7 @@ def test_invalid_request_gets_error_and_connection_goes_on(server, message, code
     """Code, reason and a helpful message; then the next request is served."""
     with server.connect() as client:
         client.send(json.dumps(message) if isinstance(message, dict | list) else message)
-        error = client.receive()
-        if error["type"] == "accepted":
-            error = client.receive()
+        error = client.until("error", "result")[-1]
         assert (error["type"], error["code"], error["reason"]) == ("error", code, reason)
         assert len(error["message"]) > 20
         assert str(server.data_dir) not in json.dumps(error)
@@ -294,24 +304,32 @@ def test_invalid_request_gets_error_and_connection_goes_on(server, message, code
 
 def test_progress_never_goes_back_and_ends_at_1(server, slow_csv):
     """Also while it sorts; the remaining time never rises, and is 0 at the end."""
-    server.put("slow.csv", slow_csv)
-    with server.connect() as client:
-        client.send({"type": "process", "id": "p", "filename": "slow.csv", "sort": [["text"]], "limit": 10})
-        progress = [message for message in client.until("result") if message["type"] == "progress"]
-    fractions = [message["fraction"] for message in progress]
-    times = [message["eta_s"] for message in progress if message["eta_s"] is not None]
-    assert len(fractions) > 3
-    assert fractions == sorted(fractions)
-    assert times == sorted(times, reverse=True)
-    assert (fractions[-1], times[-1]) == (1.0, 0.0)
+    for _ in range(5):
+        server.put("slow.csv", slow_csv)  # another version, which nobody has processed yet
+        with server.connect() as client:
+            client.send(
+                {"type": "process", "id": "p", "filename": "slow.csv", "sort": [["text"]], "limit": 10}
+            )
+            progress = [message for message in client.until("result") if message["type"] == "progress"]
+        fractions = [message["fraction"] for message in progress]
+        times = [message["eta_s"] for message in progress if message["eta_s"] is not None]
+        assert fractions == sorted(fractions)
+        assert times == sorted(times, reverse=True)
+        assert (fractions[-1], times[-1]) == (1.0, 0.0)
+        if len(fractions) > 3:
+            break
+    else:
+        pytest.fail("progress is hardly ever reported")  # a server that is stopped for a second skips some
 
 
 def test_second_of_two_equal_ids_is_refused(server):
     """The first request continues."""
     with server.connect() as client:
-        client.send({"type": "process", "id": "same", "filename": "example.csv", "selectedColumns": [4]})
-        client.send({"type": "ping", "id": "same"})
-        messages = client.until("result")
+        with server.frozen():
+            client.send({"type": "process", "id": "same", "filename": "example.csv", "selectedColumns": [4]})
+            client.send({"type": "ping", "id": "same"})
+            messages = client.until("error")
+        messages += client.until("result")
     outcomes = [
         message.get("reason", message["type"]) for message in messages if message["type"] != "progress"
     ]
@@ -364,16 +382,16 @@ def test_flights_match_independent_computation(server, flights):
 def test_cancel_by_job_ends_the_job(server, slow_csv):
     """The cancel is answered by `cancelled`, and the job fails with that reason."""
     server.put("slow.csv", slow_csv)
+    request = {"type": "process", "id": "job", "filename": "slow.csv", "sort": [["text", "asc"]]}
     with server.connect() as client:
-        job = client.ask({"type": "process", "id": "job", "filename": "slow.csv", "sort": [["text", "asc"]]})[
-            "job"
-        ]
-        client.send({"type": "cancel", "id": "stop", "job": job})
-        messages = {
-            message["type"]: message for message in [*client.until("cancelled"), *client.until("error")]
-        }
-    assert messages["cancelled"] == {"type": "cancelled", "id": "stop", "job": job}
-    assert (messages["error"]["reason"], messages["error"]["id"]) == ("cancelled", "job")
+        with server.frozen():
+            job = client.ask(request)["job"]
+            wait_until_running(client, job)
+            client.send({"type": "cancel", "id": "stop", "job": job})
+            *_, cancelled, error = client.until("error")
+        assert cancelled == {"type": "cancelled", "id": "stop", "job": job}
+        assert (error["reason"], error["id"]) == ("cancelled", "job")
+        assert client.ask(LEGACY)["type"] == "result"  # its worker is free, or has been replaced
 
 
 @pytest.mark.slow
@@ -382,11 +400,11 @@ def test_cancel_by_request_ends_only_that_request(server, slow_csv):
     server.put("shared.csv", slow_csv)
     request = {"type": "process", "filename": "shared.csv", "sort": [["half", "desc"]]}
     with server.connect() as client, server.connect() as other:
-        client.ask({**request, "id": "mine"})
-        other.send({**request, "id": "theirs"})
-        client.send({"type": "cancel", "id": "stop", "request": "mine"})
-        client.until("cancelled")
-        assert client.until("error")[-1]["reason"] == "cancelled"
+        with server.frozen():
+            job = client.ask({**request, "id": "mine"})["job"]
+            assert other.ask({**request, "id": "theirs"})["job"] == job
+            client.send({"type": "cancel", "id": "stop", "request": "mine"})
+            assert [message["type"] for message in client.until("error")] == ["cancelled", "error"]
         assert other.until("result", "error")[-1]["type"] == "result"
 
 
@@ -403,12 +421,17 @@ def test_job_of_killed_worker_is_retried(server, slow_csv):
     """The client sees only the result."""
     server.put("killed.csv", slow_csv)
     with server.connect() as client:
-        client.send(
-            {"type": "process", "id": "job", "filename": "killed.csv", "sort": [["n", "desc"]], "preview": 1}
-        )
-        client.until("progress")
-        for worker in server.workers():
-            worker.kill()
+        request = {
+            "type": "process",
+            "id": "p",
+            "filename": "killed.csv",
+            "sort": [["n", "desc"]],
+            "preview": 1,
+        }
+        with server.frozen():
+            wait_until_running(client, client.ask(request)["job"])
+            for worker in server.workers():
+                worker.kill()
         result = client.until("result", "error")[-1]
         assert result["type"] == "result"
         assert result["data"]["output_data"]["preview"][0][0] == 3_999_999

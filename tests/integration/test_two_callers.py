@@ -13,7 +13,7 @@ from creemson.wire.messages import CLIENT_TYPES, Batch, Hello
 from tests import strategies
 from tests.examples import examples_of
 from tests.integration.test_auth import bearer, creemson, hello
-from tests.servers import serving
+from tests.servers import serving, wait_until
 
 SECRET_NAME = "ledger-of-ann.csv"
 SECRET_CELL = b"unmistakable"
@@ -120,6 +120,9 @@ def test_http_about_anothers_things_gets_not_found_answer(callers, method, path,
     server, ann, bob = callers
     answers = []
     with httpx.Client(base_url=server.base, headers=bearer(bob)) as http:
+        wait_until(
+            lambda: http.get("/status").json()["connections"] == 0
+        )  # those of earlier tests have ended
         for names in (ann.names, ABSENT):
             answer = http.request(method, filled(path, names), json=filled(body, names))
             headers = {name: value for name, value in answer.headers.items() if name != "date"}

@@ -22,7 +22,7 @@ from tests.servers import serving
 from tests.soak.ledger import Ledger
 from tests.soak.measure import Samples
 from tests.soak.tables import Query, Table
-from tests.soak.user import User
+from tests.soak.user import ACTIONS, User
 from tests.soak.wire import Wire
 
 HISTORY = 1000
@@ -36,8 +36,10 @@ SAWTOOTH = 8.0
 may see only the rise, so a short run finds only large leaks."""
 SPARE_WORKERS, WORKER_FDS = 2, 5
 """Workers that start when they are needed; file descriptors of the server for each: three pipes, its lifeline, its pidfd."""
-PATIENCE = 30
+PATIENCE = 180
 """Seconds within which connections and files must be closed at the end."""
+OPENED = 120
+"""Maximum seconds in which the first user must have done everything once."""
 
 
 def _say(line):
@@ -81,7 +83,9 @@ async def soak(server, options, ledger):
     # Opens everything that the server opens once and keeps.
     stop = asyncio.Event()
     first = asyncio.create_task(User(address, ledger, common, options.seed, -1, think=0.01).run(stop))
-    await asyncio.sleep(2)
+    every, most = {kind.__name__ for kind in ACTIONS}, time.monotonic() + OPENED
+    while not every <= set(ledger.actions) and time.monotonic() < most:  # noqa: ASYNC110 - counted by the user
+        await asyncio.sleep(0.1)
     stop.set()
     await first
     fds, children = process.num_fds(), len(process.children())

@@ -1,7 +1,7 @@
-"""What is found out about a CSV before the types of its columns; remembered for the last small files.
+"""What is found out about a CSV before a query is carried out; remembered for the last small files.
 
-For a file of a thousand rows, this takes two thirds of a job's CPU time, and another job on the same file, for other
-columns, would find out the same.
+For a file of a thousand rows, this takes three quarters of a job's CPU time, and another job on the same file would
+find out the same. What is found out about a column is remembered with it.
 """
 
 from collections import OrderedDict
@@ -12,6 +12,7 @@ import polars as pl
 
 from creemson.formats.csv.dialect import Dialect
 from creemson.formats.csv.sample import Sample
+from creemson.formats.csv.values.columns import SampleColumns
 from creemson.formats.imported.record import Record, Told
 from creemson.formats.report import Report
 
@@ -21,6 +22,8 @@ MAX_BYTES = 16 << 20
 """Maximum number of bytes that what is remembered takes."""
 COPIES = 4
 """How many times the bytes of a file are remembered, about: as read, repaired, and as samples."""
+VALUE_BYTES = 8
+"""Bytes of the value of a cell, about; most columns of values are numbers or times."""
 MAX_TOLD = 1000
 """Maximum number of issues of a file that is remembered."""
 
@@ -32,14 +35,14 @@ class Examined:
     Attributes:
         dialect: How it is written.
         sample: Its first rows.
-        cells: Their cells as text, without the words for a missing value that the request gives.
+        columns: Their columns.
         is_whole: Whether these are all rows.
         is_skipped: Whether more lines are skipped than the head of the file has.
     """
 
     dialect: Dialect
     sample: Sample
-    cells: pl.DataFrame
+    columns: SampleColumns
     is_whole: bool
     is_skipped: bool
 
@@ -73,7 +76,7 @@ class KnownFiles:
             told = record.told
             if not record.is_complete:
                 return examine(report)
-            size = COPIES * len(content) + int(examined.cells.estimated_size())
+            size = COPIES * len(content) + _size_of(examined.columns.texts)
             self._known[key] = examined, told, size
             self._bytes += size
             while self._bytes > MAX_BYTES:
@@ -81,3 +84,8 @@ class KnownFiles:
         for issue in told:
             report.add(**issue._asdict())
         return examined
+
+
+def _size_of(texts: pl.DataFrame) -> int:
+    """The bytes that cells take as text, and the most that they take as values."""
+    return int(texts.estimated_size()) + VALUE_BYTES * texts.height * texts.width

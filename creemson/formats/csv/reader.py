@@ -30,6 +30,7 @@ from creemson.formats.csv.layout.text import ends_with_mark, last_bytes, may_hav
 from creemson.formats.csv.repair import Lines, repaired
 from creemson.formats.csv.sample import Sample, names_of, scan_options
 from creemson.formats.csv.texts import exceptional, fixed_decimals, hidden_texts, shown_as_written
+from creemson.formats.csv.values.columns import SampleColumns, convert
 from creemson.formats.csv.values.controls import (
     CONTROL_BYTES,
     REPAIRED,
@@ -92,7 +93,7 @@ def open_csv(
         found = examine(report)
     else:
         found = known.examined(source.content, (repr(options), named_tabs(name)), examine, report)
-    dialect, sample, cells, is_whole = found.dialect, found.sample, found.cells, found.is_whole
+    dialect, sample, columns, is_whole = found.dialect, found.sample, found.columns, found.is_whole
     names = frozenset(dialect.names) if options.types else frozenset()
     for column in options.types or ():
         if column not in names:
@@ -100,15 +101,15 @@ def open_csv(
     for column in options.date_format if isinstance(options.date_format, dict) else ():
         if column not in dialect.names:
             raise _misfit(f"$.options.date_format: there is no column {column!r} in {name!r}")
-    types = infer_columns(cells, dialect.names, options, needed)
+    types = infer_columns(columns, dialect.names, options, needed)
     types.kinds |= fixed_decimals(types.kinds, types.samples)
     reader = CsvReader(
         CsvFile(path, name, source, dialect),
         types,
         sample,
-        cells if is_whole else None,
+        columns if is_whole else None,
         needs_repair=sample.needs_repair or found.is_skipped,
-        with_texts=set() if is_whole else exceptional(cells, types.convert(cells), types.kinds),
+        with_texts=set() if is_whole else exceptional(types.kinds, columns.shown_as_written(types.kinds)),
         report=report,
         workspace=workspace,
     )
@@ -169,8 +170,8 @@ def _examine(path: Path, name: str, source: Source, options: Options, report: Re
             skip_lines=dialect.skip_lines + skipped,
             headers_again=tuple((line + skipped, text) for line, text in dialect.headers_again),
         )
-    cells = sample.scan(dialect, options.null_values)
-    return Examined(dialect, sample, cells, is_whole=is_whole, is_skipped=skipped > 0)
+    columns = SampleColumns(sample.scan(dialect, options.null_values))
+    return Examined(dialect, sample, columns, is_whole=is_whole, is_skipped=skipped > 0)
 
 
 class CsvReader:
@@ -180,8 +181,7 @@ class CsvReader:
         file: The file.
         types: The types of the columns, inferred from the sample; revised if the file does not fit them.
         sample: The first rows of the file.
-        cells: All cells as text, without the words for a missing value that the request gives, if the sample is the
-            whole file.
+        columns: The columns of the sample, if it is the whole file.
         needs_repair: Whether polars cannot read the original file.
         with_texts: Columns of which some cells in the sample are written in another way than a CSV shows their values.
         report: Collects what is repaired or lost.
@@ -197,7 +197,7 @@ class CsvReader:
         file: CsvFile,
         types: ColumnTypes,
         sample: Sample,
-        cells: pl.DataFrame | None,
+        columns: SampleColumns | None,
         *,
         needs_repair: bool,
         with_texts: set[str],
@@ -227,26 +227,32 @@ class CsvReader:
         self._is_exact = True
         self.small: pl.DataFrame | None = None
         self.small_texts: pl.DataFrame | None = None
-        if cells is not None:
-            self.small = self._converted(cells)
-            self._small = sample.scan(file.dialect) if types.options.null_values else cells
+        if columns is not None:
+            cells = columns.texts
+            self.small = self._converted(columns)
             if CONTROL_BYTES.search(sample.text) and self._mark_columns(cells.lazy()):
-                self.small = types.convert(cells)
-            self.small_texts = hidden_texts(self._small, self.small, types.kinds)
+                self.small = columns.values(types.kinds)
+            if types.options.null_values:
+                self._small = sample.scan(file.dialect)
+                shown = shown_as_written(self._small, self.small, types.kinds)
+            else:
+                self._small = cells
+                shown = columns.shown_as_written(types.kinds)
+            self.small_texts = hidden_texts(self._small, self.small, types.kinds, shown)
             if self._cells.misfits:
                 self._report_misfits(cells.lazy().with_row_index(self._row), sample.lines)
             self._report_repairs(cells.lazy().with_row_index(self._row), sample.lines)
         elif CONTROL_BYTES.search(sample.text):
             self._mark_columns(sample.scan(file.dialect).lazy())
 
-    def _converted(self, texts: pl.DataFrame) -> pl.DataFrame:
+    def _converted(self, columns: SampleColumns) -> pl.DataFrame:
         """Convert a whole table; some cells that were not among the sampled ones may need other types."""
         for left in range(MAX_READINGS, 0, -1):
-            small = self._types.convert(texts)
+            small = columns.values(self._types.kinds)
             self._cells = CellCheck(self._null_words)
-            self._cells.check_sample(texts, small, self._types.kinds)
+            self._cells.check_sample(columns.texts, small, self._types.kinds)
             misfits = self._cells.misfits
-            if not misfits or left == 1 or not self._types.revise(misfits, texts.lazy):
+            if not misfits or left == 1 or not self._types.revise(misfits, columns.texts.lazy):
                 break
         return small
 
@@ -525,9 +531,9 @@ class CsvReader:
 
     def _convert(self, scan: pl.LazyFrame) -> pl.DataFrame:
         texts = self._blanked(scan).collect(engine="streaming")
-        converted = self._types.convert(texts)
-        self._cells.check_batch(texts, converted, self._types.kinds, self._surplus)
-        return converted
+        values = convert(texts, self._types.kinds)
+        self._cells.check_batch(texts, values, self._types.kinds, self._surplus)
+        return values
 
     def _mark_columns(self, texts: pl.LazyFrame) -> bool:
         """Find the needed columns of text in which control characters stand for others; whether there are new ones."""

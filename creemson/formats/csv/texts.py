@@ -4,7 +4,7 @@ A column has its texts beside its values, unless a test shows in each batch that
 writes them: then every cell matches a pattern (:mod:`creemson.formats.csv.values.shown`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -65,30 +65,31 @@ def _matches(kind: Kind, texts: pl.Expr) -> pl.Expr:
     return texts.str.contains(f"^(?:{kind.shown})$").all()
 
 
-def exceptional(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind]) -> set[str]:
+def exceptional(kinds: Mapping[str, Kind], shown: Collection[str]) -> set[str]:
     """Return the columns of values of which some cell is written in another way than a CSV shows its value.
 
     Args:
-        texts: The cells as the file writes them.
-        values: Their values.
         kinds: The kinds of the columns.
+        shown: The columns that :func:`shown_as_written` returns.
     """
-    shown = shown_as_written(texts, values, kinds)
     return {name for name, kind in kinds.items() if kind is not TEXT and name not in shown}
 
 
-def hidden_texts(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind]) -> pl.DataFrame | None:
+def hidden_texts(
+    texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind], shown: Collection[str]
+) -> pl.DataFrame | None:
     """Return the hidden columns of a table in memory, see :func:`~creemson.formats.table.text_of`.
 
     Args:
         texts: The cells as the file writes them.
         values: Their values.
         kinds: The kinds of the columns.
+        shown: The columns that :func:`shown_as_written` returns.
 
     Returns:
         Those that are needed; None if there are none.
     """
-    needed = exceptional(texts, values, kinds)
+    needed = exceptional(kinds, shown)
     hidden = [
         texts.get_column(name).alias(text_of(name))
         for name, kind in kinds.items()

@@ -3,6 +3,7 @@
 import codecs
 import zlib
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -117,6 +118,7 @@ def _json_format(text: str, name: str, *, is_cut: bool) -> Literal["json", "ndjs
     return json_format(text.removeprefix("\ufeff").lstrip(), is_cut=is_cut, extension=extension)
 
 
+@lru_cache(maxsize=16)  # further jobs on a small file look at the same bytes; at most a megabyte
 def _text_format(head: bytes, name: str, encoding: str | None) -> tuple[Format, str | None]:
     """The format of a text, and its encoding if it is a JSON in UTF-16 or UTF-32."""
     unicode = unicode_of(head) if encoding is None else _requested_unicode(encoding, head)

@@ -8,6 +8,7 @@ import polars as pl
 
 from creemson.errors import InvalidFormat
 from creemson.formats.blocks import LINE
+from creemson.formats.csv.values.columns import SampleColumns
 from creemson.formats.csv.values.inference import infer_columns
 from creemson.formats.csv.values.kinds import TEXT, Kind
 from creemson.formats.report import Report
@@ -96,7 +97,8 @@ def find_notations(name: str, sample: pl.DataFrame, options: Options) -> Notatio
             )
     if options.thousands is None and options.date_format is None:
         return Notations({}, {}, options)
-    kinds = infer_columns(sample, sample.columns, attrs.evolve(options, null_values=()), None).kinds
+    columns, options_of_text = SampleColumns(sample), attrs.evolve(options, null_values=())
+    kinds = infer_columns(columns, sample.columns, options_of_text, None).kinds
     requested = {
         column: kinds[column]
         for column in sample.columns

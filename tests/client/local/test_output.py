@@ -16,6 +16,7 @@ import pytest
 from creemson.client.local import output as outputs
 from creemson.client.local.output import Output
 from tests.faults.disks import full, mounted, small_disk
+from tests.servers import PATIENCE
 
 CONTENT = b"new content\n" * 1000
 
@@ -106,7 +107,7 @@ def test_pipe_gets_the_content_and_stays_a_pipe(tmp_path):
     reader = threading.Thread(target=lambda: received.append(path.read_bytes()))
     reader.start()
     write(path, CONTENT * 100)
-    reader.join(10)
+    reader.join(PATIENCE)
     assert received == [CONTENT * 100]
     assert stat.S_ISFIFO(path.stat().st_mode)
 
@@ -114,7 +115,7 @@ def test_pipe_gets_the_content_and_stays_a_pipe(tmp_path):
     leaver.start()
     with pytest.raises(BrokenPipeError):
         write(path, CONTENT * 100)
-    leaver.join(10)
+    leaver.join(PATIENCE)
     assert names(tmp_path) == ["pipe.csv"]
 
 

@@ -1,6 +1,7 @@
 """What is remembered about small files changes no answer."""
 
 import attrs
+import polars as pl
 import pytest
 
 from creemson.engine.run import run
@@ -8,6 +9,7 @@ from creemson.errors import CreemsonError
 from creemson.formats.csv import examined, reader
 from creemson.formats.csv.dialect import detect
 from creemson.formats.csv.examined import KnownFiles
+from creemson.formats.csv.values.columns import SampleColumns
 from creemson.formats.imported.record import Record
 from creemson.formats.report import Report
 from creemson.model.query import Options, Query
@@ -64,12 +66,7 @@ def test_file_is_examined_again_if_content_name_or_options_differ(tmp_path, monk
 def test_memory_for_known_files_is_bounded(monkeypatch):
     """The file that was not used for the longest time is forgotten."""
     monkeypatch.setattr(examined, "MAX_BYTES", 10 * examined.COPIES)
-
-    class Cells:
-        def estimated_size(self):
-            return 0
-
-    found = examined.Examined(None, None, Cells(), is_whole=True, is_skipped=False)
+    found = examined.Examined(None, None, SampleColumns(pl.DataFrame()), is_whole=True, is_skipped=False)
     known, times = KnownFiles(), []
 
     def examine(report):

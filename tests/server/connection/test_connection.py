@@ -37,7 +37,7 @@ from creemson.storage.folder.store import FolderStore
 from creemson.storage.stores import Stores
 from creemson.wire import codec, messages
 from tests.server.connection.test_protocol import COLUMNS, DATA, FIGURES
-from tests.servers import frame
+from tests.servers import PATIENCE, frame
 
 
 class MemoryPeer:
@@ -825,7 +825,9 @@ async def test_upload_with_more_bytes_than_announced_is_removed(world):
 
 async def settle():
     """Let tasks and threads do what they can do without time passing."""
-    for _ in range(3):
+    threads = trio.to_thread.current_default_thread_limiter()
+    await trio.testing.wait_all_tasks_blocked()
+    while threads.borrowed_tokens:
         await trio.testing.wait_all_tasks_blocked(0.005)
 
 
@@ -897,8 +899,9 @@ def unfinished_bytes(world):
     return part.stat().st_size
 
 
-async def test_upload_taken_over_keeps_all_received_bytes(world):
-    """Bytes already sent by the old peer are stored first."""
+async def test_upload_taken_over_keeps_all_received_bytes(world, monkeypatch):
+    """Bytes already sent by the old peer are stored first, if the disk takes them in time."""
+    monkeypatch.setattr("creemson.server.connection.connection.SIGN_OF_LIFE", PATIENCE)
     peer = await world.peer()
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
     assert (await peer.hear())["type"] == "upload_ready"

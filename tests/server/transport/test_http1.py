@@ -21,6 +21,7 @@ from creemson.server.transport.closing import Draining
 from creemson.server.transport.request_head import MAX_HEAD_BYTES
 from creemson.settings.sections import Timeouts
 from tests.examples import examples_of
+from tests.servers import PATIENCE
 
 TIMEOUTS = Timeouts()
 UPGRADE = (
@@ -664,8 +665,9 @@ async def test_bad_chunk_is_a_bad_request(nursery, autojump_clock):
     assert not served.log.calls
 
 
-async def test_large_head_is_refused(nursery, real):
+async def test_large_head_is_refused(nursery, real, monkeypatch):
     """The peer can read the 431 response even if it was still sending."""
+    monkeypatch.setattr(http1, "LINGER", PATIENCE)
     served = Served(nursery, echo, streams=real())
     await served.peer.send(get("/", *(f"X-{number}: {'x' * 1000}" for number in range(40))))
     with contextlib.suppress(trio.BrokenResourceError):
@@ -876,7 +878,7 @@ async def test_reader_on_a_socket_that_stalls_is_dropped(nursery, real):
     app = Starlette(routes=[Route("/", lambda request: PlainTextResponse(bytes(100_000_000)))])
     served = Served(nursery, app, timeouts=attrs.evolve(TIMEOUTS, send=0.2), streams=real())
     await served.peer.send(get())
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         await served.done.wait()
     assert not served.failures
 
@@ -1057,7 +1059,7 @@ async def test_peer_that_resets_ends_the_download(nursery, real):
     await served.peer.stream.receive_some(1000)
     served.peer.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await served.peer.stream.aclose()
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         await served.done.wait()
     assert [call.method_name for call in served.log.calls] == ["info"]
 
@@ -1122,7 +1124,7 @@ async def test_peer_that_disconnects_is_noticed_by_a_probe(nursery, real):
     await served.peer.send(get())
     await wait_all_tasks_blocked()
     await served.peer.stream.aclose()
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         await noticed.wait()
         await served.done.wait()
 

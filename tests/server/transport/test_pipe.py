@@ -48,14 +48,19 @@ async def test_write_waits_for_room_and_keeps_order(ends):
     """All bytes arrive in order, and `write` returns how long it waited."""
     pipe, local, remote = ends
 
+    all_read = trio.Event()
+
     async def write():
         assert await pipe.write(LARGE, 60) > 0
+        await all_read.wait()  # so that there is room
         assert await pipe.write(b"short", 60) == 0
         await local.send_eof()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
-        assert await received(remote, len(LARGE) + 100) == LARGE + b"short"
+        assert await received(remote, len(LARGE)) == LARGE
+        all_read.set()
+        assert await received(remote, 100) == b"short"
 
 
 async def test_read_returns_available_bytes(ends):

@@ -1406,9 +1406,8 @@ def test_concurrent_uploads_of_one_file_leave_one_complete(world):
 
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD", "both"])
 @pytest.mark.parametrize("asked", ["NFC", "NFD"])
-def test_upload_replaces_a_file_in_every_spelling(tmp_path, on_disk, asked):
+def test_upload_replaces_a_file_in_every_spelling(world, on_disk, asked):
     """No twin appears; listing and answers have the composed name, and deleting leaves nothing."""
-    world = World(tmp_path)
     forms = {form: unicodedata.normalize(form, "Übersicht.csv") for form in ("NFC", "NFD")}
     for form in forms if on_disk == "both" else [on_disk]:
         (world.files.uploads / forms[form]).write_bytes(DATA)

@@ -5,27 +5,21 @@ remembers the result, which may be revised when the whole file has been read.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import compress
 
 import attrs
 import polars as pl
 
-from creemson.formats.columns import exactly, unnamed
+from creemson.formats.csv.values.columns import SampleColumns
 from creemson.formats.csv.values.kinds import TEXT, Kind, nanoseconds, pattern_kind, stripped
 from creemson.formats.csv.values.numbers import DECIMAL_COMMA
 from creemson.formats.csv.values.types import (
-    FEW_ROWS,
-    GROUP_COLUMNS,
-    column_groups,
     infer_kinds,
     may_be_thousands,
     needs_nanoseconds,
     requested_kind,
     sample_cells,
-    sample_columns,
 )
 from creemson.formats.imported.facts import words_for_missing
-from creemson.formats.types import NULL_WORDS
 from creemson.model.query import ColumnRef, Options
 
 __all__ = ["ColumnTypes", "infer_columns"]
@@ -92,19 +86,6 @@ class ColumnTypes:
             if kind.thousands and kind != DECIMAL_COMMA and name not in requested
         }
 
-    def convert(self, texts: pl.DataFrame) -> pl.DataFrame:
-        """Convert columns of text to their types."""
-        kinds = self.kinds
-        if len(kinds) <= GROUP_COLUMNS:
-            return texts.select(kind.convert(exactly(name)).alias(name) for name, kind in kinds.items())
-        converted: dict[str, pl.Series] = {}
-        for group, part in column_groups(texts, [name for name in kinds if kinds[name] is not TEXT]):
-            columns = part.select(kinds[name].convert(exactly(name)).alias(name) for name in group)
-            converted |= zip(group, columns.get_columns(), strict=True)
-        return pl.DataFrame(
-            [converted[name] if name in converted else texts.get_column(name) for name in kinds]
-        )
-
     def revise(self, misfits: Mapping[str, Sequence[str]], texts: Callable[[], pl.LazyFrame]) -> bool:
         """Infer types again if cells of the file did not have the inferred type.
 
@@ -126,10 +107,9 @@ class ColumnTypes:
         }
         doubtful = [name for name in misfits if name not in requested and name not in self.settled]
         if doubtful:
-            frame = texts().select(map(exactly, doubtful))
             samples = {name: [*self.samples[name], *misfits[name]] for name in doubtful}
             self.samples = {**self.samples, **samples}
-            kinds = infer_kinds(frame, doubtful, samples, self.options)
+            kinds = infer_kinds(texts(), doubtful, samples, self.options)
             differing = {name: kind for name, kind in kinds.items() if kind != self.kinds[name]}
             self.settled.update(kinds.keys() - differing.keys())
             changed |= differing
@@ -157,7 +137,7 @@ class ColumnTypes:
 
 
 def infer_columns(
-    texts: pl.DataFrame,
+    columns: SampleColumns,
     names: Sequence[str],
     options: Options,
     needed: Collection[ColumnRef] | None,
@@ -165,7 +145,7 @@ def infer_columns(
     """Infer the types of the columns.
 
     Args:
-        texts: The cells of the sample, with null in place of the words for a missing value that the request gives.
+        columns: The columns of the sample.
         names: The names of the columns.
         options: Types that the request gives; they are not inferred.
         needed: The columns whose types matter; the others become text. None for all.
@@ -179,15 +159,15 @@ def infer_columns(
     else:
         needed_names = {names[ref] if isinstance(ref, int) and ref < len(names) else ref for ref in needed}
         inferred = [name for name in names if name in needed_names]
-    samples = sample_columns(texts, inferred)
+    texts, samples = columns.texts, columns.cells(inferred)
     kinds = dict.fromkeys(names, TEXT)
     free = [name for name in inferred if name not in requested]
-    kinds |= infer_kinds(texts, free, samples, options)
+    kinds |= columns.kinds(free, options)
     types = ColumnTypes(kinds, options.null_values, samples, options)
     # If any column of a file has decimal commas, needed or not, 1.000 may mean a thousand in the others.
     if any(kinds[name].name == "float64" and may_be_thousands(samples[name]) for name in free) and (
         types.has_decimal_commas()
-        or _have_decimal_commas(texts, [name for name in names if name not in inferred], options)
+        or _have_decimal_commas(columns, [name for name in names if name not in inferred], options)
     ):
         types.read_points_as_text()
     patterns = options.date_format if isinstance(options.date_format, dict) else {}
@@ -200,7 +180,8 @@ def infer_columns(
             kind, cells = stripped(pattern_kind(pattern)), texts.get_column(name)
             kinds[name] = nanoseconds(kind) if needs_nanoseconds(kind, cells) else kind
     if options.null_values is None:
-        types.words = _null_words(texts, kinds)
+        is_text = all(kind is TEXT for kind in kinds.values())
+        types.words = {} if is_text else columns.words(names)
         types.typed_at_first = frozenset(name for name, kind in kinds.items() if kind is not TEXT)
         types.null_words = words_for_missing(types.words, types.typed_at_first)
     return types
@@ -212,25 +193,5 @@ def _requested(options: Options) -> Collection[str]:
     return {**(options.types or {}), **patterns}.keys()
 
 
-def _have_decimal_commas(texts: pl.DataFrame, names: Sequence[str], options: Options) -> bool:
-    kinds = infer_kinds(texts, names, sample_columns(texts, names), options)
-    return any(kind.notation == "," for kind in kinds.values())
-
-
-def _null_words(texts: pl.DataFrame, kinds: Mapping[str, Kind]) -> Mapping[str, Sequence[str]]:
-    """The words for a missing value that the columns of a sample contain; none if all of its columns are text."""
-    if all(kind is TEXT for kind in kinds.values()):
-        return {}
-    words = frozenset(NULL_WORDS)
-    suspects: list[str] = []
-    has_words: Sequence[bool]
-    for group, part in column_groups(texts, list(kinds)):
-        if part.height <= FEW_ROWS // 10:
-            has_words = [not words.isdisjoint(column.to_list()) for column in part.iter_columns()]
-        else:
-            has_words = part.select(pl.all().is_in(NULL_WORDS).any()).row(0)
-        suspects += compress(group, has_words)
-    return {
-        name: sorted(words.intersection(unnamed(texts.get_column(name)).unique().to_list()))
-        for name in suspects
-    }
+def _have_decimal_commas(columns: SampleColumns, names: Sequence[str], options: Options) -> bool:
+    return any(kind.notation == "," for kind in columns.kinds(names, options).values())

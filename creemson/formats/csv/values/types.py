@@ -5,6 +5,7 @@ stays text if its cells may mean two things: dates whose day and month cannot be
 not be a number (as a leading zero or a plus sign shows).
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,8 +69,14 @@ _FIRST = frozenset("0123456789-(")
 _SIGNS = ("-", "+", ".")
 
 
-def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
-    """The kinds that a column with these cells may have, the narrowest first, each with its own key."""
+def _candidates(cells: Iterable[str], options: Options, rows: float = math.inf) -> dict[str, Kind]:
+    """The kinds that a column with these cells may have, the narrowest first, each with its own key.
+
+    Args:
+        cells: Some cells of the column.
+        options: How the request says that numbers, dates and missing values are written.
+        rows: Number of its cells; if too many of them are words, the column is text, and no kind needs to be tried.
+    """
     bare = [cell.strip() for cell in cells]
     kinds: dict[str, Kind] = {}
     times: dict[str, Kind] = {}
@@ -80,6 +87,7 @@ def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
         notation = certain_notation(digits, options)
     if options.thousands is not None and notation is not None:
         decimal = notation.decimal
+    missing, words = null_words(options), 0
     for text in bare:
         if text in _BOOLEANS:
             kinds["boolean"] = BOOLEAN
@@ -88,6 +96,10 @@ def _candidates(cells: Iterable[str], options: Options) -> dict[str, Kind]:
             kinds |= numbers
             if "int" not in numbers:
                 times |= {kind.notation: kind for kind in temporal_kinds(text)}
+        elif text and text not in missing:
+            words += 1
+    if words > rows * MAX_MISFITS and notation is None and options.date_format is None:
+        return {}
     if "comma" in kinds:
         kinds.pop("float", None)
     found: dict[str, Kind] = {
@@ -128,6 +140,7 @@ def infer_kinds(
     names: Collection[str],
     samples: Mapping[str, Iterable[str]],
     options: Options,
+    values: dict[str, pl.Series] | None = None,
 ) -> dict[str, Kind]:
     """Infer the kinds of columns of text.
 
@@ -136,14 +149,16 @@ def infer_kinds(
         names: The columns' names.
         samples: Some cells of each column, which decide which kinds are tried.
         options: How the request says that numbers and missing values are written.
+        values: Receives the values of the columns that were converted on the way, in their kinds.
 
     Returns:
         The kind of each column.
     """
-    candidates = {name: _candidates(samples[name], options) for name in names}
+    rows = texts.height if isinstance(texts, pl.DataFrame) else math.inf
+    candidates = {name: _candidates(samples[name], options, rows) for name in names}
     kinds = dict.fromkeys(names, TEXT)
     if isinstance(texts, pl.DataFrame):
-        kinds |= _certain_kinds(texts, candidates)
+        kinds |= _certain_kinds(texts, candidates, {} if values is None else values)
     columns = [name for name in names if candidates[name] and kinds[name] is TEXT]
     if not columns:
         return kinds
@@ -262,24 +277,38 @@ def column_groups(frame: pl.DataFrame, names: Sequence[str]) -> Iterator[tuple[S
         yield group, pl.DataFrame([frame.get_column(name) for name in group])
 
 
-def _certain_kinds(texts: pl.DataFrame, candidates: Mapping[str, Mapping[str, Kind]]) -> dict[str, Kind]:
-    """The kinds of columns (usually most) whose cells all have the narrowest kind unchanged; computed in one pass."""
+def _certain_kinds(
+    texts: pl.DataFrame, candidates: Mapping[str, Mapping[str, Kind]], values: dict[str, pl.Series]
+) -> dict[str, Kind]:
+    """The kinds of columns (usually most) whose cells all have the narrowest kind unchanged; computed in one pass.
+
+    Args:
+        texts: The cells.
+        candidates: The kinds that each column may have, the narrowest first.
+        values: Receives the values of these columns.
+    """
     certain: dict[str, Kind] = {}
     narrowest = {name: next(iter(kinds.values())) for name, kinds in candidates.items() if kinds}
+    # If a column has a second kind with another order of day and month, it is not certain.
+    narrowest = {name: kind for name, kind in narrowest.items() if not kind.day_order}
     for group, part in column_groups(texts, list(narrowest)):
-        tests = []
-        for name in group:
+        plan: list[pl.Expr] = []
+        for number, name in enumerate(group):
             kind, text = narrowest[name], exactly(name)
-            fits = kind.convert(text).null_count() == text.null_count()
+            loses = pl.lit(value=False)
             if kind.is_number:
-                fits &= ~text.str.contains(LOSSY_DIGITS).any()
+                loses = text.str.contains(LOSSY_DIGITS).any()
             if kind.may_lose is not None:
                 # Short and without an exponent, a number is a double as it is, and no code; a time has few digits.
-                fits &= ~text.str.contains("[eE]|^.{16}" if kind.is_number else r"\.\d{7}").any()
-            tests.append(fits)
-        row = part.select(test.alias(str(number)) for number, test in enumerate(tests)).row(0)
-        certain |= {name: narrowest[name] for name, fits in zip(group, row, strict=True) if fits}
-    return {name: kind for name, kind in certain.items() if not kind.day_order}
+                loses |= text.str.contains("[eE]|^.{16}" if kind.is_number else r"\.\d{7}").any()
+            plan += [kind.convert(text).alias(f"{number}"), loses.alias(f"{number} loses")]
+        found = part.select(plan)
+        for number, name in enumerate(group):
+            series, loses_any = found.get_column(f"{number}"), found.get_column(f"{number} loses")
+            if series.null_count() == part.get_column(name).null_count() and not loses_any[0]:
+                certain[name] = narrowest[name]
+                values[name] = series.alias(name)
+    return certain
 
 
 def choose_kind(

@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import math
+import random
 from decimal import Context, Decimal
 
 import polars as pl
@@ -35,6 +36,19 @@ def read(cells, *, lazy=False, **options):
     samples = {"^a$": sample_cells(frame["^a$"])}
     kind = infer_kinds(frame.lazy() if lazy else frame, ["^a$"], samples, Options(**options))["^a$"]
     return kind, frame.rename({"^a$": "a"}).select(kind.convert(pl.col("a"))).to_series().to_list()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_sample_that_shows_text_gives_the_type_that_all_cells_give(seed):
+    """The sample decides only for a table in memory."""
+    rng = random.Random(seed)
+    values = rng.choice(
+        (["1", "-20", "+3"], ["1.5", "2e3", "inf"], ["true", "false"], ["2024-01-31", "2024-12-01"])
+    )
+    words = rng.choice((["n/a", "NULL", ""], ["x", " y "], ["x", "N/A"], ["$5", "(3)"], ["12 km", "nan"]))
+    share = rng.choice((0.002, 0.02, 0.3))
+    cells = [rng.choice(words if rng.random() < share else values) for _ in range(rng.choice((3, 30, 400)))]
+    assert read(cells) == read(cells, lazy=True)
 
 
 @pytest.mark.parametrize("lazy", [False, True])

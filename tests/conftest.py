@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import importlib.util
+import os
 import signal
 import zipfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.objectstores import moto
 from tests.servers import serving
 
 # A busy machine, or first imports, must not fail a test.
@@ -25,9 +27,23 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """One server for all tests that leave it unchanged; it must stop cleanly at the end."""
-    with serving(tmp_path_factory.mktemp("server") / "data") as server:
+def object_store():
+    """An object store without a disk, for all tests."""
+    with moto() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, request):
+    """One server for all tests that leave it unchanged; it must stop cleanly at the end.
+
+    With CREEMSON_TESTS_ON=s3 in the environment, its files are in an object store.
+    """
+    arguments, env = (), {}
+    if os.environ.get("CREEMSON_TESTS_ON") == "s3":
+        endpoint = request.getfixturevalue("object_store")
+        arguments, env = ("--set", f"storage.url={endpoint.bucket()}"), endpoint.environment
+    with serving(tmp_path_factory.mktemp("server") / "data", *arguments, env=env) as server:
         server.put("example.csv")
         yield server
 

@@ -250,10 +250,38 @@ def _cluster(settings: Settings) -> Iterator[Finding]:
     yield from (Finding(*outcome) for outcome in check_cluster(settings))
 
 
+def _object_store(settings: Settings) -> Iterator[Finding]:
+    """Write, list, read and remove an object."""
+    url = settings.storage.url
+    if url is None:
+        return
+    try:
+        from creemson.storage.objects.probe import probe  # noqa: PLC0415 - it needs the extra `s3`
+
+        probe(url)
+    except ModuleNotFoundError as error:
+        yield Finding("fail", "store", f"storage.url needs {error.name}: pip install 'creemson[s3]'")
+    except OSError as error:
+        yield Finding("fail", "store", describe_os_error(error))
+    else:
+        yield Finding("ok", "store", f"{url} can be written, listed and read, and refuses to overwrite")
+
+
 def _rounded(size: int) -> str:
     """Format a size, rounded down to MiB; from 10 GiB on, to GiB."""
     return f"{size >> 30} GiB" if size >= 10 << 30 else format_bytes(size >> 20 << 20)
 
 
-CHECKS: tuple[Check, ...] = (_versions, _settings, _port, _tls, _folder, _tokens, _memory, _files, _workers)
+CHECKS: tuple[Check, ...] = (
+    _versions,
+    _settings,
+    _port,
+    _tls,
+    _folder,
+    _tokens,
+    _memory,
+    _files,
+    _object_store,
+    _workers,
+)
 """In the order in which a server would encounter the problems."""

@@ -37,6 +37,8 @@ class Now:
         outbox: unsent bytes of all connections.
         dropped_lines: number of log lines that could not be written.
         tables: number of columnar copies of files, and of their bytes.
+        cluster: number of workers of the cluster, of this server's commands there, and of lost workers since the server
+            started; None if there is no cluster.
     """
 
     uptime_s: float
@@ -47,6 +49,7 @@ class Now:
     outbox: int
     dropped_lines: int = 0
     tables: tuple[int, int] = (0, 0)
+    cluster: tuple[int, int, int] | None = None
 
 
 class Metrics:
@@ -153,6 +156,11 @@ class _Collector(Collector):
         yield CounterMetricFamily(
             "creemson_worker_restarts", "Workers that were restarted", value=now.restarts
         )
+        if now.cluster is not None:
+            workers, running, lost = now.cluster
+            yield GaugeMetricFamily("creemson_cluster_workers", "Workers of the cluster", value=workers)
+            yield GaugeMetricFamily("creemson_cluster_commands", "Commands on the cluster", value=running)
+            yield CounterMetricFamily("creemson_cluster_workers_lost", "Lost workers", value=lost)
         yield CounterMetricFamily(
             "creemson_log_lines_dropped", "Log lines that could not be written", value=now.dropped_lines
         )

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import os
 import signal
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import hypothesis
 import pytest
 
+from tests.objectstores import moto
 from tests.servers import PATIENCE, serving
 
 # A busy machine, or first imports, must not fail a test.
@@ -36,10 +38,25 @@ waits.connect = waits.read = waits.write = waits.pool = PATIENCE
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """One server for all tests that leave it unchanged; it must stop cleanly at the end."""
+def object_store():
+    """An object store without a disk, for all tests."""
+    with moto() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, request):
+    """One server for all tests that leave it unchanged; it must stop cleanly at the end.
+
+    With CREEMSON_TESTS_ON=s3 in the environment, its files are in an object store.
+    """
     # Copies of large files would be made in the background, at any time, on the workers that a test suspends or counts.
-    with serving(tmp_path_factory.mktemp("server") / "data", "--set", "storage.tables=never") as server:
+    arguments, env = ["--set", "storage.tables=never"], {}
+    if os.environ.get("CREEMSON_TESTS_ON") == "s3":
+        endpoint = request.getfixturevalue("object_store")
+        arguments += ["--set", f"storage.url={endpoint.bucket()}"]
+        env = endpoint.environment
+    with serving(tmp_path_factory.mktemp("server") / "data", *arguments, env=env) as server:
         server.put("example.csv")
         yield server
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import h11
 import psutil
+import pytest
 from websockets.sync.client import connect
 
 from creemson.server.transport.upgrade import Upgrade
@@ -32,11 +33,19 @@ class ServerProcess:
     def __init__(self, process, port, data_dir, log):
         self.process = process
         self.port = port
-        self.data_dir = data_dir
+        self._data_dir = data_dir
         self.log = log
+        self.remote = False  # whether its files are in an object store
         self.url = f"ws://127.0.0.1:{port}/ws"
         self.base = f"http://127.0.0.1:{port}"
         self._most_workers = 2  # one for jobs, one for look-ups; more are started when they are needed
+
+    @property
+    def data_dir(self):
+        """The data folder. A test that looks into it says nothing about an object store."""
+        if self.remote:
+            pytest.skip("it looks into the data folder")
+        return self._data_dir
 
     @contextmanager
     def connect(self, **options):
@@ -57,9 +66,20 @@ class ServerProcess:
         return connection
 
     def put(self, name, source=SAMPLE):
+        if self.remote:
+            self.write(name, Path(source).read_bytes())
+            return None
         target = self.data_dir / "uploads" / name
         target.write_bytes(Path(source).read_bytes())
         return target
+
+    def write(self, name, data):
+        """Let the server have a file, wherever it keeps its files."""
+        if not self.remote:
+            (self.data_dir / "uploads" / name).write_bytes(data)
+            return
+        with self.connect() as client:
+            assert client.upload(name, data, overwrite=True)["type"] == "uploaded"
 
     def workers(self):
         """Return the worker processes that have not ended."""
@@ -96,10 +116,10 @@ ONE_WORKER = ("--set", "processing.workers=1")
 
 
 @contextmanager
-def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
+def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson"), env=()):
     """Run a server on a free port; if it still runs at the end, it must stop cleanly.
 
-    ``prefix`` is a command that runs another one, ``program`` is what Python runs.
+    ``prefix`` is a command that runs another one, ``program`` is what Python runs, ``env`` is added to the environment.
     """
     log = data_dir.with_suffix(".log")
     # Each worker that starts costs half a second of CPU, mostly for the import of polars.
@@ -122,6 +142,7 @@ def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
         *arguments,
     ]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CREEMSON_")}
+    environment.update(env)
     with log.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     too_late = threading.Timer(START_TIMEOUT, process.kill)
@@ -131,6 +152,7 @@ def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson")):
         too_late.cancel()
         assert line, log.read_text()
         server = ServerProcess(process, int(line.split(":")[2].split("/")[0]), data_dir, log)
+        server.remote = any("storage.url" in argument for argument in arguments)
         yield server
         if process.poll() is None:
             assert server.stop() == 0, log.read_text()

@@ -36,6 +36,7 @@ CREATE TABLE facts (
 """
 _NAMED = "SELECT * FROM objects WHERE caller = ? AND name = ? AND kind = ? AND kind <> 'kept'"
 _INSERT = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = tuple(field.name for field in attrs.fields(ObjectRow))
 _KEEP = "UPDATE objects SET kind = 'kept' WHERE key = ?"
 
 Read: TypeAlias = Callable[..., Sequence[tuple[Any, ...]]]
@@ -165,6 +166,6 @@ def _record(database: sqlite3.Connection, row: ObjectRow) -> list[ObjectRow]:
 
 
 def _row(found: tuple[Any, ...]) -> ObjectRow:
-    names = [field.name for field in attrs.fields(ObjectRow)]
-    values = dict(zip(names, found, strict=True))
-    return ObjectRow(**{**values, "tails": tuple(orjson.loads(values["tails"]))})
+    values = dict(zip(_COLUMNS, found, strict=True))
+    values["tails"] = () if values["tails"] == "[]" else tuple(orjson.loads(values["tails"]))
+    return ObjectRow(**values)

@@ -18,6 +18,7 @@ import orjson
 import trio
 
 from creemson import logs
+from creemson.cli.cluster.checks import check_cluster
 from creemson.cli.options import load_settings, with_data_dir, with_json, with_settings
 from creemson.cli.run import describe_os_error
 from creemson.errors import CreemsonError
@@ -68,12 +69,14 @@ Check: TypeAlias = Callable[[Settings], Iterator[Finding]]
 @click.command(short_help="Check for the most common problems.")
 @click.option("--host", help="Address to listen on [127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on [8000].")
+@click.option("--cluster", is_flag=True, help="Also check the Dask cluster: scheduler, workers, folder.")
 @with_json
 @with_data_dir
 @with_settings
 def doctor(
     host: str | None,
     port: int | None,
+    cluster: bool,
     as_json: bool,
     data_dir: Path | None,
     config: Path | None,
@@ -82,7 +85,7 @@ def doctor(
     """Check what a server with these settings needs, one line per check; exit status 1 if a check fails."""
     loaded = load_settings(config, overrides, data_dir=data_dir, server__host=host, server__port=port)
     failed = False
-    for check in CHECKS:
+    for check in (*CHECKS, _cluster) if cluster else CHECKS:
         for finding in check(loaded.settings):
             failed = failed or finding.verdict == "fail"
             if as_json:
@@ -243,10 +246,42 @@ def _workers(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "workers", f"one started and read a table in {seconds:.1f} s")
 
 
+def _cluster(settings: Settings) -> Iterator[Finding]:
+    yield from (Finding(*outcome) for outcome in check_cluster(settings))
+
+
+def _object_store(settings: Settings) -> Iterator[Finding]:
+    """Write, list, read and remove an object."""
+    url = settings.storage.url
+    if url is None:
+        return
+    try:
+        from creemson.storage.objects.probe import probe  # noqa: PLC0415 - it needs the extra `s3`
+
+        probe(url)
+    except ModuleNotFoundError as error:
+        yield Finding("fail", "store", f"storage.url needs {error.name}: pip install 'creemson[s3]'")
+    except OSError as error:
+        yield Finding("fail", "store", describe_os_error(error))
+    else:
+        yield Finding("ok", "store", f"{url} can be written, listed and read, and refuses to overwrite")
+
+
 def _rounded(size: int) -> str:
     """Format a size, rounded down to MiB; from 10 GiB on, to GiB."""
     return f"{size >> 30} GiB" if size >= 10 << 30 else format_bytes(size >> 20 << 20)
 
 
-CHECKS: tuple[Check, ...] = (_versions, _settings, _port, _tls, _folder, _tokens, _memory, _files, _workers)
+CHECKS: tuple[Check, ...] = (
+    _versions,
+    _settings,
+    _port,
+    _tls,
+    _folder,
+    _tokens,
+    _memory,
+    _files,
+    _object_store,
+    _workers,
+)
 """In the order in which a server would encounter the problems."""

@@ -33,14 +33,12 @@ class ClusterState:
     """The state of a cluster of other machines.
 
     Attributes:
-        scheduler: address of its scheduler.
         workers: number of workers that can carry out commands.
         running: number of commands that this server has there, those that wait for a worker included.
         lost: number of workers that were lost since the server started.
         trouble: why no command can run there; None if they can.
     """
 
-    scheduler: str
     workers: int
     running: int
     lost: int

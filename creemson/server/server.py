@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from creemson._version import __version__
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import SHUTDOWN_REASON, CloseCode
+from creemson.executors.executor import ClusterState
 from creemson.executors.memory import Memory
 from creemson.executors.process import ScratchFolder
 from creemson.jobs.commands import InboxMessage
@@ -149,6 +150,7 @@ class Server:
             status=self._status,
             draining=self._draining,
             memory=self._memory,
+            cluster=engine.cluster,
             metrics=self._metrics,
             refusals=refusals,
             now=self._now,
@@ -212,7 +214,7 @@ class Server:
         self._stopping.set()
 
     def _now(self) -> Now:
-        memory = self._memory
+        memory, cluster = self._memory, self._cluster()
         return Now(
             uptime_s=time.monotonic() - self._began,
             connections=self._listener.connections,
@@ -222,6 +224,7 @@ class Server:
             outbox=self._listener.unsent,
             dropped_lines=self._dropped_lines(),
             tables=self._stores.tables.total(),
+            cluster=None if cluster is None else (cluster.workers, cluster.running, cluster.lost),
         )
 
     def _status(self, caller: str) -> Status:
@@ -232,7 +235,11 @@ class Server:
             uptime_s=round(time.monotonic() - self._began, 3),
             connections=self._listener.connections if only is None else self._callers.connections(only),
             jobs=self._processor.counts(only),
+            cluster=self._cluster(),
         )
+
+    def _cluster(self) -> ClusterState | None:
+        return None if self._engine.cluster is None else self._engine.cluster()
 
     def _prepare(self) -> None:
         self._memory.check()

@@ -253,7 +253,7 @@ class Storage:
         "the URL of a bucket with a prefix of letters, digits, `.`, `_` and `-`, as in `s3://bucket/creemson`",
     )
     scratch_bytes: int | None = optional_size_setting(
-        "maximum size of the workers' copies of files in the object store; default: a quarter of the free disk"
+        "maximum size of workers' copies of files in an object store; default: a quarter of the free disk"
     )
 
 

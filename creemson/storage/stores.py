@@ -172,9 +172,9 @@ class Stores:
             removed += store.sweep(
                 keep_uploads=keep_uploads, keep_outputs=keep_outputs, keep_parts=keep_parts, now=now
             )
+        self.tables.sweep(lambda caller: self.of(caller).versions())
         if self._backend is not None:
             removed += self._backend.sweep(self._clock() if now is None else now)
-        self.tables.sweep(lambda caller: self.of(caller).versions())
         return removed
 
     def _callers(self) -> Iterator[str]:

@@ -225,7 +225,7 @@ async def test_connect_to_an_unknown_path_raises_with_the_status(server):
 
 async def test_download_to_a_full_disk_raises_and_keeps_the_connection(server, tmp_path, monkeypatch):
     """The local disk is full: the error is raised, no file is left, the connection stays usable."""
-    (server.data_dir / "uploads" / "large.bin").write_bytes(bytes(8 * 2**20))
+    server.write("large.bin", bytes(8 * 2**20))
 
     def full(received, data):
         raise OSError(28, "No space left on device")
@@ -242,7 +242,7 @@ async def test_download_to_a_full_disk_raises_and_keeps_the_connection(server, t
 @pytest.mark.slow
 async def test_concurrent_transfers_of_one_client_are_queued(server, tmp_path):
     """Concurrent transfers are no error; a cancelled one lets the next one proceed."""
-    (server.data_dir / "uploads" / "turn.bin").write_bytes(bytes(range(256)) * 2**15)
+    server.write("turn.bin", bytes(range(256)) * 2**15)
     async with connect(server.url) as client, trio.open_nursery() as nursery:
         with trio.move_on_after(0.02):
             await client.read("turn.bin")

@@ -197,7 +197,7 @@ def test_interrupted_upload_leaves_nothing(server):
 
 def test_range_request_gets_206_or_416(server, http):
     """206 with the requested bytes, 416 beyond the end."""
-    (server.data_dir / "uploads" / "ranges.bin").write_bytes(DATA)
+    server.write("ranges.bin", DATA)
     whole = http.get("/download/ranges.bin")
     assert whole.content == DATA
     assert whole.headers["accept-ranges"] == "bytes"
@@ -389,7 +389,7 @@ def test_slow_or_stalled_request_is_408(tmp_path):
 def test_download_without_reader_is_closed(tmp_path):
     """It ends after `timeouts.send`, and the file is closed."""
     with serving(tmp_path / "data", "--set", "timeouts.send=0.3") as server:
-        (server.data_dir / "uploads" / "large.bin").write_bytes(bytes(30_000_000))
+        server.write("large.bin", bytes(30_000_000))
         with server.raw() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sendall(b"GET /download/large.bin HTTP/1.1\r\nHost: x\r\n\r\n")

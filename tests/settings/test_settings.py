@@ -65,6 +65,8 @@ DEFAULTS = {
     "storage.keep_outputs": 86_400.0,
     "storage.tables": "auto",
     "storage.tables_bytes": None,
+    "storage.url": None,
+    "storage.scratch_bytes": None,
     "processing.workers": len(os.sched_getaffinity(0)),
     "processing.worker_memory_bytes": 0,
     "processing.nice": 19,

@@ -84,14 +84,11 @@ class Cluster:
 
     @property
     def trouble(self) -> str | None:
-        """Why no command can run on the cluster; None if they can."""
+        """Why no command can run on the cluster, without addresses, which are not for clients; None if they can."""
         if self._connection is None:
-            return f"The Dask scheduler at {self.address} cannot be reached."
+            return "The Dask scheduler cannot be reached."
         if not self.workers:
-            return (
-                f"The Dask scheduler at {self.address} has no worker for this server ({self._label}): "
-                "start some with `creemson worker`."
-            )
+            return "The Dask cluster has no worker for this server: the operator must start some (`creemson worker`)."
         return None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -41,6 +41,7 @@ class _Run:
     on_progress: OnProgress | None
     worker: str | None = None  # address of the worker that carries it out, once it has begun
     machine: str = ""  # its machine
+    pid: int = 0  # the process of the Dask worker there
     cause: Cause | None = None  # why the wait for it has ended
     status: TaskEnd = "cancelled"  # how its task has ended
     over: trio.Event = attrs.field(factory=trio.Event)  # set with ``cause``
@@ -105,7 +106,6 @@ class DaskExecutor:
         """Return the state of the cluster."""
         cluster = self.cluster
         return ClusterState(
-            scheduler=cluster.address,
             workers=len(cluster.workers),
             running=self._cluster_calls,
             lost=cluster.lost,
@@ -161,7 +161,8 @@ class DaskExecutor:
             return
         match event["event"]:
             case "began" if run.worker is None:  # another run of the same task gets nothing to do
-                run.worker, run.machine = event["worker"], event["machine"]
+                run.worker, run.machine, run.pid = event["worker"], event["machine"], event["pid"]
+                self._log.debug("command begun on the cluster", machine=run.machine, pid=run.pid)
             case "progress" if run.on_progress is not None and run.cause is None:
                 run.on_progress(event["figures"])
             case "ended":

@@ -141,6 +141,17 @@ class Connection:
         value = self._client.run_on_scheduler(dask.config.get, "distributed.scheduler.worker-ttl")
         return float(dask.utils.parse_timedelta(value) or float("inf"))
 
+    def ask_workers(
+        self, function: Callable[..., Any], argument: object, workers: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Call a function on workers, whatever they do; return what it returns, by address. Blocks.
+
+        Raises:
+            OSError: the scheduler does not answer.
+        """
+        found = self._client.run(function, argument, workers=list(workers), on_error="ignore")
+        return dict(found)
+
     def close(self) -> None:
         """Close it. Blocks."""
         with contextlib.suppress(Exception):

@@ -1,6 +1,7 @@
 """The function that Dask runs for one attempt of a command, on the machine of a worker."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from creemson.executors.dask import attempts
 from creemson.executors.dask.host import StoppedError, current_host, machine
 from creemson.executors.executor import TransientFault
 
-__all__ = ["run"]
+__all__ = ["run", "sees"]
 
 
 def run(line: bytes, attempt: str | None, key: str, topic: str) -> bytes:
@@ -32,7 +33,7 @@ def run(line: bytes, attempt: str | None, key: str, topic: str) -> bytes:
     def tell(event: str, **fields: Any) -> None:
         worker.log_event(topic, {"event": event, "key": key, **fields})
 
-    tell("began", worker=worker.address, machine=machine())
+    tell("began", worker=worker.address, machine=machine(), pid=os.getpid())
     try:
         if host is None:
             raise ProcessingError(
@@ -57,6 +58,11 @@ def run(line: bytes, attempt: str | None, key: str, topic: str) -> bytes:
         return _outcome("lost")
     finally:
         tell("ended")
+
+
+def sees(attempt: str | None) -> bool:
+    """Return whether this machine sees a folder of the server; None stands for none."""
+    return attempt is None or Path(attempt).is_dir()
 
 
 def _lost(attempt: Path) -> bytes:

@@ -71,6 +71,7 @@ class Uploads:
         self._perform = perform
         self._log = logger
         self._part: Part | None = None  # of the open upload
+        self._is_whole = True  # whether the last chunk was written; if not, the upload is about to end
         self._turn = trio.Lock()  # held while the part is in use
         self._written, self._written_at = 0, 0.0  # request and time of the last chunk
         self._timed = False  # whether _sync_when_quiet() runs
@@ -99,7 +100,9 @@ class Uploads:
                 self._part = await self._open(effect)
                 return self._protocol.upload_opened(self._part.size)
             case WriteChunk(request, data), part if part is not None:
+                self._is_whole = False
                 durable = await trio.to_thread.run_sync(self._store().write, part, data)
+                self._is_whole = True
                 self._written, self._written_at = request, trio.current_time()
                 if durable < part.size and not self._timed:
                     self._timed = True
@@ -126,7 +129,7 @@ class Uploads:
             while (due := self._written_at + SYNC_AFTER) > trio.current_time():  # noqa: ASYNC110 - chunks move it
                 await trio.sleep_until(due)
             async with self._turn:
-                if self._part is not None and self._part.durable < self._part.size:
+                if self._part is not None and self._is_whole and self._part.durable < self._part.size:
                     self._perform(await self._sync(self._written, self._part))
         finally:
             self._timed = False

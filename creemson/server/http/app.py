@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from creemson.executors.executor import ClusterState
 from creemson.executors.memory import Memory
 from creemson.jobs import commands
 from creemson.metrics import Metrics, Now
@@ -50,6 +51,7 @@ def make_app(
     status: Callable[[str], Status],
     draining: Draining,
     memory: Memory | None = None,
+    cluster: Callable[[], ClusterState] | None = None,
     metrics: Metrics,
     refusals: Refusals,
     now: Callable[[], Now],
@@ -65,6 +67,7 @@ def make_app(
         status: returns the state of the server for ``GET /status`` by a caller.
         draining: set once the server is shutting down.
         memory: decides whether there is enough memory for new work; None disables the check.
+        cluster: returns the state of the cluster that jobs run on; None if there is none.
         metrics: shown by ``GET /metrics``.
         refusals: counts and logs refusals.
         now: returns the current state of the server for ``GET /metrics``.
@@ -79,6 +82,7 @@ def make_app(
         now=now,
         memory=memory,
         draining=draining,
+        cluster=cluster,
         logger=logger,
     )
     routes = [

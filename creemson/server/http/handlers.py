@@ -14,6 +14,7 @@ from starlette.responses import Response
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError, disk_error, shutting_down
+from creemson.executors.executor import ClusterState
 from creemson.executors.memory import Memory
 from creemson.jobs import commands
 from creemson.jobs.events import Ended
@@ -54,12 +55,14 @@ class Status:
         uptime_s: seconds since the server started.
         connections: number of open WebSocket connections.
         jobs: number of jobs by state: queued and running now; done, failed and cancelled since the server started.
+        cluster: the workers on other machines; None if there is no cluster.
     """
 
     version: str
     uptime_s: float
     connections: int
     jobs: Mapping[str, int]
+    cluster: ClusterState | None = None
 
 
 def _with_error_responses(handle: Handler) -> Handler:
@@ -93,6 +96,7 @@ class Handlers:
         now: returns the current state of the server for :meth:`metrics`.
         memory: decides whether there is enough memory for new work; None disables the check.
         draining: set once the server is shutting down.
+        cluster: returns the state of the cluster that jobs run on; None if there is none.
         logger: Logger.
     """
 
@@ -104,6 +108,7 @@ class Handlers:
     _now: Callable[[], Now]
     _memory: Memory | None
     _draining: Draining
+    _cluster: Callable[[], ClusterState] | None
     _log: FilteringBoundLogger = attrs.field(alias="logger")
 
     async def page(self, _: Request) -> Response:
@@ -119,7 +124,8 @@ class Handlers:
 
     async def status(self, request: Request) -> Response:
         """Return the state of the server, with the jobs of the caller."""
-        return json_response(attrs.asdict(self._status(_caller_of(request))))
+        status = attrs.asdict(self._status(_caller_of(request)))
+        return json_response({name: value for name, value in status.items() if value is not None})
 
     async def healthz(self, _: Request) -> Response:
         """Report that the server is alive."""
@@ -131,6 +137,9 @@ class Handlers:
             return error_response(shutting_down())
         if self._memory is not None and self._memory.scarce:
             return error_response(self._memory.refusal())
+        cluster = None if self._cluster is None else self._cluster()
+        if cluster is not None and cluster.trouble is not None:
+            return error_response(ProcessingError("busy", f"{cluster.trouble} Jobs on large files wait."))
         return json_response({"status": "ready"})
 
     async def metrics(self, _: Request) -> Response:

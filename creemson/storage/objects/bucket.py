@@ -32,7 +32,12 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 """Variables of the environment with the address of the object store, the first that is set; without any: Amazon S3."""
 PART_BYTES = 8 * 1024 * 1024
 """A file that is written from the disk is sent in parts of so many bytes, two at once."""
-_CODE = re.compile(r"<Code>(\w+)</Code>|status code: (\d{3})|(error sending request|operation timed out)")
+_CODES = (
+    re.compile(r"<Code>(\w+)</Code>"),
+    re.compile(r"status code: (\d{3})"),
+    re.compile(r"(error sending request|operation timed out)"),
+)
+"""What tells why a request failed, the most exact first."""
 _WORDS = {
     "NoSuchBucket": "there is no such bucket",
     "InvalidAccessKeyId": "it does not know the access key",
@@ -164,8 +169,8 @@ class ObjectBucket:
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:
-        found = _CODE.search(str(error))
-        code = next(filter(None, found.groups()), "") if found else ""
+        found = filter(None, (pattern.search(str(error)) for pattern in _CODES))
+        code = next((match[1] for match in found), "")
         what = _WORDS.get(code) or (f"it answers {code}" if code else _first_line(error))
         where = self.url if self.endpoint is None else f"{self.url} at {_without_user(self.endpoint)}"
         raise ObjectStoreError(f"The object store {where} failed: {what}") from None

@@ -5,6 +5,7 @@ after a restart it is found by a listing.
 """
 
 import contextlib
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -29,6 +30,7 @@ class Garbage:
         rows: the files that there are.
 
     Attributes:
+        owner: id of the catalog; until it is set, nothing is removed for want of a row.
         knows_holders: whether the jobs of an earlier server hold what they need; until then, nothing kept is removed.
     """
 
@@ -42,6 +44,7 @@ class Garbage:
         self._writing: set[str] = set()  # beginnings of keys under which somebody writes
         self._listed_at: float | None = None
         self.knows_holders = False
+        self.owner = ""
 
     def remove(self, rows: Iterable[ObjectRow]) -> None:
         """Remove the objects of files without a row, as soon as no download reads them."""
@@ -122,6 +125,7 @@ class Garbage:
         with self._lock:
             discarded = set(self._discarded)
         if self._listed_at is None or not 0 <= now - self._listed_at < LIST_SECONDS:
+            self._check_owner()
             found = self._without_row("")
             self._listed_at = now
         else:
@@ -130,6 +134,14 @@ class Garbage:
         with self._lock:
             self._discarded -= discarded
         return found
+
+    def _check_owner(self) -> None:
+        """Check that the catalog is the one with which the server has started: a new one knows no objects."""
+        if self._rows.owner(secrets.token_hex(16)) != self.owner:
+            raise ObjectStoreError(
+                f"The catalog was damaged and replaced, so no object of {self._bucket.url} is removed. Restore it "
+                "from a backup, and start the server again"
+            )
 
     def _without_row(self, beginning: str) -> list[str]:
         """List the objects under a beginning of keys that no row names, and that nobody reads or writes."""

@@ -32,6 +32,8 @@ RANGE_BYTES = 8 * 1024 * 1024
 """Bytes of one read from the object store."""
 AT_ONCE = 4
 """Number of reads at once."""
+FETCH = "fetch-"
+"""Beginning of what distinguishes the temporary file of a process that fetches a copy."""
 LOCK = "lock"
 """Name of the file whose lock a process holds while it makes room."""
 
@@ -141,12 +143,13 @@ class Scratch:
 
     def _fetch(self, place: Address, path: Path, name: str, check: Callable[[], None]) -> None:
         assert place.size is not None
-        part = self._folder / temporary_name(path.name, "fetch")
+        part = self._folder / temporary_name(path.name, f"{FETCH}{os.getpid()}")
         bucket = self._bucket(place)
         with _locked(self._folder / LOCK):
             part.unlink(missing_ok=True)
             self._make_room(place.size, name)
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            fcntl.flock(file, fcntl.LOCK_SH)
             os.truncate(file, place.size)  # from now on, it counts
         try:
 
@@ -188,12 +191,7 @@ class Scratch:
         for _, taken, path in sorted(copies):
             if total + size <= limit:
                 return
-            if (
-                not is_temporary(path.name)
-                and path.suffix != ".lock"
-                and path.name != LOCK
-                and _remove_unused(path)
-            ):
+            if _is_copy(path.name) and _remove_unused(path):
                 total -= taken
         if total + size > limit:
             raise ProcessingError(
@@ -202,6 +200,11 @@ class Scratch:
                 f"{max(0, limit - total):,} of {limit:,}. Try again later, or ask the operator for more "
                 "(storage.scratch_bytes).",
             )
+
+
+def _is_copy(name: str) -> bool:
+    """Return whether a file is a copy, perhaps one that a killed worker has not completed."""
+    return f".{FETCH}" in name if is_temporary(name) else not name.endswith(LOCK)
 
 
 def _remove_unused(path: Path) -> bool:

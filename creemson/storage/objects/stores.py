@@ -49,7 +49,8 @@ class ObjectStores:
         Raises:
             ObjectStoreError: it cannot be used; the message says why, and what to do.
         """
-        probe(self._url, self._catalog.objects.owner(secrets.token_hex(16)))
+        self._garbage.owner = self._catalog.objects.owner(secrets.token_hex(16))
+        probe(self._url, self._garbage.owner)
 
     def callers(self) -> Iterable[str]:
         """Return the callers who have files."""

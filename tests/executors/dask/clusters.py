@@ -34,7 +34,7 @@ class Cluster:
             "--tls-key", self.files.key, "--no-dashboard", "--no-show",
             *(() if preload is None else ("--preload", preload)),
         ]  # fmt: skip
-        environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s"}
+        environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
         self.scheduler = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=environment, process_group=0
         )
@@ -70,6 +70,13 @@ class Cluster:
             "dask_cert": self.files.cert, "dask_key": self.files.key, **others,
         }  # fmt: skip
         return [word for name, value in values.items() for word in ("--set", f"processing.{name}={value}")]
+
+    def kill_scheduler(self):
+        self.scheduler.kill()
+        self.scheduler.wait()
+
+    def stop_workers(self):
+        end(self.workers)
 
     def stop(self):
         for process in (self.workers, self.scheduler):
@@ -126,8 +133,9 @@ def drain(stream):
     """Read the rest of a stream, so that its process never waits."""
 
     def read():
-        for _ in stream:
-            pass
+        with stream:
+            for _ in stream:
+                pass
 
     threading.Thread(target=read, daemon=True).start()
 

@@ -3,17 +3,16 @@
 import pytest
 
 from creemson.catalog.sqlite import SqliteCatalog
+from creemson.storage.objects import stores
 from creemson.storage.objects.bucket import ObjectBucket
 from creemson.storage.objects.stores import ObjectStores
 from creemson.storage.stores import Stores
-from tests.objectstores import moto
 
 
-@pytest.fixture(scope="session")
-def endpoint():
-    """An object store, for all tests."""
-    with moto() as endpoint:
-        yield endpoint
+@pytest.fixture
+def endpoint(object_store):
+    """An object store."""
+    return object_store
 
 
 @pytest.fixture
@@ -44,7 +43,11 @@ class World:
         self.stores = Stores(
             self.folder, self.catalog, quota=self.quota, clock=lambda: self.now, backend=self.backend
         )
-        self.stores.prepare()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(
+                stores, "probe", lambda *_: None
+            )  # it has tests of its own, and takes ten requests
+            self.stores.prepare()
         self.store = self.stores.of("ann")
         for name, version in holding:
             assert self.store.hold(name, version)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from creemson.errors import InvalidFormat, ProcessingError
+from creemson.errors import InvalidFormat, ObjectStoreError, ProcessingError
 from tests.storage.objects.conftest import PIECE, World, read
 
 LARGE = random.Random(1).randbytes(2 * PIECE + 12345)
@@ -381,6 +381,16 @@ def test_objects_without_a_row_are_removed_at_the_start(world):
     world.sweep()
     assert list(world.objects().values()) == [1]
     assert world.content("a.csv") == b"a"
+
+
+def test_nothing_is_removed_after_the_catalog_was_replaced(world):
+    """A new catalog knows no objects, so all would be without a row."""
+    world.upload("a.csv", b"a")
+    with world.catalog._lock:
+        world.catalog._replace()
+    with pytest.raises(ObjectStoreError, match="replaced"):
+        world.sweep()
+    assert len(world.objects()) == 1
 
 
 # --- quota -------------------------------------------------------------------------------------------

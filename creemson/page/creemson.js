@@ -897,6 +897,11 @@ export class Client extends EventTarget {
     this.#connection.close();
   }
 
+  /** Ask whether the server answers; over a lost connection, the promise waits for the next one. */
+  async ping() {
+    await this.#call({ type: "ping" });
+  }
+
   /** @param {string} filename
    *  @returns {Promise<{index: number, name: string, dtype: string}[]>} */
   async columns(filename) {

@@ -3,10 +3,12 @@
 import { showConnection } from "./connection/status.js";
 import { askForToken, storedToken } from "./connection/sign_in.js";
 import { connect } from "./creemson.js";
+import { listen, tell } from "./connection/tabs.js";
 import { byId, showError } from "./dom.js";
 import { FileList, JobList } from "./files/lists.js";
 import { unfinishedRun } from "./files/unfinished.js";
 import { Uploads } from "./files/uploads.js";
+import { counted } from "./format.js";
 import { QueryForm } from "./query/form.js";
 import { Result } from "./result/result.js";
 import { Runs } from "./result/run.js";
@@ -18,7 +20,7 @@ const store = new Store(follow);
 const jobs = new JobList(client, (job) => {
   runs.attach(job);
   byId("progress-title").focus();
-});
+}, (filename) => files.modified(filename));
 const result = new Result(client);
 const runs = new Runs(client, {
   changed: () => jobs.refresh(),
@@ -37,20 +39,44 @@ const form = new QueryForm(
     store.change({ options });
   },
 );
-const files = new FileList(client, { use, removed: (filename) => filename === store.view.file && store.open(null) });
+const files = new FileList(client, {
+  use,
+  removed: (filename) => {
+    tell("files");
+    if (filename === store.view.file) store.open(null);
+  },
+});
 let described = null; // the open file: name, options, description, and whether the form shows them
 let requested = null; // the latest request for a description
 
-new Uploads(client, ({ filename }) => {
-  files.refresh();
-  // A new upload does not replace a form that the user is filling in for another file.
-  if (!form.isBusy || form.filename === filename) use(filename);
+const uploads = new Uploads(client, ({ filename, columns }, batch) => {
+  files.note(filename, columns.length ? counted(columns.length, "column") : "not a table that can be read");
+  refresh();
+  tell("files");
+  if (filename === store.view.file) return reopen(); // with the filters that were chosen
+  // Of several files, the first readable one is shown. None replaces a form that the user is filling in for another file.
+  const isFirst = !batch.isOpen && (columns.length > 0 || batch.isOnly);
+  if (!isFirst || form.isBusy) return;
+  batch.isOpen = true;
+  use(filename);
 });
+
+byId("sample").onclick = async () => {
+  const bytes = await (await fetch("static/sample.csv")).blob();
+  uploads.add(new File([bytes], "sample.csv", { lastModified: 0 }));
+};
+listen({ files: () => refresh() });
 
 /** Show a file as it is; it is read again if it is shown already. */
 function use(filename) {
   described = null;
   store.open(filename);
+}
+
+/** Show the file of the state again: its content has changed. */
+function reopen() {
+  described = null;
+  open();
 }
 
 /** The view has changed: by a control, or because the address has. */

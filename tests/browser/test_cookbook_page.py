@@ -23,7 +23,7 @@ def begin(page, server, tmp_path):
         (tmp_path / name).rename(tmp_path / own)
         upload(page, tmp_path / own)
         opened(page, own)
-        page.click("text=Reading options")
+        page.click("#options summary")
         return page
 
     return begin

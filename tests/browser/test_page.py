@@ -103,7 +103,7 @@ def test_query_with_filter_sort_and_limit_shows_table_and_downloads(here, server
     assert "4 rows × 2 columns" in here.inner_text("#result-summary")
     assert cells(here) == [["Rome", "99"], ["", "98"], ["Bergen", "97"], ["Oslo", "96"]]
     assert here.locator("#table thead svg").count() == 2
-    assert "25 % null" in here.inner_text("#table thead")
+    assert "25 % missing" in here.inner_text("#table thead")
     assert "Done" in here.inner_text("#log")
     here.wait_for_selector("#jobs li:has-text('page-sales.csv'):has-text('done · 4 rows')")
     with here.expect_download() as download:

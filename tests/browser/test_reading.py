@@ -124,7 +124,7 @@ def test_reading_known_is_shown_with_columns_and_result(here, proxy):
     use(here, "reading.csv")
     words = (
         "Read as CSV · windows-1252 · delimiter ; · quote ' · 2 header rows · 3 rows skipped · decimal comma · "
-        "null values NA, -"
+        "words for a missing value: NA, -"
     )
     assert here.inner_text("#query-reading") == words
     run(here)
@@ -156,9 +156,9 @@ def test_issues_found_are_listed_with_examples(here, proxy, server):
     proxy.output = {"issues": ISSUES}
     use(here, "reading.csv")
     counts = [
-        "1 row had too few cells; the missing cells are null.",
+        "1 row had too few cells; the missing cells are empty.",
         "2,000 rows had too many cells; the extra cells were dropped.",
-        "2 cells did not match the column type (set to null).",
+        "2 cells did not match the column type (left empty).",
     ]
     assert here.locator("#query-issues li").all_inner_texts() == counts
     assert here.is_hidden("#query-issues table")
@@ -456,7 +456,7 @@ def test_profile_opened_shows_a_card_per_column(here, server):
     found = cards(here)
     assert list(found) == ["price", "city", "nothing", "odd", "tags", "day"]
     for words in (
-        "0 % null",
+        "0 % missing",
         "Min\n0",
         "Median\n50",
         "Quartiles\n25 to 74.5",
@@ -464,10 +464,10 @@ def test_profile_opened_shows_a_card_per_column(here, server):
         "Mean\n49.75",
     ):
         assert words in found["price"]
-    assert "25 % null" in found["city"]
+    assert "25 % missing" in found["city"]
     assert f"{EVIL}\n50 · 25 %" in found["city"]
     assert "Distinct\n3" in found["city"]
-    assert "100 % null" in found["nothing"]
+    assert "100 % missing" in found["nothing"]
     assert "Not finite\n10" in found["odd"]
     assert "Max length\n3" in found["tags"]
     assert "2024-07-18" in found["day"]

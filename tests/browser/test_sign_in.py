@@ -47,3 +47,19 @@ def test_sign_in_with_valid_token_persists_until_revoked(page, guarded, tmp_path
     creemson("token", "revoke", "ann", "--data-dir", server.data_dir)
     page.wait_for_selector("#sign-in:not([hidden])")
     assert "revoked" in page.inner_text("#connection-error")
+
+
+def test_tabs_share_the_sign_in_and_the_sign_out(page, guarded):
+    """A second tab asks the first for the token; signing out in one signs out both."""
+    server, token = guarded
+    page.goto(f"{server.base}/")
+    page.fill("#token", token)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#connection[data-state=open]")
+    other = page.context.new_page()
+    other.goto(f"{server.base}/")
+    other.wait_for_selector("#connection[data-state=open]")
+    other.click("#sign-out")
+    for one in (other, page):
+        one.wait_for_selector("#sign-in:not([hidden])")
+    other.close()

@@ -2,6 +2,9 @@
 
 import { byId, showError } from "../dom.js";
 
+const ASK_EVERY = 2_000; // ms
+const SILENCE = 2_500; // ms after which a server that does not answer is reported
+
 const TEXTS = {
   connecting: "Connecting…",
   open: "Connected",
@@ -35,9 +38,26 @@ export function showConnection(client, onOpen) {
   }
 
   client.addEventListener("state", ({ detail }) => show(detail));
+  watch(client);
   client.addEventListener("error", ({ detail }) => showError(problem, detail));
   byId("reconnect").onclick = () => client.reconnectNow();
   show(client.state);
+}
+
+/** Say within five seconds that the server is silent; the client itself gives it more time before it connects again. */
+function watch(client) {
+  let isAsking = false;
+  setInterval(async () => {
+    if (isAsking || client.state.state !== "open" || document.visibilityState !== "visible") return;
+    isAsking = true;
+    const late = setTimeout(() => {
+      if (client.state.state === "open") byId("connection-text").textContent = "The server does not answer; waiting for it";
+    }, SILENCE);
+    await client.ping().catch(() => {});
+    clearTimeout(late);
+    if (client.state.state === "open") byId("connection-text").textContent = TEXTS.open;
+    isAsking = false;
+  }, ASK_EVERY);
 }
 
 /** Show the remaining seconds; returns the interval, for `clearInterval`. */

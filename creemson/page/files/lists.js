@@ -2,10 +2,11 @@
 
 import { announce, button, byId, make, showError } from "../dom.js";
 import { bytes, counted, moment } from "../format.js";
-import { withoutQuiet } from "./quiet.js";
+import { withWords } from "./asked.js";
 
 const MAX_JOBS = 50; // shown
 const INTERVAL = 5_000; // ms between requests; the server does not report changes of other clients' jobs
+const STATES = { queued: "waiting" };
 const UNFINISHED = new Set(["queued", "running"]);
 
 /**
@@ -47,6 +48,8 @@ export class FileList {
   #client;
   #on;
   #rows;
+  #files = new Map();
+  #words = new Map(); // what this page has found in a file that it has uploaded
 
   /** @param {import("../creemson.js").Client} client
    *  @param {{use: function(string): void, removed: function(string): void}} on called with a filename */
@@ -66,9 +69,23 @@ export class FileList {
     }
   }
 
+  /** @param {string} filename
+   *  @returns {number|undefined} when it was last changed, in seconds since 1970; undefined if that is not known */
+  modified(filename) {
+    return this.#files.get(filename)?.modified;
+  }
+
+  /** Say what is in a file.
+   *  @param {string} filename
+   *  @param {string} words */
+  note(filename, words) {
+    this.#words.set(filename, words);
+  }
+
   #show(files) {
     files.sort((one, other) => other.modified - one.modified);
-    this.#rows.update(files, ({ filename, size, modified }) => [filename, size, modified]);
+    this.#files = new Map(files.map((file) => [file.filename, file]));
+    this.#rows.update(files, ({ filename, size, modified }) => [filename, size, modified, this.#words.get(filename)]);
     byId("files").hidden = !files.length;
     byId("no-files").hidden = files.length > 0;
   }
@@ -93,7 +110,7 @@ export class FileList {
     return make(
       "tr",
       { dataset: { file: filename } },
-      make("td", {}, filename, make("small", { className: "narrow" }, moment(modified))),
+      make("td", {}, filename, make("small", { className: "word" }, this.#words.get(filename) ?? ""), make("small", { className: "narrow" }, moment(modified))),
       make("td", { className: "number" }, bytes(size)),
       make("td", {}, moment(modified)),
       actions,
@@ -118,13 +135,16 @@ export class FileList {
 export class JobList {
   #client;
   #onShow;
+  #modified;
   #rows;
   #timer = 0;
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {function({job: string, filename: string}): void} onShow called with the job that the user wants to see */
-  constructor(client, onShow) {
+   *  @param {function({job: string, filename: string}): void} onShow called with the job that the user wants to see
+   *  @param {function(string): number|undefined} modified returns when a file was last changed, if it is known */
+  constructor(client, onShow, modified) {
     this.#client = client;
+    this.#modified = modified;
     this.#onShow = onShow;
     this.#rows = new Rows(byId("jobs"), (job) => this.#row(job));
   }
@@ -132,7 +152,8 @@ export class JobList {
   /** Request the list again and show it; repeats until all jobs have ended. */
   async refresh() {
     try {
-      this.#show(withoutQuiet(await this.#client.jobs()).slice(0, MAX_JOBS));
+      const jobs = withWords(await this.#client.jobs()).slice(0, MAX_JOBS);
+      this.#show(jobs.map((job) => ({ ...job, isOld: job.created < this.#modified(job.filename) })));
       showError(byId("jobs-error"), null);
     } catch (error) {
       showError(byId("jobs-error"), error);
@@ -141,7 +162,7 @@ export class JobList {
 
   #show(jobs) {
     const focused = byId("jobs").contains(document.activeElement) ? document.activeElement.closest("li").dataset.job : null;
-    this.#rows.update(jobs, ({ job, state }) => [job, state]);
+    this.#rows.update(jobs, ({ job, state, isOld }) => [job, state, isOld]);
     byId("no-jobs").hidden = jobs.length > 0;
     if (focused !== null) this.#restoreFocus(focused);
     clearTimeout(this.#timer);
@@ -155,12 +176,12 @@ export class JobList {
     (row?.querySelector("button") ?? byId("jobs-title")).focus();
   }
 
-  #row({ job, filename, state, created, rows = null }) {
+  #row({ job, filename, state, created, rows = null, asked = "", isOld }) {
     const when = moment(created);
     const name = `${filename}, ${when}`; // several jobs may process the same file
     const show = button("Show", () => this.#onShow({ job, filename }), { ariaLabel: `Show ${name}` });
     const cancel = button("Cancel", () => this.#cancel(job, filename), { ariaLabel: `Cancel ${name}` });
-    const facts = [state, rows === null ? null : counted(rows, "row"), when];
+    const facts = [asked, STATES[state] ?? state, rows === null ? null : counted(rows, "row"), when, isOld ? "of an earlier version of the file" : null];
     return make(
       "li",
       { dataset: { job } },

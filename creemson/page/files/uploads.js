@@ -12,7 +12,8 @@ export class Uploads {
   #uploads = new Map(); // the latest upload of each filename
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {function(object): void} onUploaded receives each `uploaded` message */
+   *  @param {function(object, {isOpen: boolean, isOnly: boolean}): void} onUploaded receives each `uploaded` message, and what is known of the
+   *   files that were chosen with it: whether one of them has been opened, and whether there is only one */
   constructor(client, onUploaded) {
     this.#client = client;
     this.#onUploaded = onUploaded;
@@ -43,10 +44,17 @@ export class Uploads {
   }
 
   #startAll(files) {
-    for (const file of files) this.#start(file);
+    const batch = { isOpen: false, isOnly: files.length === 1 };
+    for (const file of files) this.#start(file, batch);
   }
 
-  #start(file) {
+  /** Upload a file that the page has made.
+   *  @param {File} file */
+  add(file) {
+    this.#startAll([file]);
+  }
+
+  #start(file, batch) {
     const running = this.#uploads.get(file.name);
     if (running && !running.ended) {
       const { size, lastModified: modified } = running.file;
@@ -59,7 +67,7 @@ export class Uploads {
     for (const item of [...byId("uploads").children]) {
       if ([item.dataset.unfinished, item.dataset.upload].includes(file.name)) item.remove();
     }
-    const upload = new Upload(this.#client, file, { known, onUploaded: this.#onUploaded });
+    const upload = new Upload(this.#client, file, { known, onUploaded: (uploaded) => this.#onUploaded(uploaded, batch) });
     this.#uploads.set(file.name, upload);
     byId("uploads").append(upload.element);
   }

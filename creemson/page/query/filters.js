@@ -7,7 +7,7 @@ import { parseValue } from "./values.js";
 
 const OPERATORS = {
   "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", in: "is one of", not_in: "is none of",
-  contains: "contains", starts_with: "starts with", is_null: "is null", not_null: "is not null",
+  contains: "contains", starts_with: "starts with", is_null: "is missing", not_null: "is there",
 };
 const UNARY = ["is_null", "not_null"];
 const LISTS = ["in", "not_in"];

@@ -32,7 +32,7 @@ export function chart(column, rows) {
 /** @param {object} column one entry of the result's `profile`
  *  @param {number} rows
  *  @returns {string} the share of nulls */
-export const nullShare = ({ nulls }, rows) => `${share(nulls, rows)} null`;
+export const nullShare = ({ nulls }, rows) => `${share(nulls, rows)} missing`;
 
 const bins = ({ edges, counts }) => counts.map((count, index) => [`${plain(edges[index])} to ${plain(edges[index + 1])}`, count]);
 
@@ -72,7 +72,11 @@ function describe(column, rows) {
   return lines.join("\n");
 }
 
-function draw(tag, attributes, text) {
+/** @param {string} tag of SVG
+ *  @param {object} attributes
+ *  @param {string} [text]
+ *  @returns {SVGElement} */
+export function draw(tag, attributes, text) {
   const element = document.createElementNS(NS, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   if (text !== undefined) element.textContent = visible(text);

@@ -6,13 +6,13 @@ import { counted, isPresent, visible, whole } from "../format.js";
 const SIGN_NAMES = { "\t": "tab", " ": "space", "": "none" };
 const FORMATS = { csv: "CSV", fixed: "fixed-width text", ndjson: "NDJSON", json: "JSON", parquet: "Parquet", arrow: "Arrow", xlsx: "Excel" };
 const ISSUES = {
-  padded_rows: ["row", "had too few cells; the missing cells are null"],
+  padded_rows: ["row", "had too few cells; the missing cells are empty"],
   cut_rows: ["row", "had too many cells; the extra cells were dropped"],
   repaired_rows: ["row", "had stray quotes, other delimiters or invalid characters (repaired)"],
   repaired_cells: ["cell", "had control characters in place of letters or signs (repaired)"],
   unparsable_rows: ["row", "could not be read (dropped)"],
-  unparsable_cells: ["cell", "did not match the column type (set to null)"],
-  missing_values: ["formula", "had no stored value (set to null)"],
+  unparsable_cells: ["cell", "did not match the column type (left empty)"],
+  missing_values: ["formula", "had no stored value (left empty)"],
 };
 
 /** Names of the signs that separate groups of digits. */
@@ -63,7 +63,7 @@ function describeReading(reading) {
     isPresent(thousands) && `thousands ${THOUSANDS[thousands] ?? thousands}`,
     isPresent(dates) && `dates ${describeDates(dates)}`,
     comment && `comments after ${signName(comment)}`,
-    nulls?.length ? `null values ${nulls.join(", ")}` : null,
+    nulls?.length ? `words for a missing value: ${nulls.join(", ")}` : null,
   ]
     .filter(Boolean)
     .join(" · ");

@@ -64,11 +64,11 @@ export class Columns {
  * The width at which a column shows its name and its first cells.
  *
  * @param {string} name
- * @param {(string|null)[]} texts of cells
+ * @param {number[]} lengths of its cells in characters
  * @returns {number} px
  */
-export function fittingWidth(name, texts) {
-  const longest = texts.reduce((most, text) => Math.max(most, text?.length ?? 0), 0);
+export function fittingWidth(name, lengths) {
+  const longest = Math.max(0, ...lengths);
   const wanted = Math.max(longest * CHARACTER, name.length * CHARACTER + MENU) + PADDING;
   return Math.round(Math.min(MAX_FIT, Math.max(MIN_FIT, wanted)));
 }

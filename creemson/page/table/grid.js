@@ -11,7 +11,7 @@
 
 import { make } from "../dom.js";
 import { whole } from "../format.js";
-import { cellText, longestFraction, makeCell } from "./cells.js";
+import { cellText, computedText, longestFraction, makeCell } from "./cells.js";
 import { Columns, fittingWidth } from "./columns.js";
 import { Windows } from "./windows.js";
 
@@ -24,7 +24,7 @@ const MEASURED_ROWS = 60; // whose cells decide the widths of columns
 const HEADER = -1; // as a row, for the active cell
 
 /** @typedef {{name: string, type: string, numeric: boolean, note: string, chart: function(): (Node|null),
- *   sorted?: "asc"|"desc"|null, selected?: boolean}} GridColumn `type` in plain words; `note` is shown beside it */
+ *   sorted?: "asc"|"desc"|null, selected?: boolean, isComputed?: boolean}} GridColumn `type` in plain words; `note` is shown beside it */
 
 /** The table in its scrolling region. */
 export class Grid {
@@ -68,7 +68,7 @@ export class Grid {
         this.#draw();
       },
     });
-    this.#layout = new Columns(columns.map(({ name }, index) => this.#fit(name, rows, index)));
+    this.#layout = new Columns(columns.map((_, index) => this.#fit(rows, index)));
     this.fitted = rows.length > 0;
     this.head = make("thead");
     this.body = make("tbody");
@@ -148,8 +148,12 @@ export class Grid {
     return Math.max(1, this.region.scrollHeight - this.region.clientHeight);
   }
 
-  #fit(name, rows, index) {
-    return fittingWidth(name, rows.slice(0, MEASURED_ROWS).map((row) => cellText(row[index])));
+  #fit(rows, index) {
+    const some = rows.slice(0, MEASURED_ROWS);
+    const { textOf, places, decimal } = this.#style(some, index);
+    // The fractions of numbers stand below each other, so a cell takes more than its own text.
+    const lengths = some.map((row) => (textOf(row[index]) ?? "").split(places ? decimal : "\n")[0].length + places);
+    return fittingWidth(this.#columns[index].name, lengths);
   }
 
   #resize(column, width) {
@@ -271,7 +275,7 @@ export class Grid {
     if (!grip) return;
     const column = grip.closest("th").ariaColIndex - 1;
     const rows = Array.from({ length: this.#visible }, (_, index) => this.windows.row(this.#first + index)).filter(Boolean);
-    this.#resize(column, this.#fit(this.#columns[column].name, rows, column));
+    this.#resize(column, this.#fit(rows, column));
   }
 
   // --- drawing -------------------------------------------------------------------------------------------
@@ -306,13 +310,14 @@ export class Grid {
   /** The widths wait for the first rows if the grid was made without them. */
   #refit(rows) {
     this.fitted = true;
-    this.#columns.forEach(({ name }, index) => this.#layout.resize(index, this.#fit(name, rows, index)));
+    this.#columns.forEach((_, index) => this.#layout.resize(index, this.#fit(rows, index)));
     this.#resized();
   }
 
   #style(rows, index) {
-    const { numeric } = this.#columns[index];
-    return { numeric, decimal: this.decimal, places: numeric ? longestFraction(rows, index, this.decimal) : 0 };
+    const { numeric, isComputed = false } = this.#columns[index];
+    const textOf = (value) => (isComputed && numeric ? computedText(value, this.decimal) : cellText(value));
+    return { numeric, textOf, decimal: this.decimal, places: numeric ? longestFraction(rows, (row) => textOf(row[index]), this.decimal) : 0 };
   }
 
   #header(index) {

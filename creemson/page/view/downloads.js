@@ -24,12 +24,15 @@ const stemOf = (filename) => filename.replace(/\.[^.]*$/, "");
 export class ViewDownloads {
   #work;
   #query;
+  #words;
 
   /** @param {import("./work.js").Work} work
-   *  @param {function(): object} query returns the job whose output has what is shown */
-  constructor(work, query) {
+   *  @param {function(): object} query returns the job whose output has what is shown
+   *  @param {function(): string} words returns what is shown, in words */
+  constructor(work, query, words) {
     this.#work = work;
     this.#query = query;
+    this.#words = words;
   }
 
   /** @param {string} file whose rows are shown
@@ -46,7 +49,7 @@ export class ViewDownloads {
   }
 
   async #download(label, file, extension, nameOf) {
-    const output = await this.#work.job(`Preparing ${label}`, this.#query());
+    const output = await this.#work.job(`Preparing ${label}`, this.#query(), this.#words());
     if (!output) return;
     if (extension === "xlsx" && (output.rows > EXCEL_ROWS || output.columns.length > EXCEL_COLUMNS)) {
       const limits = `${whole(EXCEL_ROWS)} rows and ${whole(EXCEL_COLUMNS)} columns`;

@@ -1,7 +1,7 @@
 /** Profiles the whole file in the background: the pictures of its columns, their types, and what is wrong in it. */
 
 import { byId } from "../dom.js";
-import { rememberQuiet } from "../files/quiet.js";
+import { rememberQuiet } from "../files/asked.js";
 import { surveyOf } from "./requests.js";
 
 const MAX_BYTES = 64 * 2 ** 20; // of a file that is profiled unasked: larger ones take seconds of the server

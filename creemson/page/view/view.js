@@ -1,16 +1,19 @@
 /** What is shown of a file: its rows at once, then as they are searched, filtered, sorted and grouped. */
 
-import { rememberQuiet } from "../files/quiet.js";
+import { rememberQuiet } from "../files/asked.js";
 import { byId, focusUnlessBusy } from "../dom.js";
 import { isNumeric, share, visible } from "../format.js";
 import { chart } from "../result/charts.js";
 import { typeWord } from "../table/types.js";
 import { ViewDownloads } from "./downloads.js";
-import { ColumnMenu } from "./menu.js";
+import { Findings } from "./findings.js";
+import { ColumnMenu } from "../menu/menu.js";
+import { Plot } from "./plot.js";
 import { groupsOf, isComputed, processOf, rowsOf, shownOf } from "./requests.js";
 import { Rows } from "./rows.js";
 import { Survey } from "./survey.js";
 import { Toolbar } from "./toolbar.js";
+import { computedName, viewWords } from "./words.js";
 import { Work } from "./work.js";
 
 const TEXT_FORMATS = ["csv", "fixed"];
@@ -26,6 +29,8 @@ export class FileView {
   #work;
   #toolbar;
   #downloads;
+  #plot;
+  #findings;
   #description = null; // columns, reading and issues of the file
   #groups = null; // request and output of the latest job for groups
   #columns = []; // of the rows: name, dtype and profile
@@ -43,7 +48,9 @@ export class FileView {
     this.#menu = new ColumnMenu(store, { count: (name) => this.#count(name), widen: (index, change) => this.#rows.grid?.widen(index, change) });
     this.#work = new Work(client);
     this.#toolbar = new Toolbar(store);
-    this.#downloads = new ViewDownloads(this.#work, () => processOf(store.view, this.#columns.map(({ name }) => name)));
+    this.#downloads = new ViewDownloads(this.#work, () => processOf(store.view, this.#columns.map(({ name }) => name)), () => viewWords(store.view));
+    this.#plot = new Plot((count) => this.#values(count));
+    this.#findings = new Findings(this.#work);
   }
 
   /** Show a file that has just been opened.
@@ -55,7 +62,7 @@ export class FileView {
     this.#survey.expect();
     byId("view").hidden = false;
     byId("view-name").textContent = visible(file);
-    document.title = `${visible(file)} – Creemson`;
+    this.#findings.hide();
     focusUnlessBusy(byId("view-title"), byId("files-section"));
     this.draw();
   }
@@ -83,6 +90,7 @@ export class FileView {
     const output = isComputed(view) ? await this.#computed(view) : null;
     if (view !== this.#store.view || (isComputed(view) && !output)) return;
     if (!isComputed(view)) this.#work.stop();
+    this.#showTitle(view);
     this.#columns = this.#columnsOf(output);
     this.#toolbar.draw(this.#columns.map(({ name }) => name));
     this.#downloads.show(view.file, this.#description.reading, view.find);
@@ -97,7 +105,13 @@ export class FileView {
       },
       typing,
     );
+    this.#plot.show(this.#shown());
     if (view === this.#store.view) this.#survey.start(view, this.#description.columns.length);
+  }
+
+  #showTitle(view) {
+    const words = viewWords(view);
+    document.title = visible(`${view.file}${words && `: ${words}`} – Creemson`);
   }
 
   /** The output of the job that computes groups; null if it failed, which is shown. */
@@ -106,7 +120,7 @@ export class FileView {
     const request = JSON.stringify(query);
     if (this.#groups?.request !== request) {
       this.#toolbar.draw(this.#columns.map(({ name }) => name));
-      const output = await this.#work.job("Computing groups", query);
+      const output = await this.#work.job("Computing groups", query, viewWords(view));
       if (view === this.#store.view) this.#groups = output && { request, output };
       return output;
     }
@@ -130,12 +144,13 @@ export class FileView {
   }
 
   #gridColumn({ name, dtype, profile, rows }) {
-    const { sort, selected, rename } = this.#store.view;
+    const { sort, selected, rename, aggregate } = this.#store.view;
     let drawn;
     return {
       name: rename[name] ?? name,
       type: typeWord(dtype),
       numeric: isNumeric(dtype),
+      isComputed: aggregate.some(([column, what]) => computedName(column, what) === name),
       note: profile?.nulls ? `${share(profile.nulls, rows)} missing` : "",
       chart: () => (drawn === undefined ? (drawn = profile ? chart(profile, rows) : null) : drawn),
       sorted: sort.find(([column]) => column === name)?.[1] ?? null,
@@ -145,6 +160,7 @@ export class FileView {
 
   /** The file has been profiled: show that in the header. */
   #describe() {
+    this.#findings.show(this.#store.view.file, this.#survey.output.issues);
     if (isComputed(this.#store.view)) return;
     this.#columns = this.#columnsOf(null);
     this.#rows.describe(this.#shown().map((column) => this.#gridColumn(column)));
@@ -171,6 +187,15 @@ export class FileView {
   #select(from, to) {
     const names = this.#shown().slice(Math.min(from, to), Math.max(from, to) + 1).map(({ name }) => name);
     this.#store.change({ selected: names });
+  }
+
+  /** The first rows of the view, as values. */
+  async #values(count) {
+    const { view } = this.#store;
+    const wanted = view.limit === null ? count : Math.min(count, view.limit);
+    if (!wanted) return [];
+    const { rows } = await this.#client.rows(this.#groups && isComputed(view) ? this.#groups.output.filename : view.file, 0, wanted, rowsOf(view));
+    return rows.map((row) => this.#shown().map(({ place }) => row[place]));
   }
 
   /** The most frequent values of a column, in the rows that the other filters keep. */

@@ -35,6 +35,10 @@ function valueList(values, last) {
   return named.length < 2 ? (named[0] ?? "nothing") : `${named.slice(0, -1).join(", ")} ${last} ${named.at(-1)}`;
 }
 
+/** @param {import("./address.js").View} view
+ *  @returns {string} what it asks, apart from the file; empty if nothing */
+export const viewWords = (view) => parts(view).map(({ text }) => text).join(", ");
+
 /**
  * The parts of a view that can be taken away again.
  *

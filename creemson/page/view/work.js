@@ -1,6 +1,7 @@
 /** Shows the progress of a job that somebody waits for, above the rows. One at a time: a new one replaces the one before. */
 
 import { byId, showError } from "../dom.js";
+import { rememberAsked } from "../files/asked.js";
 import { bytes, isPresent, seconds } from "../format.js";
 
 /** The progress above the rows. */
@@ -15,11 +16,12 @@ export class Work {
   }
 
   /** Run a job.
-   *  @param {string} words what it is for
+   *  @param {string} words what is done now
    *  @param {object} query a `process` message
-   *  @param {function(string): void} [onAccepted] called with the job
+   *  @param {string} asked what the job is for, for the list of jobs
    *  @returns {Promise<object|null>} the output; null if it was cancelled or failed, which is shown */
-  job(words, query, onAccepted) {
+  job(words, query, asked) {
+    const onAccepted = (job) => rememberAsked(job, asked);
     return this.#run(words, () => {
       const { promise, cancel } = this.#client.process(query, { onAccepted, onProgress: (progress) => this.#showJob(words, progress) });
       return { promise: promise.then(({ output_data: output }) => output), cancel };

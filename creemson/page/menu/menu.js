@@ -7,7 +7,7 @@ import { figures } from "../result/charts.js";
 import { typeWord } from "../table/types.js";
 import { formatChoices, formatOf, withFormat } from "./formats.js";
 import { bars, valueList } from "./distribution.js";
-import { FUNCTIONS } from "./words.js";
+import { FUNCTIONS } from "../view/words.js";
 
 const NARROW = 640; // px; below, the menu takes the whole width
 const WIDTH = 352; // px
@@ -40,7 +40,7 @@ export class ColumnMenu {
   #store;
   #on;
 
-  /** @param {import("./store.js").Store} store
+  /** @param {import("../view/store.js").Store} store
    *  @param {object} on
    *  @param {function(string): Promise<[any, number][]>} on.count returns the values of a column and how many rows have each
    *  @param {function(number, number): void} on.widen called with the number of a column and px */

@@ -3,8 +3,8 @@
 import { button, make } from "../dom.js";
 import { counted, share, whole } from "../format.js";
 import { plain } from "../result/charts.js";
-import { toggledValue } from "./requests.js";
-import { valueWords } from "./words.js";
+import { toggledValue } from "../view/requests.js";
+import { valueWords } from "../view/words.js";
 
 const MAX_VALUES = 100; // listed
 
@@ -33,7 +33,7 @@ export function bars(name, { histogram: { edges, counts } }, keep) {
  *  @param {string} name of the column
  *  @param {[any, number][]} values null is a missing one
  *  @param {number} rows of the file
- *  @param {import("./store.js").Store} store
+ *  @param {import("../view/store.js").Store} store
  *  @param {function(): void} onChange called after a filter has changed
  *  @returns {HTMLElement} */
 export function valueList(name, values, rows, store, onChange) {

@@ -1,0 +1,154 @@
+"""How the page behaves towards people: words, several files, tabs, a silent server, small screens, accessibility, size."""
+
+import re
+import signal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import creemson
+from tests.browser.test_grid import shows
+from tests.browser.test_page import opened, until, upload, visit, write
+from tests.browser.test_view import Person
+from tests.servers import serving
+
+PAGE = Path(creemson.__file__).parent / "page"
+PROTOCOL_WORDS = re.compile(
+    r"\$\.|\b(U?Int\d+|Float\d+|Decimal\(|Utf8|Struct\(|Datetime\(|null|calamine|polars|dtype)\b"
+)
+MAX_SCRIPTS = 206_000  # bytes; decision 38 says why it is more than 150_000, and what will go
+
+
+@pytest.fixture
+def person(page, server):
+    visit(page, server)
+    return Person(page)
+
+
+def faults(page):
+    """What axe-core finds on the page as it is now."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
+    found = axe.Axe().run(page)
+    return [
+        (violation["id"], [node["html"][:200] for node in violation["nodes"]])
+        for violation in found.response["violations"]
+    ]
+
+
+def test_scripts_have_a_bounded_size():
+    """The page loads fast over a slow line."""
+    assert sum(path.stat().st_size for path in PAGE.rglob("*.js")) <= MAX_SCRIPTS
+
+
+def test_several_files_each_have_their_own_word(person, tmp_path):
+    """The first readable one is shown, and one that is no table is told so beside its name."""
+    (tmp_path / "manners-photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8)
+    paths = [
+        tmp_path / "manners-photo.png",
+        write(tmp_path / "manners-one.csv", a=[1], b=[2]),
+        write(tmp_path / "manners-two.csv", c=[3]),
+    ]
+    upload(person.page, *paths)
+    for name, word in (
+        ("photo.png", "not a table that can be read"),
+        ("one.csv", "2 columns"),
+        ("two.csv", "1 column"),
+    ):
+        person.page.wait_for_selector(f"[data-file='manners-{name}']:has-text('{word}')")
+    shows(person.page, [["1", "2"]])
+
+
+@pytest.mark.slow
+def test_sample_is_shown_with_one_action_to_who_comes_first(page, tmp_path):
+    """An empty server offers it; another tab hears of the new file and of its end."""
+    page.expected_errors.append("ERR_CONNECTION_REFUSED")  # the server ends before the page
+    with serving(tmp_path / "data") as server:
+        visit(page, server)
+        other = page.context.new_page()
+        visit(other, server)
+        page.click("#sample")
+        until(page, "document.querySelectorAll('#grid tbody tr').length > 5")
+        other.wait_for_selector("[data-file='sample.csv']")
+        page.click("[aria-label='Delete sample.csv']")
+        page.click("[aria-label='Really delete sample.csv']")
+        other.wait_for_selector("[data-file='sample.csv']", state="detached")
+        assert page.is_hidden("#view")
+        other.close()
+
+
+@pytest.mark.slow
+def test_silent_server_is_reported_and_its_return(page, tmp_path):
+    """A server that does not answer is reported long before the connection is given up."""
+    page.expected_errors.append("ERR_CONNECTION_REFUSED")  # the server ends before the page
+    with serving(tmp_path / "data") as server:
+        visit(page, server)
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            page.wait_for_selector("#connection-text:has-text('does not answer')")
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        page.wait_for_selector("#connection-text:text-is('Connected')")
+
+
+def test_no_protocol_words_are_shown(person, tmp_path):
+    """Types, conditions, reading and problems are in plain words, also in titles and names of controls."""
+    path = tmp_path / "manners-words.csv"
+    path.write_text("id,day,price,ok\n1,2024-01-01,1.5,true\n2,2024-01-02,,false\n3,x,2.5\n" * 30)
+    person.drop(path)
+    page = person.page
+    opened(page, "manners-words.csv")
+    person.menu("price")
+    person.enter("#column-menu [aria-label='Value']", "1.5")
+    until(page, "document.querySelectorAll('#chips li').length === 1")
+    person.menu("day")
+    texts = page.evaluate(
+        "[document.body.innerText, ...[...document.querySelectorAll('[title], [aria-label]')].flatMap("
+        "element => [element.title, element.ariaLabel])].join('\\n')"
+    )
+    assert PROTOCOL_WORDS.findall(texts) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 640, 1280])  # 640: a screen of 1280 pixels at 200 %
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_state_of_the_page_has_a_fault_that_axe_finds(person, tmp_path, width, scheme):
+    """Empty, with rows, with a menu, with groups and a chart; nothing scrolls sideways but the rows."""
+    page = person.page
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 844})
+    assert faults(page) == []
+    path = tmp_path / f"manners-axe-{width}-{scheme}.csv"
+    path.write_text("city,n,day\n" + "Oslo,1,2024-01-01\nRome,2,2024-01-02\n,3\n" * 20)
+    person.drop(path)
+    assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    person.menu("city")
+    assert faults(page) == []
+    person.click("#column-menu >> text='Count each value'")
+    person.click("#plot summary")
+    page.wait_for_selector("#plot svg rect")
+    assert faults(page) == []
+    opened(page)
+    assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_keyboard_alone_filters_groups_and_downloads(person, tmp_path):
+    """From the grid to a menu and back to the grid, without a mouse."""
+    person.drop(write(tmp_path / "manners-keys.csv", city=["Oslo", "Rome", "Oslo"], n=[1, 2, 3]))
+    page = person.page
+    page.focus("#grid")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#column-menu[open]:has-text('n')")
+    page.focus("[aria-label='For each']")
+    page.keyboard.press("ArrowDown")
+    shows(page, [["Oslo", "4"], ["Rome", "2"]])
+    until(page, "document.activeElement.id === 'grid'")
+    page.keyboard.press("Shift+ArrowRight")
+    until(page, "document.querySelectorAll('#grid th.selected').length === 2")
+    page.focus("#view-downloads >> text='CSV, normalized'")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert pl.read_csv(download.value.path()).rows() == [("Oslo", 4), ("Rome", 2)]

@@ -5,6 +5,7 @@ import json
 import re
 from urllib.parse import unquote, urlsplit
 
+import click
 import pytest
 
 from creemson import cli
@@ -97,7 +98,7 @@ def test_search_finds_every_reason(search):
 def test_search_finds_commands_messages_and_functions(search):
     """The names of the other references, too."""
     wanted = {
-        "reference/commands": cli.main.commands,
+        "reference/commands": cli.main.list_commands(click.Context(cli.main)),
         "reference/messages": {*CLIENT_TYPES, *SERVER_TYPES},
         "reference/python": ("ConnectionPool", "group_by", "give_up_after"),
         "reference/javascript": ("reconnectNow", "RunningUpload", "onProgress"),

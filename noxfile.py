@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 import nox
@@ -12,6 +13,9 @@ nox.options.reuse_existing_virtualenvs = True
 # The tests start hundreds of processes. If Python may not keep what it compiles, as in many containers, each of them
 # compiles all modules again, which takes 0.3 s.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+SITE = Path("build/docs").absolute()
+"""The documentation."""
 
 PARALLEL = ("-n", "2", "--dist", "loadfile")
 """Two processes, because most tests wait for sockets and processes; tests in the same file share servers."""
@@ -144,6 +148,15 @@ def soak(session: nox.Session) -> None:
     """Ten minutes with 500 users on a real server; arguments are passed to `python -m tests.soak`."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation as a site, in build/docs: no warnings, no broken links, and a search that finds all."""
+    session.install("-e", ".[docs]", "hypothesis", "pytest", "pytest-trio", "websockets")
+    shutil.rmtree(SITE, ignore_errors=True)
+    session.run("pytest", "tests/docs/test_site.py", *session.posargs, env={"DOCS_FOLDER": str(SITE)})
+    session.log(f"open {SITE / 'index.html'}")
 
 
 @nox.session

@@ -1,9 +1,8 @@
 """Runs the command line: ``python -m creemson`` is the same program as ``creemson``."""
 
 import os
+import signal
 import sys
-
-from creemson.cli import main
 
 __all__ = ["run"]
 
@@ -14,6 +13,12 @@ def run() -> None:
     if sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"  # for processes that this one starts
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+    # Ctrl-C while modules are imported ends the program at once, without a traceback. Commands that must clean up
+    # handle the signal once they have begun. It stays ignored where the caller has ignored it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from creemson.cli import main  # noqa: PLC0415 - after the signal is set
+
     main()
 
 

@@ -32,11 +32,6 @@ timeout.connect = timeout.read = timeout.write = timeout.pool = float(PATIENCE)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# By default, httpx waits for an answer for five seconds, which a busy machine may need.
-waits = inspect.signature(httpx.get).parameters["timeout"].default
-waits.connect = waits.read = waits.write = waits.pool = PATIENCE
-
-
 @pytest.fixture(scope="session")
 def object_store():
     """An object store without a disk, for all tests."""

@@ -89,7 +89,9 @@ class RecipeRunner:
         tool = folder / "bin" / "creemson"
         tool.parent.mkdir()
         tool.write_text(
-            f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m creemson "$@" --url {server.url}\n'
+            # The cookbook shows what a terminal shows.
+            '#!/bin/sh\ncase "$*" in\n  *--output*) ;;\n  process*) set -- "$@" --format table ;;\nesac\n'
+            f'exec {shlex.quote(sys.executable)} -m creemson "$@" --url {server.url}\n'
         )
         tool.chmod(0o755)
         write_files(folder)

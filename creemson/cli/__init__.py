@@ -2,14 +2,18 @@
 
 Exit status: 0 success, 1 the operation failed (the message is on standard error), 2 wrong usage.
 
-The commands ``serve``, ``process``, ``top``, ``token``, ``doctor`` and ``config`` have one module each; ``cluster`` has
-``worker``, ``files`` the commands for the files of a server, ``jobs`` those for its jobs. They share ``options``
-(options of several commands), ``arguments`` (parses the arguments that describe a query), ``run`` (runs the work of a
-command) and ``results`` (shows the result of a job).
+Most commands have one module each; ``files`` has the commands for the files of a server, ``jobs`` those for its jobs,
+``cluster`` the command ``worker`` and the checks of a cluster. What they share is in the folder ``shared``:
+``options`` (options of several commands), ``arguments`` (parses the arguments that describe a query), ``words`` (tells
+errors in the words of the command line), ``run`` (runs the work of a command), ``streams`` (standard input and output)
+and ``results`` (shows or writes the result of a job).
 """
 
+import contextlib
 import importlib
-from typing import cast
+import os
+import sys
+from typing import Any, cast
 
 import click
 
@@ -33,8 +37,13 @@ COMMANDS = {
     "worker": "cluster.worker",
     "doctor": "doctor",
     "config": "config",
+    "completion": "completion",
 }
 """The module of each command. Only that of the given command is imported: all of them take twice as long."""
+
+
+PIPE_CLOSED = 141
+"""Exit status if the reader of a pipe has gone, such as `head`: that of a program that SIGPIPE ends."""
 
 
 class Commands(click.Group):
@@ -50,6 +59,30 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"creemson.cli.{COMMANDS[cmd_name]}")
         return cast(click.Command, getattr(module, cmd_name))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a standard output that cannot be written ends it without a traceback."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            _discard_output()
+            if isinstance(error, BrokenPipeError):
+                raise SystemExit(PIPE_CLOSED) from None
+            place = error.filename or "standard output"
+            click.echo(f"creemson: {error.strerror or error}: {place}", err=True)
+            raise SystemExit(1) from None
+
+
+def _discard_output() -> None:
+    """Send the rest of standard output nowhere, so that Python does not fail to write it when it exits."""
+    with contextlib.suppress(OSError, ValueError):  # it is closed, or no file
+        number = sys.stdout.fileno()
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, number)
+        os.close(sink)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

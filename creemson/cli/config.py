@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console
 
-from creemson.cli.options import load_settings, with_json, with_settings
+from creemson.cli.shared.options import load_settings, with_json, with_settings
+from creemson.display.console import OutputConsole
 from creemson.display.tables import show_table
 from creemson.settings.checks import describe
 
@@ -24,4 +24,4 @@ def config(as_json: bool, config: Path | None, overrides: Sequence[str]) -> None
         for line in lines:
             click.echo(orjson.dumps(line._asdict()))
         return
-    show_table(Console(), ["setting", "value", "from", "meaning"], lines)
+    show_table(OutputConsole(), ["setting", "value", "from", "meaning"], lines)

@@ -19,8 +19,8 @@ import trio
 
 from creemson import logs
 from creemson.cli.cluster.checks import check_cluster
-from creemson.cli.options import load_settings, with_data_dir, with_json, with_settings
-from creemson.cli.run import describe_os_error
+from creemson.cli.shared.options import load_settings, with_data_dir, with_json, with_settings
+from creemson.cli.shared.run import describe_os_error
 from creemson.errors import CreemsonError
 from creemson.executors import commands
 from creemson.executors.local import LocalExecutor

@@ -1,15 +1,14 @@
 """The commands for the jobs of a server: ``creemson jobs``, ``attach`` and ``cancel``."""
 
 from datetime import datetime
-from pathlib import Path
 
 import click
 import orjson
-from rich.console import Console
 
-from creemson.cli.options import with_url
-from creemson.cli.results import check_output, follow, print_result, with_output
-from creemson.cli.run import print_lines, run_with_client
+from creemson.cli.shared.options import with_url
+from creemson.cli.shared.results import destination, follow, print_result, with_output
+from creemson.cli.shared.run import print_lines, run_with_client
+from creemson.display.console import OutputConsole
 from creemson.display.tables import show_table
 
 __all__ = ["attach", "cancel", "jobs"]
@@ -34,7 +33,7 @@ def jobs(url: str, token: str | None, as_json: bool) -> None:
         )
         for info in found
     ]
-    show_table(Console(), ["job", "state", "file", "created", "duration", "rows"], rows)
+    show_table(OutputConsole(), ["job", "state", "file", "created", "duration", "rows"], rows)
 
 
 @click.command(short_help="Follow a job, and show or write its result.")
@@ -42,17 +41,21 @@ def jobs(url: str, token: str | None, as_json: bool) -> None:
 @with_output
 @with_url
 def attach(
-    job: str, output: Path | None, normalized: bool, url: str, token: str | None, as_json: bool
+    job: str,
+    output: str | None,
+    output_format: str | None,
+    normalized: bool,
+    url: str,
+    token: str | None,
+    as_json: bool,
 ) -> None:
     """Follow JOB until it ends, and show its result or write it to --output.
 
     Interrupting this command does not stop the job.
     """
-    check_output(output, normalized=normalized)
-    result = run_with_client(
-        url, token, lambda client: follow(client.attach(job), output, normalized=normalized)
-    )
-    print_result(result, output, as_json=as_json)
+    to = destination(output, output_format, normalized=normalized, shows=as_json)
+    result = run_with_client(url, token, lambda client: follow(client.attach(job), to))
+    print_result(result, to, as_json=as_json, is_kept=True)
 
 
 @click.command(short_help="Cancel a job.")

@@ -15,8 +15,8 @@ import click
 import trio
 
 from creemson import logs
-from creemson.cli.options import load_settings, with_data_dir, with_settings
-from creemson.cli.run import hangup, run
+from creemson.cli.shared.options import load_settings, with_data_dir, with_settings
+from creemson.cli.shared.run import hangup, run
 from creemson.logs.standard import in_background
 from creemson.logs.writer import BackgroundWriter
 from creemson.server import malloc

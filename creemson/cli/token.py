@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import click
 import orjson
-from rich.console import Console
 
-from creemson.cli.options import load_settings, with_data_dir, with_json, with_settings
-from creemson.cli.run import describe_os_error, fail
+from creemson.cli.shared.options import load_settings, with_data_dir, with_json, with_settings
+from creemson.cli.shared.run import describe_os_error, fail
+from creemson.display.console import OutputConsole
 from creemson.display.tables import show_table
 from creemson.server.auth.authenticators import token_file
 from creemson.server.auth.tokens import Tokens
@@ -50,7 +50,7 @@ def list_(as_json: bool, data_dir: Path | None, config: Path | None, overrides: 
         (entry.name, entry.id, time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.created)))
         for entry in entries
     ]
-    show_table(Console(), ["name", "id", "created"], rows)
+    show_table(OutputConsole(), ["name", "id", "created"], rows)
 
 
 @token.command(short_help="Revoke a token.")

@@ -12,12 +12,14 @@ from urllib.parse import urlsplit, urlunsplit
 import attrs
 import click
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from creemson.cli.options import DEFAULT_URL, with_token
-from creemson.cli.run import fail
+from creemson.cli.shared.options import DEFAULT_URL, URL_VARIABLE, with_token
+from creemson.cli.shared.run import fail
+from creemson.client.handshake import websocket_url
+from creemson.display.console import OutputConsole
 
 __all__ = ["top"]
 
@@ -53,7 +55,12 @@ class Sample:
 
 
 @click.command(short_help="Show the metrics of a server, live.")
-@click.option("--url", default=DEFAULT_URL, show_default=True, help="Server to watch.")
+@click.option(
+    "--url",
+    envvar=URL_VARIABLE,
+    default=DEFAULT_URL,
+    help=f"Server to watch [${URL_VARIABLE}, or {DEFAULT_URL}].",
+)
 @with_token
 @click.option(
     "--interval",
@@ -66,7 +73,7 @@ class Sample:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per update.")
 def top(url: str, token: str | None, interval: float, once: bool, as_json: bool) -> None:
     """Show connections, jobs, rates and memory of a server until Ctrl-C; in a pipe, print once."""
-    console = Console()
+    console = OutputConsole()
     once = once or not (as_json or console.is_terminal)
     before: Sample | None = None
     sample = _fetch(url, token)
@@ -89,7 +96,7 @@ def top(url: str, token: str | None, interval: float, once: bool, as_json: bool)
 
 def _fetch(url: str, token: str | None) -> Sample:
     """Fetch the metrics of a server; if that fails, the program ends with a message."""
-    parts = urlsplit(url)
+    parts = urlsplit(websocket_url(url))
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     if scheme not in {"http", "https"}:
         raise click.UsageError(f"{url!r} is not an address such as {DEFAULT_URL}.")

@@ -4,48 +4,61 @@ Whatever a caller passes, it becomes a message that can be encoded, or an error 
 its value. This happens in the caller's task or thread, before anything is touched that other calls share.
 """
 
-import datetime
-import enum
-import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
+from creemson.client.local.source import Content, is_content, is_table
+from creemson.client.values.to_json import shown, to_argument
+from creemson.client.values.words import in_arguments
 from creemson.errors import InvalidFormat
 from creemson.model.converter import plain, structure
-from creemson.model.excerpt import MAX_EXCERPT
-from creemson.model.query import Options, Query, View
+from creemson.model.filenames import check_name
+from creemson.model.query import Aggregate, ColumnRef, Condition, Options, Query, SortKey, View
 from creemson.wire.messages import Process
 
 __all__ = [
+    "Aggregates",
+    "ColumnNames",
+    "Conditions",
+    "DistinctRows",
+    "ReadingOptions",
+    "SortKeys",
     "Source",
     "Work",
     "check_durations",
-    "is_unicode",
     "options_of",
     "path_of",
     "query_of",
     "request_of",
+    "sort_keys",
+    "upload_of",
     "view_of",
     "work_for",
     "work_of",
 ]
 
-MAX_NESTING = 100
-"""Maximum nesting of lists and mappings in an argument; the server accepts fewer, and says how many."""
-MAX_ITEMS = 10_000_000
-"""Maximum items of an iterable: an endless one must not fill the memory. No server accepts a message with so many."""
-PUBLIC_NAMES = {"selectedColumns": "columns"}
-"""Fields of messages that have another name as an argument."""
-
 T = TypeVar("T")
-Source: TypeAlias = str | Path
-"""The table to process: the path of a local file, or the name of a file on the server."""
+Source: TypeAlias = str | os.PathLike[str] | Content
+"""The table to process: the path of a local file, the name of a file on the server, or content: bytes, an open file, or
+a table of polars, pandas, pyarrow or any other library that has Arrow's interface."""
+ColumnNames: TypeAlias = Iterable[ColumnRef]
+"""Columns by 0-based index or name."""
+Conditions: TypeAlias = Iterable[Condition | Sequence[Any]]
+"""Conditions such as ``("delay", ">", 60)`` or ``("delay", "not_null")``."""
+Aggregates: TypeAlias = Iterable[Aggregate | Sequence[Any]]
+"""Aggregates such as ``("delay", "mean")`` or ``("delay", "mean", "average")``."""
+SortKeys: TypeAlias = ColumnRef | Iterable[ColumnRef | SortKey | Sequence[Any]]
+"""Sort keys such as ``"delay"`` or ``("delay", "desc")``, or a single column."""
+DistinctRows: TypeAlias = bool | Iterable[ColumnRef]
+"""Whether to remove duplicate rows, or the columns that decide which rows are duplicates."""
+ReadingOptions: TypeAlias = Mapping[str, Any] | Options
+"""How to read a file; see :class:`creemson.model.query.Options`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,16 +67,18 @@ class Work:
 
     Attributes:
         request: the message that starts the job; its id is replaced.
-        path: local file to upload first; None for a file on the server.
+        content: what to upload first, a local file or its content; None for a file on the server.
         overwrite: whether the upload may replace a different file of that name.
+        is_temporary: whether the upload is removed when the job has ended: nobody has named it.
     """
 
     request: Process
-    path: Path | None = None
+    content: Path | Content | None = None
     overwrite: bool = False
+    is_temporary: bool = False
 
 
-def path_of(source: Source) -> Path | None:
+def path_of(source: str | os.PathLike[str]) -> Path | None:
     """Return the path of a local file, or None for the name of a file on the server.
 
     A ``Path``, a string with a path separator, and the name of an existing local file count as paths.
@@ -74,24 +89,7 @@ def path_of(source: Source) -> Path | None:
 
 
 def work_of(
-    source: Source,
-    *,
-    columns: Any = None,
-    where: Any = None,
-    group_by: Any = None,
-    aggregate: Any = None,
-    sort: Any = None,
-    limit: int | None = None,
-    distinct: Any = None,
-    cast: Any = None,
-    rename: Any = None,
-    options: Any = None,
-    strict: bool = False,
-    preview: int | None = None,
-    profile: bool = False,
-    timeout: float | None = None,
-    on_disconnect: Literal["keep", "cancel"] = "keep",
-    overwrite: bool = False,
+    source: Source, *, name: str | None = None, overwrite: bool = False, timeout: Any = None, **fields: Any
 ) -> Work:
     """Convert the arguments of :meth:`creemson.client.Client.process`, which describes them.
 
@@ -101,32 +99,77 @@ def work_of(
     Raises:
         InvalidFormat: an argument is invalid.
     """
-    path = path_of(source)
-    request = request_of(
-        Process,
-        id="work",
-        filename=source if path is None else path.name,
-        selectedColumns=columns,
-        where=where,
-        group_by=group_by,
-        aggregate=aggregate,
-        sort=sort,
-        limit=limit,
-        distinct=_argument("distinct", distinct) or None,
-        cast=cast,
-        rename=rename,
-        options=options,
-        strict=strict,
-        preview=preview,
-        profile=profile,
-        timeout=_seconds(timeout),
-        on_disconnect=on_disconnect,
-    )
-    return Work(request=request, path=path, overwrite=overwrite)
+    content: Path | Content | None
+    is_temporary = False
+    if is_content(source):
+        content = source
+        named = name or _name_of(source)
+        is_temporary = named is None
+        name = named or f"input-{secrets.token_hex(6)}{'.parquet' if is_table(source) else ''}"
+    elif isinstance(source, str | os.PathLike):
+        content = path_of(source)
+        named = str(source) if content is None else content.name
+        name = named if content is None or name is None else name
+    else:
+        raise InvalidFormat(
+            "invalid_message",
+            f"source is {shown(source)}; it must be a path, the name of a file on the server, bytes, an open file, or "
+            "a table of polars, pandas or pyarrow.",
+        )
+    fields["selectedColumns"] = fields.pop("columns", None)
+    fields["sort"] = sort_keys(fields.get("sort"))
+    fields["distinct"] = to_argument("distinct", fields.get("distinct")) or None
+    request = request_of(Process, id="work", filename=name, timeout=_seconds(timeout), **fields)
+    return Work(request=request, content=content, overwrite=overwrite, is_temporary=is_temporary)
+
+
+def _name_of(content: Content) -> str | None:
+    """Return the name of an open file; None if there is none that the server accepts."""
+    name = getattr(content, "name", None)
+    if not isinstance(name, str) or not hasattr(content, "read"):
+        return None
+    try:
+        return check_name(Path(name).name)
+    except InvalidFormat:  # such as <stdin>
+        return None
+
+
+def upload_of(source: str | os.PathLike[str] | Content, name: str | None) -> tuple[Path | Content, str]:
+    """Return what to upload, and its name on the server.
+
+    Raises:
+        InvalidFormat: content without a name.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        return path, path.name if name is None else name
+    name = _name_of(source) if name is None else name
+    if name is None:
+        raise InvalidFormat("invalid_filename", "This content has no name: pass name='NAME'.")
+    return source, name
+
+
+def sort_keys(sort: SortKeys | None) -> Any:
+    """Return sort keys as the protocol has them: a column alone is sorted in ascending order.
+
+    >>> sort_keys("year"), sort_keys(["year", ("delay", "desc")])
+    ([['year']], [['year'], ('delay', 'desc')])
+    """
+    if isinstance(sort, str | int):
+        sort = [sort]
+    if sort is None or not hasattr(sort, "__iter__"):
+        return sort
+    return [[key] if isinstance(key, str | int) else key for key in sort]
 
 
 def work_for(
-    query: Query, *, timeout: float | None, on_disconnect: str, path: Path | None, overwrite: bool
+    query: Query,
+    *,
+    timeout: float | None,
+    on_disconnect: str,
+    content: Path | Content | None,
+    overwrite: bool,
+    is_temporary: bool = False,
 ) -> Work:
     """Check the arguments of :meth:`creemson.client.Client.submit`, which describes them.
 
@@ -135,7 +178,7 @@ def work_for(
     """
     fields = plain(query)
     request = request_of(Process, id="work", timeout=_seconds(timeout), on_disconnect=on_disconnect, **fields)
-    return Work(request=request, path=path, overwrite=overwrite)
+    return Work(request=request, content=content, overwrite=overwrite, is_temporary=is_temporary)
 
 
 def _seconds(timeout: Any) -> Any:
@@ -156,6 +199,13 @@ def query_of(filename: str, **fields: Any) -> Query:
     return request_of(Query, filename=filename, **fields)
 
 
+@attrs.frozen
+class _Reading:
+    """A message that has only reading options, so that errors name them."""
+
+    options: Options
+
+
 def options_of(options: Any) -> Options | None:
     """Make reading options from Python values.
 
@@ -165,7 +215,7 @@ def options_of(options: Any) -> Options | None:
     Raises:
         InvalidFormat: an option is invalid.
     """
-    return None if options is None else structure(_argument("options", options), Options)
+    return None if options is None else request_of(_Reading, options=options).options
 
 
 def view_of(*, where: Any = None, sort: Any = None, find: Any = None) -> View:
@@ -174,7 +224,7 @@ def view_of(*, where: Any = None, sort: Any = None, find: Any = None) -> View:
     Raises:
         InvalidFormat: a field is invalid.
     """
-    return request_of(View, where=where, sort=sort, find=find)
+    return request_of(View, where=where, sort=sort_keys(sort), find=find)
 
 
 def request_of(kind: type[T], **fields: Any) -> T:
@@ -190,8 +240,11 @@ def request_of(kind: type[T], **fields: Any) -> T:
     Raises:
         InvalidFormat: a field is invalid, or has a value that cannot be sent.
     """
-    values = {name: _argument(name, value) for name, value in fields.items() if value is not None}
-    return structure(values, kind)
+    values = {name: to_argument(name, value) for name, value in fields.items() if value is not None}
+    try:
+        return structure(values, kind)
+    except InvalidFormat as error:
+        raise in_arguments(error) from None
 
 
 def check_durations(**seconds: Any) -> None:
@@ -207,171 +260,4 @@ def check_durations(**seconds: Any) -> None:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         least = 0 if name == "give_up_after" else 0.001
         if not is_number or not value >= least:  # NaN is not greater than anything
-            raise ValueError(f"{name} is {_shown(value)}; it must be a number of seconds, at least {least}")
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether a text can be encoded: it has no half of a surrogate pair."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return False
-    return True
-
-
-# --- Python values as JSON values --------------------------------------------------------------------
-
-
-class _Unsendable(Exception):  # noqa: N818 - the state of a value
-    """A value that JSON does not have; ``path`` is its place in the argument, from the outside."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-        self.path: list[str] = []
-
-
-def _argument(name: str, value: Any) -> Any:
-    """Convert an argument.
-
-    Raises:
-        InvalidFormat: it has a value that cannot be sent.
-    """
-    try:
-        return _to_json(value, MAX_NESTING)
-    except _Unsendable as fault:
-        place = PUBLIC_NAMES.get(name, name) + "".join(reversed(fault.path))
-        text = f"{place} cannot be sent: {fault.why}."
-        reason = "invalid_filename" if name == "filename" else "invalid_message"
-        raise InvalidFormat(reason, text, details=[f"{place}: {fault.why}"]) from None
-
-
-def _to_json(value: Any, depth: int) -> Any:
-    """Convert a value to one that JSON has; a :class:`~decimal.Decimal` is one."""
-    kind = type(value)
-    if value is None or kind is bool:
-        return value
-    if depth < 0:
-        raise _Unsendable(f"it is nested more than {MAX_NESTING} levels deep")
-    if isinstance(value, enum.Enum):  # first: it may be text or a number as well
-        return _to_json(value.value, depth - 1)
-    for base, convert in _SCALARS:
-        if isinstance(value, base):
-            return convert(value)
-    if attrs.has(kind):  # options, a condition, a sort key …
-        return _to_json(plain(value), depth - 1)
-    if isinstance(value, Mapping):
-        return _mapping(value, depth)
-    if getattr(value, "ndim", 1) == 0:  # a scalar or an array of numpy without dimensions
-        return _numpy_scalar(value, depth)
-    if hasattr(kind, "__iter__"):
-        return _list(value, depth)
-    raise _Unsendable(f"{_shown(value)} is of type {kind.__name__}, which JSON does not have")
-
-
-def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-    items = {}
-    for key, member in value.items():
-        if not isinstance(key, str):
-            raise _Unsendable(f"the key {_shown(key)} is not text")
-        name = _text(key)
-        try:
-            items[name] = _to_json(member, depth - 1)
-        except _Unsendable as fault:
-            fault.path.append(f".{name}")
-            raise
-    return items
-
-
-def _list(values: Iterable[Any], depth: int) -> list[Any]:
-    items: list[Any] = []
-    for member in itertools.islice(values, MAX_ITEMS):
-        try:
-            items.append(_to_json(member, depth - 1))
-        except _Unsendable as fault:
-            fault.path.append(f"[{len(items)}]")
-            raise
-    if len(items) == MAX_ITEMS:
-        raise _Unsendable(f"it has {MAX_ITEMS:,} values or more")
-    return items
-
-
-def _text(value: str) -> str:
-    text = str.__str__(value)  # without the class of a subclass
-    if is_unicode(text):
-        return text
-    raise _Unsendable(f"{_shown(text)} is not valid Unicode")
-
-
-def _float(value: float) -> float:
-    if math.isfinite(value):
-        return float(value)
-    raise _Unsendable(f"{value} is not a number that JSON has; for missing values, use is_null or not_null")
-
-
-def _integer(value: int) -> int:
-    number = int(value)
-    if abs(number) >= 2**64:
-        _check_range(number)
-    return number
-
-
-def _decimal(value: Decimal) -> Decimal:
-    if not value.is_finite():
-        raise _Unsendable(f"{value} is not a number that JSON has")
-    _check_range(value)
-    return value
-
-
-def _check_range(value: Decimal | int) -> None:
-    """Refuse a number beyond the range of 64-bit floats: the server cannot parse a message with one."""
-    try:
-        finite = math.isfinite(float(value))
-    except OverflowError:
-        finite = False
-    if not finite:
-        raise _Unsendable(f"{_shown(value)} is beyond the range of 64-bit floats")
-
-
-def _moment(value: datetime.date | datetime.time) -> str:
-    if str(value) == "NaT":  # of pandas, which is a datetime
-        raise _Unsendable(f"{value} is not a time; for missing values, use is_null or not_null")
-    return value.isoformat()
-
-
-def _refuse_bytes(value: Any) -> Any:
-    raise _Unsendable(f"{_shown(value)} is {type(value).__name__}; decode it to text first")
-
-
-_SCALARS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (str, _text),
-    (int, _integer),
-    (float, _float),
-    (Decimal, _decimal),
-    ((datetime.date, datetime.time), _moment),
-    (datetime.timedelta, datetime.timedelta.total_seconds),
-    ((bytes, bytearray, memoryview), _refuse_bytes),
-)
-
-
-def _numpy_scalar(value: Any, depth: int) -> Any:
-    """Convert a scalar of numpy, without importing numpy."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind in ("M", "m") and str(value) == "NaT":
-        raise _Unsendable("NaT is not a time; for missing values, use is_null or not_null")
-    if kind == "M":  # item() would turn nanoseconds into an integer
-        return str(value)
-    item = value.astype("m8[us]").item() if kind == "m" else value.item()
-    if type(item) is type(value):  # longdouble
-        raise _Unsendable(f"{_shown(value)} is of type {type(value).__name__}, which JSON does not have")
-    return _to_json(item, depth - 1)
-
-
-def _shown(value: Any) -> str:
-    """Return a value for an error message, whatever its ``repr`` does."""
-    try:
-        text = repr(value)
-    except Exception:  # for example an integer of more than 4300 digits
-        return f"this {type(value).__name__}"
-    return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
+            raise ValueError(f"{name} is {shown(value)}; it must be a number of seconds, at least {least}")

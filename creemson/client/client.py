@@ -10,18 +10,37 @@ When the connection is lost, the client reconnects automatically: it repeats req
 uploads and downloads where they stopped, and follows jobs from their last event. The caller sees one result.
 """
 
+import os
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import attrs
 import trio
 
-from creemson.client.arguments import Source, Work, check_durations, request_of, work_for, work_of
+from creemson.client.arguments import (
+    Aggregates,
+    ColumnNames,
+    Conditions,
+    DistinctRows,
+    ReadingOptions,
+    SortKeys,
+    Source,
+    Work,
+    check_durations,
+    request_of,
+    sort_keys,
+    upload_of,
+    work_for,
+    work_of,
+)
+from creemson.client.handshake import websocket_url
 from creemson.client.job import Job, cancel_job
+from creemson.client.local.output import target_of
+from creemson.client.local.source import Content
 from creemson.client.session import ConnectionState, Options, Session, Token
 from creemson.client.transfers import Transfers, ignore
 from creemson.model.query import Query
@@ -48,10 +67,10 @@ async def connect(
     """Connect to a server and stay connected; the connection is closed at the end of the block.
 
     Args:
-        url: ``ws://HOST:PORT/ws``, or ``wss://`` for TLS.
-        token: authenticates the caller, if the server requires it; or a function that returns the token, called before
-            each connection attempt, which may be asynchronous.
-        ssl_context: for ``wss://``; None trusts the certificates that the system trusts.
+        url: address of the server, ``http://HOST:PORT``, or ``https://`` for TLS; also ``ws://HOST:PORT/ws``.
+        token: authenticates the caller, if the server requires it; or a function that returns the token, which may be
+            asynchronous: called before each connection attempt, and before a JSON web token expires.
+        ssl_context: for TLS; None trusts the certificates that the system trusts.
         give_up_after: seconds without a useful connection after which :class:`ConnectionLost` is raised.
         wait_for_server: whether to retry the first connection for ``give_up_after`` seconds, instead of trying it once.
         handshake_timeout: seconds from opening the connection to the server's welcome.
@@ -88,7 +107,7 @@ async def connect(
         heartbeat_timeout=heartbeat_timeout,
         rng=rng or random.Random(),  # noqa: S311 - it spreads load and has no effect on security
     )
-    session = Session(url, options)
+    session = Session(websocket_url(url), options)
     failure: Exception | KeyboardInterrupt | None = None
     async with trio.open_nursery() as nursery:
         # The nursery would wrap an exception that passes through it in a group.
@@ -155,21 +174,22 @@ class Client:
         self,
         source: Source,
         *,
-        columns: Any = None,
-        where: Any = None,
-        group_by: Any = None,
-        aggregate: Any = None,
-        sort: Any = None,
+        columns: ColumnNames | None = None,
+        where: Conditions | None = None,
+        group_by: ColumnNames | None = None,
+        aggregate: Aggregates | None = None,
+        sort: SortKeys | None = None,
         limit: int | None = None,
-        distinct: Any = None,
-        cast: Any = None,
-        rename: Any = None,
-        options: Any = None,
+        distinct: DistinctRows | None = None,
+        cast: Mapping[str, str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        options: ReadingOptions | None = None,
         strict: bool = False,
         preview: int | None = None,
         profile: bool = False,
         timeout: float | None = None,
         on_disconnect: Literal["keep", "cancel"] = "keep",
+        name: str | None = None,
         overwrite: bool = False,
     ) -> Job:
         """Start a job that processes a table: ``await`` it for its result, or iterate over its progress first.
@@ -178,12 +198,14 @@ class Client:
 
         Args:
             source: the path of a local file, which is uploaded unless the server has the same content under its name;
-                or the name of a file on the server.
+                the name of a file on the server; or content to upload: bytes, an open file, or a table of polars,
+                pandas, pyarrow or any other library with Arrow's PyCapsule interface.
             columns: 0-based indices or names, in the order of the output; None selects all.
             where: conditions that must all hold, such as ``[("delay", ">", 60)]``.
             group_by: the columns to group by, which come first in the output.
-            aggregate: aggregates of each group, such as ``[("delay", "mean", "average")]``.
-            sort: sort keys such as ``[("delay", "desc")]``, the most significant first.
+            aggregate: aggregates of each group, such as ``[("delay", "mean", "average")]``; ``("*", "count")``
+                counts rows.
+            sort: a column, or sort keys such as ``["carrier", ("delay", "desc")]``, the most significant first.
             limit: maximum number of rows of the output.
             distinct: True removes duplicate rows of the output; columns remove rows that are the same in these columns.
             cast: types to convert columns to, such as ``{"zip": "string"}``.
@@ -194,6 +216,8 @@ class Client:
             profile: whether the result describes each column.
             timeout: maximum duration of the job in seconds.
             on_disconnect: whether the job is kept or cancelled when the connection is lost.
+            name: name of the upload on the server; None uses the name of the local or open file. Content without any
+                name is removed from the server when the job has ended.
             overwrite: whether an upload may replace a different file of that name.
 
         Returns:
@@ -219,6 +243,7 @@ class Client:
             profile=profile,
             timeout=timeout,
             on_disconnect=on_disconnect,
+            name=name,
             overwrite=overwrite,
         )
         return self.start(work)
@@ -229,8 +254,9 @@ class Client:
         *,
         timeout: float | None = None,
         on_disconnect: Literal["keep", "cancel"] = "keep",
-        path: Path | None = None,
+        content: Path | Content | None = None,
         overwrite: bool = False,
+        is_temporary: bool = False,
     ) -> Job:
         """Start a job for a query: like :meth:`process`, for callers that already have a query.
 
@@ -238,8 +264,9 @@ class Client:
             query: the query.
             timeout: maximum duration of the job in seconds.
             on_disconnect: whether the job is kept or cancelled when the connection is lost.
-            path: local file to upload first as ``query.filename``.
+            content: what to upload first as ``query.filename``: a local file, or content as for :meth:`process`.
             overwrite: whether the upload may replace a different file of that name.
+            is_temporary: whether to remove the upload when the job has ended.
 
         Returns:
             The job, which has been started.
@@ -247,7 +274,14 @@ class Client:
         Raises:
             InvalidFormat: the query is invalid.
         """
-        work = work_for(query, timeout=timeout, on_disconnect=on_disconnect, path=path, overwrite=overwrite)
+        work = work_for(
+            query,
+            timeout=timeout,
+            on_disconnect=on_disconnect,
+            content=content,
+            overwrite=overwrite,
+            is_temporary=is_temporary,
+        )
         return self.start(work)
 
     def start(self, work: Work) -> Job:
@@ -265,8 +299,9 @@ class Client:
                 self.session,
                 self._transfers,
                 request=request,
-                path=work.path,
+                content=work.content,
                 overwrite=work.overwrite,
+                is_temporary=work.is_temporary,
             )
         )
 
@@ -319,7 +354,7 @@ class Client:
         """
         return (await self.describe(filename)).columns
 
-    async def describe(self, filename: str, *, options: Any = None) -> messages.Columns:
+    async def describe(self, filename: str, *, options: ReadingOptions | None = None) -> messages.Columns:
         """Describe a file on the server: its columns, how it is read, and what is repaired at its beginning.
 
         Args:
@@ -358,10 +393,10 @@ class Client:
         *,
         offset: int = 0,
         limit: int = 100,
-        where: Any = None,
-        sort: Any = None,
+        where: Conditions | None = None,
+        sort: SortKeys | None = None,
         find: str | None = None,
-        options: Any = None,
+        options: ReadingOptions | None = None,
         texts: bool = False,
     ) -> messages.Rows:
         """Read a window of rows of a file on the server: of all rows, or of those that meet conditions.
@@ -392,7 +427,7 @@ class Client:
             offset=offset,
             limit=limit,
             where=where,
-            sort=sort,
+            sort=sort_keys(sort),
             find=find,
             options=options,
             texts=texts,
@@ -414,17 +449,17 @@ class Client:
 
     async def upload(
         self,
-        path: Path | str,
+        source: str | os.PathLike[str] | Content,
         *,
         name: str | None = None,
         overwrite: bool = False,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> messages.Uploaded:
         """Upload a file, or the part of it that the server does not have; a client runs one upload at a time.
 
         Args:
-            path: the local file.
-            name: name of the file on the server; None uses the name of the local file.
+            source: the local file, or content as for :meth:`process`.
+            name: name of the file on the server; None uses the name of the local or open file.
             overwrite: whether the upload may replace a file of that name.
             on_progress: called with the bytes sent so far, and the size; first with the offset at which the upload
                 starts.
@@ -433,26 +468,25 @@ class Client:
             Size, digest and columns of the file on the server.
 
         Raises:
+            InvalidFormat: content without a name, or an argument is invalid.
             OSError: the file cannot be read.
             CreemsonError: the server refuses the request.
         """
-        path = Path(path)
-        return await self._transfers.upload(
-            path, name or path.name, overwrite=overwrite, report=on_progress or ignore
-        )
+        content, name = upload_of(source, name)
+        return await self._transfers.upload(content, name, overwrite=overwrite, report=on_progress or ignore)
 
     async def download(
         self,
         filename: str,
-        target: Path | str,
+        target: str | os.PathLike[str] | BinaryIO,
         *,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> messages.Downloaded:
         """Download a file; it appears at ``target`` when it is complete and its digest is verified.
 
         Args:
             filename: name of an uploaded file or an output.
-            target: path of the local file to write.
+            target: path of the local file to write, or a stream of bytes.
             on_progress: called with the bytes received so far, and the size.
 
         Returns:
@@ -462,7 +496,7 @@ class Client:
             OSError: the file cannot be written.
             CreemsonError: the server refuses the request.
         """
-        return await self._transfers.download(filename, Path(target), on_progress or ignore)
+        return await self._transfers.download(filename, target_of(target), on_progress or ignore)
 
     async def read(self, filename: str) -> bytes:
         """Download a file into memory.

@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from creemson.client.values.words import in_arguments
 from creemson.errors import REASONS, CloseCode, ConnectionLost, CreemsonError, InvalidFormat, error_for
 from creemson.wire import codec, messages
 from creemson.wire.batching import batched
@@ -113,7 +114,9 @@ class Answers:
 
 def to_exception(answer: messages.Error) -> CreemsonError:
     """Return the exception for an error message."""
-    return error_for(answer.reason, answer.message, details=answer.details, retry_after=answer.retry_after)
+    return in_arguments(
+        error_for(answer.reason, answer.message, details=answer.details, retry_after=answer.retry_after)
+    )
 
 
 class Connection:

@@ -2,7 +2,7 @@
 
 import ssl
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 import trio
@@ -17,8 +17,10 @@ from trio_websocket import (
 from creemson.errors import ConnectionLost, CreemsonError
 from creemson.wire import messages
 
-__all__ = ["Unreachable", "open_stream", "open_websocket", "unreachable_error"]
+__all__ = ["Unreachable", "open_stream", "open_websocket", "unreachable_error", "websocket_url"]
 
+SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+ENDPOINT = "/ws"
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
 RECEIVE_BYTES = 256 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -44,6 +46,24 @@ class Unreachable(Exception):  # noqa: N818 - describes the server
     retry_after: float = 0.0
 
 
+def websocket_url(url: str) -> str:
+    """Return the address of a server's WebSocket. The address of its page is enough.
+
+    >>> websocket_url("http://127.0.0.1:8000"), websocket_url("wss://example.org/tables/")
+    ('ws://127.0.0.1:8000/ws', 'wss://example.org/tables/ws')
+    """
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # such as an unfinished IPv6 address; connecting reports it
+        return url
+    scheme, path = SCHEMES.get(parts.scheme), parts.path.rstrip("/")
+    if scheme is None:
+        return url
+    if not path.endswith(ENDPOINT):
+        path += ENDPOINT
+    return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
+
+
 async def open_stream(url: str, ssl_context: ssl.SSLContext | None = None) -> Stream:
     """Open a byte stream to the server.
 
@@ -58,7 +78,7 @@ async def open_stream(url: str, ssl_context: ssl.SSLContext | None = None) -> St
     except (KeyError, ValueError):
         port, host = 0, ""
     if not host:
-        raise Unreachable(unreachable_error(url, "an address looks like ws://HOST:PORT/ws"), final=True)
+        raise Unreachable(unreachable_error(url, "an address looks like http://HOST:PORT"), final=True)
     try:
         if parts.scheme == "wss":
             # A server that crashes does not close TLS properly; WebSocket itself marks the end of messages.

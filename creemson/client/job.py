@@ -10,6 +10,7 @@ import trio
 
 from creemson.client.arguments import request_of
 from creemson.client.connection import Connection, to_exception
+from creemson.client.local.source import Content
 from creemson.client.result import Result
 from creemson.client.session import Session
 from creemson.client.transfers import Transfers
@@ -62,8 +63,9 @@ class Job:
         request: the message that starts the job; None for a job that exists already.
         job: the id of a job that exists already.
         after: number of the last event that is already known.
-        path: local file to upload first, under the request's file name.
+        content: what to upload first, under the request's file name: a local file, or its content.
         overwrite: whether the upload may replace a file of that name.
+        is_temporary: whether to remove the upload when the job has ended.
 
     Attributes:
         id: the job's id; None until the server has accepted it.
@@ -80,14 +82,16 @@ class Job:
         request: messages.Process | None = None,
         job: str | None = None,
         after: int = 0,
-        path: Path | None = None,
+        content: Path | Content | None = None,
         overwrite: bool = False,
+        is_temporary: bool = False,
     ) -> None:
         self._session = session
         self._transfers = transfers
         self._request = request
-        self._path = path
+        self._content = content
         self._overwrite = overwrite
+        self._is_temporary = is_temporary
         self._seq = after  # number of the last event that has arrived
         self._outcome: Result | Exception | None = None
         self._scope = trio.CancelScope()
@@ -191,8 +195,9 @@ class Job:
     async def _run(self) -> None:
         with self._scope:
             try:
-                if self._path is not None:
-                    await self._upload(self._path)
+                if self._content is not None:
+                    await self._upload(self._content)
+                    self._content = None  # it may be a large table
                 outcome = await self._session.persist(self._attempt)
                 if isinstance(outcome, CreemsonError):
                     self._end(outcome)
@@ -201,9 +206,15 @@ class Job:
             except Exception as error:  # whatever it is, it ends this job only, and not the client
                 self._end(error)
             finally:
+                self._remove_upload()
                 self._end(ConnectionLost("connection_lost", "The client was closed before the job ended."))
 
-    async def _upload(self, path: Path) -> None:
+    def _remove_upload(self) -> None:
+        """Remove a temporary upload, without waiting for it; if there is no connection, the server does so in time."""
+        if self._is_temporary and self._request is not None:
+            self._session.post(messages.Delete(id=self._session.new_id(), filename=self._request.filename))
+
+    async def _upload(self, content: Path | Content) -> None:
         assert self._request is not None
 
         def report(done: int, size: int) -> None:
@@ -211,7 +222,7 @@ class Job:
             self._notify()
 
         await self._transfers.upload(
-            path, self._request.filename, overwrite=self._overwrite, report=report, accept_same=True
+            content, self._request.filename, overwrite=self._overwrite, report=report, accept_same=True
         )
 
     async def _attempt(self, connection: Connection) -> ResultData | CreemsonError:

@@ -11,10 +11,13 @@ so the block of an acquiring task runs in that task and under its own cancel sco
 """
 
 import functools
+import inspect
+import random
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypedDict, Unpack
 
 import attrs
 import trio
@@ -22,6 +25,7 @@ import trio
 from creemson.client.client import Client
 from creemson.client.client import connect as connect_client
 from creemson.client.pool_state import Discard, Effect, Grant, Health, Open, PoolState, PoolStatistics, Refuse
+from creemson.client.session import Token
 from creemson.errors import CreemsonError
 
 __all__ = ["ConnectionPool", "PoolStatistics"]
@@ -77,19 +81,34 @@ class _Waiter:
         self.answered.set()
 
 
+class ConnectOptions(TypedDict, total=False):
+    """The options of :func:`creemson.client.connect`."""
+
+    token: Token
+    ssl_context: ssl.SSLContext | None
+    give_up_after: float
+    wait_for_server: bool
+    handshake_timeout: float
+    answer_timeout: float
+    heartbeat_interval: float
+    heartbeat_timeout: float
+    rng: random.Random | None
+
+
 class ConnectionPool:
     """Up to ``max_size`` connections to one server, opened when they are needed. Use it with ``async with``.
 
     Leaving the block closes all connections; calls on connections that are still in use raise ``ConnectionLost``.
 
     Args:
-        url: ``ws://HOST:PORT/ws``.
+        url: address of the server, as for :func:`creemson.client.connect`.
         max_size: maximum number of connections, from 1.
         idle_timeout: seconds after which an unused connection is closed; None disables this.
         connect: opens a connection; called with ``url`` and ``options``.
         options: for :func:`creemson.client.connect`, such as ``token``.
 
     Raises:
+        TypeError: there is no such option.
         ValueError: ``max_size`` or ``idle_timeout`` is too small.
     """
 
@@ -100,8 +119,9 @@ class ConnectionPool:
         *,
         idle_timeout: float | None = 300.0,
         connect: Callable[..., AbstractAsyncContextManager[Client]] = connect_client,
-        **options: Any,
+        **options: Unpack[ConnectOptions],
     ) -> None:
+        inspect.signature(connect).bind(url, **options)  # a misspelt option is an error here, not in a task
         self._state = PoolState(max_size, idle_timeout=idle_timeout)
         self._idle_timeout = idle_timeout
         self._connect = functools.partial(connect, url, **options)

@@ -1,20 +1,27 @@
 """The result of a job: its figures are available immediately, the table is fetched on request."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import trio
 
+from creemson.client.local.output import target_of
+from creemson.client.local.tsv import csv_to_tsv
 from creemson.client.transfers import Transfers, ignore
 from creemson.errors import ProcessingError
 from creemson.model.results import OUTPUT_FORMATS, ColumnProfile, Issues, OutputData, Reading, ResultData
 
 if TYPE_CHECKING:
+    import pandas as pd
     import polars as pl
 
-__all__ = ["Result"]
+__all__ = ["SAVED_FORMATS", "Result"]
+
+SAVED_FORMATS = (*OUTPUT_FORMATS, "tsv")
+"""Formats in which a result can be saved: those of the server, and TSV, which the client makes of CSV."""
 
 
 class Result:
@@ -86,6 +93,16 @@ class Result:
         content = await self._transfers.read(self.filename)
         return await trio.to_thread.run_sync(pl.read_parquet, io.BytesIO(content))
 
+    async def to_pandas(self) -> "pd.DataFrame":
+        """Fetch the table for pandas, which must be installed, with pyarrow.
+
+        Raises:
+            CreemsonError: the output no longer exists; process the file again.
+            ImportError: pandas or pyarrow is not installed.
+        """
+        frame = await self.frame()
+        return await trio.to_thread.run_sync(frame.to_pandas)
+
     async def lazy(self) -> "pl.LazyFrame":
         """Fetch the table in its compressed form; a query decompresses only the columns that it needs.
 
@@ -100,39 +117,80 @@ class Result:
 
     async def save(
         self,
-        path: Path | str,
+        target: str | os.PathLike[str] | BinaryIO,
         *,
+        format: str | None = None,  # noqa: A002 - the word of the command line
         normalized: bool = False,
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Write the table to a local file, in the format of the file's extension.
 
         Args:
-            path: ends in .csv, .parquet, .xlsx, .ndjson or .arrow.
-            normalized: whether a .csv has values (ISO dates, decimal points, ``true`` and ``false``, nothing for null);
-                otherwise its cells are as the file writes them. All other formats have values.
-            on_progress: called with the bytes received so far, and the size.
+            target: path of the file, or a stream of bytes.
+            format: csv, tsv, parquet, xlsx, ndjson or arrow; None takes the extension of the path.
+            normalized: whether a CSV has values (ISO dates, decimal points, ``true`` and ``false``, nothing for null);
+                otherwise its cells are as the file writes them. All other formats have values; a TSV is as a CSV.
+            on_progress: called with the bytes received so far, and the size; first when the server has made the file.
 
         Raises:
             ProcessingError: ``unsupported_format``.
             CreemsonError: the output no longer exists; process the file again.
             OSError: the file cannot be written.
         """
-        target = Path(path)
-        kind = target.suffix[1:].lower()
-        if kind not in OUTPUT_FORMATS:
-            known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
-            raise ProcessingError("unsupported_format", f"{target.name!r} does not end in one of {known}.")
-        if normalized and kind != "csv":
+        target = target_of(target)
+        kind = _format_of(target, format)
+        if normalized and kind not in ("csv", "tsv"):
             raise ProcessingError(
                 "unsupported_format",
-                f"{target.name!r} is no .csv: only a CSV can be normalized, all other formats have values anyway.",
+                f"{kind!r} is no CSV: only a CSV can be normalized, all other formats have values anyway.",
             )
-        name = f"{self.filename.rpartition('.')[0]}.{kind}"
+        made = "csv" if kind == "tsv" else kind
+        name = f"{self.filename.rpartition('.')[0]}.{made}"
         if normalized:
             if self.output.final_filename_csv_normalized is None:
                 raise ProcessingError(
                     "unsupported_format", "This server does not write normalized CSV files."
                 )
             name = self.output.final_filename_csv_normalized
-        await self._transfers.download(name, target, on_progress or ignore)
+        convert = csv_to_tsv if kind == "tsv" else None
+        await self._transfers.download(name, target, on_progress or ignore, convert=convert)
+
+    async def save_rejects(self, target: str | os.PathLike[str] | BinaryIO) -> bool:
+        """Write a CSV of all issues of the input file: what was repaired, dropped, or could not be read.
+
+        Args:
+            target: path of the file, or a stream of bytes.
+
+        Returns:
+            Whether there are any; otherwise nothing is written.
+
+        Raises:
+            CreemsonError: the file of issues no longer exists; process the file again.
+            OSError: the file cannot be written.
+        """
+        if self.issues is None or self.issues.rejects is None:
+            return False
+        await self._transfers.download(self.issues.rejects, target_of(target), ignore)
+        return True
+
+
+def _format_of(target: Path | BinaryIO, given: str | None) -> str:
+    """Return the format in which a result is to be written.
+
+    Raises:
+        ProcessingError: ``unsupported_format``.
+    """
+    known = " ".join(SAVED_FORMATS)
+    if given is not None:
+        if given not in SAVED_FORMATS:
+            raise ProcessingError("unsupported_format", f"There is no format {given!r}; known are: {known}.")
+        return given
+    if not isinstance(target, Path):
+        raise ProcessingError(
+            "unsupported_format", f"A stream has no extension: pass format=, one of {known}."
+        )
+    kind = target.suffix[1:].lower()
+    if kind not in SAVED_FORMATS:
+        endings = " ".join(f".{name}" for name in SAVED_FORMATS)
+        raise ProcessingError("unsupported_format", f"{target.name!r} does not end in one of {endings}.")
+    return kind

@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -14,10 +15,11 @@ import attrs
 import trio
 
 from creemson.client import handshake
-from creemson.client.arguments import is_unicode
 from creemson.client.backoff import Backoff
 from creemson.client.connection import Connection, Disconnected
 from creemson.client.handshake import Unreachable
+from creemson.client.values.to_json import is_unicode
+from creemson.client.values.tokens import expiry_of
 from creemson.errors import ConnectionLost, CreemsonError, InvalidFormat
 from creemson.wire import messages
 from creemson.wire.messages import Cancel, ClientMessage
@@ -28,6 +30,10 @@ STABLE_AFTER = 5.0
 """Seconds after which a connection counts as useful, even if no request was made over it."""
 MIN_RETRY_DELAY = 0.05
 """Minimum delay in seconds before a rate-limited request is repeated."""
+RENEW_AFTER = 0.8
+"""Part of the time that a token is still valid, after which the next one is asked for."""
+MIN_RENEW_DELAY = 0.5
+"""Minimum seconds between two tokens."""
 SHUTDOWN_TIMEOUT = 60.0
 """Seconds to wait until a server that is shutting down closes the connection."""
 
@@ -67,6 +73,7 @@ class Options:
     heartbeat_interval: float
     heartbeat_timeout: float
     rng: random.Random
+    wall_clock: Callable[[], float] = time.time
 
 
 class Session:
@@ -89,6 +96,7 @@ class Session:
         self._changed = trio.Event()
         self._failure: CreemsonError | None = None  # set when the session is closed
         self._state = ConnectionState()
+        self._token: str | None = None  # that was sent last
         self.welcome: messages.Welcome | None = None
 
     @property
@@ -290,6 +298,7 @@ class Session:
                     nursery.start_soon(self._run_connection, connection)
                     await self._say_hello(connection)
                     timeout.deadline = math.inf
+                    nursery.start_soon(self._renew_token, connection)
                     await connection.wait_closed()
                     nursery.cancel_scope.cancel()
         except* Unreachable as group:
@@ -304,6 +313,10 @@ class Session:
         if connection is None:
             return end
         error = connection.failure or end.error
+        # The token has ended; the function may give another one.
+        renewable = self._connection is not None and callable(self._options.token)
+        if renewable and error.reason == "unauthenticated":
+            connection.final = False
         if self._connection is not None and connection.failure is None:
             error = ConnectionLost("connection_lost", f"The connection to {self.url} was lost.")
         return Unreachable(error, final=end.final or connection.final, retry_after=end.retry_after)
@@ -315,21 +328,40 @@ class Session:
         )
 
     async def _say_hello(self, connection: Connection) -> None:
-        hello = messages.Hello(
-            id=self.new_id(),
-            version=messages.PROTOCOL_VERSION,
-            token=await self._current_token(),
-            client="creemson.client",
-            batch=True,
-        )
-        self.welcome = await connection.hello(hello)
+        self.welcome = await connection.hello(await self._hello())
         self._connection = connection
         self._state.phase = "open"
         self._state.connections += 1
         self._notify()
 
-    async def _current_token(self) -> str | None:
-        """Return the token for the next connection."""
+    async def _hello(self) -> messages.Hello:
+        self._token = await self._next_token()
+        return messages.Hello(
+            id=self.new_id(),
+            version=messages.PROTOCOL_VERSION,
+            token=self._token,
+            client="creemson.client",
+            batch=True,
+        )
+
+    async def _renew_token(self, connection: Connection) -> None:
+        """Authenticate again, on the open connection, each time before the token expires."""
+        while callable(self._options.token) and (expiry := expiry_of(self._token)) is not None:
+            left = expiry - self._options.wall_clock()
+            await trio.sleep(max(left * RENEW_AFTER, MIN_RENEW_DELAY))
+            try:
+                hello = await self._hello()
+                async with connection.exchange(hello) as answers:
+                    await answers.expect(messages.Welcome)
+            except (
+                Unreachable
+            ):  # the function has failed; it is called again, in time or for the next connection
+                continue
+            except (CreemsonError, Disconnected):  # the server closes the connection
+                return
+
+    async def _next_token(self) -> str | None:
+        """Return the token to authenticate with."""
         token: Any = self._options.token
         if callable(token):
             try:

@@ -4,23 +4,37 @@ A background thread runs trio and the trio client. Every method passes its work 
 """
 
 import contextlib
+import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import trio
 
 from creemson.client import client as trio_client
 from creemson.client import result as trio_result
-from creemson.client.arguments import Source, options_of, view_of, work_of
+from creemson.client.arguments import (
+    Aggregates,
+    ColumnNames,
+    Conditions,
+    DistinctRows,
+    ReadingOptions,
+    SortKeys,
+    Source,
+    options_of,
+    view_of,
+    work_of,
+)
 from creemson.client.job import Job, Progress
-from creemson.errors import ConnectionLost
+from creemson.client.local.source import Content
+from creemson.client.values.html import html_table
+from creemson.errors import ConnectionLost, CreemsonError
+from creemson.model.query import MAX_ROWS
 from creemson.model.results import (
     Column,
     ColumnProfile,
@@ -34,6 +48,7 @@ from creemson.model.results import (
 from creemson.wire import messages
 
 if TYPE_CHECKING:
+    import pandas as pd
     import polars as pl
 
 __all__ = ["Client", "Result"]
@@ -43,11 +58,18 @@ CANCEL_TIMEOUT = 2.0
 CLOSE_TIMEOUT = 10.0
 """Seconds that the thread may take to end."""
 
+HTML_ROWS = 10
+"""Rows that a notebook shows."""
+
 T = TypeVar("T")
 Work: TypeAlias = Callable[[trio_client.Client], Awaitable[T]]
 Where: TypeAlias = Callable[[], AbstractAsyncContextManager[str]]
 """Makes an asynchronous context manager that provides the address of a server."""
 OnProgress: TypeAlias = Callable[[Progress], object] | None
+Show: TypeAlias = Callable[[Progress], object] | Literal[False] | None
+"""What shows the progress of a job: a callback, False for nothing, or None for the default."""
+OnBytes: TypeAlias = Callable[[int, int], object] | None
+"""Called with the bytes transferred so far, and the size; in the thread of the client."""
 
 
 class Client:
@@ -62,14 +84,20 @@ class Client:
     Args:
         url: address of the server.
         where: instead of ``url``: makes an asynchronous context manager that provides the address of a server.
-        options: for :func:`creemson.client.connect`, such as ``token``.
+        options: for :func:`creemson.client.connect`, such as ``token``, by name.
 
     Raises:
         CreemsonError: there is no server, or it refuses the client.
         TypeError: both or neither of ``url`` and ``where`` are given.
     """
 
-    def __init__(self, url: str | None = None, *, where: Where | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        where: Where | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         if (url is None) == (where is None):
             raise TypeError("Pass either url or where, and not both.")
         self._background = Background(where or (lambda: _fixed(url or "")), options)
@@ -94,25 +122,93 @@ class Client:
 
     # --- the methods of the trio client --------------------------------------------------------------
 
-    def process(self, source: Source, *, progress: OnProgress = None, **arguments: Any) -> "Result":
+    def process(
+        self,
+        source: Source,
+        *,
+        columns: ColumnNames | None = None,
+        where: Conditions | None = None,
+        group_by: ColumnNames | None = None,
+        aggregate: Aggregates | None = None,
+        sort: SortKeys | None = None,
+        limit: int | None = None,
+        distinct: DistinctRows | None = None,
+        cast: Mapping[str, str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        options: ReadingOptions | None = None,
+        strict: bool = False,
+        preview: int | None = None,
+        profile: bool = False,
+        timeout: float | None = None,
+        on_disconnect: Literal["keep", "cancel"] = "keep",
+        name: str | None = None,
+        overwrite: bool = False,
+        progress: Show = None,
+    ) -> "Result":
         """Process a table, and wait for the result.
 
         Args:
-            source: the path of a local file, or the name of a file on the server.
-            progress: called with each :class:`Progress`, in the caller's thread.
-            arguments: as for :meth:`creemson.client.Client.process`: ``columns``, ``where``, ``group_by``,
-                ``aggregate``, ``sort``, ``limit``, ``distinct``, ``cast``, ``rename``, ``options``, ``strict``,
-                ``preview``, ``profile``, ``timeout``, ``on_disconnect``, ``overwrite``.
+            source: the path of a local file, which is uploaded unless the server has the same content under its name;
+                the name of a file on the server; or content to upload: bytes, an open file, or a table of polars,
+                pandas, pyarrow or any other library with Arrow's PyCapsule interface.
+            columns: 0-based indices or names, in the order of the output; None selects all.
+            where: conditions that must all hold, such as ``[("delay", ">", 60)]``.
+            group_by: the columns to group by, which come first in the output.
+            aggregate: aggregates of each group, such as ``[("delay", "mean", "average")]``; ``("*", "count")``
+                counts rows.
+            sort: a column, or sort keys such as ``["carrier", ("delay", "desc")]``, the most significant first.
+            limit: maximum number of rows of the output.
+            distinct: True removes duplicate rows of the output; columns remove rows that are the same in these columns.
+            cast: types to convert columns to, such as ``{"zip": "string"}``.
+            rename: new names of columns of the output, such as ``{"dep_delay": "delay"}``.
+            options: how to read the file, where this is not detected correctly, such as ``{"delimiter": ";"}``.
+            strict: whether a file that needs repairs is an error.
+            preview: number of rows to include in the result.
+            profile: whether the result describes each column.
+            timeout: maximum duration of the job in seconds.
+            on_disconnect: whether the job is kept or cancelled when the connection is lost.
+            name: name of the upload on the server; None uses the name of the local or open file. Content without any
+                name is removed from the server when the job has ended.
+            overwrite: whether an upload may replace a different file of that name.
+            progress: called with each :class:`creemson.client.Progress`, in the caller's thread; False shows nothing,
+                None shows a progress bar, if the client is one of ``creemson`` and there is a terminal or a notebook.
 
         Returns:
             The result. Interrupting the call (Ctrl-C) cancels the job.
 
         Raises:
+            InvalidFormat: the arguments are invalid.
             CreemsonError: the server refuses the request, or the job failed.
             OSError: the file cannot be read.
         """
-        work = work_of(source, **arguments)  # in the caller's thread: it may take long, or raise anything
-        return self._follow(lambda client: client.start(work), progress, keep=False)
+        work = work_of(  # in the caller's thread: it may take long, or raise anything
+            source,
+            columns=columns,
+            where=where,
+            group_by=group_by,
+            aggregate=aggregate,
+            sort=sort,
+            limit=limit,
+            distinct=distinct,
+            cast=cast,
+            rename=rename,
+            options=options,
+            strict=strict,
+            preview=preview,
+            profile=profile,
+            timeout=timeout,
+            on_disconnect=on_disconnect,
+            name=name,
+            overwrite=overwrite,
+        )
+        if progress is None:
+            with self._progress_bar(source) as show:
+                return self._follow(lambda client: client.start(work), show, keep=False)
+        return self._follow(lambda client: client.start(work), progress or None, keep=False)
+
+    def _progress_bar(self, source: Source) -> AbstractContextManager[OnProgress]:  # noqa: ARG002 - for subclasses
+        """Show the progress of a job in a block, by calling what the block gets; nothing is shown here."""
+        return contextlib.nullcontext()
 
     def attach(self, job: str, *, after: int = 0, progress: OnProgress = None) -> "Result":
         """Follow a job that was started elsewhere, or earlier, and wait for its result.
@@ -142,7 +238,7 @@ class Client:
         """See :meth:`creemson.client.Client.columns`."""
         return self._run(lambda client: client.columns(filename))
 
-    def describe(self, filename: str, *, options: Any = None) -> messages.Columns:
+    def describe(self, filename: str, *, options: ReadingOptions | None = None) -> messages.Columns:
         """See :meth:`creemson.client.Client.describe`."""
         known = options_of(options)
         return self._run(lambda client: client.describe(filename, options=known))
@@ -161,10 +257,10 @@ class Client:
         *,
         offset: int = 0,
         limit: int = 100,
-        where: Any = None,
-        sort: Any = None,
+        where: Conditions | None = None,
+        sort: SortKeys | None = None,
         find: str | None = None,
-        options: Any = None,
+        options: ReadingOptions | None = None,
         texts: bool = False,
     ) -> messages.Rows:
         """See :meth:`creemson.client.Client.rows`."""
@@ -184,14 +280,23 @@ class Client:
         )
 
     def upload(
-        self, path: Path | str, *, name: str | None = None, overwrite: bool = False
+        self,
+        source: str | os.PathLike[str] | Content,
+        *,
+        name: str | None = None,
+        overwrite: bool = False,
+        on_progress: OnBytes = None,
     ) -> messages.Uploaded:
         """See :meth:`creemson.client.Client.upload`."""
-        return self._run(lambda client: client.upload(path, name=name, overwrite=overwrite))
+        return self._run(
+            lambda client: client.upload(source, name=name, overwrite=overwrite, on_progress=on_progress)
+        )
 
-    def download(self, filename: str, target: Path | str) -> messages.Downloaded:
+    def download(
+        self, filename: str, target: str | os.PathLike[str] | BinaryIO, *, on_progress: OnBytes = None
+    ) -> messages.Downloaded:
         """See :meth:`creemson.client.Client.download`."""
-        return self._run(lambda client: client.download(filename, target))
+        return self._run(lambda client: client.download(filename, target, on_progress=on_progress))
 
     def read(self, filename: str) -> bytes:
         """See :meth:`creemson.client.Client.read`."""
@@ -299,13 +404,72 @@ class Result:
         """See :meth:`creemson.client.Result.frame`."""
         return self._run(lambda _: self._result.frame())
 
+    def to_pandas(self) -> "pd.DataFrame":
+        """See :meth:`creemson.client.Result.to_pandas`."""
+        return self._run(lambda _: self._result.to_pandas())
+
     def lazy(self) -> "pl.LazyFrame":
         """See :meth:`creemson.client.Result.lazy`."""
         return self._run(lambda _: self._result.lazy())
 
-    def save(self, path: Path | str, *, normalized: bool = False) -> None:
+    def save(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str | None = None,  # noqa: A002 - the word of the command line
+        normalized: bool = False,
+        on_progress: OnBytes = None,
+    ) -> None:
         """See :meth:`creemson.client.Result.save`."""
-        self._run(lambda _: self._result.save(path, normalized=normalized))
+        self._run(
+            lambda _: self._result.save(target, format=format, normalized=normalized, on_progress=on_progress)
+        )
+
+    def save_rejects(self, target: str | os.PathLike[str] | BinaryIO) -> bool:
+        """See :meth:`creemson.client.Result.save_rejects`."""
+        return self._run(lambda _: self._result.save_rejects(target))
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __bool__(self) -> bool:
+        return True  # also without rows
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Iterate over the rows, which are fetched in windows: the table may be larger than the memory.
+
+        Dates, times and decimals are texts, as in :meth:`Client.rows`; :meth:`frame` has values of their types.
+
+        Raises:
+            CreemsonError: the output no longer exists; process the file again.
+        """
+        offset = 0
+        while offset < self.rows:
+            window = self._window(offset, MAX_ROWS)
+            yield from window
+            offset += len(window)
+
+    def _window(self, offset: int, limit: int) -> tuple[tuple[Any, ...], ...]:
+        found = self._run(lambda client: client.rows(self.filename, offset=offset, limit=limit))
+        return found.rows
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Fetch the table, and export it to Arrow libraries (pyarrow, DuckDB, pandas, polars …) without a copy.
+
+        The interface is Arrow's PyCapsule interface; each export fetches the table.
+
+        Raises:
+            CreemsonError: the output no longer exists; process the file again.
+        """
+        return self.frame().__arrow_c_stream__(requested_schema)
+
+    def _repr_html_(self) -> str:
+        """Return the first rows as HTML, for notebooks."""
+        rows = (self.preview or ())[:HTML_ROWS]
+        if len(rows) < min(HTML_ROWS, self.rows):
+            with contextlib.suppress(CreemsonError):  # the server is gone; what is known is shown
+                rows = self._window(0, HTML_ROWS)
+        return html_table(self.output, rows)
 
 
 @asynccontextmanager
@@ -325,7 +489,7 @@ class Background:
         CreemsonError: there is no server, or it refuses the client.
     """
 
-    def __init__(self, where: Where, options: dict[str, Any]) -> None:
+    def __init__(self, where: Where, options: Mapping[str, Any]) -> None:
         self._where = where
         self._options = options
         self._stop = trio.Event()

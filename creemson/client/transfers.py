@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +15,14 @@ import trio
 from creemson.client.arguments import request_of
 from creemson.client.connection import Connection, Disconnected
 from creemson.client.local.output import Output
-from creemson.client.local.source import digest_of, open_source, read_some
+from creemson.client.local.source import Content, digest_of, open_source, read_some
 from creemson.client.session import Session
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.wire import messages
 
 __all__ = ["Report", "Transfers", "ignore"]
 
-Report = Callable[[int, int], None]
+Report = Callable[[int, int], object]
 """Callback for the progress: gets the bytes transferred so far, and the size of the file."""
 
 
@@ -37,12 +39,12 @@ class Transfers:
         self._download_lock = trio.Lock()
 
     async def upload(
-        self, path: Path, name: str, *, overwrite: bool, report: Report, accept_same: bool = False
+        self, source: Path | Content, name: str, *, overwrite: bool, report: Report, accept_same: bool = False
     ) -> messages.Uploaded:
         """Upload a file; see :meth:`creemson.client.Client.upload`.
 
         Args:
-            path: the local file.
+            source: the local file, or content.
             name: name of the file on the server.
             overwrite: whether the upload may replace a file of that name.
             report: called with the progress.
@@ -55,7 +57,7 @@ class Transfers:
             nonlocal all_sent
             all_sent = all_sent or total == size
 
-        stream, size = await trio.to_thread.run_sync(open_source, path)
+        stream, size = await _opened(source)
         with stream, _guarded(report) as tell:
             # The digest lets the server resume an unfinished upload if the content is the same.
             sha256 = await trio.to_thread.run_sync(digest_of, stream, size, name)
@@ -146,13 +148,33 @@ class Transfers:
         async with self._download_lock:
             return await self._session.persist(attempt)
 
-    async def download(self, filename: str, target: Path, report: Report) -> messages.Downloaded:
-        """Download a file; see :meth:`creemson.client.Client.download`."""
+    async def download(
+        self,
+        filename: str,
+        target: Path | BinaryIO,
+        report: Report,
+        *,
+        convert: Callable[[BinaryIO, BinaryIO], None] | None = None,
+    ) -> messages.Downloaded:
+        """Download a file; see :meth:`creemson.client.Client.download`.
+
+        Args:
+            filename: name of the file on the server.
+            target: the local file, or an open stream.
+            report: called with the progress.
+            convert: called in a thread to convert what was downloaded to what is written; None to write it as it is.
+        """
         request_of(messages.Download, id="download", filename=filename)
         output = await trio.to_thread.run_sync(Output.open, target)
         try:
             with _guarded(report) as tell:
-                downloaded = await self._fetch(filename, output.stream, tell)
+                if convert is None:
+                    downloaded = await self._fetch(filename, output.stream, tell)
+                else:
+                    with tempfile.TemporaryFile() as stream:
+                        downloaded = await self._fetch(filename, stream, tell)
+                        stream.seek(0)
+                        await trio.to_thread.run_sync(convert, stream, output.stream)
             publish = output.publisher()
             if output.may_block:
                 # In a thread outside of trio's limit: it stays blocked if this task is cancelled.
@@ -219,6 +241,23 @@ class Transfers:
     def _cancel(self, connection: Connection, request_id: str) -> None:
         """Request the server to stop a transfer that the client has given up."""
         connection.post(messages.Cancel(id=self._session.new_id(), request=request_id))
+
+
+async def _opened(source: Path | Content) -> tuple[BinaryIO, int]:
+    """Open what is to be uploaded. Reading a pipe may take for ever, which must not keep a cancelled task waiting."""
+    abandoned = threading.Event()
+
+    def open_here() -> tuple[BinaryIO, int]:
+        opened = open_source(source)
+        if abandoned.is_set():
+            opened[0].close()
+        return opened
+
+    try:
+        return await trio.to_thread.run_sync(open_here, abandon_on_cancel=True)
+    except trio.Cancelled:
+        abandoned.set()
+        raise
 
 
 def ignore(done: int, size: int) -> None:

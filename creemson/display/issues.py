@@ -72,8 +72,13 @@ def _describe_dates(date_format: DateFormat | None) -> str:
     return ", ".join(f"dates of {column!r} {pattern!r}" for column, pattern in date_format.items())
 
 
-def describe_issues(issues: Issues) -> list[str]:
-    """Describe the issues in lines: the counts, the first examples, and the name of the file with all issues."""
+def describe_issues(issues: Issues, *, rejects: str | None = None) -> list[str]:
+    """Describe the issues in lines: the counts, the first examples, and the name of the file with all issues.
+
+    Args:
+        issues: the issues.
+        rejects: name or path of the file with all issues; None if it cannot be had.
+    """
     counts = ((getattr(issues, name), noun, verb) for name, (noun, verb) in ISSUES.items())
     lines = [", ".join(f"{_counted(count, noun)} {verb}" for count, noun, verb in counts if count)]
     for issue in issues.examples[:SHOWN_EXAMPLES]:
@@ -82,8 +87,8 @@ def describe_issues(issues: Issues) -> list[str]:
         lines.append(
             f"  {', '.join(place)}: {(issue.value or '')[:SHOWN_CHARACTERS]!r}: {visible(issue.why)}"
         )
-    if issues.rejects is not None:
-        lines.append(f"  all issues: {visible(issues.rejects)}")
+    if issues.rejects is not None and rejects is not None:
+        lines.append(f"  all issues: {visible(rejects)}")
     return lines
 
 

@@ -56,24 +56,50 @@ def show_profile(console: Console, profile: Sequence[ColumnProfile], rows: int) 
     table.add_column("values", max_width=max(room, 1), no_wrap=True, overflow=overflow)
     for column, line in zip(profile, lines, strict=True):
         figures = ""
-        for phrase in _phrases(column, rows):
+        for phrase in _phrases(column, rows, room):
             longer = f"{figures}, {phrase}" if figures else phrase
             if figures and cell_len(longer) > room:
                 continue  # a shorter phrase may still fit
             figures = longer
-        table.add_row(*map(Text, line), Text(encodable(console, figures)))
+        name = _shortened(line[0], widths[0], ".." if ascii_only else "…")
+        table.add_row(*map(Text, (name, *line[1:])), Text(encodable(console, figures)))
     console.print(table)
 
 
-def _phrases(column: ColumnProfile, rows: int) -> Iterator[str]:
-    """Describe a column in phrases, the most important first."""
+def _shortened(name: str, width: int, gap: str) -> str:
+    """Shorten a name in its middle: names of a table often differ at their ends only.
+
+    >>> _shortened("arrival_delay_minutes_2", 14, "…"), _shortened("year", 14, "…")
+    ('arrival_…tes_2', 'year')
+    """
+    if cell_len(name) <= width:
+        return name
+    kept = max(width - len(gap), 2)
+    tail = kept * 2 // 5
+    while cell_len(f"{name[: kept - tail]}{gap}{name[-tail:]}") > width and kept > 2:  # of wide characters
+        kept -= 1
+        tail = kept * 2 // 5
+    return f"{name[: kept - tail]}{gap}{name[-tail:]}"
+
+
+def _range(column: ColumnProfile, room: int) -> str:
+    """Describe the values between the minimum and the maximum; times of day are left out if they do not fit."""
+    first, last = _figure(column.min), _figure(column.max)
+    text = f"{first} to {last}"
+    if cell_len(text) > room and column.dtype.startswith("Datetime"):
+        return f"{first[:10]} to {last[:10]}"
+    return text
+
+
+def _phrases(column: ColumnProfile, rows: int, room: int) -> Iterator[str]:
+    """Describe a column in phrases for a number of characters, the most important first."""
     present = rows - column.nulls
     prefix = "lengths " if column.dtype.startswith(("List", "Binary")) else ""
     unit = " s" if column.dtype.startswith("Duration") else ""
     if column.top and not _all_different(column):
         yield from (f"{_figure(value)} {_share(times, rows).strip()}" for value, times in column.top)
     elif column.min is not None:
-        yield f"{prefix}{_figure(column.min)} to {_figure(column.max)}{unit}"
+        yield f"{prefix}{_range(column, room)}{unit}"
     if column.quantiles is not None:
         yield f"median {_figure(column.quantiles['0.5'])}{unit}"
     described = sum(column.histogram.counts) if column.histogram else 0 if column.top is None else present

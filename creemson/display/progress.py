@@ -14,6 +14,10 @@ from creemson.display.text import visible
 __all__ = ["Step", "job_progress", "progress_bar"]
 
 
+MEASURED = ("Uploading", "Reading", "Downloading")
+"""Phases of which the end is known."""
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[..., None]]:
     """Show a progress bar on standard error, if that is a terminal.
@@ -26,12 +30,13 @@ def progress_bar(title: str) -> Iterator[Callable[..., None]]:
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    # The phases after reading cannot be measured: the bar only shows activity.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
 
         def update(done: int, total: int, phase: str = title) -> None:
-            # The phases after reading cannot be measured: the bar only shows activity.
-            bar.update(task, completed=done, total=total if phase == title else None, description=phase)
+            measured = total if phase in MEASURED or phase == title else None
+            bar.update(task, completed=done, total=measured, description=phase)
 
         yield update
 

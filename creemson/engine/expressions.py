@@ -234,7 +234,12 @@ def _typed_literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
     else:
         fits = isinstance(value, str) and dtype == pl.String
     if not fits:
-        hint = " Use is_null or not_null." if value is None else ""
+        if value is None:
+            hint = " Use is_null or not_null."
+        elif dtype == pl.String and isinstance(value, int | float) and not isinstance(value, bool):
+            hint = " Write it in quotes, as text."
+        else:
+            hint = ""
         raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with {value!r}.{hint}")
     return value
 

@@ -32,7 +32,7 @@ def columns_of(query: Query) -> set[ColumnRef] | None:
         *(query.selectedColumns or ()),
         *(query.group_by or ()),
         *(condition.column for condition in query.where or ()),
-        *(aggregate.column for aggregate in query.aggregate or ()),
+        *(aggregate.column for aggregate in query.aggregate or () if not aggregate.counts_rows),
         *(key.column for key in query.sort or ()),
         *(query.distinct if isinstance(query.distinct, tuple) else ()),
         *(query.cast or ()),
@@ -232,7 +232,7 @@ class Plan:
             sources |= {
                 result: name
                 for (name, result, _), aggregate in self._given_aggregates()
-                if aggregate.function in SHOWN_FUNCTIONS
+                if name is not None and aggregate.function in SHOWN_FUNCTIONS
             }
         else:
             sources = {name: name for name in self._selected}
@@ -242,13 +242,13 @@ class Plan:
             if (source := sources.get(name)) is not None and source not in self._casts
         }
 
-    def _given_aggregates(self) -> Iterator[tuple[tuple[str, str, pl.Expr], Aggregate]]:
+    def _given_aggregates(self) -> Iterator[tuple[tuple[str | None, str, pl.Expr], Aggregate]]:
         return zip(self._aggregates, self._query.aggregate or (), strict=True)
 
     def _needed(self) -> list[str]:
         """The columns of the file that must be read."""
         used = {name for name, _ in self._where}
-        used.update(name for name, _, _ in self._aggregates)
+        used.update(name for name, _, _ in self._aggregates if name is not None)
         used.update(self._groups)
         if not self._is_grouped:
             used.update(self._selected, self._keys, self._distinct)
@@ -328,8 +328,10 @@ class Plan:
         name = self._resolve(condition.column, f"{path}[0]")
         return name, condition_expression(condition, name, self._schema[name], path)
 
-    def _aggregate(self, aggregate: Aggregate, path: str) -> tuple[str, str, pl.Expr]:
-        """The column of an aggregate, the name of its result, and its expression."""
+    def _aggregate(self, aggregate: Aggregate, path: str) -> tuple[str | None, str, pl.Expr]:
+        """The column of an aggregate (None for all rows), the name of its result, and its expression."""
+        if aggregate.counts_rows:
+            return None, aggregate.name or "count", pl.len()
         name = self._resolve(aggregate.column, f"{path}[0]")
         expression = aggregate_expression(aggregate.function, name, self._schema[name], path)
         result = f"{name}_{aggregate.function}" if aggregate.name is None else aggregate.name

@@ -7,6 +7,7 @@ import attrs
 from creemson.model.constraints import Bounds, Distinct, FileName, OneOf
 
 __all__ = [
+    "ALL_ROWS",
     "FUNCTIONS",
     "LIST_OPERATORS",
     "MAX_COUNT",
@@ -44,6 +45,8 @@ OPERATORS = (
 )  # fmt: skip
 UNARY_OPERATORS = ("is_null", "not_null")
 LIST_OPERATORS = ("in", "not_in")
+ALL_ROWS = "*"
+"""Instead of a column, in the aggregate `count`: all rows are counted, also those without a value."""
 FUNCTIONS = ("count", "sum", "mean", "min", "max", "median", "std", "first", "last", "n_unique")
 
 ColumnRef: TypeAlias = int | str
@@ -86,11 +89,16 @@ class SortKey:
 
 @attrs.frozen
 class Aggregate:
-    """One ``[column, function, name?]`` of ``aggregate``."""
+    """One ``[column, function, name?]`` of ``aggregate``; ``["*", "count"]`` counts rows."""
 
     column: ColumnRef
     function: str
     name: str | None = None
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether rows are counted, and no values of a column."""
+        return self.column == ALL_ROWS and self.function == "count"
 
 
 @attrs.frozen(kw_only=True)

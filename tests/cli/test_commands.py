@@ -17,7 +17,7 @@ import trustme
 from click.testing import CliRunner
 
 from creemson import __version__, cli
-from creemson.cli.arguments import parse_condition
+from creemson.cli.shared.arguments import parse_condition
 from tests.servers import PATIENCE, SAMPLE, serving, wait_until
 
 DASK = ["--set", "processing.engine=dask"]
@@ -35,13 +35,13 @@ def isolated_folder(tmp_path, monkeypatch):
     """Run in an empty folder, without the settings of whoever runs the tests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    for name in ("CREEMSON_TOKEN", "CREEMSON_LIMITS__QUEUE"):
+    for name in ("CREEMSON_TOKEN", "CREEMSON_URL", "CREEMSON_LIMITS__QUEUE"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_process_in_a_pipe_prints_a_plain_table(tmp_path):
+def test_process_that_shows_a_table_in_a_pipe_prints_a_plain_one(tmp_path):
     """Prints the first rows and the size; no progress bar and no colour in a pipe."""
-    done = run("process", SAMPLE, "--columns", "species,2", *FAST)
+    done = run("process", SAMPLE, "--columns", "species,2", "--format", "table", *FAST)
     assert done.exit_code == 0
     assert "bill_length_mm" in done.stdout
     assert "Adelie" in done.stdout
@@ -91,7 +91,7 @@ def test_csv_output_has_texts_or_values(server, tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["process", SAMPLE, "--normalized"],
+        ["process", SAMPLE, "--normalized", "--format", "ndjson"],
         ["process", SAMPLE, "--normalized", "--output", "out.parquet"],
         ["attach", "x", "--normalized", "--output", "out.xlsx"],
         ["download", "x.parquet", "--normalized"],
@@ -130,7 +130,7 @@ def test_process_of_wide_or_unsafe_data_prints_a_safe_table(tmp_path, monkeypatc
     names = [f"c{number}" for number in range(20)]
     path = tmp_path / "wide.csv"
     path.write_text(",".join(names) + "\n" + ",".join(["[red]\x1b[31m"] + ["1"] * 19) + "\n")
-    done = run("process", path, *FAST)
+    done = run("process", path, "--format", "table", *FAST)
     assert " more ┃" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     assert "[red]�[31m" in done.stdout
@@ -148,7 +148,18 @@ def test_process_with_url_uses_the_running_server(server, tmp_path):
     ("arguments", "status", "words"),
     [
         (["process", "nowhere.csv"], 2, "nowhere.csv"),
-        (["process", SAMPLE, "--columns", "specis"], 1, "Did you mean 'species'?"),
+        (["process", SAMPLE, "--columns", "specis"], 1, "--columns: There is no column 'specis'"),
+        (["process", SAMPLE, "--where", "year == 'x'"], 1, "--where \"year == 'x'\": 'year' is Int64"),
+        (["process", SAMPLE, "--where", "year = 2007"], 2, "did you mean '=='?"),
+        (["process", SAMPLE, "--where", "sex == 'male"], 2, "is not closed"),
+        (["process", SAMPLE, "--aggregate", "sex:mean"], 1, "--aggregate 'sex:mean': mean needs numbers"),
+        (["process", SAMPLE, "--cast", "year=intt"], 2, "--cast year: expected one of"),
+        (["process", SAMPLE, SAMPLE], 2, "name a folder"),
+        (["process", SAMPLE, SAMPLE, "--output", "out.csv"], 2, "is no folder"),
+        (["process", SAMPLE, SAMPLE, "--output", "."], 2, "several files would be written to"),
+        (["process", "no*.csv"], 2, "No file matches"),
+        (["process", "."], 2, "is a folder"),
+        (["process", SAMPLE, "--output", "."], 2, "name a file in it"),
         (["process", SAMPLE, "--columns", "1,1"], 2, "once"),
         (["process", SAMPLE, "--columns", "[1,"], 2, "--columns"),
         (["process", SAMPLE, "--where", "nothing"], 2, "COLUMN OPERATOR VALUE"),
@@ -292,7 +303,7 @@ def test_jobs_attach_and_cancel_work_by_job_id(server, tmp_path):
     shown = run("jobs", *url).stdout
     assert "cancelled" in shown
     assert "jobs.csv" in shown
-    assert "2 rows × 8 columns" in run("attach", done, *url).stdout
+    assert "2 rows × 8 columns" in run("attach", done, "--format", "table", *url).stdout
     assert json.loads(run("attach", done, "--json", *url).stdout)["output_data"]["rows"] == 2
     assert "written to out.csv" in run("attach", done, "--output", "out.csv", *url).stdout
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3

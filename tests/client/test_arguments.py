@@ -103,7 +103,7 @@ def test_value_that_json_lacks_is_refused_with_its_place(value, why):
 
 def test_endless_iterable_is_refused(monkeypatch):
     """It would fill the memory."""
-    monkeypatch.setattr("creemson.client.arguments.MAX_ITEMS", 1000)
+    monkeypatch.setattr("creemson.client.values.to_json.MAX_ITEMS", 1000)
     with pytest.raises(InvalidFormat, match=r"where\[0\]\[2\] cannot be sent: it has 1,000 values or more"):
         work_of("a.csv", where=[("x", "in", itertools.count())])
 
@@ -122,7 +122,7 @@ def test_query_with_an_unsendable_value_is_refused():
     """A query that was made without the help of this module is checked, too."""
     query = Query(filename="a.csv", where=(Condition("x", "==", b"1"),))
     with pytest.raises(InvalidFormat, match=r"where\[0\]\[2\]"):
-        work_for(query, timeout=None, on_disconnect="keep", path=None, overwrite=False)
+        work_for(query, timeout=None, on_disconnect="keep", content=None, overwrite=False)
 
 
 def test_argument_with_another_name_in_the_message_is_called_by_its_own(tmp_path):

@@ -127,7 +127,7 @@ async def test_csv_has_the_texts_of_the_file_or_their_values(server, tmp_path):
         result = await client.process(path)
         await result.save(tmp_path / "out.csv")
         await result.save(tmp_path / "values.csv", normalized=True)
-        with pytest.raises(ProcessingError, match=r"'out.xlsx' is no .csv"):
+        with pytest.raises(ProcessingError, match=r"'xlsx' is no CSV"):
             await result.save(tmp_path / "out.xlsx", normalized=True)
         for name in (path.name, result.filename):
             texts = await client.rows(name, limit=2, texts=True)

@@ -1,6 +1,9 @@
 """Clients that reconnect: reconnection, heartbeat and batches on a mock clock, against a scripted server."""
 
+import base64
+import json
 import random
+import time
 
 import pytest
 import trio
@@ -10,7 +13,7 @@ from creemson.client.connection import Disconnected
 from creemson.client.handshake import Unreachable, unreachable_error
 from creemson.errors import ConnectionLost, InvalidFormat, ProcessingError
 from creemson.wire.messages import ListFiles
-from tests.peers import DATA, FIGURES, served_by, unwelcome
+from tests.peers import DATA, FIGURES, WELCOME, served_by, unwelcome
 
 URL = "ws://fake/ws"
 NOBODY = Unreachable(unreachable_error(URL, "refused"))
@@ -243,6 +246,46 @@ async def test_token_function_is_called_for_each_connection(serve, autojump_cloc
     async with client(token=later if asynchronous else lambda: next(tokens)) as asking:
         await asking.files()
     assert [peer.hello["token"] for peer in server.peers] == ["one", "two"]
+
+
+def web_token(number, seconds):
+    """A JSON web token that expires in so many seconds; its signature is none."""
+    claims = json.dumps({"sub": str(number), "exp": time.time() + seconds}).encode()
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.x"
+
+
+async def test_token_is_renewed_on_the_open_connection_before_it_expires(serve, autojump_clock):
+    """A new hello at four fifths of the time that is left, each with the next token."""
+    tokens = [web_token(number, 1000) for number in range(10)]
+    heard, enough = [], trio.Event()
+
+    async def renews(peer):
+        while len(heard) < 3:
+            hello = await peer.hear()
+            heard.append((round(trio.current_time() - server.times[0], -1), hello["token"]))
+            await peer.answer(hello, **WELCOME)
+        enough.set()
+        await answer_files(peer)
+
+    server, given = serve(renews), iter(tokens)
+    async with client(token=lambda: next(given)) as asking:
+        await enough.wait()
+        assert await asking.files() == ()
+        assert asking.state.connections == 1
+    assert heard == [(800, tokens[1]), (1600, tokens[2]), (2400, tokens[3])]
+
+
+async def test_ended_token_of_a_function_is_replaced_by_reconnecting(serve, autojump_clock):
+    """A token of which the client does not know the end; a second one that is refused is final."""
+
+    async def ends(peer):
+        await peer.error(None, "unauthenticated")
+        await peer.socket.aclose(4401, "")
+
+    serve(ends, answer_files)
+    async with client(token=lambda: "token") as asking:
+        assert await asking.files() == ()
+        assert asking.state.connections == 2
 
 
 async def test_failing_token_function_fails_one_attempt(serve, autojump_clock):

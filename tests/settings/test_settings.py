@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from creemson.cli.options import load_settings
+from creemson.cli.shared.options import load_settings
 from creemson.settings import checks
 from creemson.settings.checks import cautions, describe, problems
 from creemson.settings.fields import TEXT_KINDS

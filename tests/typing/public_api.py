@@ -3,9 +3,10 @@
 ``tests/test_public_types.py`` runs mypy and basedpyright on this file.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import polars as pl
 import trio
@@ -22,6 +23,7 @@ from creemson.client import (
     Result,
     connect,
 )
+from creemson.client.arguments import Source
 from creemson.model.query import Query
 from creemson.model.results import (
     Column,
@@ -64,6 +66,21 @@ def script() -> pl.DataFrame:
     assert_type(result, creemson.Result)
     creemson.process(Path("flights.csv"), url=URL, token="secret", progress=show)
     creemson.process("flights.csv", progress=False)
+    inputs: tuple[Source, ...] = (
+        b"a\n1\n",
+        io.BytesIO(b"a\n1\n"),
+        io.StringIO("a\n1\n"),
+        pl.DataFrame({"a": [1]}),
+        pl.LazyFrame({"a": [1]}),
+        result,
+    )
+    for source in inputs:
+        creemson.process(
+            source, name="a.csv", sort="a", distinct=["a"], where=[("a", "in", [1, 2]), ("a", "not_null")]
+        )
+    creemson.process(
+        result, group_by=["carrier"], aggregate=[("*", "count", "n")], sort=["carrier", ("n", "desc")]
+    )
     return assert_type(result.frame(), pl.DataFrame)
 
 
@@ -81,7 +98,13 @@ def sync_result(result: creemson.Result) -> None:
     assert_type(result.frame(), pl.DataFrame)
     assert_type(result.lazy(), pl.LazyFrame)
     result.save("out.parquet")
-    result.save(Path("out.csv"))
+    result.save(Path("out.csv"), normalized=True, on_progress=show_bytes)
+    result.save(io.BytesIO(), format="tsv")
+    assert_type(result.save_rejects("out.rejects.csv"), bool)
+    assert_type(len(result), int)
+    for row in result:
+        assert_type(row, tuple[Any, ...])
+    assert_type(pl.DataFrame(result), pl.DataFrame)
 
 
 def sync_client() -> None:

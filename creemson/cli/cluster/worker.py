@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from creemson.cli.options import load_settings, with_settings
-from creemson.cli.run import describe_os_error, fail
+from creemson.cli.shared.options import load_settings, with_settings
+from creemson.cli.shared.run import describe_os_error, fail
 from creemson.executors.memory import worker_memory
 from creemson.executors.process import ScratchFolder
 from creemson.server.engines import max_line

@@ -3,7 +3,7 @@
     no such file, or an ordinary one   a temporary file beside it, renamed at the end; mode, owner and group are kept
     one that a rename would change     a temporary file elsewhere, copied into it at the end: hard links, access lists,
                                        a foreign owner, a folder without write permission, a mount point
-    a pipe or a device                 a temporary file elsewhere, copied into it at the end
+    a pipe, a device, an open stream   a temporary file elsewhere, copied into it at the end
 
 Symbolic links are followed.
 """
@@ -16,12 +16,18 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
-__all__ = ["Output"]
+__all__ = ["Output", "target_of"]
 
 COPY_BYTES = 1024 * 1024
+
+
+def target_of(target: str | os.PathLike[str] | BinaryIO) -> Path | BinaryIO:
+    """Return a path, or the stream that was given."""
+    return Path(target) if isinstance(target, str | os.PathLike) else target
 
 
 class Output:
@@ -32,19 +38,23 @@ class Output:
         may_block: whether :meth:`publisher` may take for ever: nobody may read from a pipe.
     """
 
-    def __init__(self, target: Path, stream: BinaryIO, temporary: Path | None, *, may_block: bool) -> None:
+    def __init__(
+        self, target: Path | BinaryIO, stream: BinaryIO, temporary: Path | None, *, may_block: bool
+    ) -> None:
         self._target = target
         self._temporary = temporary
         self.stream = stream
         self.may_block = may_block
 
     @classmethod
-    def open(cls, target: Path) -> Self:
-        """Prepare to write a file; this blocks. The caller must call :meth:`close`.
+    def open(cls, target: Path | BinaryIO) -> Self:
+        """Prepare to write a file, or an open stream; this blocks. The caller must call :meth:`close`.
 
         Raises:
             OSError: it cannot be written.
         """
+        if not isinstance(target, Path):
+            return cls(target, _unnamed(), None, may_block=True)
         try:
             found = target.stat()
         except FileNotFoundError:
@@ -75,8 +85,11 @@ class Output:
         self.stream.flush()
         if self._temporary is None:
             content = os.fdopen(os.dup(self.stream.fileno()), "rb")
+            target = self._target
+            if not isinstance(target, Path):
+                return partial(_copy, content, target)
             copy = _pour if self.may_block else _overwrite
-            return lambda: copy(content, self._target)
+            return partial(copy, content, target)
         return self._replace
 
     def close(self) -> None:
@@ -89,6 +102,7 @@ class Output:
 
     def _replace(self) -> None:
         assert self._temporary is not None
+        assert isinstance(self._target, Path)
         os.fsync(self.stream.fileno())  # or a power cut may leave an empty file under the name
         try:
             self._temporary.replace(self._target)
@@ -139,6 +153,14 @@ def _has_attributes(path: Path) -> bool:
         return any(not name.startswith("security.") for name in os.listxattr(path))
     except OSError:
         return False
+
+
+def _copy(content: BinaryIO, stream: BinaryIO) -> None:
+    """Write content into a stream that the caller has opened, and close the content."""
+    with content:
+        content.seek(0)
+        shutil.copyfileobj(content, stream, COPY_BYTES)
+        stream.flush()
 
 
 def _pour(content: BinaryIO, target: Path) -> None:

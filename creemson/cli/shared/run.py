@@ -14,6 +14,7 @@ from creemson.errors import CreemsonError
 from creemson.model.converter import plain
 
 __all__ = [
+    "FAILED",
     "describe_os_error",
     "fail",
     "hangup",
@@ -21,6 +22,7 @@ __all__ = [
     "run",
     "run_interruptible",
     "run_with_client",
+    "warn",
 ]
 
 FAILED = 1
@@ -29,18 +31,33 @@ FAILED = 1
 T = TypeVar("T")
 
 
-def run_with_client(url: str, token: str | None, work: Callable[[Client], Awaitable[T]]) -> T:
+def run_with_client(
+    url: str,
+    token: str | None,
+    work: Callable[[Client], Awaitable[T]],
+    *,
+    describe: Callable[[CreemsonError], str] = lambda error: error.message,
+) -> T:
     """Connect to a server, and run work with the client; see :func:`run_interruptible`."""
 
     async def connected() -> T:
         async with connect(url, token=token) as client:
             return await work(client)
 
-    return run_interruptible(connected)
+    return run_interruptible(connected, describe=describe)
 
 
-def run_interruptible(work: Callable[[], Awaitable[T]]) -> T:
-    """Run work that a signal cancels, so that it can clean up; the exit status is then 128 plus the signal."""
+def run_interruptible(
+    work: Callable[[], Awaitable[T]],
+    *,
+    describe: Callable[[CreemsonError], str] = lambda error: error.message,
+) -> T:
+    """Run work that a signal cancels, so that it can clean up; the exit status is then 128 plus the signal.
+
+    Args:
+        work: the work.
+        describe: returns the message of an error.
+    """
     received: list[int] = []
 
     async def guarded() -> T:
@@ -58,15 +75,21 @@ def run_interruptible(work: Callable[[], Awaitable[T]]) -> T:
                 return result
         raise SystemExit(128 + received[0])
 
-    return run(guarded, received=received)
+    return run(guarded, received=received, describe=describe)
 
 
-def run(work: Callable[[], Awaitable[T]], *, received: Sequence[int] = ()) -> T:
+def run(
+    work: Callable[[], Awaitable[T]],
+    *,
+    received: Sequence[int] = (),
+    describe: Callable[[CreemsonError], str] = lambda error: error.message,
+) -> T:
     """Run the work of a command; its errors become a message and the exit status.
 
     Args:
         work: the work.
         received: signals that have cancelled the work; other errors are then considered consequences of that.
+        describe: returns the message of an error.
     """
     try:
         return trio.run(work)
@@ -77,8 +100,10 @@ def run(work: Callable[[], Awaitable[T]], *, received: Sequence[int] = ()) -> T:
     while isinstance(failure, BaseExceptionGroup):  # of several errors, the first is reported
         failure = failure.exceptions[0]
     if isinstance(failure, CreemsonError):
-        fail(failure.message)
-    if isinstance(failure, OSError):
+        fail(describe(failure))
+    if isinstance(failure, OSError) and not isinstance(
+        failure, BrokenPipeError
+    ):  # the group of commands handles it
         fail(describe_os_error(failure))
     raise failure
 
@@ -88,10 +113,15 @@ def hangup() -> Sequence[signal.Signals]:
     return [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
 
 
-def fail(message: str) -> NoReturn:
-    """Print an error message, and exit with the status for failed work."""
+def warn(message: str) -> None:
+    """Print a message to standard error."""
     text = "\n".join(map(visible, message.split("\n")))  # the message may quote a name or a cell
     click.echo(f"creemson: {text}", err=True)
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error message, and exit with the status for failed work."""
+    warn(message)
     raise SystemExit(FAILED)
 
 

@@ -14,18 +14,21 @@ from creemson.settings.units import SettingsError
 
 __all__ = [
     "DEFAULT_URL",
+    "URL_VARIABLE",
     "Command",
     "load_settings",
     "pairs",
     "with_data_dir",
     "with_json",
+    "with_optional_url",
     "with_reading",
     "with_settings",
     "with_token",
     "with_url",
 ]
 
-DEFAULT_URL = "ws://127.0.0.1:8000/ws"
+DEFAULT_URL = "http://127.0.0.1:8000"
+URL_VARIABLE = "CREEMSON_URL"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -65,7 +68,20 @@ def with_token(command: Command) -> Command:
 
 def with_url(command: Command) -> Command:
     """Add the options ``--url``, ``--token`` and ``--json`` to a command that needs a server."""
-    option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Server to use.")
+    option = click.option(
+        "--url",
+        envvar=URL_VARIABLE,
+        default=DEFAULT_URL,
+        help=f"Server to use [${URL_VARIABLE}, or {DEFAULT_URL}].",
+    )
+    return option(with_token(with_json(command)))
+
+
+def with_optional_url(command: Command) -> Command:
+    """Add the options ``--url``, ``--token`` and ``--json`` to a command that can start a temporary server."""
+    option = click.option(
+        "--url", envvar=URL_VARIABLE, help=f"Server to use [${URL_VARIABLE}, or a temporary one]."
+    )
     return option(with_token(with_json(command)))
 
 

@@ -1,0 +1,277 @@
+"""The files in docs/deploy: each is checked by its own program where there is one, and by what it must contain."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+
+import jsonschema
+import pytest
+import trustme
+import yaml
+from websockets.sync.client import connect
+
+from tests.docs.conftest import DOCS, ROOT
+from tests.servers import SAMPLE, serving, wait_until
+
+DEPLOY = DOCS / "deploy"
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+COMPOSE_SCHEMA = {
+    "type": "object",
+    "required": ["services", "volumes"],
+    "additionalProperties": False,
+    "properties": {
+        "volumes": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
+        "services": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "build": {"type": "object", "required": ["context", "dockerfile"]},
+                    "image": {"type": "string"},
+                    "command": {"type": "string"},
+                    "environment": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "volumes": {
+                        "type": "array",
+                        "items": {"type": "string", "pattern": "^[^:]+:/[^:]+(:ro)?$"},
+                    },
+                    "ports": {"type": "array", "items": {"type": "string", "pattern": r"^\d+:\d+$"}},
+                    "stop_grace_period": {"type": "string"},
+                    "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
+                },
+            },
+        },
+    },
+}
+"""The parts of the Compose specification that the file uses; an unknown key is refused."""
+PROMETHEUS_SCHEMA = {
+    "type": "object",
+    "required": ["scrape_configs"],
+    "additionalProperties": False,
+    "properties": {
+        "scrape_configs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["job_name", "static_configs"],
+                "additionalProperties": False,
+                "properties": {
+                    "job_name": {"type": "string"},
+                    "scheme": {"enum": ["http", "https"]},
+                    "authorization": {"type": "object", "required": ["credentials_file"]},
+                    "static_configs": {"type": "array", "items": {"required": ["targets"]}},
+                },
+            },
+        }
+    },
+}
+PANEL_SCHEMA = {
+    "type": "object",
+    "required": ["id", "type", "title", "description", "datasource", "gridPos", "fieldConfig", "targets"],
+    "properties": {
+        "type": {"const": "timeseries"},
+        "gridPos": {"required": ["h", "w", "x", "y"]},
+        "targets": {"type": "array", "minItems": 1, "items": {"required": ["refId", "expr", "legendFormat"]}},
+    },
+}
+INSTRUCTIONS = {
+    "FROM",
+    "RUN",
+    "COPY",
+    "USER",
+    "VOLUME",
+    "EXPOSE",
+    "STOPSIGNAL",
+    "HEALTHCHECK",
+    "CMD",
+    "ENV",
+    "WORKDIR",
+}
+
+
+def text_of(name):
+    return (DEPLOY / name).read_text("utf-8")
+
+
+def instructions():
+    """The instructions of the Dockerfile, with their continued lines joined."""
+    joined = re.sub(r"\\\n\s*", " ", text_of("Dockerfile"))
+    return [line.split(maxsplit=1) for line in joined.splitlines() if line and not line.startswith("#")]
+
+
+def test_dockerfile_has_known_instructions_and_copies_what_exists():
+    """Its user, port, folder and signal are those of its command and of the compose file."""
+    found = instructions()
+    assert {name for name, _ in found} <= INSTRUCTIONS
+    last = dict(found)
+    command = json.loads(last["CMD"])
+    assert command[:2] == ["creemson", "serve"]
+    assert last["VOLUME"] == command[command.index("--data-dir") + 1] == "/data"
+    assert last["STOPSIGNAL"] == "SIGTERM"
+    assert f"chown {last['USER']}" in last["RUN"] or any(f"-o {last['USER']}" in text for _, text in found)
+
+
+def test_command_of_the_container_starts_with_the_environment_of_compose(tmp_path):
+    """The server starts, and the health check of the Dockerfile passes."""
+    environment = yaml.safe_load(text_of("compose.yaml"))["services"]["creemson"]["environment"]
+    environment = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) for name, value in environment.items()}
+    command = json.loads(dict(instructions())["CMD"])
+    flags = {"server.host": command[command.index("--host") + 1]}
+    options = [part for name, value in flags.items() for part in ("--set", f"{name}={value}")]
+    for name, value in environment.items():
+        section, _, key = name.removeprefix("CREEMSON_").partition("__")
+        options += ["--set", f"{section.lower()}.{key.lower()}={value}"]
+    with serving(tmp_path / "data", *options) as server:
+        check = re.search(r"CMD (\[.*\])", dict(instructions())["HEALTHCHECK"])[1].replace(
+            "8000", str(server.port)
+        )
+        subprocess.run([sys.executable, *json.loads(check)[1:]], check=True, timeout=60)
+
+
+def test_compose_file_fits_the_schema():
+    """It is YAML with known keys; its build context has the Dockerfile; its volumes exist."""
+    compose = yaml.safe_load(text_of("compose.yaml"))
+    jsonschema.validate(compose, COMPOSE_SCHEMA)
+    build = compose["services"]["creemson"]["build"]
+    context = (DEPLOY / build["context"]).resolve()
+    assert context == ROOT
+    assert (context / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    for service in compose["services"].values():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source in compose["volumes"] or (DEPLOY / source).exists()
+
+
+def test_prometheus_file_fits_the_schema():
+    """It is YAML with known keys."""
+    jsonschema.validate(yaml.safe_load(text_of("prometheus.yaml")), PROMETHEUS_SCHEMA)
+
+
+def test_systemd_unit_is_accepted(tmp_path):
+    """`systemd-analyze verify` finds no fault, with a program that exists here."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
+    unit = tmp_path / "creemson.service"
+    unit.write_text(text_of("creemson.service").replace("/opt/creemson/bin/creemson", sys.executable))
+    done = subprocess.run([program, "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
+    faults = [line for line in done.stderr.splitlines() if "creemson" in line]
+    assert faults == []
+
+
+def test_command_and_settings_of_the_unit_are_accepted(tmp_path):
+    """`creemson config` understands the file of settings, and the unit's options and environment."""
+    unit = text_of("creemson.service")
+    command = shlex.split(re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1])
+    assert command[1:3] == ["serve", "--config"]
+    name, value = re.search(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE).groups()
+    shown = subprocess.run(
+        [sys.executable, "-m", "creemson", "config", "--config", DEPLOY / "creemson.toml", "--json"],
+        capture_output=True, text=True, timeout=60, check=True, env=os.environ | {name: value},
+    ).stdout  # fmt: skip
+    assert "/var/lib/creemson" in shown
+    assert "https://tables.example.org" in shown
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    """Start nginx with the file, on a free port, in front of a server."""
+    if NGINX is None:
+        pytest.skip("nginx is missing: apt-get install nginx-light")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("tables.example.org", "localhost")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "chain.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    main = tmp_path / "main.conf"
+    origin = f"https://localhost:{port}"
+    options = ("--config", str(DEPLOY / "creemson.toml"), "--set", "auth.mode=none")
+    with serving(
+        tmp_path / "data", *options, "--set", f'server.allowed_origins=["{origin}","https://localhost"]'
+    ) as server:
+        site = (
+            text_of("nginx.conf")
+            .replace("listen 443", f"listen 127.0.0.1:{port}")
+            .replace("/etc/nginx/", f"{tmp_path}/")
+        )
+        (tmp_path / "site.conf").write_text(site.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
+        folders = " ".join(
+            f"{kind}_temp_path {tmp_path}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        main.write_text(
+            f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
+            f"http {{ access_log off; {folders} include {tmp_path}/site.conf; }}\n"
+        )
+        command = [NGINX, "-c", str(main), "-p", str(tmp_path), "-e", "stderr"]
+        tested = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=60)
+        assert tested.returncode == 0, tested.stderr
+        with (tmp_path / "nginx.log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+            try:
+                wait_until(lambda: is_listening(port) or process.poll() is not None)
+                assert process.poll() is None, (tmp_path / "nginx.log").read_text()
+                context = ssl.create_default_context()
+                authority.configure_trust(context)
+                yield port, context
+            finally:
+                process.terminate()
+                process.wait(30)
+
+
+def is_listening(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_nginx_file_is_accepted_and_forwards_messages_and_bytes(nginx):
+    """`nginx -t` accepts it; through it, a page's handshake, an upload and a job work with TLS."""
+    port, context = nginx
+    data = SAMPLE.read_bytes()
+    with connect(f"wss://localhost:{port}/ws", ssl=context, origin=f"https://localhost:{port}") as peer:
+        upload = {"type": "upload", "id": "u", "filename": "nginx.csv", "size": len(data)}
+        peer.send(json.dumps(upload))
+        assert json.loads(peer.recv(30))["type"] == "upload_ready"
+        peer.send(data)
+        while (message := json.loads(peer.recv(30)))["type"] != "uploaded":
+            assert message["type"] == "upload_progress"
+        peer.send(json.dumps({"filename": "nginx.csv", "selectedColumns": [0]}))
+        assert json.loads(peer.recv(60))["data"]["output_data"]["rows"] == 344
+
+
+def test_caddy_file_forwards_to_the_server():
+    """Without Caddy, only its form can be checked: one site with one reverse proxy."""
+    program = shutil.which("caddy")
+    if program is None:
+        lines = [line for line in text_of("Caddyfile").splitlines() if not line.startswith("#")]
+        assert lines == ["{$DOMAIN:tables.example.org} {", "\treverse_proxy {$UPSTREAM:127.0.0.1:8000}", "}"]
+        pytest.skip("caddy is missing, so the file was only compared with what it must be")
+    command = [program, "validate", "--adapter", "caddyfile", "--config", DEPLOY / "Caddyfile"]
+    subprocess.run(command, check=True, timeout=60)
+
+
+def test_dashboard_uses_only_metrics_and_labels_that_exist(server):
+    """Each name in its expressions is in `/metrics`; each label is one of that metric's family."""
+    dashboard = json.loads(text_of("grafana-dashboard.json"))
+    for panel in dashboard["panels"]:
+        jsonschema.validate(panel, PANEL_SCHEMA)
+    with server.connect() as client:
+        assert client.run(filename="example.csv")["type"] == "result"
+    with urllib.request.urlopen(f"{server.base}/metrics", timeout=30) as response:
+        text = response.read().decode()
+    known = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    known |= {f"{name}_{suffix}" for name in known for suffix in ("bucket", "sum", "count")}
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    used = {name for expression in expressions for name in re.findall(r"creemson_\w+", expression)}
+    assert used <= known
+    documented = set(re.findall(r"creemson_[a-z_]+", (DOCS / "operations.md").read_text("utf-8")))
+    assert {name for name in documented if name in known} <= {re.sub("_bucket$", "", name) for name in used}
+    positions = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+    assert len(set(positions)) == len(positions)

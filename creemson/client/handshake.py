@@ -119,9 +119,8 @@ async def open_websocket(nursery: trio.Nursery, stream: Stream, url: str) -> Web
             receive_buffer_size=RECEIVE_BYTES,
         )
     except ConnectionRejected as error:
-        reason = f"it responds with HTTP {error.status_code}"
         raise Unreachable(
-            unreachable_error(url, reason),
+            unreachable_error(url, error),
             final=error.status_code not in RETRYABLE_STATUSES,
             retry_after=_retry_after(error),
         ) from error
@@ -131,7 +130,12 @@ async def open_websocket(nursery: trio.Nursery, stream: Stream, url: str) -> Web
 
 def unreachable_error(url: str, reason: Exception | str) -> ConnectionLost:
     """Return the error for an address at which no server responds."""
-    text = str(reason) or type(reason).__name__
+    if isinstance(reason, ConnectionRejected):
+        text = f"it responds with HTTP {reason.status_code}"
+        if reason.status_code < 400:
+            text += " and no WebSocket; a proxy must pass on the header Upgrade"
+    else:
+        text = str(reason) or type(reason).__name__
     return ConnectionLost("connection_lost", f"There is no Creemson server at {url} ({text}). Is it running?")
 
 

@@ -1,13 +1,19 @@
 """Commands in pipes: standard input and output, and what ends them."""
 
+import contextlib
 import json
 import os
 import pty
+import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.servers import SAMPLE
@@ -172,6 +178,88 @@ def test_address_is_taken_in_every_form_and_from_the_environment(server, address
     ):
         done = run(*command, env={**os.environ, "CREEMSON_URL": url})
         assert (done.returncode, done.stderr) == (0, b""), command
+
+
+@pytest.mark.slow
+def test_memory_does_not_depend_on_the_size_of_standard_input(tmp_path):
+    """Of the command and of the worker, beside the pages of the input, which the system can drop."""
+    line = b"12345,some text of a cell,67.125,more text that is not needed at all\n"
+    largest = {}
+
+    def watch(command):
+        while command.poll() is None:
+            for pid in [
+                command.pid,
+                *(child.pid for child in psutil.Process(command.pid).children(recursive=True)),
+            ]:
+                with contextlib.suppress(OSError, TypeError):  # it has just ended
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    used = int(re.search(r"RssAnon:\s+(\d+)", status)[1]) // 1024
+                    largest[pid] = max(largest.get(pid, 0), used)
+            time.sleep(0.05)
+
+    environment = {**os.environ, "POLARS_MAX_THREADS": "2"}
+    command = subprocess.Popen(
+        [*CREEMSON, "process", "-", "--columns", "a,c"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment,
+    )  # fmt: skip
+    watcher = threading.Thread(target=watch, args=[command])
+    watcher.start()
+    with command.stdin as stream:
+        stream.write(b"a,b,c,d\n")
+        for _ in range(800):  # 550 MB
+            stream.write(line * 10_000)
+    assert command.wait(600) == 0
+    watcher.join()
+    assert largest[command.pid] < 120
+    assert max(largest.values()) < 500
+
+
+def test_address_of_another_server_is_an_error_in_words():
+    """A web server without WebSocket, or behind a proxy that removes the header Upgrade; no WebSocket address."""
+
+    def answer():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = run("files", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()
+    assert done.returncode == 1
+    assert (
+        b"(it responds with HTTP 200 and no WebSocket; a proxy must pass on the header Upgrade)"
+        in done.stderr
+    )
+    assert b"an address looks like http://HOST:PORT" in run("files", "--url", "localhost:8000").stderr
+
+
+def test_condition_that_can_never_hold_is_told(server):
+    """On standard error, if there are no rows."""
+    done = run("process", SAMPLE, "--where", "year == 2007.5", "--where", "year > 1", "--url", server.url)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [HEADER]
+    assert done.stderr.decode().splitlines() == [
+        "creemson: --where 'year == 2007.5' can never hold: 'year' has whole numbers only (Int64)."
+    ]
+
+
+def test_interrupt_while_modules_are_imported_ends_without_a_traceback():
+    """Ctrl-C in the first moments: the program ends by the signal."""
+    code = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'creemson.cli.process': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['creemson', 'process', '-']\n"
+        "from creemson.__main__ import run; run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_columns_of_a_local_file_need_no_server():

@@ -49,7 +49,7 @@ def test_counts_are_in_one_line_and_examples_below():
     """One and several, and the place of an example."""
     example = Issue(line=1200, column="a", value="x\x1b", why="not a number")
     issues = Issues(repaired_cells=1, cut_rows=2000, missing_values=2, examples=(example,), rejects="r.csv")
-    assert describe_issues(issues) == [
+    assert describe_issues(issues, rejects=issues.rejects) == [
         "2,000 rows cut, 1 cell repaired, 2 formulas without a stored value",
         r"  line 1,200, column 'a': 'x\x1b': not a number",
         "  all issues: r.csv",

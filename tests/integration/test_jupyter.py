@@ -16,6 +16,7 @@ import creemson
 result = creemson.process({str(SAMPLE)!r}, columns=["species", "year"], limit=3)
 result.frame()
 """
+SHOWN = "result"
 FAILS = "creemson.process('nowhere.csv')"
 
 
@@ -26,6 +27,7 @@ def test_notebook_shows_progress_and_plain_errors(tmp_path):
     notebook = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_code_cell(CODE),
+            nbformat.v4.new_code_cell(SHOWN),
             nbformat.v4.new_code_cell(FAILS, metadata={"tags": ["raises-exception"]}),
         ]
     )
@@ -37,7 +39,10 @@ def test_notebook_shows_progress_and_plain_errors(tmp_path):
         resources={"metadata": {"path": tmp_path}},
     )
     client.execute()
-    good, bad = notebook.cells
+    good, result, bad = notebook.cells
+    [output] = result.outputs
+    assert "<td>Adelie</td>" in output["data"]["text/html"]
+    assert "3 rows × 2 columns" in output["data"]["text/html"]
     shown = [output for output in good.outputs if output.output_type == "display_data"]
     assert "done" in shown[0]["data"]["text/html"]  # the first display is updated in place
     [table] = [output for output in good.outputs if output.output_type == "execute_result"]

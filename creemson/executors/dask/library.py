@@ -90,9 +90,17 @@ class Connection:
         # Whatever is wrong, this program reports it in its own words, once.
         logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
         with dask.config.set({"distributed.comm.timeouts.connect": f"{timeout} s"}):
-            self._client = distributed.Client(
-                address, security=security(files), timeout=timeout, set_as_default=False
-            )
+            try:
+                self._client = distributed.Client(
+                    address, security=security(files), timeout=timeout, set_as_default=False
+                )
+            except OSError:
+                raise
+            except Exception as error:  # the client only asserts that it understands the answer
+                raise ConnectionError(
+                    f"its answer is not understood: perhaps it has another version than distributed "
+                    f"{distributed.__version__}, or is no Dask scheduler"
+                ) from error
 
     @property
     def is_open(self) -> bool:

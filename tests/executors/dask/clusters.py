@@ -25,14 +25,13 @@ class Cluster:
         self.scheduler = self.workers = None
         self.address = None
 
-    def start_scheduler(self, *, preload=None):
+    def start_scheduler(self):
         """Start the scheduler, at the same address as before."""
         port = 0 if self.address is None else self.address.rpartition(":")[2]
         command = [
             sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port),
             "--protocol", "tls", "--tls-ca-file", self.files.ca, "--tls-cert", self.files.cert,
             "--tls-key", self.files.key, "--no-dashboard", "--no-show",
-            *(() if preload is None else ("--preload", preload)),
         ]  # fmt: skip
         environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
         self.scheduler = subprocess.Popen(

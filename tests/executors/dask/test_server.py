@@ -1,0 +1,160 @@
+"""A server whose jobs run on a Dask cluster: the same as on its own machine, and what it tells about the cluster."""
+
+import json
+import re
+import subprocess
+import sys
+
+import httpx
+import polars as pl
+import pytest
+
+from tests.executors.dask.clusters import Cluster, free_port
+from tests.servers import serving, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        found.start_scheduler()
+        found.start_workers(1, "--set", "processing.worker_memory_bytes=600MiB")
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module", params=["local", "dask"])
+def server(request, cluster, tmp_path_factory):
+    """The same server with either engine."""
+    options = cluster.settings() if request.param == "dask" else []
+    folder = tmp_path_factory.mktemp(request.param) / "data"
+    limits = ("--set", "processing.worker_memory_bytes=600MiB", "--set", "processing.nice=0")
+    with serving(
+        folder, *options, *limits, "--set", "storage.tables=never", "--set", "retries.job=1"
+    ) as found:
+        found.engine = request.param
+        found.put("penguins.csv")
+        number = pl.int_range(6_000_000, eager=True)
+        pl.DataFrame(
+            {"n": number, "t": (number * 2654435761 % 1_000_003).cast(pl.String), "h": number / 2}
+        ).write_csv(folder / "uploads" / "large.csv")
+        (folder / "uploads" / "ragged.csv").write_text("a,b\n1,2\n3\n4,5\n")
+        yield found
+
+
+SORT = {"filename": "large.csv", "sort": [["t"], ["h"]], "limit": 3}
+
+
+def test_result_is_the_same_as_that_of_polars(server):
+    """The output is downloaded from the server."""
+    with server.connect() as client:
+        result = client.run(filename="penguins.csv", selectedColumns=["species", "year"], limit=5)
+        assert result["type"] == "result", result
+        _, data, _ = client.download(result["data"]["output_data"]["filename"])
+    expected = pl.read_csv(server.data_dir / "uploads" / "penguins.csv", null_values="NA")
+    assert pl.read_parquet(data).equals(expected.select("species", "year").head(5))
+
+
+def test_progress_is_told_before_the_result(server):
+    """Each report has the same fields."""
+    with server.connect() as client:
+        client.send({"type": "process", "id": "1", **SORT, "limit": 4})
+        messages = client.until("result", "error")
+    assert messages[-1]["type"] == "result", messages[-1]
+    reports = [message for message in messages if message["type"] == "progress"]
+    assert reports
+    assert all({"phase", "fraction"} <= set(report) for report in reports)
+
+
+def test_cancelled_job_ends_and_the_worker_takes_the_next_one(server):
+    """In the middle of a sort."""
+    with server.connect() as client:
+        client.send({"type": "process", "id": "1", **SORT, "limit": 5})
+        while client.receive()["type"] != "progress":
+            pass
+        client.send({"type": "cancel", "id": "2", "request": "1"})
+        messages = client.until("error")
+        assert messages[-1]["reason"] == "cancelled"
+        assert client.run(filename="penguins.csv", limit=6)["type"] == "result"
+
+
+def test_job_that_takes_too_long_fails_with_its_timeout(server):
+    """The timeout counts from its start."""
+    with server.connect() as client:
+        answer = client.run(**SORT, timeout=0.5)
+        assert answer["reason"] == "job_timeout"
+        assert client.run(filename="penguins.csv", limit=7)["type"] == "result"
+
+
+def test_job_that_needs_too_much_memory_fails_in_words(server):
+    """The limit is that of the worker."""
+    with server.connect() as client:
+        answer = client.run(filename="large.csv", group_by=["n", "t"], aggregate=[["h", "median", "middle"]])
+        assert answer.get("reason") == "out_of_memory", answer
+        assert client.run(filename="penguins.csv", limit=8)["type"] == "result"
+
+
+def test_malformed_file_is_an_error_of_a_strict_job(server):
+    """It has the line."""
+    with server.connect() as client:
+        answer = client.run(filename="ragged.csv", strict=True)
+        assert (answer["type"], answer["reason"]) == ("error", "unreadable_file")
+
+
+def test_identical_jobs_are_run_once(server):
+    """Both get the result."""
+    with server.connect() as one, server.connect() as other:
+        for client in (one, other):
+            client.send({"type": "process", "id": "1", **SORT, "limit": 9})
+        jobs = {client.until("accepted")[-1]["job"] for client in (one, other)}
+        assert len(jobs) == 1
+        assert [client.until("result", "error")[-1]["type"] for client in (one, other)] == ["result"] * 2
+
+
+def test_state_of_the_cluster_is_told(server, cluster):
+    """By /status, /readyz and the metrics; not without a cluster."""
+    status = httpx.get(f"{server.base}/status").json()
+    metrics = httpx.get(f"{server.base}/metrics").text
+    assert httpx.get(f"{server.base}/readyz").status_code == 200
+    if server.engine == "local":
+        assert "cluster" not in status
+        assert "creemson_cluster" not in metrics
+        return
+    assert status["cluster"]["workers"] == 1
+    assert status["cluster"]["trouble"] is None
+    assert re.search(r"^creemson_cluster_workers 1.0$", metrics, re.MULTILINE)
+
+
+def doctor(*options):
+    command = [sys.executable, "-m", "creemson", "doctor", "--cluster", "--json", "--port", "0", *options]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    return {(one["verdict"], one["what"]): one["text"] for one in found}
+
+
+def test_doctor_checks_scheduler_workers_and_folder(cluster, tmp_path):
+    """Each with one line."""
+    found = doctor("--data-dir", str(tmp_path / "data"), *cluster.settings())
+    assert "answers" in found["ok", "scheduler"]
+    assert "1 are connected, and see" in found["ok", "workers"]
+
+
+def test_dead_scheduler_is_told_by_doctor(cluster, tmp_path):
+    """With its address."""
+    address = f"tls://127.0.0.1:{free_port()}"
+    found = doctor("--data-dir", str(tmp_path / "data"), *cluster.settings(dask_scheduler=address))
+    assert address in found["fail", "scheduler"]
+
+
+def test_readiness_tells_that_there_are_no_workers(cluster, tmp_path):
+    """And that they are back. It is the last test with these workers."""
+    with serving(tmp_path / "data", *cluster.settings()) as server:
+        wait_until(lambda: httpx.get(f"{server.base}/readyz").status_code == 200)
+        cluster.stop_workers()
+        wait_until(lambda: httpx.get(f"{server.base}/readyz").status_code == 503)
+        assert "no worker" in httpx.get(f"{server.base}/readyz").json()["detail"]
+        cluster.start_workers(1)
+        wait_until(lambda: httpx.get(f"{server.base}/readyz").status_code == 200)

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from tests.browser.test_grid import GERMAN, shows
-from tests.browser.test_page import until, visit, write
+from tests.browser.test_page import PATIENCE, until, visit, write
 
 
 class Person:
@@ -17,8 +17,8 @@ class Person:
     def drop(self, path):
         self._act()
         self.page.set_input_files("#file-input", str(path))
-        self.page.wait_for_selector("#grid[data-state=ready]")
-        self.page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
+        self.page.wait_for_selector("#grid[data-state=ready]", timeout=PATIENCE)
+        self.page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])", timeout=PATIENCE)
 
     def click(self, selector):
         self._act()
@@ -158,6 +158,16 @@ def test_column_is_read_as_text_or_with_the_month_first(person, tmp_path):
     )
     page.reload()
     until(page, "document.querySelector('#grid thead small')?.textContent === 'text'")
+
+
+def test_wide_file_is_described_when_somebody_asks(person, tmp_path):
+    """Hundreds of columns are not profiled unasked."""
+    path = write(tmp_path / "view-wide.csv", **{f"c{index}": [index, 1] for index in range(301)})
+    person.drop(path)
+    assert person.page.locator("#grid thead svg").count() == 0
+    person.click("#describe")
+    person.page.wait_for_selector("#grid thead svg")
+    assert person.page.is_hidden("#describe")
 
 
 @pytest.mark.slow

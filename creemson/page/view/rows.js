@@ -31,6 +31,9 @@ export class Rows {
     byId("grid-retry").onclick = () => (this.#grid ? this.#grid.retry() : this.#source && this.show(this.#source));
   }
 
+  /** @type {number|null} rows of the view; null while that is unknown, as of a very large file */
+  total = null;
+
   /** @returns {Grid|null} */
   get grid() {
     return this.#grid;
@@ -49,6 +52,7 @@ export class Rows {
   async show(source, typing = false) {
     const signal = this.#stop();
     this.#source = source;
+    this.total = null;
     this.#later(() => byId("grid").classList.add("busy"), BUSY_AFTER);
     if (typing) await new Promise((resolve) => this.#later(resolve, TYPING_PAUSE));
     if (signal.aborted) return;
@@ -98,6 +102,7 @@ export class Rows {
     this.#showProblem(null);
     this.#settled("ready");
     this.#showFacts(source, total, complete);
+    this.total = total;
     this.#grid = new Grid(byId("grid"), {
       columns: source.columns,
       total: known,

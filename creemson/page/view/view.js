@@ -106,7 +106,7 @@ export class FileView {
       typing,
     );
     this.#plot.show(this.#shown());
-    if (view === this.#store.view) this.#survey.start(view, this.#description.columns.length);
+    if (view === this.#store.view) this.#survey.start(view, this.#description.columns.length, this.#rows.total);
   }
 
   #showTitle(view) {

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tests.browser.test_grid import GERMAN, shows
+from tests.browser.test_grid import GERMAN, place_of, shows
 from tests.browser.test_page import PATIENCE, until, visit, write
 
 
@@ -43,8 +43,8 @@ class Person:
     def drag_over_headers(self, first, last):
         self._act()
         for column, do in ((first, "down"), (last, "up")):
-            box = self.page.locator(f"#grid th:has([aria-label='Menu of {column}'])").bounding_box()
-            self.page.mouse.move(box["x"] + 20, box["y"] + 12)
+            x, y = place_of(self.page, f"#grid th:has([aria-label='Menu of {column}'])")
+            self.page.mouse.move(x + 20, y + 12)
             getattr(self.page.mouse, do)()
 
     def download(self, label):

@@ -44,6 +44,8 @@ export class Rows {
     this.#stop();
     this.#grid?.close();
     this.#grid = null;
+    for (const name of ["view-facts", "grid-position"]) byId(name).textContent = "";
+    this.#showProblem(null);
   }
 
   /** Show other rows; those from before stay until the new ones have arrived.
@@ -63,6 +65,7 @@ export class Rows {
       if (!window.complete) this.#askAgain(source, signal, ASK_AGAIN);
     } catch (error) {
       if (signal.aborted) return;
+      this.hide(); // rows that are not those of the view would mislead
       this.#settled("failed");
       this.#showProblem(error);
     }

@@ -59,6 +59,7 @@ export class FileView {
     const { file } = this.#store.view;
     this.#description = description;
     this.#groups = null;
+    this.#rows.hide(); // those of the file before
     this.#survey.expect();
     byId("view").hidden = false;
     byId("view-name").textContent = visible(file);

@@ -58,7 +58,9 @@ def test_dropped_file_shows_its_rows_as_written(here, tmp_path):
             ["Bohrer", "", "03.02.2024"],
         ],
     )
-    assert here.locator("#grid thead small").all_inner_texts() == ["text", "number", "date"]
+    here.wait_for_selector("#view[data-survey=done]")
+    words = [f"{word} · 25 % missing" for word in ("text", "number", "date")]
+    assert here.locator("#grid thead small").all_inner_texts() == words
     assert here.inner_text("#view-facts") == "4 rows · 3 columns"
     assert here.title() == "grid-german.csv – Creemson"
     sides = here.evaluate(

@@ -29,6 +29,14 @@ def shows(page, rows):
     )
 
 
+def place_of(page, selector):
+    """The left upper corner of an element, in one step: the grid makes its elements anew."""
+    return page.evaluate(
+        "selector => { const { x, y } = document.querySelector(selector).getBoundingClientRect(); return [x, y]; }",
+        selector,
+    )
+
+
 def active(page):
     """The text of the active cell, which the grid names for assistive technology."""
     return page.evaluate(
@@ -50,7 +58,9 @@ def test_dropped_file_shows_its_rows_as_written(here, tmp_path):
             ["Bohrer", "", "03.02.2024"],
         ],
     )
-    assert here.locator("#grid thead small").all_inner_texts() == ["text", "number", "date"]
+    here.wait_for_selector("#view[data-survey=done]")
+    words = [f"{word} · 25 % missing" for word in ("text", "number", "date")]
+    assert here.locator("#grid thead small").all_inner_texts() == words
     assert here.inner_text("#view-facts") == "4 rows · 3 columns"
     assert here.title() == "grid-german.csv – Creemson"
     sides = here.evaluate(
@@ -78,6 +88,18 @@ def test_text_typed_into_find_narrows_the_rows_and_is_the_address(here, tmp_path
     here.go_back()
     until(here, "document.querySelectorAll('#grid tbody tr').length === 4")
     assert here.input_value("#find") == ""
+
+
+def test_rows_that_cannot_be_had_are_not_those_from_before(here, tmp_path):
+    """An error takes their place; it says what to do, and a removed filter brings the rows back."""
+    upload(here, write(tmp_path / "grid-error.csv", a=[1, 2]))
+    shows(here, [["1"], ["2"]])
+    here.goto(f"{here.url}&where=[[%22gone%22,%22==%22,1]]")
+    here.wait_for_selector("#grid-error:has-text('gone')")
+    assert here.locator("#grid tr").count() == 0
+    here.click("#chips button")
+    shows(here, [["1"], ["2"]])
+    assert here.is_hidden("#grid-error")
 
 
 def test_grid_keys_move_the_active_cell(here, server):
@@ -108,11 +130,12 @@ def test_column_border_dragged_changes_its_width(here, tmp_path):
     upload(here, write(tmp_path / "grid-drag.csv", a=["x"], b=["y"]))
     here.wait_for_selector("#grid[data-state=ready]")
     width = "document.querySelector('#grid th').getBoundingClientRect().width"
+    here.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
     before = here.evaluate(width)
-    box = here.locator("#grid .grip").first.bounding_box()
-    here.mouse.move(box["x"] + 4, box["y"] + 20)
+    x, y = place_of(here, "#grid .grip")
+    here.mouse.move(x + 4, y + 20)
     here.mouse.down()
-    here.mouse.move(box["x"] + 104, box["y"] + 20)
+    here.mouse.move(x + 104, y + 20)
     here.mouse.up()
     assert here.evaluate(width) == before + 100
     here.locator("#grid .grip").first.dblclick()

@@ -11,6 +11,8 @@ import pytest
 from tests.servers import serving, wait_until
 
 MIB = 2**20
+PATIENCE = 120_000
+"""Milliseconds in which a file is opened and described, on a busy machine."""
 
 
 @pytest.fixture
@@ -41,12 +43,12 @@ def use(page, name):
 
 def opened(page, name=None):
     """Wait until a file is open, and described; then show the form below it."""
-    page.wait_for_selector("#query:not([hidden])")
+    page.wait_for_selector("#query:not([hidden])", timeout=PATIENCE)
     page.evaluate("document.querySelector('#more').open = true")
     if name is not None:
         page.wait_for_selector(f"#query-name:text-is('{name}')")
-    page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
-    page.wait_for_selector("#grid:not([data-state=waiting])")
+    page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])", timeout=PATIENCE)
+    page.wait_for_selector("#grid:not([data-state=waiting])", timeout=PATIENCE)
 
 
 def run(page):

@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from tests.browser.test_grid import GERMAN, shows
-from tests.browser.test_page import until, visit, write
+from tests.browser.test_grid import GERMAN, place_of, shows
+from tests.browser.test_page import PATIENCE, until, visit, write
 
 
 class Person:
@@ -17,8 +17,8 @@ class Person:
     def drop(self, path):
         self._act()
         self.page.set_input_files("#file-input", str(path))
-        self.page.wait_for_selector("#grid[data-state=ready]")
-        self.page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
+        self.page.wait_for_selector("#grid[data-state=ready]", timeout=PATIENCE)
+        self.page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])", timeout=PATIENCE)
 
     def click(self, selector):
         self._act()
@@ -43,8 +43,8 @@ class Person:
     def drag_over_headers(self, first, last):
         self._act()
         for column, do in ((first, "down"), (last, "up")):
-            box = self.page.locator(f"#grid th:has([aria-label='Menu of {column}'])").bounding_box()
-            self.page.mouse.move(box["x"] + 20, box["y"] + 12)
+            x, y = place_of(self.page, f"#grid th:has([aria-label='Menu of {column}'])")
+            self.page.mouse.move(x + 20, y + 12)
             getattr(self.page.mouse, do)()
 
     def download(self, label):
@@ -148,16 +148,26 @@ def test_column_is_read_as_text_or_with_the_month_first(person, tmp_path):
     assert page.locator("#grid thead small").all_inner_texts()[0] == "number"
     person.menu("zip")
     person.choose("#column-menu label:has-text('Read as') select", "text (keeps 00123)")
-    until(page, "document.querySelector('#grid thead small').textContent === 'text'")
+    until(page, "document.querySelector('#grid thead small')?.textContent === 'text'")
     page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
     person.menu("day")
     person.choose("#column-menu label:has-text('Read as') select", "date: month first, 12/31/2024")
-    until(page, "document.querySelectorAll('#grid thead small')[1].textContent === 'date'")
+    until(page, "document.querySelectorAll('#grid thead small')[1]?.textContent === 'date'")
     assert (
         person.download("CSV, normalized").path().read_text() == "zip,day\n1234,2024-01-02\n99,2024-03-04\n"
     )
     page.reload()
     until(page, "document.querySelector('#grid thead small')?.textContent === 'text'")
+
+
+def test_wide_file_is_described_when_somebody_asks(person, tmp_path):
+    """Hundreds of columns are not profiled unasked."""
+    path = write(tmp_path / "view-wide.csv", **{f"c{index}": [index, 1] for index in range(301)})
+    person.drop(path)
+    assert person.page.locator("#grid thead svg").count() == 0
+    person.click("#describe")
+    person.page.wait_for_selector("#grid thead svg")
+    assert person.page.is_hidden("#describe")
 
 
 @pytest.mark.slow

@@ -289,6 +289,8 @@ def bad_files(server):
 @pytest.mark.parametrize(("message", "code", "reason"), BAD_REQUESTS)
 def test_invalid_request_gets_error_and_connection_goes_on(server, message, code, reason):
     """Code, reason and a helpful message; then the next request is served."""
+    if server.remote and "link.csv" in json.dumps(message, default=str):
+        pytest.skip("an object store has no links")
     with server.connect() as client:
         client.send(json.dumps(message) if isinstance(message, dict | list) else message)
         error = client.until("error", "result")[-1]

@@ -202,7 +202,7 @@ def test_second_download_of_output_knows_its_digest(server):
 
 def test_cancelled_download_stops_sending(server):
     """No bytes follow its error, and the next download is served."""
-    server.put("long.bin").write_bytes(DATA * 10)
+    server.write("long.bin", DATA * 10)
     with server.connect(max_queue=1) as client:
         client.send({"type": "download", "id": "d", "filename": "long.bin"})
         assert client.receive()["type"] == "download"

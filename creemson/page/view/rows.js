@@ -31,6 +31,9 @@ export class Rows {
     byId("grid-retry").onclick = () => (this.#grid ? this.#grid.retry() : this.#source && this.show(this.#source));
   }
 
+  /** @type {number|null} rows of the view; null while that is unknown, as of a very large file */
+  total = null;
+
   /** @returns {Grid|null} */
   get grid() {
     return this.#grid;
@@ -41,6 +44,8 @@ export class Rows {
     this.#stop();
     this.#grid?.close();
     this.#grid = null;
+    for (const name of ["view-facts", "grid-position"]) byId(name).textContent = "";
+    this.#showProblem(null);
   }
 
   /** Show other rows; those from before stay until the new ones have arrived.
@@ -49,6 +54,7 @@ export class Rows {
   async show(source, typing = false) {
     const signal = this.#stop();
     this.#source = source;
+    this.total = null;
     this.#later(() => byId("grid").classList.add("busy"), BUSY_AFTER);
     if (typing) await new Promise((resolve) => this.#later(resolve, TYPING_PAUSE));
     if (signal.aborted) return;
@@ -59,6 +65,7 @@ export class Rows {
       if (!window.complete) this.#askAgain(source, signal, ASK_AGAIN);
     } catch (error) {
       if (signal.aborted) return;
+      this.hide(); // rows that are not those of the view would mislead
       this.#settled("failed");
       this.#showProblem(error);
     }
@@ -98,6 +105,7 @@ export class Rows {
     this.#showProblem(null);
     this.#settled("ready");
     this.#showFacts(source, total, complete);
+    this.total = total;
     this.#grid = new Grid(byId("grid"), {
       columns: source.columns,
       total: known,

@@ -5,6 +5,7 @@ import { rememberQuiet } from "../files/asked.js";
 import { surveyOf } from "./requests.js";
 
 const MAX_BYTES = 64 * 2 ** 20; // of a file that is profiled unasked: larger ones take seconds of the server
+const MAX_ROWS = 2_000_000; // likewise
 const MAX_COLUMNS = 300; // likewise
 
 /** The profile of the open file. */
@@ -29,16 +30,17 @@ export class Survey {
   /** Profile a file; nothing happens if that is done or running already.
    *  @param {import("./address.js").View} view
    *  @param {number} columns
+   *  @param {number|null} rows null if that is unknown
    *  @param {boolean} wanted whether somebody asked for it, however large the file is */
-  async start(view, columns, wanted = false) {
+  async start(view, columns, rows, wanted = false) {
     const key = JSON.stringify(surveyOf(view));
-    if (key === this.#key) return;
+    if (key === this.#key && !wanted) return;
     this.stop();
     this.#key = key;
-    this.#asked = [view, columns];
+    this.#asked = [view, columns, rows];
     this.#show("running");
     try {
-      if (!wanted && !(await this.#isSmall(view.file, columns))) return key === this.#key && this.#show("offered");
+      if (!wanted && !(await this.#isSmall(view.file, columns, rows))) return key === this.#key && this.#show("offered");
       if (key !== this.#key) return;
       const { promise, cancel } = this.#client.process({ ...surveyOf(view), on_disconnect: "cancel" }, { onAccepted: rememberQuiet });
       this.#cancel = cancel;
@@ -73,8 +75,8 @@ export class Survey {
     this.#show("offered");
   }
 
-  async #isSmall(filename, columns) {
-    if (columns > MAX_COLUMNS) return false;
+  async #isSmall(filename, columns, rows) {
+    if (columns > MAX_COLUMNS || rows === null || rows > MAX_ROWS) return false;
     const file = (await this.#client.files()).find((one) => one.filename === filename);
     return file !== undefined && file.size <= MAX_BYTES;
   }

@@ -59,6 +59,7 @@ export class FileView {
     const { file } = this.#store.view;
     this.#description = description;
     this.#groups = null;
+    this.#rows.hide(); // those of the file before
     this.#survey.expect();
     byId("view").hidden = false;
     byId("view-name").textContent = visible(file);
@@ -106,7 +107,7 @@ export class FileView {
       typing,
     );
     this.#plot.show(this.#shown());
-    if (view === this.#store.view) this.#survey.start(view, this.#description.columns.length);
+    if (view === this.#store.view) this.#survey.start(view, this.#description.columns.length, this.#rows.total);
   }
 
   #showTitle(view) {

@@ -58,8 +58,8 @@ def install_for_tests(session: nox.Session) -> None:
         npm = (str(node / "bin" / "node"), str(node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
         # If this fails, the tests that need the compiler are skipped and say so.
         session.run(
-            *npm, "install", "--global", "--prefix", str(here), "--no-audit", "--no-fund", TYPESCRIPT,
-            external=True, success_codes=range(256),
+            *npm, "install", "--global", "--prefix", str(here), "--no-audit", "--no-fund", "--fetch-retries=0",
+            TYPESCRIPT, external=True, success_codes=range(256),
         )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def soak(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation as a site, in build/docs: no warnings, no broken links, and a search that finds all."""
-    session.install("-e", ".[docs]", "hypothesis", "pytest", "pytest-trio", "websockets")
+    session.install("-e", ".[docs]", "httpx", "hypothesis", "pytest", "pytest-trio", "websockets")
     shutil.rmtree(SITE, ignore_errors=True)
     session.run("pytest", "tests/docs/test_site.py", *session.posargs, env={"DOCS_FOLDER": str(SITE)})
     session.log(f"open {SITE / 'index.html'}")

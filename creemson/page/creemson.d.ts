@@ -359,6 +359,8 @@ export class Client extends EventTarget {
   reconnectNow(): void;
   /** Close the client permanently: everything in flight rejects with the reason "connection_lost". */
   close(): void;
+  /** Ask whether the server answers; over a lost connection, the promise waits for the next one. */
+  ping(): Promise<void>;
   columns(filename: string): Promise<Column[]>;
   /** The columns of a file, how it is read, and the issues in its first 64 KiB. */
   describe(filename: string, options?: Options | null): Promise<Described>;

@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 import attrs
@@ -12,7 +13,7 @@ import trio
 from creemson import logs
 from creemson.logs.standard import END_SECONDS
 from creemson.logs.writer import BackgroundWriter, to_stream
-from creemson.server.server import Server
+from creemson.server.engines import make_engine
 from creemson.settings.sections import Settings
 
 __all__ = ["embedded"]
@@ -40,7 +41,15 @@ async def embedded(settings: Settings | None = None) -> AsyncIterator[str]:
         lines = BackgroundWriter(to_stream(sys.stderr))
         try:
             async with trio.open_nursery() as nursery:
-                server = Server(own, logger=logs.errors_only(lines))
+                logger = logs.errors_only(lines)
+                engine = make_engine(own, logger, few_callers=True)
+                nursery.start_soon(engine.run)
+                # The worker's start takes longest. The server's modules are imported meanwhile, in a thread, so that
+                # they do not delay it.
+                await trio.to_thread.run_sync(import_module, "creemson.server.server")
+                from creemson.server.server import Server  # noqa: PLC0415
+
+                server = Server(own, logger=logger, engine=engine)
                 port = await nursery.start(server.run)
                 yield f"ws://127.0.0.1:{port}/ws"
                 nursery.cancel_scope.cancel()

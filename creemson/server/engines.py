@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import attrs
+import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.executors.executor import ClusterState, Executor
@@ -14,7 +15,7 @@ from creemson.jobs.sharing.turns import SPARE
 from creemson.settings.sections import Settings
 from creemson.settings.units import SettingsError
 
-__all__ = ["Engine", "make_engine", "max_line"]
+__all__ = ["Engine", "make_engine", "max_line", "scratch_folder"]
 
 EVENT_BYTES = 256 * 1024
 """Maximum bytes of a worker's event beside the answer that it carries."""
@@ -35,9 +36,23 @@ class Engine:
     cluster: Callable[[], ClusterState] | None = None
 
     @property
-    def all(self) -> tuple[Executor, Executor]:
-        """Both executors."""
-        return self.workers, self.quick
+    def all(self) -> tuple[Executor, ...]:
+        """The executors, each of them once."""
+        return (self.workers,) if self.workers is self.quick else (self.workers, self.quick)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the executors until cancelled; see :meth:`creemson.executors.executor.Executor.run`.
+
+        Calls ``task_status.started()`` when all of them can run commands.
+
+        Raises:
+            ProcessingError: ``worker_died``: no worker could be started.
+        """
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as starting:
+                for executor in self.all:
+                    starting.start_soon(nursery.start, executor.run)
+            task_status.started()
 
 
 def max_line(settings: Settings) -> int:
@@ -45,15 +60,22 @@ def max_line(settings: Settings) -> int:
     return settings.limits.answer_bytes + EVENT_BYTES
 
 
-def make_engine(
-    settings: Settings, logger: FilteringBoundLogger, *, scratch: ScratchFolder | None = None
-) -> Engine:
+def scratch_folder(settings: Settings) -> ScratchFolder | None:
+    """Return where workers keep copies of files in an object store; None: there is no object store."""
+    storage = settings.storage
+    if storage.url is None:
+        return None
+    return ScratchFolder(storage.data_dir.absolute() / "scratch", storage.scratch_bytes)
+
+
+def make_engine(settings: Settings, logger: FilteringBoundLogger, *, few_callers: bool = False) -> Engine:
     """Make the executors.
 
     Args:
         settings: effective settings.
         logger: Logger.
-        scratch: where workers keep copies of files in an object store; None: there is no object store.
+        few_callers: whether to start with one worker for everything, and to start others when they are needed. Jobs of
+            one caller leave the spare worker free, so commands that must not wait for jobs find it.
 
     Raises:
         SettingsError: the scheduler's address or the TLS files cannot be used.
@@ -65,10 +87,11 @@ def make_engine(
         nice=processing.nice,
         logger=logger,
         max_line=max_line(settings),
-        scratch=scratch,
+        scratch=scratch_folder(settings),
     )
-    workers = make(size=processing.workers + SPARE, warm=processing.workers)
-    quick = make(size=1 + SPARE, warm=1)
+    is_shared = few_callers and processing.engine == "local"
+    workers = make(size=processing.workers + SPARE, warm=1 if is_shared else processing.workers)
+    quick = workers if is_shared else make(size=1 + SPARE, warm=1)
     if processing.engine == "local":
         return Engine(workers, quick)
     from creemson.executors.dask.executor import DaskExecutor  # noqa: PLC0415 - it takes a second

@@ -16,7 +16,6 @@ from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import SHUTDOWN_REASON, CloseCode
 from creemson.executors.executor import ClusterState
 from creemson.executors.memory import Memory
-from creemson.executors.process import ScratchFolder
 from creemson.jobs.commands import InboxMessage
 from creemson.jobs.processor import Processor
 from creemson.metrics import Metrics, Now
@@ -28,7 +27,7 @@ from creemson.server.auth.tokens import Tokens
 from creemson.server.connection.connection import Connection, Shared
 from creemson.server.connection.state import ConnectionState
 from creemson.server.connection.upload_registry import UploadRegistry
-from creemson.server.engines import make_engine
+from creemson.server.engines import Engine, make_engine, scratch_folder
 from creemson.server.heartbeats import Heartbeats
 from creemson.server.housekeeping import measure_lag, sweep_expired
 from creemson.server.http.app import make_app
@@ -63,6 +62,7 @@ class Server:
         logger: Logger.
         wall_clock: returns the seconds since 1970.
         dropped_lines: returns the number of log lines that could not be written.
+        engine: executors that the caller runs, and whose workers need not be ready; None makes and runs them.
 
     Raises:
         SettingsError: settings for the authentication or the cluster are missing or invalid.
@@ -76,6 +76,7 @@ class Server:
         logger: FilteringBoundLogger,
         wall_clock: Callable[[], float] = time.time,
         dropped_lines: Callable[[], int] = lambda: 0,
+        engine: Engine | None = None,
     ) -> None:
         self._settings = settings
         self._log = logger
@@ -104,14 +105,13 @@ class Server:
             handles=Handles.within(open_files),
             backend=_backend(settings, self._catalog, wall_clock),
         )
-        scratch = None
-        if settings.storage.url is not None:
-            scratch = ScratchFolder(data / "scratch", settings.storage.scratch_bytes)
+        scratch = scratch_folder(settings)
         self._scratch = scratch and Scratch(*scratch)
         self._inbox, inbox = trio.open_memory_channel[InboxMessage](INBOX)
         self._metrics = Metrics()
         refusals = Refusals(self._metrics, logger)
-        self._engine = engine = make_engine(settings, logger, scratch=scratch)
+        self._runs_engine = engine is None
+        self._engine = engine = engine or make_engine(settings, logger)
         self._shared = Shared(
             settings=settings,
             processor=self._inbox,
@@ -185,9 +185,8 @@ class Server:
                 service.start_soon(self._memory.run)
                 service.start_soon(self._shared.heartbeats.run)
                 service.start_soon(measure_lag, self._metrics)
-                async with trio.open_nursery() as starting:
-                    for executor in self._engine.all:
-                        starting.start_soon(service.start, executor.run)
+                if self._runs_engine:
+                    await service.start(self._engine.run)
                 await service.start(self._processor.run)
                 async with trio.open_nursery() as listening:
                     listening.start_soon(self._listener.run)

@@ -1,0 +1,41 @@
+"""A server inside another program."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+
+from creemson.client import connect
+from creemson.logs import get_logger
+from creemson.server.embedded import embedded
+from creemson.server.engines import make_engine
+from creemson.settings.sections import Settings
+
+
+async def test_embedded_server_starts_one_worker_for_a_job_and_its_look_ups():
+    """A start of a worker takes half a second of CPU; an upload, its columns and a job need no second one."""
+    before = set(psutil.Process(os.getpid()).children())
+    async with embedded() as url, connect(url) as client:
+        await client.upload(b"city,population\nOslo,709037\n", name="cities.csv")
+        result = await client.process("cities.csv", columns=["city"])
+        assert result.rows == 1
+        started = set(psutil.Process(os.getpid()).children()) - before
+        assert len(started) == 1
+    assert not any(process.is_running() for process in started)
+
+
+def test_engine_of_a_few_callers_has_one_executor_with_a_spare_worker():
+    """Jobs take all slots but the spare one, which is left for look-ups."""
+    settings = Settings()
+    engine = make_engine(settings, get_logger("test"), few_callers=True)
+    assert engine.all == (engine.workers,)
+    assert engine.workers.size == settings.processing.workers + 1
+    assert len(make_engine(settings, get_logger("test")).all) == 2
+
+
+def test_import_of_the_embedded_server_does_not_import_the_server():
+    """The server is imported while its worker starts, which saves the time of the import."""
+    code = "import sys, creemson.cli.process, creemson.api; print('creemson.server.server' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == "False"

@@ -69,15 +69,16 @@ def moto():
 @contextmanager
 def seaweedfs(folder, port=None):
     """Run an object store on the disk."""
-    port = port or _free_port()
+    port = port or free_port()
     endpoint = Endpoint(port)
-    ports = [_free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(3)]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     folder.mkdir(exist_ok=True)
     program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     process = subprocess.Popen(
         [
             program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.port={port}",
+            "-s3.port.iceberg=0", "-s3.port.lance=0",  # fixed ports: a second store on the machine would end
             f"-master.port={ports[0]}", f"-volume.port={ports[1]}", f"-filer.port={ports[2]}",
             "-master.volumeSizeLimitMB=64", "-volume.max=20",
         ],
@@ -100,7 +101,7 @@ def seaweedfs(folder, port=None):
         log.close()
 
 
-def _free_port():
+def free_port():
     """Return a port below those that the system gives to clients; SeaweedFS also uses the one 10000 above."""
     for port in range(12000 + secrets.randbelow(8000), 32000):
         with socket.socket() as one, socket.socket() as other:

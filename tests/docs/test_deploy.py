@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tomllib
 import urllib.request
 
 import jsonschema
@@ -17,70 +18,12 @@ import trustme
 import yaml
 from websockets.sync.client import connect
 
+from tests.docs import schemas
 from tests.docs.conftest import DOCS, ROOT
 from tests.servers import SAMPLE, serving, wait_until
 
 DEPLOY = DOCS / "deploy"
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-COMPOSE_SCHEMA = {
-    "type": "object",
-    "required": ["services", "volumes"],
-    "additionalProperties": False,
-    "properties": {
-        "volumes": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
-        "services": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "build": {"type": "object", "required": ["context", "dockerfile"]},
-                    "image": {"type": "string"},
-                    "command": {"type": "string"},
-                    "environment": {"type": "object", "additionalProperties": {"type": "string"}},
-                    "volumes": {
-                        "type": "array",
-                        "items": {"type": "string", "pattern": "^[^:]+:/[^:]+(:ro)?$"},
-                    },
-                    "ports": {"type": "array", "items": {"type": "string", "pattern": r"^\d+:\d+$"}},
-                    "stop_grace_period": {"type": "string"},
-                    "restart": {"enum": ["no", "always", "on-failure", "unless-stopped"]},
-                },
-            },
-        },
-    },
-}
-"""The parts of the Compose specification that the file uses; an unknown key is refused."""
-PROMETHEUS_SCHEMA = {
-    "type": "object",
-    "required": ["scrape_configs"],
-    "additionalProperties": False,
-    "properties": {
-        "scrape_configs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["job_name", "static_configs"],
-                "additionalProperties": False,
-                "properties": {
-                    "job_name": {"type": "string"},
-                    "scheme": {"enum": ["http", "https"]},
-                    "authorization": {"type": "object", "required": ["credentials_file"]},
-                    "static_configs": {"type": "array", "items": {"required": ["targets"]}},
-                },
-            },
-        }
-    },
-}
-PANEL_SCHEMA = {
-    "type": "object",
-    "required": ["id", "type", "title", "description", "datasource", "gridPos", "fieldConfig", "targets"],
-    "properties": {
-        "type": {"const": "timeseries"},
-        "gridPos": {"required": ["h", "w", "x", "y"]},
-        "targets": {"type": "array", "minItems": 1, "items": {"required": ["refId", "expr", "legendFormat"]}},
-    },
-}
 INSTRUCTIONS = {
     "FROM",
     "RUN",
@@ -93,6 +36,7 @@ INSTRUCTIONS = {
     "CMD",
     "ENV",
     "WORKDIR",
+    "ARG",
 }
 
 
@@ -135,23 +79,45 @@ def test_command_of_the_container_starts_with_the_environment_of_compose(tmp_pat
         subprocess.run([sys.executable, *json.loads(check)[1:]], check=True, timeout=60)
 
 
-def test_compose_file_fits_the_schema():
-    """It is YAML with known keys; its build context has the Dockerfile; its volumes exist."""
-    compose = yaml.safe_load(text_of("compose.yaml"))
-    jsonschema.validate(compose, COMPOSE_SCHEMA)
-    build = compose["services"]["creemson"]["build"]
-    context = (DEPLOY / build["context"]).resolve()
-    assert context == ROOT
-    assert (context / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.cluster.yaml"])
+def test_compose_file_fits_the_schema(name):
+    """It is YAML with known keys; its build context has the Dockerfile; its volumes exist, except what users make."""
+    compose = yaml.safe_load(text_of(name))
+    jsonschema.validate(compose, schemas.COMPOSE)
+    arguments = {words.partition("=")[0] for instruction, words in instructions() if instruction == "ARG"}
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
     for service in compose["services"].values():
+        if build := service.get("build"):
+            context = (DEPLOY / build["context"]).resolve()
+            assert context == ROOT
+            assert (context / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+            assert set(build.get("args", ())) <= arguments
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
-            assert source in compose["volumes"] or (DEPLOY / source).exists()
+            is_made_by_user = f"/docs/deploy/{source.removeprefix('./')}/" in ignored
+            assert source in compose["volumes"] or (DEPLOY / source).exists() or is_made_by_user
+        for other in service.get("depends_on", ()):
+            assert other in compose["services"]
+
+
+def test_image_has_no_files_but_those_of_the_package():
+    """Certificates and credentials in the folder must not be in a layer; a wheel needs what `pyproject.toml` names."""
+    lines = text_of("Dockerfile.dockerignore").splitlines()
+    ignored, *kept = [line for line in lines if not line.startswith("#")]
+    assert ignored == "*"
+    assert set(kept) == {"!creemson", "!pyproject.toml", "!README.md", "!LICENSE"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    needed = {
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+        *project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"],
+    }
+    assert {f"!{name}" for name in needed} <= set(kept)
 
 
 def test_prometheus_file_fits_the_schema():
     """It is YAML with known keys."""
-    jsonschema.validate(yaml.safe_load(text_of("prometheus.yaml")), PROMETHEUS_SCHEMA)
+    jsonschema.validate(yaml.safe_load(text_of("prometheus.yaml")), schemas.PROMETHEUS)
 
 
 def test_systemd_unit_is_accepted(tmp_path):
@@ -261,7 +227,7 @@ def test_dashboard_uses_only_metrics_and_labels_that_exist(server):
     """Each name in its expressions is in `/metrics`; each label is one of that metric's family."""
     dashboard = json.loads(text_of("grafana-dashboard.json"))
     for panel in dashboard["panels"]:
-        jsonschema.validate(panel, PANEL_SCHEMA)
+        jsonschema.validate(panel, schemas.PANEL)
     with server.connect() as client:
         assert client.run(filename="example.csv")["type"] == "result"
     with urllib.request.urlopen(f"{server.base}/metrics", timeout=30) as response:

@@ -16,13 +16,14 @@ import textwrap
 from pathlib import Path
 
 import attrs
-import click
 import pytest
 import trio
 
 import creemson
 import creemson.client
-from creemson import api, cli
+from creemson import api
+from creemson.cli.shared.options import load_settings
+from tests.docs.command_lines import command_of, parse
 from tests.docs.conftest import DOCS, ROOT
 from tests.servers import SAMPLE, serving
 
@@ -30,6 +31,9 @@ FENCED = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILIN
 TESTED_ELSEWHERE = {"how-to/command-line.md", "how-to/cookbook.md", "how-to/use-from-javascript.md"}
 NOT_OURS = {"pip", "nox", "docker", "npm", "python", "openssl"}
 """Commands that need a network, a service or half an hour; `openssl` has a test of its own."""
+NEED_A_CLUSTER = "docs/how-to/scale.md"
+SYSTEM = {"cd", "curl", "docker", "export", "kubectl", "printf", "sudo"}
+"""What the page on clusters uses besides the programs whose arguments are checked."""
 INSIDE = "async"
 """Marks a block that belongs into an `async with connect(…) as client`."""
 ADDRESS = "127.0.0.1:8000"
@@ -71,7 +75,9 @@ def pages():
 
 PAGES = {page.name: page for page in pages()}
 WITH_PYTHON = [name for name, page in PAGES.items() if page.python()]
-COMMANDS = [(name, command) for name, page in PAGES.items() for command in page.commands()]
+COMMANDS = [
+    (name, command) for name, page in PAGES.items() if name != NEED_A_CLUSTER for command in page.commands()
+]
 
 
 @pytest.fixture
@@ -170,7 +176,7 @@ def test_command_of_the_page_is_accepted(name, command, folder, shared_server):
             continue
         assert words[0] == "creemson", f"{name}: nothing tests {single!r}"
         if words[1] == "serve":
-            command_of("serve").make_context("serve", words[2:])
+            parse(words)
             continue
         if "wss://" in single:
             continue  # tested with its certificate
@@ -179,9 +185,14 @@ def test_command_of_the_page_is_accepted(name, command, folder, shared_server):
         )
 
 
-def command_of(name):
-    """The command; it is imported when it is used."""
-    return cli.main.get_command(click.Context(cli.main), name)
+@pytest.mark.parametrize("command", list(PAGES[NEED_A_CLUSTER].commands()), ids=lambda value: value[:40])
+def test_command_of_the_page_on_clusters_is_accepted(command):
+    """Its arguments are parsed, and its settings loaded; it needs machines that the tests do not have."""
+    words = shlex.split(command.removesuffix("&"), comments=True)
+    if not words or words[0] in SYSTEM:
+        return
+    options = parse(words)
+    load_settings(options.get("config"), options.get("overrides", ()))
 
 
 def run_command(words, server):

@@ -25,7 +25,6 @@ from creemson.formats.detection.archive import Member, choose_member
 from creemson.formats.detection.contained import Contained, recoded, unpacked
 from creemson.formats.detection.signatures import unsupported
 from creemson.formats.detection.sniff import sniff
-from creemson.formats.excel.reader import open_workbook
 from creemson.formats.fixed.reader import open_fixed_width
 from creemson.formats.json.array import open_json_array
 from creemson.formats.json.lines import open_json_lines
@@ -265,7 +264,7 @@ def open_table(
         "parquet": _open_parquet,
         "arrow": _open_arrow,
         "arrow_stream": _open_arrow_stream,
-        "xlsx": open_workbook,
+        "xlsx": _open_workbook,
     }
     _check_options(name, source.format, options)
     with faults(name, path):
@@ -344,6 +343,13 @@ def _open_arrow(path: Path, name: str, source: Source, *, options: Options, repo
 def _open_arrow_stream(path: Path, name: str, source: Source, *, options: Options, report: Report) -> Table:
     frame = pl.read_ipc_stream(path)  # polars can only read this format completely
     return _typed_table(frame.lazy, name, source, options, report)
+
+
+def _open_workbook(path: Path, name: str, source: Source, *, options: Options, report: Report) -> Table:
+    # Imported when needed, because it would delay the start of each worker.
+    from creemson.formats.excel.reader import open_workbook  # noqa: PLC0415
+
+    return open_workbook(path, name, source, options=options, report=report)
 
 
 def _typed_table(

@@ -8,7 +8,6 @@ import polars as pl
 
 from creemson.engine.export.csv import as_values, as_written, header_line, written_of
 from creemson.engine.export.ndjson import sink_json_lines
-from creemson.engine.export.xlsx.sheet import write_xlsx
 from creemson.engine.progress import Progress, ProgressMeter, sink
 from creemson.formats.nested import changes
 from creemson.formats.open import faults, open_table
@@ -68,6 +67,9 @@ def render(
             case "parquet":
                 sink([tapped.sink_parquet(target, lazy=True)], meter)
             case "xlsx":
+                # Imported when needed, because it would delay the start of each worker.
+                from creemson.engine.export.xlsx.sheet import write_xlsx  # noqa: PLC0415
+
                 write_xlsx(frame, target, table.rows or 0, meter)
             case _:
                 raise ValueError(format)

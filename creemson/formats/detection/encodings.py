@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from itertools import islice
 
 import attrs
-import chardet
-from chardet import EncodingEra
 
 __all__ = ["encoding_of", "fallback_of", "is_nearly_utf16", "late_encoding", "unicode_of"]
 
@@ -38,7 +36,6 @@ MAX_INVALID = 1_000
 MIN_LEGACY = 3
 """Number of lines that are not UTF-8 from which a file whose first bytes are ASCII has another encoding as a whole;
 fewer are reported."""
-_ERAS = EncodingEra.MODERN_WEB | EncodingEra.LEGACY_ISO | EncodingEra.LEGACY_MAC | EncodingEra.DOS
 _RARE = {
     "johab", "mac-iceland", "mac-turkish", "iso8859-3", "iso8859-10", "iso8859-14", "iso8859-16",
     "cp856", "cp860", "cp861", "cp863", "cp864", "cp865", "cp869",
@@ -310,9 +307,13 @@ def _by_statistics(head: bytes) -> str:
 
 def _guess(sample: bytes, head: bytes, *, is_western: bool) -> str | None:
     """The most likely encoding of a sample, of those that can decode the whole head."""
+    import chardet  # noqa: PLC0415 - few files need it, and it would delay the start of each worker
+    from chardet import EncodingEra  # noqa: PLC0415
+
+    eras = EncodingEra.MODERN_WEB | EncodingEra.LEGACY_ISO | EncodingEra.LEGACY_MAC | EncodingEra.DOS
     confidences: dict[str, float] = {}
     for guess in chardet.detect_all(
-        sample, ignore_threshold=True, encoding_era=_ERAS, exclude_encodings=_RARE
+        sample, ignore_threshold=True, encoding_era=eras, exclude_encodings=_RARE
     ):
         encoding = guess["encoding"]
         if encoding is None or encoding.lower().startswith(("utf", "ascii")):

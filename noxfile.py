@@ -31,6 +31,7 @@ CHAOS = (
     "tests/faults/test_power_cuts.py",
     "tests/faults/test_versions.py",
     "tests/faults/test_killed_imports.py",
+    "tests/executors/dask/test_kills.py",
 )
 """Tests that kill processes, cut connections or the power and replace files at random or awkward moments."""
 
@@ -112,8 +113,8 @@ def slow(session: nox.Session) -> None:
 def chaos(session: nox.Session) -> None:
     """Faults at random points, all examples: killed workers and servers, power cuts, bad networks. Part of ``slow``."""
     session.install("-e", ".[test]")
-    # In `slow`, a tenth of the simulated power cuts and of the overwrites.
-    everything = {"POWER_CUTS": "200", "TORN_OVERWRITES": "5000"}
+    # In `slow`, a tenth of the simulated power cuts, of the overwrites and of the kills in a cluster.
+    everything = {"POWER_CUTS": "200", "TORN_OVERWRITES": "5000", "CLUSTER_KILLS": "60"}
     session.run("pytest", "-m", "slow", *PATIENT, *CHAOS, *session.posargs, env=everything)
 
 

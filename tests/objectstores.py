@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PATIENCE = 60
+PORTS = iter(range(12000 + secrets.randbelow(8000), 32000))
 MOTO = """
 import logging
 from moto.server import ThreadedMotoServer
@@ -75,6 +76,8 @@ def seaweedfs(folder, port=None):
     log = (folder.parent / f"{folder.name}.log").open("ab")
     folder.mkdir(exist_ok=True)
     program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    # With credentials in its environment, it would refuse requests that are not signed.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     process = subprocess.Popen(
         [
             program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.port={port}",
@@ -82,7 +85,7 @@ def seaweedfs(folder, port=None):
             f"-master.port={ports[0]}", f"-volume.port={ports[1]}", f"-filer.port={ports[2]}",
             "-master.volumeSizeLimitMB=64", "-volume.max=20",
         ],
-        stdout=log, stderr=log, start_new_session=True,
+        stdout=log, stderr=log, start_new_session=True, env=environment,
     )  # fmt: skip
     endpoint.process = process
     try:
@@ -102,8 +105,12 @@ def seaweedfs(folder, port=None):
 
 
 def free_port():
-    """Return a port below those that the system gives to clients; SeaweedFS also uses the one 10000 above."""
-    for port in range(12000 + secrets.randbelow(8000), 32000):
+    """Return a free port; no other call returns it.
+
+    It stays free while its server is away, because it is below those that the system gives to clients. SeaweedFS also
+    uses the one 10000 above.
+    """
+    for port in PORTS:
         with socket.socket() as one, socket.socket() as other:
             try:
                 one.bind(("127.0.0.1", port))

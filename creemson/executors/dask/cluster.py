@@ -20,6 +20,8 @@ WATCH_INTERVAL = 1.0
 """Seconds between two looks at the scheduler and its workers."""
 ANSWER_TIMEOUT = 10.0
 """Maximum seconds for an answer of the scheduler; then it counts as lost."""
+STATUS_INTERVAL = 0.25
+"""Seconds between two looks at the status of a connection on which an answer is missing."""
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to reach a scheduler that was lost."""
 PATIENCE = 30.0
@@ -81,6 +83,7 @@ class Cluster:
         self._changed = trio.Event()  # set when the connection or the workers have changed
         self._look = trio.Event()  # set when the next look must not wait
         self._told: frozenset[str] = frozenset()  # addresses of unusable workers that the log knows
+        self._usable: set[str] = set()  # addresses of workers whose loss would count
 
     @property
     def trouble(self) -> str | None:
@@ -104,6 +107,7 @@ class Cluster:
                 await self._watch(connection)
             finally:
                 self._connection, self.workers = None, ()
+                self._usable.clear()
                 self._listener.disconnected()
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(connection.close, abandon_on_cancel=True)
@@ -203,10 +207,8 @@ class Cluster:
         """Watch the workers until the connection is lost."""
         while connection.is_open:
             self._look = trio.Event()
-            try:
-                with trio.fail_after(ANSWER_TIMEOUT):
-                    found = await trio.to_thread.run_sync(connection.workers, abandon_on_cancel=True)
-            except (OSError, trio.TooSlowError):
+            found = await _ask_workers(connection)
+            if found is None:
                 return
             self._set_workers(found)
             with trio.move_on_after(WATCH_INTERVAL):
@@ -215,6 +217,7 @@ class Cluster:
     def _set_workers(self, found: Sequence[WorkerInfo]) -> None:
         before = len(self.workers)
         self.workers = [worker for worker in found if self._label in worker.resources]
+        self._usable.update(worker.address for worker in self.workers)
         unusable = {
             worker.address: versions
             for worker in found
@@ -237,11 +240,13 @@ class Cluster:
             return
         if event["action"] == "remove-worker":
             address = event["worker"]
+            # A look may have noticed before that it is gone, so ``workers`` does not tell whether it was one of ours.
+            if address in self._usable and not event.get("expected"):
+                self.lost += 1
+                self._log.warning("worker lost", worker=address)
+            self._usable.discard(address)
             if any(worker.address == address for worker in self.workers):
                 self.workers = [worker for worker in self.workers if worker.address != address]
-                if not event.get("expected"):
-                    self.lost += 1
-                    self._log.warning("worker lost", worker=address)
                 self._notify()
             self._listener.worker_lost(address)
         self.look()
@@ -250,6 +255,27 @@ class Cluster:
         self._changed.set()
         self._changed = trio.Event()
         self._listener.resized()
+
+
+async def _ask_workers(connection: Connection) -> Sequence[WorkerInfo] | None:
+    """Return the workers; None if the scheduler is lost.
+
+    If it is killed in the middle, Dask's client waits for the answer. Only its status tells that.
+    """
+    found = None
+    with trio.move_on_after(ANSWER_TIMEOUT):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_closed, connection, nursery.cancel_scope)
+            with contextlib.suppress(OSError):
+                found = await trio.to_thread.run_sync(connection.workers, abandon_on_cancel=True)
+            nursery.cancel_scope.cancel()
+    return found
+
+
+async def _cancel_when_closed(connection: Connection, scope: trio.CancelScope) -> None:
+    while connection.is_open:  # noqa: ASYNC110 - no event
+        await trio.sleep(STATUS_INTERVAL)
+    scope.cancel()
 
 
 def _told(error: BaseException) -> str:

@@ -19,6 +19,9 @@ from creemson.executors.dask.tls import TlsFiles
 
 __all__ = ["Connection", "Task", "TaskEnd", "WorkerInfo"]
 
+_LOGGERS = ("distributed", "distributed.client", "tornado.application")
+"""Loggers of the client that have levels of their own."""
+
 TaskEnd: TypeAlias = Literal["finished", "error", "cancelled"]
 
 
@@ -88,7 +91,8 @@ class Connection:
 
     def __init__(self, address: str, files: TlsFiles | None, *, timeout: float) -> None:
         # Whatever is wrong, this program reports it in its own words, once.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         with dask.config.set({"distributed.comm.timeouts.connect": f"{timeout} s"}):
             try:
                 self._client = distributed.Client(

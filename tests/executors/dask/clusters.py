@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -11,25 +10,30 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from creemson.executors.dask.tls import create_certificates
+from tests.objectstores import free_port
 
 PATIENCE = 120
 """Seconds to wait for the start of a process, on a busy machine."""
 
 
 class Cluster:
-    """A scheduler and the workers of one machine; both can be stopped and started again."""
+    """A scheduler and the workers of one machine; both can be stopped and started again.
 
-    def __init__(self, folder):
+    ``environment`` is added to that of the workers: the credentials of an object store.
+    """
+
+    def __init__(self, folder, environment=()):
         self.folder = folder
+        self.environment = {**os.environ, **dict(environment)}
         self.files = create_certificates(folder / "tls")
         self.scheduler = self.workers = None
+        self.port = free_port()
         self.address = None
 
     def start_scheduler(self):
         """Start the scheduler, at the same address as before."""
-        port = 0 if self.address is None else self.address.rpartition(":")[2]
         command = [
-            sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port),
+            sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(self.port),
             "--protocol", "tls", "--tls-ca-file", self.files.ca, "--tls-cert", self.files.cert,
             "--tls-key", self.files.key, "--no-dashboard", "--no-show",
         ]  # fmt: skip
@@ -49,8 +53,9 @@ class Cluster:
         ]  # fmt: skip
         with (self.folder / "workers.log").open("ab") as log:
             self.workers = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0, cwd=folder
-            )
+                command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0, cwd=folder,
+                env=self.environment,
+            )  # fmt: skip
         read_until(self.workers, self.workers.stdout, "connected")
 
     def worker_pids(self):
@@ -73,6 +78,12 @@ class Cluster:
     def kill_scheduler(self):
         self.scheduler.kill()
         self.scheduler.wait()
+
+    def kill_workers(self):
+        """Kill the process with the nannies; Dask's workers and their processes notice that."""
+        self.workers.kill()
+        self.workers.wait()
+        self.workers.stdout.close()
 
     def stop_workers(self):
         end(self.workers)
@@ -149,10 +160,3 @@ def cluster(folder, count=1):
         yield found
     finally:
         found.stop()
-
-
-def free_port():
-    """Return a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

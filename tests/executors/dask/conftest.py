@@ -21,7 +21,16 @@ def logged():
 
 
 @pytest.fixture
-async def executor(nursery, cluster, logged):
+def patient(monkeypatch):
+    """A busy machine may take long for everything that takes milliseconds."""
+    # So long may it take to notice a killed scheduler: an answer of it that is missing is waited for.
+    monkeypatch.setattr("creemson.executors.dask.cluster.ANSWER_TIMEOUT", 30.0)
+    for limit in ("CONNECT_TIMEOUT", "PATIENCE"):
+        monkeypatch.setattr(f"creemson.executors.dask.cluster.{limit}", 240.0)
+
+
+@pytest.fixture
+async def executor(nursery, cluster, logged, patient):
     """An executor that runs everything on the cluster."""
     found = make_executor(cluster, logged)
     await nursery.start(found.run)

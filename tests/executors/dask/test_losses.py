@@ -129,9 +129,8 @@ async def test_scheduler_that_comes_back_gets_the_command_again(executor, cluste
     assert "out.parquet" in names(tmp_path)
 
 
-async def test_command_waits_for_the_first_worker(executor, cluster, nursery, tmp_path, monkeypatch):
+async def test_command_waits_for_the_first_worker(executor, cluster, nursery, tmp_path):
     """Workers may come at any time; until then, the state says what is missing."""
-    monkeypatch.setattr("creemson.executors.dask.cluster.PATIENCE", PATIENCE)
     await trio.to_thread.run_sync(cluster.stop_workers)
     with trio.fail_after(PATIENCE):
         while executor.state().workers:  # noqa: ASYNC110 - no event

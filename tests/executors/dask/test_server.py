@@ -1,4 +1,7 @@
-"""A server whose jobs run on a Dask cluster: the same as on its own machine, and what it tells about the cluster."""
+"""A server whose jobs run on a Dask cluster: the same as on its own machine, and what it tells about the cluster.
+
+The files are in a folder, or in an object store, from which the workers fetch them with credentials of their own.
+"""
 
 import json
 import re
@@ -9,42 +12,62 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.executors.dask.clusters import Cluster, free_port
-from tests.servers import serving, wait_until
+from tests.executors.dask.clusters import Cluster
+from tests.objectstores import free_port, seaweedfs
+from tests.servers import SAMPLE, serving, wait_until
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    found = Cluster(tmp_path_factory.mktemp("cluster"))
+def store(tmp_path_factory):
+    """An object store on the disk."""
+    with seaweedfs(tmp_path_factory.mktemp("store") / "objects") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def cluster(store, tmp_path_factory):
+    found = Cluster(tmp_path_factory.mktemp("cluster"), store.environment)
     try:
         found.start_scheduler()
-        found.start_workers(1, "--set", "processing.worker_memory_bytes=600MiB")
+        found.start_workers(WORKERS, "--set", "processing.worker_memory_bytes=600MiB")
         yield found
     finally:
         found.stop()
 
 
-@pytest.fixture(scope="module", params=["local", "dask"])
-def server(request, cluster, tmp_path_factory):
-    """The same server with either engine."""
-    options = cluster.settings() if request.param == "dask" else []
-    folder = tmp_path_factory.mktemp(request.param) / "data"
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A CSV that takes seconds to sort."""
+    path = tmp_path_factory.mktemp("large") / "large.csv"
+    number = pl.int_range(6_000_000, eager=True)
+    pl.DataFrame(
+        {"n": number, "t": (number * 2654435761 % 1_000_003).cast(pl.String), "h": number / 2}
+    ).write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module", params=["local", "dask", "dask with an object store"])
+def server(request, cluster, store, large, tmp_path_factory):
+    """The same server with either engine, and with either store."""
+    engine, remote = request.param.split()[0], "store" in request.param
+    options = cluster.settings() if engine == "dask" else []
+    if remote:
+        options += ["--set", f"storage.url={store.bucket()}"]
     limits = ("--set", "processing.worker_memory_bytes=600MiB", "--set", "processing.nice=0")
-    with serving(
-        folder, *options, *limits, "--set", "storage.tables=never", "--set", "retries.job=1"
-    ) as found:
-        found.engine = request.param
-        found.put("penguins.csv")
-        number = pl.int_range(6_000_000, eager=True)
-        pl.DataFrame(
-            {"n": number, "t": (number * 2654435761 % 1_000_003).cast(pl.String), "h": number / 2}
-        ).write_csv(folder / "uploads" / "large.csv")
-        (folder / "uploads" / "ragged.csv").write_text("a,b\n1,2\n3\n4,5\n")
+    others = ("--set", "storage.tables=never", "--set", "retries.job=1")
+    folder = tmp_path_factory.mktemp(engine) / "data"
+    with serving(folder, *options, *limits, *others, env=store.environment if remote else ()) as found:
+        found.engine = engine
+        for name, path in (("penguins.csv", SAMPLE), ("large.csv", large)):
+            found.put(name, path)
+        found.write("ragged.csv", RAGGED)
         yield found
 
 
+WORKERS = 2
+RAGGED = b"a,b\n1,2\n3\n4,5\n"
 SORT = {"filename": "large.csv", "sort": [["t"], ["h"]], "limit": 3}
 
 
@@ -54,8 +77,22 @@ def test_result_is_the_same_as_that_of_polars(server):
         result = client.run(filename="penguins.csv", selectedColumns=["species", "year"], limit=5)
         assert result["type"] == "result", result
         _, data, _ = client.download(result["data"]["output_data"]["filename"])
-    expected = pl.read_csv(server.data_dir / "uploads" / "penguins.csv", null_values="NA")
+    expected = pl.read_csv(SAMPLE, null_values="NA")
     assert pl.read_parquet(data).equals(expected.select("species", "year").head(5))
+
+
+def test_upload_is_described_processed_and_rendered(server):
+    """And its repaired rows, the rendering and a range of it are downloaded."""
+    with server.connect() as client:
+        assert client.upload("few.csv", RAGGED)["type"] == "uploaded"
+        columns = client.ask({"type": "columns", "id": "c", "filename": "few.csv"})
+        assert [column["name"] for column in columns["columns"]] == ["a", "b"]
+        result = client.run(filename="few.csv")["data"]["output_data"]
+        assert result["rows"] == 3
+        rendering = result["filename"].removesuffix("parquet") + "csv"
+        assert client.download(rendering)[1] == b"a,b\n1,2\n3,\n4,5\n"
+        assert client.download(rendering, offset=4)[1] == b"1,2\n3,\n4,5\n"
+        assert client.download(result["issues"]["rejects"])[1].count(b"\n") == 2
 
 
 def test_progress_is_told_before_the_result(server):
@@ -123,9 +160,9 @@ def test_state_of_the_cluster_is_told(server, cluster):
         assert "cluster" not in status
         assert "creemson_cluster" not in metrics
         return
-    assert status["cluster"]["workers"] == 1
+    assert status["cluster"]["workers"] == WORKERS
     assert status["cluster"]["trouble"] is None
-    assert re.search(r"^creemson_cluster_workers 1.0$", metrics, re.MULTILINE)
+    assert re.search(rf"^creemson_cluster_workers {WORKERS}.0$", metrics, re.MULTILINE)
 
 
 def doctor(*options):
@@ -139,7 +176,7 @@ def test_doctor_checks_scheduler_workers_and_folder(cluster, tmp_path):
     """Each with one line."""
     found = doctor("--data-dir", str(tmp_path / "data"), *cluster.settings())
     assert "answers" in found["ok", "scheduler"]
-    assert "1 are connected, and see" in found["ok", "workers"]
+    assert f"{WORKERS} are connected, and see" in found["ok", "workers"]
 
 
 def test_dead_scheduler_is_told_by_doctor(cluster, tmp_path):

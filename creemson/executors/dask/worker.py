@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import attrs
 from distributed import Nanny
+from distributed.utils import get_ip
 
 from creemson.executors.dask.host import Host, HostSettings
 from creemson.executors.dask.library import security
-from creemson.executors.dask.tls import TlsFiles
+from creemson.executors.dask.tls import TlsFiles, host_of
 from creemson.executors.dask.versions import own_label
 
 __all__ = ["WorkerSettings", "run_workers"]
@@ -106,7 +107,10 @@ def _nanny(settings: WorkerSettings) -> Nanny:
         security=security(settings.files),
         death_timeout=DEATH_TIMEOUT,
         local_directory=settings.folder,
-        host=settings.host,
+        # Without a host, Dask's worker listens on all addresses, also if the scheduler is on this machine only.
+        host=settings.host or get_ip(host_of(settings.scheduler)),
+        # Dask serves pages about the worker, without TLS: on this machine only.
+        dashboard_address="127.0.0.1:0",
         dashboard=False,
         plugins=(Host(settings.process),),
     )

@@ -314,25 +314,25 @@ KINDS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 boole
         ({"where": [["a", "==", "1"]]}, "invalid_message",
          "$.where[0][2]: 'a' is Int64, which cannot be compared with '1'."),
         ({"cast": {"a": "string"}, "where": [["a", "==", 1]]}, "invalid_message",
-         "$.where[0][2]: 'a' is String, which cannot be compared with 1."),
+         "$.where[0][2]: 'a' is String, which cannot be compared with 1. Write it in quotes, as text."),
         ({"where": [["a", "like", "1"]]}, "invalid_message",
-         "$.where[0]: expected an operator (== != < <= > >= in not_in is_null not_null contains starts_with), "
+         "where[0]: expected an operator (== != < <= > >= in not_in is_null not_null contains starts_with), "
          'got "like"'),
         ({"cast": {"a": "integr"}}, "invalid_message",
-         f"$.cast.a: expected one of ({KINDS}), got \"integr\". Did you mean 'int8'?"),
-        ({"cast": {"a": None}}, "invalid_message", f"$.cast.a: expected one of ({KINDS}), got null"),
-        ({"cast": ["a"]}, "invalid_message", '$.cast: expected an object, got ["a"]'),
-        ({"distinct": "a"}, "invalid_message", '$.distinct: expected true, false or a list of columns, got "a"'),
-        ({"distinct": []}, "invalid_message", "$.distinct: expected true, false or a list of columns, got []"),
-        ({"distinct": ["a", None]}, "invalid_message", "$.distinct: expected an index or a name at [1], got null"),
+         f"cast.a: expected one of ({KINDS}), got \"integr\". Did you mean 'int8'?"),
+        ({"cast": {"a": None}}, "invalid_message", f"cast.a: expected one of ({KINDS}), got null"),
+        ({"cast": ["a"]}, "invalid_message", 'cast: expected an object, got ["a"]'),
+        ({"distinct": "a"}, "invalid_message", 'distinct: expected true, false or a list of columns, got "a"'),
+        ({"distinct": []}, "invalid_message", "distinct: expected true, false or a list of columns, got []"),
+        ({"distinct": ["a", None]}, "invalid_message", "distinct: expected an index or a name at [1], got null"),
         ({"rename": {"a": ""}}, "invalid_message",
-         '$.rename.a: expected at least 1 and at most 1000 characters, got ""'),
-        ({"rename": {"a": 1}}, "invalid_message", "$.rename.a: expected a string, got 1"),
-        ({"rename": "a"}, "invalid_message", '$.rename: expected an object, got "a"'),
+         'rename.a: expected at least 1 and at most 1000 characters, got ""'),
+        ({"rename": {"a": 1}}, "invalid_message", "rename.a: expected a string, got 1"),
+        ({"rename": "a"}, "invalid_message", 'rename: expected an object, got "a"'),
     ],
 )  # fmt: skip
 def test_invalid_request_is_refused_with_path_and_hint(ask, request_, reason, detail):
-    """The details have the path; the message does not repeat itself."""
+    """The details have the path, or the argument of Python; the message does not repeat itself."""
     with pytest.raises(CreemsonError) as caught:
         ask({"a": [1], "day": [DAY], "list": [[1]], "name": ["x"]}, **request_)
     assert caught.value.reason == reason

@@ -30,6 +30,8 @@ timeout.connect = timeout.read = timeout.write = timeout.pool = float(PATIENCE)
 
 # Under `nohup`, the servers of the tests would inherit that SIGHUP is ignored, and respect it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so does a shell's `&` for SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def asked(server, path, *, name=None):
     target.hardlink_to(path)
     watch = Watch(server)
     ends = []
-    with watch.running(), server.connect(ping_interval=None) as client:
+    with watch.running(), server.connect() as client:
         for request in (
             {"type": "columns"},
             {"type": "rows", "offset": 0, "limit": 3},

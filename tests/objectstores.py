@@ -192,13 +192,15 @@ class Forwarder:
         self._copy(near, far, self._tamper)
 
     def _copy(self, source, target, change):
-        with suppress(OSError):
-            while data := source.recv(65536):
-                while self._frozen.is_set():
-                    time.sleep(0.05)
-                target.sendall(change(data))
-        _end(source)
-        _end(target)
+        try:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    while self._frozen.is_set():
+                        time.sleep(0.05)
+                    target.sendall(change(data))
+        finally:
+            _end(source)
+            _end(target)
 
 
 def _end(connection):

@@ -170,7 +170,8 @@ def group_requests(draw):
         numeric = function in ("sum", "mean", "median", "std")
         column = draw(st.sampled_from(NUMBERS if numeric else tuple(COLUMNS)))
         aggregates.append([column, function, f"made {number}"])
-        columns.append(FUNCTIONS[function].format(f'"{column}"') + f' AS "made {number}"')
+        counted = "*" if (column, function) == ("*", "count") else f'"{column}"'  # rows, and not a column
+        columns.append(FUNCTIONS[function].format(counted) + f' AS "made {number}"')
     by = f"GROUP BY {', '.join(columns[: len(groups)])} ORDER BY min(row)" if groups else ""
     sql = f'SELECT {", ".join(columns)} FROM "table" {where(conditions_)} {by}'
     request = {

@@ -38,6 +38,14 @@ CHAOS = (
 DRAWN = tuple(f"tests/formats/csv/test_{name}.py" for name in ("dialects", "layouts", "any_cells"))
 """Tests of drawn files: a third of the drawings is in default runs, all of them in ``slow``."""
 
+CLUSTER = (
+    "tests/executors/dask",
+    "tests/storage/objects",
+    "tests/integration/test_object_store.py",
+    "tests/docs/test_deploy_cluster.py",
+)
+"""Tests of a Dask cluster and an object store: their slow ones start ten processes at once, so they run alone."""
+
 EXPLORED = (*CHAOS[1:3], "tests/fuzz/test_hypothesis.py")
 """Tests that use a seed of their own and not the seed of Hypothesis."""
 
@@ -104,9 +112,17 @@ def coverage(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Slow tests: hundreds of random runs with bad networks and dying servers; arguments are passed to pytest."""
     install_for_tests(session)
-    session.run("pytest", "-m", "slow", "--ignore=tests/fuzz", *PATIENT, *PARALLEL, *session.posargs)
+    elsewhere = [f"--ignore={path}" for path in ("tests/fuzz", *CLUSTER)]
+    session.run("pytest", "-m", "slow", *elsewhere, *PATIENT, *PARALLEL, *session.posargs)
     if not session.posargs:
         session.run("pytest", *DRAWN, *PATIENT, *PARALLEL, env={"ALL_EXAMPLES": "1"})
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Slow tests of a Dask cluster and an object store: real schedulers, workers and stores, which are also killed."""
+    install_for_tests(session)
+    session.run("pytest", "-m", "slow", *CLUSTER, *PATIENT, *session.posargs)
 
 
 @nox.session

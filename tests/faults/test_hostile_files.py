@@ -152,7 +152,7 @@ def test_bomb_of_one_line_is_out_of_memory(server, tmp_path, how):
 def test_bomb_of_many_lines_is_refused_by_jobs(server, tmp_path, how):
     """A sample can be read; what reads everything stops at an implausible compression ratio.
 
-    Rows are those of a job, unless the time is over before that is noticed.
+    Rows are those of a job, unless the time is over before that is noticed; on a slow machine, it is over in any case.
     """
     lines = b"1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n" * 30_000
     path = packed(tmp_path / f"lines.csv.{how}", [b"a,b,c,d,e,f,g,h,i,j,k,l,m,n,o\n", *[lines] * 2_500], how)
@@ -160,7 +160,7 @@ def test_bomb_of_many_lines_is_refused_by_jobs(server, tmp_path, how):
     ends = asked(server, path)
     described, rows, limited, whole = reasons(ends)
     assert (described, limited, whole) == (None, None, "unreadable_file")
-    assert rows in (None, "unreadable_file")
+    assert rows in (None, "unreadable_file", "job_timeout")
     assert "refused" in ends[3]["message"]
 
 

@@ -14,6 +14,7 @@ import attrs
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from creemson.errors import ProcessingError
 from creemson.formats.blocks import scan_lines
 from creemson.formats.columns import exactly, unnamed
 from creemson.formats.csv.file import CsvFile
@@ -31,6 +32,8 @@ BUFFER_BYTES = 1 << 18
 """Size in bytes of a buffer that fits into a processor's cache."""
 MAX_CELL = 1 << 23
 """Number of bytes without the end of a row after which a file is no longer searched for quotes in quoted cells."""
+MAX_DECOMPRESSED = 1 << 28
+"""Number of decompressed bytes in which that is searched: decompressing alone takes a second for them."""
 MAX_MISFITS = 100
 """Maximum number of cells of a column that do not have its type; they decide which other types are tried."""
 
@@ -151,14 +154,18 @@ def _has_loose_quotes(file: CsvFile) -> bool:
 
     Blocks without quotes take no time; others take some 4 ns a byte.
     """
-    dialect, rest = file.dialect, b""
+    dialect, rest, total = file.dialect, b"", 0
     if not dialect.quote:
         return False
     quote, (q, delimiter) = dialect.quote.encode(), map(re.escape, (dialect.quote, dialect.delimiter))
     # The Rust engine takes linear time, and a tenth of that of Python's.
     pattern = f"(?:^|[{delimiter}\n]){q}(?:[^{q}]|{q}{q})*{q}(?: *[^{delimiter}{q}\r\n ]| +{q})"
-    with closing(file.blocks()) as pieces:
+    # A file that is damaged, or expands to too much, is refused by whoever reads all of it.
+    with suppress(ProcessingError), closing(file.blocks()) as pieces:
         for piece in pieces:
+            total += len(piece)
+            if file.source.compression and total > MAX_DECOMPRESSED:
+                return False
             if not rest and quote not in piece:
                 continue
             block = rest + piece

@@ -102,6 +102,11 @@ class Listener:
         port: int = self._listeners[0].socket.getsockname()[1]
         return port
 
+    def unbind(self) -> None:
+        """Give the address back, also if no connection was accepted. Idempotent."""
+        for listener in self._listeners:
+            listener.socket.close()
+
     async def run(self) -> None:
         """Accept connections until :meth:`close`, and return when the last one has ended."""
         async with trio.open_nursery() as handlers, trio.open_nursery() as watching:

@@ -180,22 +180,28 @@ class Server:
         with self._stores.locked(), contextlib.closing(self._catalog):
             await trio.to_thread.run_sync(self._prepare)
             port = await self._listener.open()
-            async with trio.open_nursery() as service:
-                service.start_soon(sweep_expired, self._stores, self._age_clock, self._settings, self._log)
-                service.start_soon(self._memory.run)
-                service.start_soon(self._shared.heartbeats.run)
-                service.start_soon(measure_lag, self._metrics)
-                if self._runs_engine:
-                    await service.start(self._engine.run)
-                await service.start(self._processor.run)
-                async with trio.open_nursery() as listening:
-                    listening.start_soon(self._listener.run)
-                    self._log.info("serving", port=port, data_dir=str(self._stores.data_dir))
-                    task_status.started(port)
-                    await self._stopping.wait()
-                    await self._drain(listening.cancel_scope)
-                service.cancel_scope.cancel()
+            try:
+                await self._serve(port, task_status)
+            finally:  # a cluster that cannot be reached ends the server before it has accepted a connection
+                self._listener.unbind()
         self._log.info("stopped")
+
+    async def _serve(self, port: int, task_status: trio.TaskStatus[int]) -> None:
+        async with trio.open_nursery() as service:
+            service.start_soon(sweep_expired, self._stores, self._age_clock, self._settings, self._log)
+            service.start_soon(self._memory.run)
+            service.start_soon(self._shared.heartbeats.run)
+            service.start_soon(measure_lag, self._metrics)
+            if self._runs_engine:
+                await service.start(self._engine.run)
+            await service.start(self._processor.run)
+            async with trio.open_nursery() as listening:
+                listening.start_soon(self._listener.run)
+                self._log.info("serving", port=port, data_dir=str(self._stores.data_dir))
+                task_status.started(port)
+                await self._stopping.wait()
+                await self._drain(listening.cancel_scope)
+            service.cancel_scope.cancel()
 
     def reload(self) -> None:
         """Load the certificate again, if there is one; if it is unusable, log that and keep the previous one."""

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -555,3 +556,10 @@ def test_token_create_list_and_revoke_show_the_token_once(tmp_path):
     assert "ann" in run("token", "list", *folder).stdout
     assert run("token", "revoke", "ann", *folder).exit_code == 0
     assert run("token", "list", "--json", *folder).stdout == ""
+
+
+def test_server_that_cannot_reach_its_cluster_gives_its_port_back():
+    """A program that starts servers itself can use the port again."""
+    done = run("serve", "--port", "0", *DASK, "--set", "processing.dask_scheduler=tcp://127.0.0.1:9")
+    assert done.exit_code == 1
+    assert not [one for one in psutil.Process().net_connections() if one.status == psutil.CONN_LISTEN]

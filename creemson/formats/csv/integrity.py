@@ -93,8 +93,9 @@ class DelimiterCounter(threading.Thread):
             dialect = self._file.dialect
             delimiters = _count_lines(self._file, dialect.delimiter, dialect.quote)
             delimiters -= _delimiters_in_header(self._file, self._head)
+            has_marks, has_controls, may_have_quotes = _find_marks(self._file)
             self._count = DelimiterCount(
-                delimiters, *_find_marks(self._file), has_loose_quotes=_has_loose_quotes(self._file)
+                delimiters, has_marks, has_controls, may_have_quotes and _has_loose_quotes(self._file)
             )
 
     def result(self) -> DelimiterCount:
@@ -122,17 +123,19 @@ def _delimiters_in_header(file: CsvFile, head: bytes) -> int:
     return sum(part.count(dialect.delimiter.encode()) for part in parts)
 
 
-def _find_marks(file: CsvFile) -> tuple[bool, bool]:
-    """Search for NUL bytes and late byte order marks, and for control characters that stand for others.
+def _find_marks(file: CsvFile) -> tuple[bool, bool, bool]:
+    """Search for NUL bytes and late byte order marks, for control characters that stand for others, and for quotes.
 
     Without any of the bytes that these begin with, it searches 15 GB/s.
 
     Returns:
-        Whether there are marks, and whether there are control characters, if there are no marks.
+        Whether there are marks; if there are none, whether there are control characters, and whether there may be
+        quotes.
     """
+    quote = file.dialect.quote.encode()
     if file.source.compression:
-        return False, False
-    mark, has_controls = codecs.BOM_UTF8, False
+        return False, False, bool(quote)
+    mark, has_controls, has_quotes = codecs.BOM_UTF8, False, False
     buffer = bytearray(len(mark) - 1 + BUFFER_BYTES)
     window = memoryview(buffer)[len(mark) - 1 :]  # before it are the last bytes of the previous block
     with file.path.open("rb", buffering=0) as stream:
@@ -140,23 +143,22 @@ def _find_marks(file: CsvFile) -> tuple[bool, bool]:
         while size := stream.readinto(window):
             end = len(mark) - 1 + size
             if buffer.find(0, len(mark) - 1, end) >= 0:
-                return True, False
+                return True, False, False
             if buffer.find(mark[0], 0, end) >= 0 and buffer.find(mark, 0, end) >= 0:
-                return True, False
+                return True, False, False
             if not has_controls and buffer.find(0xC2, 0, end) >= 0:
                 has_controls = CONTROL_BYTES.search(buffer, 0, end) is not None
+            has_quotes = has_quotes or (quote != b"" and buffer.find(quote, 0, end) >= 0)
             buffer[: len(mark) - 1] = buffer[size:end]
-    return False, has_controls
+    return False, has_controls, has_quotes
 
 
 def _has_loose_quotes(file: CsvFile) -> bool:
     """Search quoted cells for quotes that are not doubled, such as those of ``"say "hi" now"``.
 
-    Blocks without quotes take no time; others take some 4 ns a byte.
+    This reads the file again, so it is only called if there may be quotes. Blocks with some take 4 ns a byte.
     """
     dialect, rest, total = file.dialect, b"", 0
-    if not dialect.quote:
-        return False
     quote, (q, delimiter) = dialect.quote.encode(), map(re.escape, (dialect.quote, dialect.delimiter))
     # The Rust engine takes linear time, and a tenth of that of Python's.
     pattern = f"(?:^|[{delimiter}\n]){q}(?:[^{q}]|{q}{q})*{q}(?: *[^{delimiter}{q}\r\n ]| +{q})"

@@ -33,6 +33,17 @@ export function make(tag, properties = {}, ...children) {
 export const button = (text, onclick, properties = {}) =>
   make("button", { type: "button", className: "quiet", onclick, ...properties }, text);
 
+const KEEP_URL = 60_000; // ms; the browser may start the download late
+
+/** Let the browser save content as a file.
+ *  @param {Blob} blob
+ *  @param {string} name of the file */
+export function save(blob, name) {
+  const href = URL.createObjectURL(blob);
+  make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), KEEP_URL);
+}
+
 /**
  * Show an error, or hide the previous one.
  *

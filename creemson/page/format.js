@@ -28,6 +28,13 @@ export const whole = (count) => Math.round(count).toLocaleString("en");
  *  @returns {string} e.g. "1 row", "2,000 rows" */
 export const counted = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
 
+const EXCEL = { rows: 1_048_575, columns: 16_384 }; // of a sheet, without the header row
+
+/** @param {{rows: number, columns: any[]}} table
+ *  @returns {string|null} what a sheet of Excel has at most, if the table has more */
+export const exceededInExcel = ({ rows, columns }) =>
+  rows > EXCEL.rows || columns.length > EXCEL.columns ? `${whole(EXCEL.rows)} rows and ${whole(EXCEL.columns)} columns` : null;
+
 /** @param {number} count bytes
  *  @returns {string} e.g. "12.3 MB" */
 export function bytes(count) {

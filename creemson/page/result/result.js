@@ -1,8 +1,8 @@
 /** Shows the result of a job: figures, downloads, issues, column profiles and rows. */
 
 import { storedToken } from "../connection/sign_in.js";
-import { button, byId, focusUnlessBusy, make, showError } from "../dom.js";
-import { counted, isNumeric, whole } from "../format.js";
+import { button, byId, focusUnlessBusy, make, save, showError } from "../dom.js";
+import { counted, exceededInExcel, isNumeric, whole } from "../format.js";
 import { Grid } from "../table/grid.js";
 import { typeWord } from "../table/types.js";
 import { chart, nullShare } from "./charts.js";
@@ -16,7 +16,6 @@ const HINTS = {
   [AS_WRITTEN]: "Cells as the file writes them",
   [NORMALIZED]: "ISO dates, decimal points, true and false, empty cells for null",
 };
-const EXCEL_LIMITS = { rows: 1_048_575, columns: 16_384 }; // of a sheet, without the header row
 
 /** The result of the latest job. */
 export class Result {
@@ -69,15 +68,12 @@ export class Result {
   }
 
   #downloads(output) {
-    const { filename, final_filename_excel: excel, rows, columns } = output;
+    const { filename, final_filename_excel: excel } = output;
     const stem = filename.replace(/\.[^.]*$/, "");
     const names = { ...csvNames(output), Excel: excel, Parquet: filename, NDJSON: `${stem}.ndjson`, Arrow: `${stem}.arrow` };
-    const tooLarge = rows > EXCEL_LIMITS.rows || columns.length > EXCEL_LIMITS.columns;
+    const limits = exceededInExcel(output);
     return Object.entries(names).map(([format, name]) => {
-      if (format === "Excel" && tooLarge) {
-        const limits = `${whole(EXCEL_LIMITS.rows)} rows and ${whole(EXCEL_LIMITS.columns)} columns`;
-        return make("span", { className: "hint" }, `Excel supports at most ${limits}`);
-      }
+      if (format === "Excel" && limits) return make("span", { className: "hint" }, `Excel supports at most ${limits}`);
       const control = this.#link(name, format);
       if (HINTS[format]) control.title = HINTS[format];
       return control;
@@ -95,9 +91,7 @@ export class Result {
   async #download(name, control) {
     control.disabled = true;
     try {
-      const href = URL.createObjectURL(await this.#client.download(name).promise);
-      make("a", { href, download: name }).click();
-      setTimeout(() => URL.revokeObjectURL(href), 60_000); // the browser may start the download late
+      save(await this.#client.download(name).promise, name);
       this.#showProblem(null);
     } catch (error) {
       this.#showProblem(error);

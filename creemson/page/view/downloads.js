@@ -1,12 +1,9 @@
 /** Downloads what is shown. */
 
-import { byId, button, make } from "../dom.js";
-import { whole } from "../format.js";
+import { byId, button, make, save } from "../dom.js";
+import { exceededInExcel, whole } from "../format.js";
 
 const TYPED_FORMATS = ["parquet", "arrow"];
-const EXCEL_ROWS = 1_048_575; // of a sheet, without the header row
-const EXCEL_COLUMNS = 16_384;
-const KEEP_URL = 60_000; // ms; the browser may start the download late
 
 /** label, extension, name of the server's file in an output, hint */
 const FORMATS = [
@@ -51,14 +48,11 @@ export class ViewDownloads {
   async #download(label, file, extension, nameOf) {
     const output = await this.#work.job(`Preparing ${label}`, this.#query(), this.#words());
     if (!output) return;
-    if (extension === "xlsx" && (output.rows > EXCEL_ROWS || output.columns.length > EXCEL_COLUMNS)) {
-      const limits = `${whole(EXCEL_ROWS)} rows and ${whole(EXCEL_COLUMNS)} columns`;
+    const limits = extension === "xlsx" && exceededInExcel(output);
+    if (limits) {
       return this.#work.fail(new Error(`A sheet of Excel has at most ${limits}; these are ${whole(output.rows)} rows. Set “Rows at most”, filter, or download CSV or Parquet.`));
     }
     const blob = await this.#work.download(`Writing ${label}`, nameOf(output));
-    if (!blob) return;
-    const href = URL.createObjectURL(blob);
-    make("a", { href, download: `${stemOf(file)}.${extension}` }).click();
-    setTimeout(() => URL.revokeObjectURL(href), KEEP_URL);
+    if (blob) save(blob, `${stemOf(file)}.${extension}`);
   }
 }

@@ -1,6 +1,6 @@
 /** What is wrong in the whole file: how much was repaired or lost, with reasons, and what has become of it in a corrected file. */
 
-import { button, byId, make } from "../dom.js";
+import { button, byId, save } from "../dom.js";
 import { counted, whole } from "../format.js";
 import { showIssues } from "../result/reading.js";
 
@@ -38,10 +38,7 @@ export class Findings {
 
   async #download(name, file) {
     const blob = await this.#work.download("Writing the problems", name);
-    if (!blob) return;
-    const href = URL.createObjectURL(blob);
-    make("a", { href, download: `${file}.problems.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+    if (blob) save(blob, `${file}.problems.csv`);
   }
 }
 

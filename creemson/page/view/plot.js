@@ -1,6 +1,6 @@
 /** Draws two columns as bars, a line or points, and saves the picture. */
 
-import { button, byId, make, showError } from "../dom.js";
+import { button, byId, make, save, showError } from "../dom.js";
 import { isNumeric, whole } from "../format.js";
 import { draw, plain } from "../result/charts.js";
 
@@ -85,12 +85,6 @@ export class Plot {
 
 function fill(name, columns, chosen) {
   byId(`plot-${name}`).replaceChildren(...columns.map((column) => make("option", { value: column.name, selected: column === chosen }, column.name)));
-}
-
-function save(blob, download) {
-  const href = URL.createObjectURL(blob);
-  make("a", { href, download }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
 /** @param {"bars"|"line"|"points"} kind

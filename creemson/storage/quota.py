@@ -24,7 +24,7 @@ class Ledger:
     A key is the path of a file in the caller's folder.
 
     Args:
-        quota: maximum number of bytes.
+        quota: maximum number of bytes; 0: there is no limit, and nothing is counted or measured.
         measure: returns the bytes of the file with a key, 0 if there is none. It is called with the lock held, so that
             a file that two threads change is counted as the last one leaves it.
     """
@@ -39,14 +39,19 @@ class Ledger:
         self._changed: set[str] | None = None  # keys that changed since the scan began that runs now
 
     @property
+    def counts(self) -> bool:
+        """Whether there is a limit."""
+        return self._quota > 0
+
+    @property
     def total(self) -> int:
         """The number of bytes counted."""
         return self._total - self._credit()
 
     @property
-    def left(self) -> int:
-        """The number of bytes that still fit."""
-        return max(0, self._quota - self.total)
+    def left(self) -> int | None:
+        """The number of bytes that still fit; None if there is no limit."""
+        return max(0, self._quota - self.total) if self.counts else None
 
     def claim(
         self, key: str, size: int, *, instead_of: str | None = None, replaces: str | None = None
@@ -63,6 +68,8 @@ class Ledger:
         Raises:
             ProcessingError: ``storage_full``: they do not fit; nothing has changed.
         """
+        if not self.counts:
+            return
         with self._lock:
             if replaces is not None and self._replacing.get(replaces) in (None, instead_of):
                 self._replacing[replaces] = key
@@ -84,6 +91,8 @@ class Ledger:
         Raises:
             ProcessingError: ``storage_full``.
         """
+        if not self.counts:
+            return
         with self._lock:
             if self.total + more > self._quota:
                 raise self._full(more)
@@ -94,6 +103,8 @@ class Ledger:
         Raises:
             ProcessingError: ``storage_full``.
         """
+        if not self.counts:
+            return
         with self._lock:
             freed = 0 if self._replacing.get(key) == claimed else self._sizes.get(key, 0)
             if self.total - freed > self._quota:
@@ -101,12 +112,16 @@ class Ledger:
 
     def release(self, key: str) -> None:
         """End a claim whose file is gone or was never written."""
+        if not self.counts:
+            return
         with self._lock:
             self._set(key, 0)
             self._end_credit(key)
 
     def publish(self, claimed: str, key: str) -> None:
         """Count a file that has got the name ``key``, in place of its claim and of the file that it replaced."""
+        if not self.counts:
+            return
         with self._lock:
             self._set(claimed, 0)
             self._end_credit(claimed)
@@ -114,6 +129,8 @@ class Ledger:
 
     def settle(self, *keys: str) -> None:
         """Count files as they are, after they were removed or replaced."""
+        if not self.counts:
+            return
         with self._lock:
             for key in keys:
                 self._set(key, self._measure(key))
@@ -124,6 +141,8 @@ class Ledger:
         Raises:
             ProcessingError: ``storage_full``: they do not fit and are not counted; the caller removes them.
         """
+        if not self.counts:
+            return
         with self._lock:
             sizes = {key: self._measure(key) for key in keys}
             more = sum(sizes.values()) - sum(self._sizes.get(key, 0) for key in keys)

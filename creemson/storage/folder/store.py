@@ -72,8 +72,7 @@ class FolderStore:
         self._tables = tables
         self._catalog = catalog
         self._caller = caller
-        # Without a quota, nothing is counted.
-        self._ledger = Ledger(quota, self._size_of) if quota else None
+        self._ledger = Ledger(quota, self._size_of)
         self._clock = clock
         self._handles = handles or Handles.within(math.inf)
         self._sizes: dict[str, int] = {}  # of outputs whose jobs are done, by name
@@ -350,7 +349,7 @@ class FolderStore:
 
     def room(self) -> int | None:
         """Return the number of bytes that the caller may still store; None if there is no quota."""
-        return None if self._ledger is None else self._ledger.left
+        return self._ledger.left
 
     def check_quota(self, more: int = 1) -> None:
         """Check that ``more`` bytes may be stored.
@@ -358,8 +357,7 @@ class FolderStore:
         Raises:
             ProcessingError: ``storage_full``.
         """
-        if self._ledger is not None:
-            self._ledger.check(more)
+        self._ledger.check(more)
 
     def _listed(self) -> dict[str, int]:
         """Return the sizes of all stored files by their path in the caller's folder; takes a second for 10^5 files."""
@@ -376,12 +374,13 @@ class FolderStore:
 
     def _recount(self) -> None:
         """Count all files anew: at the start, and for those that were put there by hand."""
-        if self._ledger is not None:
-            self._ledger.begin_scan()
-            listed = self._listed()
-            with self._lock:
-                claimed = {self._key(path) for path in self._open}
-            self._ledger.end_scan(listed, claimed=claimed)
+        if not self._ledger.counts:
+            return
+        self._ledger.begin_scan()
+        listed = self._listed()
+        with self._lock:
+            claimed = {self._key(path) for path in self._open}
+        self._ledger.end_scan(listed, claimed=claimed)
 
     def _key(self, path: Path) -> str:
         return str(path.relative_to(self._files.root))
@@ -395,8 +394,7 @@ class FolderStore:
 
     def _settle(self, *paths: Path) -> None:
         """Count files as they are, after they were removed."""
-        if self._ledger is not None:
-            self._ledger.settle(*map(self._key, paths))
+        self._ledger.settle(*map(self._key, paths))
 
     # --- uploads -------------------------------------------------------------------------------------
 
@@ -480,8 +478,7 @@ class FolderStore:
         Raises:
             ProcessingError: ``storage_full``.
         """
-        if self._ledger is not None:
-            self._ledger.claim(self._key(part.path), part.size + len(data))
+        self._ledger.claim(self._key(part.path), part.size + len(data))
         part.write(data)
         now = self._clock()
         late = abs(now - self._open[part.path]) >= SYNC_SECONDS  # the clock may have been set back
@@ -510,8 +507,7 @@ class FolderStore:
             return part.finish(sha256, around=lambda digest, status: self._publishing(part, digest, status))
         finally:
             # The new file counts in place of its upload; a file that it replaced counts until now.
-            if self._ledger is not None:
-                self._ledger.publish(self._key(part.path), self._key(part.target))
+            self._ledger.publish(self._key(part.path), self._key(part.target))
             self._forget(part)
 
     @contextlib.contextmanager
@@ -523,8 +519,8 @@ class FolderStore:
         """
         with self._publication:
             with self._kept.replacing(part.target):
-                if self._ledger is not None:  # bytes that are kept count
-                    self._ledger.check_publication(self._key(part.path), self._key(part.target))
+                # Bytes that are kept count.
+                self._ledger.check_publication(self._key(part.path), self._key(part.target))
                 self._versions.publish(self._files.within(part.target), status, digest)
                 yield
             self.record_digest(part.target, stamp_of(status), digest)
@@ -575,8 +571,7 @@ class FolderStore:
 
     def _release(self, path: Path) -> None:
         """Stop counting an unfinished upload that is gone."""
-        if self._ledger is not None:
-            self._ledger.release(self._key(path))
+        self._ledger.release(self._key(path))
 
     def _target(self, name: str, *, overwrite: bool) -> Path:
         name = check_name(name)
@@ -594,9 +589,8 @@ class FolderStore:
     def _create(self, target: Path, size: int, *, overwrite: bool, instead_of: Path | None = None) -> Part:
         path = self._files.parts / temporary_name(target.name, secrets.token_hex(8))
         with self._writing(path):
-            if self._ledger is not None:
-                old = None if instead_of is None else self._key(instead_of)
-                self._ledger.claim(self._key(path), size, instead_of=old, replaces=self._key(target))
+            old = None if instead_of is None else self._key(instead_of)
+            self._ledger.claim(self._key(path), size, instead_of=old, replaces=self._key(target))
             try:
                 return Part.create(path, target, overwrite=overwrite)
             except BaseException:
@@ -612,8 +606,7 @@ class FolderStore:
             if _is_link(path, target):  # it has also become a file already, which must not be cut off
                 return None
             with self._writing(path):
-                if self._ledger is not None:
-                    self._ledger.claim(self._key(path), row.size, replaces=self._key(target))
+                self._ledger.claim(self._key(path), row.size, replaces=self._key(target))
                 present = path.stat().st_size
                 start = min(present if row.boot == self._boot else min(present, row.durable), row.size)
                 return Part.resume(
@@ -752,8 +745,6 @@ class FolderStore:
         Raises:
             ProcessingError: ``storage_full``: it does not fit the quota, and was removed.
         """
-        if self._ledger is None:
-            return
         paths = [self._files.outputs / one for one in (name, texts_name(name), rejects_name(name))]
         try:
             self._ledger.admit(*map(self._key, paths))

@@ -1,8 +1,8 @@
 """One caller's store in an object store; implements :class:`creemson.storage.store.Store`.
 
-What there is, is in the catalog; so nothing here lists objects. Bytes are written under a key of the upload's or the
-attempt's own, and become a file by a row. A file that is replaced or removed becomes ``kept``, and goes when no job
-holds its version.
+What there is, is in the catalog; only the outputs of an attempt are listed, when it ends. Bytes are written under a key
+of the upload's or the attempt's own, and become a file by a row. A file that is replaced or removed becomes ``kept``,
+and goes when no job holds its version.
 """
 
 import contextlib
@@ -84,16 +84,14 @@ class ObjectStore:
         self._threads = threads
         self._caller = caller
         self._piece = piece
-        self._ledger = Ledger(quota, self._size_of) if quota else None
+        self._ledger = Ledger(quota, self._size_of)
         self._clock = clock
         self._handles = handles
         self._tables = tables
         self._holds = Holds(self._rows, caller)
         self._publication = threading.Lock()  # held while a file gets its name
         self._lock = threading.Lock()  # for the next four fields
-        self._open: dict[
-            str, float
-        ] = {}  # by key: parts that are being written, and the time of the last sync
+        self._open: dict[str, float] = {}  # by key: parts that are being written, time of the last sync
         self._used: dict[str, float] = {}  # by key: times of last use that are not yet in the catalog
         self._digests: dict[str, tuple[int, _Hash]] = {}  # by key: size and digest of parts that are not open
         self._doomed: set[str] = set()  # keys of outputs that the next sweep removes
@@ -296,20 +294,20 @@ class ObjectStore:
 
     def room(self) -> int | None:
         """Return the number of bytes that the caller may still store; None if there is no quota."""
-        return None if self._ledger is None else self._ledger.left
+        return self._ledger.left
 
     def check_quota(self, more: int = 1) -> None:
         """Check that ``more`` bytes may be stored."""
-        if self._ledger is not None:
-            self._ledger.check(more)
+        self._ledger.check(more)
 
     def _recount(self) -> None:
-        if self._ledger is not None:
-            self._ledger.begin_scan()
-            sizes = {_key_of(row): row.size for row in self._rows.rows(self._caller)}
-            with self._lock:
-                claimed = set(self._open)
-            self._ledger.end_scan(sizes, claimed=claimed)
+        if not self._ledger.counts:
+            return
+        self._ledger.begin_scan()
+        sizes = {_key_of(row): row.size for row in self._rows.rows(self._caller)}
+        with self._lock:
+            claimed = set(self._open)
+        self._ledger.end_scan(sizes, claimed=claimed)
 
     def _size_of(self, key: str) -> int:
         """Return the bytes of what has a key in the ledger."""
@@ -323,8 +321,7 @@ class ObjectStore:
         return 0 if row is None else row.size
 
     def _settle(self, *keys: str) -> None:
-        if self._ledger is not None:
-            self._ledger.settle(*keys)
+        self._ledger.settle(*keys)
 
     # --- uploads -------------------------------------------------------------------------------------
 
@@ -378,16 +375,14 @@ class ObjectStore:
     ) -> ObjectPart:
         key = f"files/{secrets.token_hex(16)}"
         with self._writing(key):
-            if self._ledger is not None:
-                old = None if instead_of is None else instead_of.key
-                self._ledger.claim(key, size, instead_of=old, replaces=f"upload:{name}")
+            old = None if instead_of is None else instead_of.key
+            self._ledger.claim(key, size, instead_of=old, replaces=f"upload:{name}")
         return ObjectPart(name, key, self._piece, overwrite, resumable, bucket=self._bucket)
 
     def _resume(self, row: ObjectRow, *, overwrite: bool) -> ObjectPart | None:
         try:
             with self._writing(row.key):
-                if self._ledger is not None:
-                    self._ledger.claim(row.key, row.size, replaces=f"upload:{row.name}")
+                self._ledger.claim(row.key, row.size, replaces=f"upload:{row.name}")
                 with self._lock:
                     size, digest = self._digests.pop(row.key, (-1, None))
                 known = digest if size == row.durable else None
@@ -406,23 +401,20 @@ class ObjectStore:
 
     def settle(self, part: ObjectPart) -> None:
         """Count an upload whose bytes have all arrived as large as it is, if it was claimed to be larger."""
-        if self._ledger is not None:
-            self._ledger.release(part.key)
-            self._ledger.claim(part.key, part.size, replaces=f"upload:{part.name}")
+        self._ledger.release(part.key)
+        self._ledger.claim(part.key, part.size, replaces=f"upload:{part.name}")
 
     def write(self, part: ObjectPart, data: bytes) -> int:
         """Append to an upload; return the number of its bytes that are durable."""
-        if self._ledger is not None:
-            self._ledger.claim(part.key, part.size + len(data))
+        self._ledger.claim(part.key, part.size + len(data))
         before = part.durable
         needless = part.write(data)
         if part.resumable:
             if part.durable > before:
                 self._update(part)
                 self._garbage.remove_objects(part.key, needless)
-            elif (
-                abs(self._clock() - self._open[part.key]) >= SYNC_SECONDS
-            ):  # the clock may have been set back
+            # The clock may have been set back.
+            elif abs(self._clock() - self._open[part.key]) >= SYNC_SECONDS:
                 return self.sync(part)
         return part.durable
 
@@ -462,7 +454,7 @@ class ObjectStore:
         )  # fmt: skip
         with self._publication:  # so that of two with the same name, the later one counts
             old = self._rows.named(self._caller, part.name, "upload")
-            if self._ledger is not None and old is not None and self._holds.is_held(old.version):
+            if old is not None and self._holds.is_held(old.version):
                 self._ledger.claim(old.key, old.size)  # bytes that are kept count
             try:
                 replaced = self._rows.publish(row, overwrite=part.overwrite)
@@ -473,8 +465,7 @@ class ObjectStore:
                     raise file_exists(part.name) from None
                 raise
             part.published = row
-            if self._ledger is not None:
-                self._ledger.publish(part.key, f"upload:{part.name}")
+            self._ledger.publish(part.key, f"upload:{part.name}")
         self._lost_name(replaced)
 
     def save(self, part: ObjectPart) -> None:
@@ -534,8 +525,7 @@ class ObjectStore:
             self._handles.uploads.give_back(self._caller)
 
     def _release(self, key: str) -> None:
-        if self._ledger is not None:
-            self._ledger.release(key)
+        self._ledger.release(key)
 
     # --- outputs -------------------------------------------------------------------------------------
 
@@ -567,12 +557,11 @@ class ObjectStore:
         replaced = self._rows.record(rows)
         self._garbage.end_writing(folder, discard=False)
         self._lost_name(replaced)
-        if self._ledger is not None:
-            try:
-                self._ledger.admit(*map(_key_of, rows))
-            except ProcessingError:
-                self._forget(rows)
-                raise
+        try:
+            self._ledger.admit(*map(_key_of, rows))
+        except ProcessingError:
+            self._forget(rows)
+            raise
 
     def discard_output(self, target: str) -> None:
         """Let the next sweep remove what a worker may have written."""

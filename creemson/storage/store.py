@@ -6,7 +6,7 @@ except where they say otherwise; :attr:`Store.is_remote` tells which ones may wa
 :mod:`creemson.storage.folder` keeps the bytes in a data folder, :mod:`creemson.storage.objects` in an object store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
@@ -17,9 +17,25 @@ from creemson.catalog.catalog import PartRow
 from creemson.catalog.objects import ObjectRow
 from creemson.errors import ProcessingError
 from creemson.model.identity import Identity
+from creemson.model.nearest import nearest
 from creemson.model.results import FileInfo
 
-__all__ = ["Found", "OpenFile", "Part", "Store", "Stream", "file_changed", "file_exists", "same_content"]
+__all__ = [
+    "HINT_CANDIDATES",
+    "Found",
+    "OpenFile",
+    "Part",
+    "Store",
+    "Stream",
+    "check_digest",
+    "file_changed",
+    "file_exists",
+    "file_not_found",
+    "same_content",
+]
+
+HINT_CANDIDATES = 100
+"""Maximum number of names that are compared for the hint \"Did you mean\"; 10,000 would take a quarter of a second."""
 
 
 class Found(NamedTuple):
@@ -392,6 +408,26 @@ def file_changed(name: str) -> ProcessingError:
         f"The file {name!r} was changed or removed since this was asked for, and its earlier bytes are gone. "
         "Ask again.",
     )
+
+
+def file_not_found(name: str, others: Iterable[str]) -> ProcessingError:
+    """Return the error for a name that no file has, with the most similar of some other names."""
+    near = nearest(name, others)
+    hint = f"Did you mean {near!r}?" if near else "Upload it first."
+    return ProcessingError("file_not_found", f"There is no file {name!r}. {hint}")
+
+
+def check_digest(name: str, digest: str, announced: str | None) -> None:
+    """Check that an upload has the digest that was announced, if one was.
+
+    Raises:
+        ProcessingError: ``checksum_mismatch``.
+    """
+    if announced is not None and announced.lower() != digest:
+        raise ProcessingError(
+            "checksum_mismatch",
+            f"The bytes of {name!r} have SHA-256 {digest}, but {announced} was announced. Try again.",
+        )
 
 
 def file_exists(name: str) -> ProcessingError:

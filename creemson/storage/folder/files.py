@@ -21,9 +21,8 @@ from pathlib import Path
 
 import attrs
 
-from creemson.errors import InvalidFormat, ProcessingError, disk_error, is_disk_full
+from creemson.errors import InvalidFormat, disk_error, is_disk_full
 from creemson.model.filenames import MAX_NAME_BYTES, check_name, composed
-from creemson.model.nearest import nearest
 from creemson.storage import durable
 from creemson.storage.names import (
     NORMALIZED,
@@ -33,13 +32,12 @@ from creemson.storage.names import (
     rendering_of,
     texts_name,
 )
+from creemson.storage.store import HINT_CANDIDATES, file_not_found
 
 __all__ = ["Files", "disk_faults"]
 
 MAX_LISTED = 10_000
 """Maximum number of files among which a name that is spelled in an unusual way is looked for: 5 ms."""
-HINT_CANDIDATES = 100
-"""Maximum number of names that are compared for the hint \"Did you mean\"; 10,000 would take a quarter of a second."""
 
 
 @contextmanager
@@ -181,9 +179,7 @@ class Files:
                         "invalid_filename",
                         f"{name!r} is a link and could lead out of the data folder; use the file itself.",
                     )
-        near = nearest(name, self._some_names())
-        hint = f"Did you mean {near!r}?" if near else "Upload it first."
-        raise ProcessingError("file_not_found", f"There is no file {name!r}. {hint}")
+        raise file_not_found(name, self._some_names())
 
     def _spellings(self, name: str) -> Iterator[str]:
         """Yield how a composed name may be spelled on the disk: files that were put there by hand may be decomposed.

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from creemson.errors import ProcessingError
 from creemson.model.filenames import composed
 from creemson.storage import durable
 from creemson.storage.folder.files import disk_faults
-from creemson.storage.store import file_exists
+from creemson.storage.store import check_digest, file_exists
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -168,11 +167,7 @@ class Part:
         """
         digest = self._digest.hexdigest()
         try:
-            if sha256 is not None and sha256.lower() != digest:
-                raise ProcessingError(
-                    "checksum_mismatch",
-                    f"The bytes of {self.name!r} have SHA-256 {digest}, but {sha256} was announced. Try again.",
-                )
+            check_digest(self.name, digest, sha256)
             with disk_faults(self.name):
                 os.ftruncate(self._file, self.size)
                 with contextlib.suppress(OSError):  # not every file system lets times be set

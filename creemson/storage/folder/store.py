@@ -94,18 +94,7 @@ class FolderStore:
     # --- files ---------------------------------------------------------------------------------------
 
     def find(self, name: str) -> Path:
-        """Find an uploaded file; if no upload has this name, an output. Counts as a use of the file.
-
-        Args:
-            name: name given by the client.
-
-        Returns:
-            The path of a regular file.
-
-        Raises:
-            InvalidFormat: ``invalid_filename``.
-            ProcessingError: ``file_not_found``.
-        """
+        """Find an uploaded file; if no upload has this name, an output. Counts as a use of the file."""
         return Path(self.look_up(name)[0])
 
     def look_up(self, name: str) -> Found:
@@ -125,15 +114,7 @@ class FolderStore:
         return str(path)
 
     def find_version(self, name: str, version: str) -> Found:
-        """Find a version of a file that was looked up earlier, also if the file was replaced or removed since.
-
-        Args:
-            name: name given by the client.
-            version: the version; :meth:`hold` it, so that its bytes stay.
-
-        Raises:
-            ProcessingError: ``file_changed``: its bytes are gone.
-        """
+        """Find a version of a file that was looked up earlier, also if the file was replaced or removed since."""
         found = self._find_present(name, version)
         if found is not None:
             return found
@@ -154,11 +135,7 @@ class FolderStore:
         return found._replace(version=version) if self._having(Path(found.path), [version]) else None
 
     def hold(self, name: str, version: str) -> bool:
-        """Keep the bytes of a version until :meth:`release`, even if the file is replaced or removed.
-
-        Returns:
-            Whether the bytes can be found now; if not, nothing is held.
-        """
+        """Keep the bytes of a version until :meth:`release`, even if the file is replaced or removed."""
         return self._kept.hold(version, lambda: self._find_present(name, version) is not None)
 
     def release(self, version: str) -> bool:
@@ -166,30 +143,15 @@ class FolderStore:
         return self._kept.release(version)
 
     def drop(self, version: str) -> None:
-        """Remove kept bytes that nobody holds.
-
-        Raises:
-            OSError: the disk failed.
-        """
+        """Remove kept bytes that nobody holds."""
         self._kept.drop(version)
 
     def drop_unheld(self) -> None:
-        """Remove what an earlier server has kept; call this after the jobs have held what they need.
-
-        Raises:
-            OSError: the disk failed.
-        """
+        """Remove what an earlier server has kept; call this after the jobs have held what they need."""
         self._kept.drop_unheld()
 
     def recognise(self, name: str, version: str) -> bool:
-        """Compute the digest of an uploaded file whose time does not tell its version, for example after ``cp -r``.
-
-        Returns:
-            Whether the file has this version; then :meth:`find_version` finds it.
-
-        Raises:
-            OSError: the disk failed.
-        """
+        """Compute the digest of an uploaded file whose time does not tell its version, for example after ``cp -r``."""
         try:
             path = Path(self._files.look_up(name)[0])
             with path.open("rb") as stream:
@@ -233,16 +195,7 @@ class FolderStore:
         return path.startswith(self._outputs)
 
     def open(self, path: Path) -> OpenFile:
-        """Open a file for reading.
-
-        Args:
-            path: as returned by :meth:`find`.
-
-        Raises:
-            ProcessingError: ``file_not_found``: it has been removed.
-            ProcessingError: ``busy``: too many downloads are open.
-            OSError: the disk failed.
-        """
+        """Open a file for reading."""
         share = self._handles.downloads
         share.take(self._caller)
         try:
@@ -284,12 +237,7 @@ class FolderStore:
         return tuple(sorted(found.values(), key=lambda info: info.filename))
 
     def delete(self, name: str) -> None:
-        """Remove an uploaded file and an unfinished upload of this name; if there is neither, an output.
-
-        Raises:
-            InvalidFormat: ``invalid_filename``.
-            ProcessingError: ``file_not_found``.
-        """
+        """Remove an uploaded file and an unfinished upload of this name; if there is neither, an output."""
         name = check_name(name)
         dropped = self.drop_part(name)
         paths = [path for path in self._files.uploads_named(name) if path.is_file() and not path.is_symlink()]
@@ -352,11 +300,7 @@ class FolderStore:
         return self._ledger.left
 
     def check_quota(self, more: int = 1) -> None:
-        """Check that ``more`` bytes may be stored.
-
-        Raises:
-            ProcessingError: ``storage_full``.
-        """
+        """Check that ``more`` bytes may be stored."""
         self._ledger.check(more)
 
     def _listed(self) -> dict[str, int]:
@@ -408,26 +352,7 @@ class FolderStore:
         overwrite: bool,
         resume: bool,
     ) -> Part:
-        """Open an upload: resume an unfinished one of the same name, size and content, or begin a new one.
-
-        The content is the same if digest or fingerprint was given both times, and neither differs.
-
-        Args:
-            name: name that the file will have.
-            size: number of bytes that it will have.
-            sha256: digest of its content, if announced.
-            fingerprint: what the client has chosen to recognise the content, if announced.
-            overwrite: whether it may replace a file of the same name.
-            resume: whether an unfinished upload may be resumed; False removes it.
-
-        Returns:
-            The part, which already has ``part.size`` bytes. End it with this store's :meth:`finish`, :meth:`save`
-            or :meth:`discard`.
-
-        Raises:
-            InvalidFormat: ``invalid_filename``.
-            ProcessingError: ``file_exists`` or ``storage_full``.
-        """
+        """Open an upload: resume an unfinished one of the same name, size and content, or begin a new one."""
         target = self._target(name, overwrite=overwrite)
         sha256 = sha256 and sha256.lower()
         row = self._catalog.part(self._caller, composed(name)) if resume else None
@@ -451,16 +376,7 @@ class FolderStore:
         return part
 
     def begin_unannounced(self, name: str, *, least: int) -> Part:
-        """Open an upload of unknown size that replaces a file of the same name and cannot be resumed.
-
-        Args:
-            name: name that the file will have.
-            least: number of bytes that it will have at least. They count at once; further ones as they are written.
-
-        Raises:
-            InvalidFormat: ``invalid_filename``.
-            ProcessingError: ``storage_full``.
-        """
+        """Open an upload of unknown size that replaces a file of the same name and cannot be resumed."""
         target = self._target(name, overwrite=True)
         self._check_disk(target, least)
         return self._create(target, least, overwrite=True)
@@ -470,14 +386,7 @@ class FolderStore:
         self._settle(part.path)
 
     def write(self, part: Part, data: bytes) -> int:
-        """Append to an upload, and sync it from time to time.
-
-        Returns:
-            The number of its bytes that survive a loss of power.
-
-        Raises:
-            ProcessingError: ``storage_full``.
-        """
+        """Append to an upload, and sync it from time to time."""
         self._ledger.claim(self._key(part.path), part.size + len(data))
         part.write(data)
         now = self._clock()
@@ -488,14 +397,7 @@ class FolderStore:
         return part.durable
 
     def sync(self, part: Part) -> int:
-        """Make the bytes of a resumable upload survive a loss of power, and remember how many they are.
-
-        Returns:
-            Their number.
-
-        Raises:
-            ProcessingError: ``storage_full``.
-        """
+        """Make the bytes of a resumable upload survive a loss of power, and remember how many they are."""
         self._open[part.path] = self._clock()
         part.sync()
         self._update(part)
@@ -718,20 +620,12 @@ class FolderStore:
         self._sizes.pop(texts_name(name), None)
 
     def find_output_of(self, name: str) -> Path | None:
-        """Return the stored output of which ``name`` is a rendering in another format, if it exists.
-
-        Raises:
-            InvalidFormat: ``invalid_filename``.
-        """
+        """Return the stored output of which ``name`` is a rendering in another format, if it exists."""
         stored = self._files.find_output_of(name, OUTPUT_FORMATS)
         return stored if stored is not None and self.has_output(stored.name) else None
 
     def remove_output(self, name: str) -> None:
-        """Remove an output with its renderings, texts and file of rejects; no effect if it does not exist.
-
-        Raises:
-            OSError: the disk failed.
-        """
+        """Remove an output with its renderings, texts and file of rejects; no effect if it does not exist."""
         self._forget_size(name)
         paths = self._files.output_files(name, OUTPUT_FORMATS)
         with self._kept.replacing(*paths):
@@ -740,11 +634,7 @@ class FolderStore:
         self._settle(*paths)
 
     def publish_output(self, name: str, target: str) -> None:  # noqa: ARG002 - the worker has given it its name
-        """Count an output, or a rendering of one, that a worker has written, with its texts and file of rejects.
-
-        Raises:
-            ProcessingError: ``storage_full``: it does not fit the quota, and was removed.
-        """
+        """Count an output, or a rendering of one, that a worker has written, with its texts and file of rejects."""
         paths = [self._files.outputs / one for one in (name, texts_name(name), rejects_name(name))]
         try:
             self._ledger.admit(*map(self._key, paths))
@@ -759,20 +649,7 @@ class FolderStore:
     def sweep(
         self, *, keep_uploads: float, keep_outputs: float, keep_parts: float, now: float | None = None
     ) -> Sequence[str]:
-        """Remove files that have not been used for long, and leftovers of a crash.
-
-        Args:
-            keep_uploads: seconds for which an uploaded file is kept after its last use.
-            keep_outputs: seconds for which an output is kept after its last use.
-            keep_parts: seconds for which an unfinished upload is kept after its last write.
-            now: time from which the age of files is computed, in seconds since 1970; None uses the clock.
-
-        Returns:
-            The removed files, as paths relative to the data folder.
-
-        Raises:
-            OSError: the catalog cannot be read, so nothing is removed; or the disk failed.
-        """
+        """Remove files that have not been used for long, and leftovers of a crash."""
         now = self._clock() if now is None else now
         with self._lock:
             used = dict(self._used)

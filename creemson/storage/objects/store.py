@@ -20,7 +20,6 @@ from creemson.catalog.objects import Kind, ObjectRow
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.model.filenames import check_name, composed
 from creemson.model.identity import Identity
-from creemson.model.nearest import nearest
 from creemson.model.results import OUTPUT_FORMATS, FileInfo
 from creemson.storage.handles import Handles
 from creemson.storage.names import NORMALIZED, owner_name, rejects_name, rendering_of, texts_name
@@ -31,7 +30,16 @@ from creemson.storage.objects.holds import Holds
 from creemson.storage.objects.part import ObjectPart
 from creemson.storage.objects.reader import ObjectStream
 from creemson.storage.quota import Ledger
-from creemson.storage.store import Found, OpenFile, file_changed, file_exists, same_content
+from creemson.storage.store import (
+    HINT_CANDIDATES,
+    Found,
+    OpenFile,
+    check_digest,
+    file_changed,
+    file_exists,
+    file_not_found,
+    same_content,
+)
 from creemson.storage.tables.tables import Tables
 from creemson.storage.versions import digest_in, digest_version
 
@@ -42,8 +50,6 @@ __all__ = ["ObjectStore"]
 
 SYNC_SECONDS = 1.0
 """Seconds after which what a slow upload has sent is written, so that its client gets a progress report."""
-HINT_CANDIDATES = 100
-"""Maximum number of names that are compared for the hint \"Did you mean\"."""
 
 
 class ObjectStore:
@@ -111,9 +117,7 @@ class ObjectStore:
         name = check_name(name)
         row = self._named(name)
         if row is None:
-            near = nearest(name, self._rows.names(self._caller, HINT_CANDIDATES))
-            hint = f"Did you mean {near!r}?" if near else "Upload it first."
-            raise ProcessingError("file_not_found", f"There is no file {name!r}. {hint}")
+            raise file_not_found(name, self._rows.names(self._caller, HINT_CANDIDATES))
         with self._lock:
             self._used[row.key] = self._clock()
         return row
@@ -433,11 +437,7 @@ class ObjectStore:
         done = False
         try:
             digest = part.sha256
-            if sha256 is not None and sha256.lower() != digest:
-                raise ProcessingError(
-                    "checksum_mismatch",
-                    f"The bytes of {part.name!r} have SHA-256 {digest}, but {sha256} was announced. Try again.",
-                )
+            check_digest(part.name, digest, sha256)
             needless = part.complete()
             self._publish(part, digest)
             done = True

@@ -66,7 +66,8 @@ BEHIND_INTERFACES = {
     "creemson.executors.local": ("server.engines", "cli.doctor", "executors.dask"),
     "creemson.executors.process": ("executors", "server.server", "server.engines", "cli.cluster"),
     "creemson.storage.folder.files": ("storage",),
-    "creemson.storage.folder.store": ("storage.stores",),
+    "creemson.storage.folder.store": ("storage.folder",),
+    "creemson.storage.folder.stores": ("storage.stores",),
     "creemson.storage.objects.stores": ("server.server",),
 }
 """Implementations, with the places that may import them; all others use the interface."""

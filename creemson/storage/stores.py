@@ -8,31 +8,25 @@ Two callers never share a folder, so none can name, find, list, replace or measu
 """
 
 import contextlib
-import hashlib
 import math
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from creemson.catalog.catalog import Catalog
 from creemson.model.callers import ANYONE
-from creemson.storage import durable
 from creemson.storage.folder.files import Files
-from creemson.storage.folder.store import FolderStore
+from creemson.storage.folder.stores import FolderStores
 from creemson.storage.handles import Handles
 from creemson.storage.store import Store
 from creemson.storage.tables.tables import Tables
 
 __all__ = ["Backend", "Stores", "locked"]
 
-NAME = "caller"
-"""Name of the file in a caller's folder that contains the name of the caller."""
-
 
 class Backend(Protocol):
-    """Where the bytes of all callers are, if not in the data folder."""
+    """Where the bytes of all callers are."""
 
     def prepare(self) -> None:
         """Check that it can be used.
@@ -84,11 +78,10 @@ class Stores:
         backend: Backend | None = None,
     ) -> None:
         self._data = Files(data)
-        self._catalog = catalog
         self._quota = quota
         self._clock = clock
-        self._handles = handles
-        self._backend = backend
+        self._handles = handles or Handles.within(math.inf)
+        self._backend: Backend = backend or FolderStores(self._data, catalog, clock=clock)
         self.tables = Tables(data / "tables", catalog, clock=clock)
         self._lock = threading.Lock()
         self._stores: dict[str, Store] = {}
@@ -115,29 +108,11 @@ class Stores:
         store = self._stores.get(caller)
         if store is None:
             with self._lock:
-                store = self._stores.get(caller) or self._open(caller)
+                store = self._stores.get(caller) or self._backend.open(
+                    caller, quota=self._quota, handles=self._handles, tables=self.tables
+                )
                 self._stores[caller] = store
         return store
-
-    def _open(self, caller: str) -> Store:
-        if self._backend is not None:
-            handles = self._handles or Handles.within(math.inf)
-            return self._backend.open(caller, quota=self._quota, handles=handles, tables=self.tables)
-        files = self._data
-        if caller != ANYONE:
-            files = Files(files.root / "callers" / folder_of(caller), files.root)
-        files.prepare()
-        if caller != ANYONE and _label_of(files.root) != caller:
-            durable.write(files.root / NAME, caller.encode())
-        return FolderStore(
-            files,
-            self._catalog,
-            caller=caller,
-            quota=self._quota,
-            clock=self._clock,
-            handles=self._handles,
-            tables=self.tables,
-        )
 
     def prepare(self) -> None:
         """Open the stores of all known callers, and remove incomplete outputs of a crashed server.
@@ -145,9 +120,8 @@ class Stores:
         Raises:
             OSError: the data folder cannot be used.
         """
-        if self._backend is not None:
-            self._backend.prepare()
-        for caller in self._callers():
+        self._backend.prepare()
+        for caller in (ANYONE, *self._backend.callers()):
             self.of(caller)
 
     def drop_unheld(self) -> None:
@@ -173,28 +147,7 @@ class Stores:
                 keep_uploads=keep_uploads, keep_outputs=keep_outputs, keep_parts=keep_parts, now=now
             )
         self.tables.sweep(lambda caller: self.of(caller).versions())
-        if self._backend is not None:
-            removed += self._backend.sweep(self._clock() if now is None else now)
-        return removed
-
-    def _callers(self) -> Iterator[str]:
-        yield ANYONE
-        if self._backend is not None:
-            yield from self._backend.callers()
-            return
-        for folder in sorted(self._data.root.glob("callers/*")):
-            caller = _label_of(folder)
-            # Without its label, it waits for its caller, who has the name of the folder and writes the label again.
-            if caller is not None and folder_of(caller) == folder.name:
-                yield caller
-
-
-def _label_of(folder: Path) -> str | None:
-    """Return the name of the caller to whom a folder belongs; None if it has no label."""
-    try:
-        return (folder / NAME).read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
-        return None
+        return removed + self._backend.sweep(self._clock() if now is None else now)
 
 
 def locked(data: Path) -> contextlib.AbstractContextManager[None]:
@@ -204,13 +157,3 @@ def locked(data: Path) -> contextlib.AbstractContextManager[None]:
         OSError: another server uses the folder, or it cannot be written to.
     """
     return Files(data).locked()
-
-
-def folder_of(caller: str) -> str:
-    """Return the name of a caller's folder: recognisable and unique.
-
-    >>> folder_of("token:Ann & Bob")
-    'token-Ann-Bob-058eaad8f994b2b4'
-    """
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", caller).strip("-")[:40]
-    return f"{plain}-{hashlib.sha256(caller.encode()).hexdigest()[:16]}"

@@ -30,7 +30,7 @@ from creemson.executors.local import LocalExecutor
 from creemson.server import server as server_module
 from creemson.settings.sections import Auth, Server, Settings, Storage
 from creemson.storage.folder import store
-from creemson.storage.stores import folder_of
+from creemson.storage.folder.stores import folder_of
 from tests.faults.power import MARK, Disk, Recording, build_recorder
 from tests.servers import PATIENCE, ServerProcess, serving
 

@@ -13,8 +13,9 @@ from creemson.storage import durable
 from creemson.storage.folder import partial
 from creemson.storage.folder.files import Files
 from creemson.storage.folder.partial import Part
+from creemson.storage.folder.stores import folder_of
 from creemson.storage.names import is_temporary
-from creemson.storage.stores import Stores, folder_of
+from creemson.storage.stores import Stores
 
 
 @pytest.fixture

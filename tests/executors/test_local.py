@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import orjson
-import polars as pl
 import psutil
 import pytest
 import structlog
@@ -32,17 +31,6 @@ COLUMNS = commands.columns(source=str(SAMPLE), name="penguins.csv")
 SORT = {"sort": [["t"], ["h"]]}
 PATIENCE = 60
 """Seconds until a test gives up. A longer grace period distinguishes what is immediate from what waits for it."""
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """Nearly 100 MB of CSV: reading takes most of a second, sorting takes longer."""
-    path = tmp_path_factory.mktemp("large") / "large.csv"
-    number = pl.int_range(3_500_000, eager=True)
-    pl.DataFrame(
-        {"n": number, "t": (number * 2654435761 % 1_000_003).cast(pl.String), "h": number / 2}
-    ).write_csv(path)
-    return path
 
 
 @pytest.fixture

@@ -46,3 +46,7 @@ def make_executor(cluster, logged, *, least_bytes=0, local=None):
         least_bytes=least_bytes,
         logger=logger,
     )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())

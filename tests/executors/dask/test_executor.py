@@ -2,30 +2,14 @@
 
 from contextlib import suppress
 
-import polars as pl
 import psutil
 import pytest
 import trio
 
 from creemson.errors import ProcessingError
 from creemson.executors.dask import attempts
-from tests.executors.dask.conftest import make_executor
+from tests.executors.dask.conftest import make_executor, names
 from tests.executors.test_local import COLUMNS, PATIENCE, SAMPLE, SORT, Call, assert_idle, cpu_of, run, until
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """A CSV that takes seconds to sort."""
-    path = tmp_path_factory.mktemp("large") / "large.csv"
-    number = pl.int_range(3_500_000, eager=True)
-    pl.DataFrame(
-        {"n": number, "t": (number * 2654435761 % 1_000_003).cast(pl.String), "h": number / 2}
-    ).write_csv(path)
-    return path
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_query_on_the_cluster_writes_the_same_output_as_here(executor, tmp_path):

@@ -2,14 +2,15 @@
 
 import signal
 
-import polars as pl
 import psutil
 import pytest
 import trio
 
 from creemson.errors import ProcessingError
+from tests.executors.conftest import write_large
 from tests.executors.dask.clusters import cluster as running
 from tests.executors.dask.clusters import parent
+from tests.executors.dask.conftest import names
 from tests.executors.test_local import SAMPLE, SORT, Call, run, until
 
 pytestmark = pytest.mark.slow
@@ -27,16 +28,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """A CSV that takes seconds to sort."""
-    path = tmp_path_factory.mktemp("large") / "large.csv"
-    number = pl.int_range(6_000_000, eager=True)
-    pl.DataFrame(
-        {"n": number, "t": (number * 2654435761 % 1_000_003).cast(pl.String), "h": number / 2}
-    ).write_csv(path)
-    return path
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return write_large(tmp_path_factory.mktemp("large"), 6_000_000)
 
 
 async def start(nursery, executor, large, folder):

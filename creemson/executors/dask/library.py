@@ -31,17 +31,11 @@ class WorkerInfo:
 
     Attributes:
         address: its address.
-        name: its name.
         resources: what it announces, see :mod:`creemson.executors.dask.versions`.
-        executing: number of tasks that it runs.
-        cpu: its use of the CPU, in percent.
     """
 
     address: str
-    name: str
     resources: Sequence[str]
-    executing: int
-    cpu: float
 
 
 class Task:
@@ -192,11 +186,4 @@ def _end_of(status: str) -> TaskEnd:
 
 
 def _worker_info(address: str, fields: Mapping[str, Any]) -> WorkerInfo:
-    metrics = fields.get("metrics", {})
-    return WorkerInfo(
-        address=address,
-        name=str(fields.get("name", address)),
-        resources=tuple(fields.get("resources", {})),
-        executing=metrics.get("task_counts", {}).get("executing", 0),
-        cpu=metrics.get("cpu", 0.0),
-    )
+    return WorkerInfo(address, tuple(fields.get("resources", {})))

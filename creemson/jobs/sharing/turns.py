@@ -64,9 +64,8 @@ class Turns(Generic[E]):
 
     def __init__(self, *, slots: int, slots_per_caller: int) -> None:
         self._slots = slots
-        self._most_slots = (
-            slots  # that there ever were: those in use stay in use when their number is reduced
-        )
+        # The most that there ever were: slots in use stay in use when their number is reduced.
+        self._most_slots = slots
         self._slots_per_caller = slots_per_caller
         # A party moves to the end when it gets a slot.
         self._queues: OrderedDict[str, deque[E]] = OrderedDict()

@@ -57,6 +57,8 @@ class FolderStore:
         tables: the columnar copies of files; None if there are none.
     """
 
+    is_remote = False
+
     def __init__(
         self,
         files: Files,
@@ -88,8 +90,6 @@ class FolderStore:
         self._within = len(f"{files.data}/")  # length of a path before the relative one of Files.within()
         self._boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else secrets.token_hex(8)
         self._recount()
-
-    is_remote = False
 
     # --- files ---------------------------------------------------------------------------------------
 

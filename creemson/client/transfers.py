@@ -245,19 +245,28 @@ class Transfers:
 
 async def _opened(source: Path | Content) -> tuple[BinaryIO, int]:
     """Open what is to be uploaded. Reading a pipe may take for ever, which must not keep a cancelled task waiting."""
-    abandoned = threading.Event()
+    hand_over = threading.Lock()
+    opened: list[tuple[BinaryIO, int]] = []
+    abandoned = False
 
-    def open_here() -> tuple[BinaryIO, int]:
-        opened = open_source(source)
-        if abandoned.is_set():
-            opened[0].close()
-        return opened
+    def open_here() -> None:
+        found = open_source(source)
+        with hand_over:
+            if not abandoned:
+                opened.append(found)
+                return
+        found[0].close()
 
     try:
-        return await trio.to_thread.run_sync(open_here, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(open_here, abandon_on_cancel=True)
     except trio.Cancelled:
-        abandoned.set()
+        # The thread may have ended in the meantime: whoever is second closes the stream.
+        with hand_over:
+            abandoned = True
+        for stream, _ in opened:
+            stream.close()
         raise
+    return opened[0]
 
 
 def ignore(done: int, size: int) -> None:

@@ -1,6 +1,9 @@
 """What can be given to Python's `process`: paths, names, bytes, open files and tables."""
 
 import io
+import threading
+import time
+from functools import partial
 
 import pandas as pd
 import polars as pl
@@ -9,7 +12,7 @@ import pytest
 import trio
 
 import creemson
-from creemson.client import connect
+from creemson.client import connect, transfers
 from creemson.errors import InvalidFormat, ProcessingError
 from tests.servers import SAMPLE, wait_until
 
@@ -109,13 +112,12 @@ def test_file_that_cannot_be_read_fails_its_call_only(client):
 
 async def test_cancelled_task_does_not_wait_for_a_pipe(server):
     """Reading goes on in its thread until the pipe ends."""
-    ready, go_on = trio.Event(), []
+    ready, go_on = trio.Event(), threading.Event()
 
     class Slow:
         def read(self, size):
             trio.from_thread.run_sync(ready.set)
-            while not go_on:
-                pass
+            go_on.wait()
             return b""
 
     async with connect(server.url) as client:
@@ -124,7 +126,27 @@ async def test_cancelled_task_does_not_wait_for_a_pipe(server):
         await job.cancel()
         with pytest.raises(ProcessingError, match="cancelled"):
             await job
-        go_on.append(True)
+        go_on.set()
+
+
+async def test_cancelled_upload_closes_a_stream_that_was_opened_at_the_same_time(monkeypatch):
+    """The thread has ended before the task hears that it was cancelled; nobody else would close the stream."""
+    started, go_on, stream = trio.Event(), threading.Event(), io.BytesIO()
+
+    def open_source(source):
+        trio.from_thread.run_sync(started.set)
+        go_on.wait()
+        return stream, 0
+
+    monkeypatch.setattr(transfers, "open_source", open_source)
+    async with trio.open_nursery() as nursery:
+        client = transfers.Transfers(None)
+        nursery.start_soon(partial(client.upload, b"", "a.csv", overwrite=False, report=transfers.ignore))
+        await started.wait()
+        nursery.cancel_scope.cancel()
+        go_on.set()
+        time.sleep(0.05)  # noqa: ASYNC251 - the loop is busy, so the thread ends first
+    wait_until(lambda: stream.closed)
 
 
 @pytest.mark.parametrize(

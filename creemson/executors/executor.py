@@ -90,6 +90,9 @@ class Executor(Protocol):
             TransientFault: reported by the worker.
         """
 
+    async def size_changed(self) -> None:
+        """Wait until ``size`` may have changed; for ever if it never does."""
+
     def shed(self) -> bool:
         """Stop the command that uses the most memory on this machine; it fails with ``out_of_memory``.
 

@@ -102,6 +102,10 @@ class LocalExecutor:
         """Ids of the living processes."""
         return [worker.process.pid for worker in self._workers if worker.alive]
 
+    async def size_changed(self) -> None:
+        """Wait for ever: the size never changes."""
+        await trio.sleep_forever()
+
     def shed(self) -> bool:
         """Stop the command that uses the most memory; it fails with ``out_of_memory``."""
         busy = [worker for worker in self._workers if worker.phase == "busy" and worker.alive]

@@ -68,8 +68,6 @@ GATHER_TIME = 0.01
 bottleneck, and the delay costs nothing."""
 TIDY_INTERVAL = 60.0
 """Seconds between two searches for ended jobs that can be forgotten."""
-SIZE_INTERVAL = 1.0
-"""Seconds between two looks at the number of workers, which changes when they are on other machines."""
 STOP_GRACE = 2.0
 """Maximum seconds for attempts to stop at the end of a drain; the executor kills workers within a fraction of this."""
 
@@ -410,12 +408,9 @@ class Processor:
 
     async def _follow_size(self) -> None:
         """Let as many jobs run as there are workers."""
-        size = self._workers.size
         while True:
-            await trio.sleep(SIZE_INTERVAL)
-            if self._workers.size != size:
-                size = self._workers.size
-                self._apply(self._jobs.resize(trio.current_time(), size - SPARE))
+            self._apply(self._jobs.resize(trio.current_time(), self._workers.size - SPARE))
+            await self._workers.size_changed()
 
     # --- records -------------------------------------------------------------------------------------
 

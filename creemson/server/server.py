@@ -41,7 +41,6 @@ from creemson.settings.units import SettingsError
 from creemson.storage.access import obstacle, obstacles
 from creemson.storage.clock import AgeClock
 from creemson.storage.handles import Handles
-from creemson.storage.objects.scratch import Scratch
 from creemson.storage.stores import Backend, Stores
 
 __all__ = ["Server"]
@@ -105,8 +104,6 @@ class Server:
             handles=Handles.within(open_files),
             backend=_backend(settings, self._catalog, wall_clock),
         )
-        scratch = scratch_folder(settings)
-        self._scratch = scratch and Scratch(*scratch)
         self._inbox, inbox = trio.open_memory_channel[InboxMessage](INBOX)
         self._metrics = Metrics()
         refusals = Refusals(self._metrics, logger)
@@ -253,8 +250,11 @@ class Server:
         if backup is not None:
             self._warn_of_damage(backup)
         self._stores.prepare()
-        if self._scratch is not None:
-            self._scratch.prepare()
+        scratch = scratch_folder(self._settings)
+        if scratch is not None:
+            from creemson.storage.objects.scratch import Scratch  # noqa: PLC0415 - not without an object store
+
+            Scratch(*scratch).prepare()
 
     def _check_access(self) -> None:
         """Raise OSError, with what to do, for files that the server's user may not use."""

@@ -25,6 +25,37 @@ async def test_embedded_server_starts_one_worker_for_a_job_and_its_look_ups():
     assert not any(process.is_running() for process in started)
 
 
+WITHOUT_EXTRAS = """
+import sys
+from pathlib import Path
+import psutil, trio
+from creemson.client import connect
+from creemson.server.embedded import embedded
+
+async def main():
+    async with embedded() as url, connect(url) as client:
+        await client.upload(b"city,population\\nOslo,709037\\n", name="cities.csv")
+        await client.process("cities.csv", columns=["city"])
+        print(*sys.modules)
+        (worker,) = psutil.Process().children()
+        print(*{line.rpartition("/")[2] for line in Path(f"/proc/{worker.pid}/maps").read_text().split("\\n")})
+
+trio.run(main)
+"""
+
+
+def test_server_on_one_machine_loads_nothing_of_clusters_and_object_stores():
+    """Neither the libraries of the extras nor the modules that use them; nor does its worker."""
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_EXTRAS], check=True, capture_output=True, text=True)
+    modules, libraries = (set(line.split()) for line in ran.stdout.splitlines())
+    assert "creemson.server.server" in modules
+    assert not {name.partition(".")[0] for name in modules} & {"dask", "distributed", "obstore", "tornado"}
+    own = ("creemson.executors.dask", "creemson.storage.objects")
+    assert [name for name in modules if name.startswith(own)] == []
+    assert any("polars" in name for name in libraries)
+    assert [name for name in libraries if "obstore" in name] == []
+
+
 def test_engine_of_a_few_callers_has_one_executor_with_a_spare_worker():
     """Jobs take all slots but the spare one, which is left for look-ups."""
     settings = Settings()

@@ -1,12 +1,12 @@
 """The command ``creemson worker``."""
 
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
+from creemson.cli.cluster.folder import worker_folder
 from creemson.cli.shared.options import load_settings, with_settings
 from creemson.cli.shared.run import describe_os_error, fail
 from creemson.executors.memory import worker_memory
@@ -74,8 +74,8 @@ def worker(
     from creemson.executors.dask.host import HostSettings  # noqa: PLC0415
     from creemson.executors.dask.worker import WorkerSettings, run_workers  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory(prefix="creemson-worker-") as folder:
-        scratch = ScratchFolder(Path(folder) / "scratch", settings.storage.scratch_bytes)
+    with worker_folder() as folder:
+        scratch = ScratchFolder(folder / "scratch", settings.storage.scratch_bytes)
         scratch.folder.mkdir()
         run_workers(
             WorkerSettings(
@@ -89,7 +89,7 @@ def worker(
                     scratch=scratch,
                 ),
                 host=host,
-                folder=folder,
+                folder=str(folder),
             ),
             on_ready=lambda: click.echo(f"{processing.workers} workers are connected (press Ctrl-C to stop)"),
         )

@@ -1,6 +1,7 @@
 """Keeps the connection to the scheduler: opens it, watches it, and opens it again when the scheduler is back."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -109,6 +110,7 @@ class Cluster:
                 self._connection, self.workers = None, ()
                 self._usable.clear()
                 self._listener.disconnected()
+                self._notify()
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(connection.close, abandon_on_cancel=True)
             self._log.error("scheduler lost", address=self.address)
@@ -180,15 +182,34 @@ class Cluster:
         host, port = host_of(self.address), int(self.address.rpartition(":")[2])
         await (await trio.open_tcp_stream(host, port)).aclose()  # fails at once if nothing listens there
 
-        def connect() -> tuple[Connection, str, float]:
+        hand_over = threading.Lock()
+        opened: list[tuple[Connection, str, float]] = []
+        abandoned = False
+
+        def connect() -> None:
             connection = Connection(self.address, self._files, timeout=CONNECT_TIMEOUT)
             try:
-                return connection, connection.scheduler_version(), connection.worker_ttl()
+                found = connection, connection.scheduler_version(), connection.worker_ttl()
+                with hand_over:
+                    if not abandoned:
+                        opened.append(found)
+                        return
             except BaseException:
                 connection.close()
                 raise
+            connection.close()
 
-        return await trio.to_thread.run_sync(connect, abandon_on_cancel=True)
+        try:
+            await trio.to_thread.run_sync(connect, abandon_on_cancel=True)
+        except trio.Cancelled:
+            # The thread may have ended in the meantime: whoever is second closes the connection.
+            with hand_over:
+                abandoned = True
+            for connection, _, _ in opened:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(connection.close)
+            raise
+        return opened[0]
 
     async def _reopen(self) -> Connection:
         reported = ""

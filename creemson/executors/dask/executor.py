@@ -82,6 +82,7 @@ class DaskExecutor:
         self._runs: dict[str, _Run] = {}  # by key of the task
         self._limiter = trio.CapacityLimiter(1)  # one command per worker: Dask would queue behind a long one
         self._local_calls = self._cluster_calls = 0  # in progress
+        self._resized = trio.Event()  # set when the number of workers changes
 
     @property
     def size(self) -> int:
@@ -97,6 +98,10 @@ class DaskExecutor:
     def pids(self) -> list[int]:
         """Ids of the worker processes on this machine."""
         return self._local.pids
+
+    async def size_changed(self) -> None:
+        """Wait until a worker has come or gone."""
+        await self._resized.wait()
 
     def shed(self) -> bool:
         """Stop the command that uses the most memory on this machine."""
@@ -184,6 +189,8 @@ class DaskExecutor:
     def resized(self) -> None:
         """Let as many commands run as there are workers."""
         self._limiter.total_tokens = max(1, len(self.cluster.workers))
+        self._resized.set()
+        self._resized = trio.Event()
 
     # --- one attempt ---------------------------------------------------------------------------------
 

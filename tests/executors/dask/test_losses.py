@@ -1,6 +1,7 @@
 """Killed and frozen workers, a scheduler that goes and comes back: what a command on the cluster meets."""
 
 import signal
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -89,15 +90,21 @@ async def test_frozen_worker_costs_the_attempt_and_publishes_nothing_later(
 ):
     """The scheduler gives it up after its ``worker-ttl``; the nanny replaces it."""
     call, worker = await start(nursery, executor, large, tmp_path)
-    worker.send_signal(signal.SIGSTOP)
+    (child,) = [process for process in cluster.engine_processes() if parent(process).pid == worker.pid]
+    for process in (
+        child,
+        worker,
+    ):  # as if its machine were; else the process would publish before it is given up
+        process.send_signal(signal.SIGSTOP)
     try:
         await ended(call)
         assert call.error.reason == "worker_died"
         assert names(tmp_path) == []
         await works(executor, tmp_path)
     finally:
-        if worker.is_running():
-            worker.send_signal(signal.SIGCONT)
+        for process in (child, worker):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
     await until(lambda: not any(name.startswith("out") for name in names(tmp_path)))
 
 

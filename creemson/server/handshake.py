@@ -3,8 +3,8 @@
 from trio_websocket import WebSocketRequest
 
 from creemson.errors import REASONS, CreemsonError, shutting_down
-from creemson.server.auth.authenticators import Identity, bearer
 from creemson.server.auth.callers import Callers
+from creemson.server.auth.identities import Identity, bearer
 from creemson.server.auth.origins import Refusal, refusal_for
 from creemson.server.transport.closing import Draining
 from creemson.settings.checks import is_loopback

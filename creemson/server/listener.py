@@ -12,8 +12,8 @@ from structlog.typing import FilteringBoundLogger
 from trio_websocket import ConnectionClosed
 
 from creemson.errors import CloseCode
-from creemson.server.auth.authenticators import Identity
 from creemson.server.auth.callers import Callers
+from creemson.server.auth.identities import Identity
 from creemson.server.auth.origins import Refusal
 from creemson.server.auth.rate_limit import TokenBucket
 from creemson.server.connection.connection import Connection

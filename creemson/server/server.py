@@ -20,8 +20,9 @@ from creemson.jobs.commands import InboxMessage
 from creemson.jobs.processor import Processor
 from creemson.metrics import Metrics, Now
 from creemson.model.callers import ANYONE
-from creemson.server.auth.authenticators import Identity, make_authenticator, token_file
+from creemson.server.auth.authenticators import make_authenticator, token_file
 from creemson.server.auth.callers import Callers
+from creemson.server.auth.identities import Identity
 from creemson.server.auth.rate_limit import TokenBuckets
 from creemson.server.auth.tokens import Tokens
 from creemson.server.connection.connection import Connection, Shared

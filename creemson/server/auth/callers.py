@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.logs.limiter import LineLimiter
-from creemson.server.auth.authenticators import Authenticator, Identity
+from creemson.server.auth.identities import Authenticator, Identity
 from creemson.server.auth.rate_limit import TokenBuckets
 
 __all__ = ["Callers"]

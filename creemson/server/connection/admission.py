@@ -13,8 +13,8 @@ The nesting of a message is limited where it is parsed, in :func:`creemson.wire.
 from enum import Enum
 
 from creemson.errors import CloseCode, CreemsonError, InvalidFormat, ProcessingError, shutting_down
-from creemson.server.auth.authenticators import unauthenticated
 from creemson.server.auth.callers import Callers
+from creemson.server.auth.identities import unauthenticated
 from creemson.server.auth.rate_limit import TokenBucket
 from creemson.server.connection.effects import Close
 from creemson.server.connection.requests import Requests

@@ -2,7 +2,7 @@
 
 import attrs
 
-from creemson.server.auth.authenticators import Identity
+from creemson.server.auth.identities import Identity
 
 __all__ = ["ConnectionState"]
 

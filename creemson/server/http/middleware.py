@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from creemson.errors import CreemsonError, InvalidFormat
 from creemson.model.callers import ANYONE
-from creemson.server.auth.authenticators import Identity, bearer, unauthenticated
 from creemson.server.auth.callers import Callers
+from creemson.server.auth.identities import Identity, bearer, unauthenticated
 from creemson.server.auth.origins import (
     Fetch,
     dns_rebinding_message,

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat
-from creemson.server.auth.authenticators import bearer, make_authenticator, token_file
+from creemson.server.auth.authenticators import make_authenticator, token_file
+from creemson.server.auth.identities import bearer
 from creemson.server.auth.tokens import Tokens
 from creemson.settings.sections import Auth, Settings, Storage
 from creemson.settings.units import SettingsError

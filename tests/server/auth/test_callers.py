@@ -7,8 +7,8 @@ import structlog
 
 from creemson.errors import InvalidFormat
 from creemson.metrics import Metrics
-from creemson.server.auth.authenticators import Identity, unauthenticated
 from creemson.server.auth.callers import Callers
+from creemson.server.auth.identities import Identity, unauthenticated
 from creemson.server.auth.rate_limit import TokenBuckets
 from creemson.server.connection.effects import Close, Send
 from creemson.server.connection.protocol import Protocol

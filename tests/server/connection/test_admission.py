@@ -4,8 +4,8 @@ import pytest
 import structlog
 
 from creemson.errors import CloseCode, CreemsonError, InvalidFormat
-from creemson.server.auth.authenticators import Identity, unauthenticated
 from creemson.server.auth.callers import Callers
+from creemson.server.auth.identities import Identity, unauthenticated
 from creemson.server.auth.rate_limit import TokenBuckets
 from creemson.server.connection.admission import Admission, Phase, missing_identity
 from creemson.server.connection.requests import LegacyOrder, Request, Requests

@@ -1,0 +1,109 @@
+"""Authentication by JSON web tokens; imported only if it is configured, because its libraries delay each start."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+from jwt.algorithms import get_default_algorithms, requires_cryptography
+
+from creemson.server.auth.identities import Identity, unauthenticated
+from creemson.settings.sections import Auth
+from creemson.settings.units import SettingsError
+
+__all__ = ["JWTAuthenticator"]
+
+SYMMETRIC = ("HS256", "HS384", "HS512")
+"""Algorithms whose key both creates and checks signatures."""
+MAX_SUBJECT = 200
+"""Maximum number of characters of the subject of a JWT."""
+
+
+class JWTAuthenticator:
+    """Identifies callers by signed claims (RFC 7519).
+
+    Args:
+        auth: key, algorithms and audience.
+        clock: returns seconds since 1970.
+
+    Raises:
+        SettingsError: a setting that it needs is missing or invalid.
+    """
+
+    required = True
+
+    def __init__(self, auth: Auth, clock: Callable[[], float]) -> None:
+        _check(auth)
+        self._key = _key(auth)
+        self._algorithms = list(auth.jwt_algorithms)
+        self._audience = auth.jwt_audience
+        self._leeway = auth.jwt_leeway
+        self._clock = clock
+
+    def identify(self, token: str) -> Identity:
+        """Return the identity that a token proves; see :class:`Authenticator`."""
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=self._algorithms,  # never the one that the token names
+                audience=self._audience,
+                leeway=self._leeway,  # for `exp`, `nbf` and `iat`: clocks differ (RFC 7519 section 4.1.4)
+                options={"require": ["exp", "aud", "sub"]},  # RFC 8725 section 3
+            )
+            subject, expires = claims["sub"], float(claims["exp"])
+        # OverflowError: an `exp` such as 10^400 is a valid integer, and no time.
+        except (jwt.InvalidTokenError, ValueError, OverflowError, TypeError, RecursionError) as error:
+            raise unauthenticated(f"The token is invalid: {error}. Ask for a new one.") from None
+        if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT:
+            raise unauthenticated(f"The token's subject must have 1 to {MAX_SUBJECT} characters.")
+        if not _is_unicode(subject):
+            raise unauthenticated(f"The token's subject {subject!a} has half of a surrogate pair.")
+        return Identity(f"jwt:{subject}", expires=expires)
+
+    def holds(self, identity: Identity) -> bool:
+        """Whether the token that has proved an identity has not expired."""
+        return identity.expires is not None and self._clock() < identity.expires + self._leeway
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be stored as UTF-8: JSON can express lone surrogates (RFC 8259 section 8.2)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check(auth: Auth) -> None:
+    """Raise SettingsError if signatures cannot be checked with these settings."""
+    needed = ("jwt_key", "jwt_algorithms", "jwt_audience")
+    missing = [f"auth.{name}" for name in needed if not getattr(auth, name)]
+    if missing:
+        raise SettingsError(f'auth.mode = "jwt" also needs {", ".join(missing)}.')
+    named = set(auth.jwt_algorithms)
+    unknown = named - requires_cryptography - set(SYMMETRIC)
+    if unknown:
+        known = ", ".join([*SYMMETRIC, *sorted(requires_cryptography)])
+        raise SettingsError(f"auth.jwt_algorithms has unknown {', '.join(sorted(unknown))}; use {known}.")
+    if named - set(SYMMETRIC) and named & set(SYMMETRIC):
+        # Otherwise a token could be forged with the public key as HMAC secret (RFC 8725 section 2.1).
+        raise SettingsError("auth.jwt_algorithms mixes HS… with other algorithms: use one kind.")
+    known_here = get_default_algorithms()
+    if not named <= set(known_here):
+        raise SettingsError(f"{', '.join(sorted(named))} need another package: pip install 'creemson[jwt]'.")
+    try:
+        for name in named:
+            known_here[name].prepare_key(_key(auth))
+    except (ValueError, TypeError, jwt.PyJWTError) as error:
+        raise SettingsError(f"auth.jwt_key is not a key for {', '.join(sorted(named))}: {error}") from None
+
+
+def _key(auth: Auth) -> str:
+    """Return the key: the content of the file with this name if there is one, otherwise the setting itself."""
+    assert auth.jwt_key is not None
+    with contextlib.suppress(OSError, ValueError):
+        if Path(auth.jwt_key).is_file():
+            return Path(auth.jwt_key).read_text().strip()
+    return auth.jwt_key

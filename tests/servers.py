@@ -164,6 +164,15 @@ def serving(data_dir, *arguments, prefix=(), program=("-m", "creemson"), env=())
         process.stdout.close()
 
 
+def refused_start(data_dir, *arguments, **options):
+    """Return the words with which a server refuses to start."""
+    with pytest.raises(AssertionError) as refused, serving(data_dir, *arguments, **options) as server:
+        server.stop()
+    words = str(refused.value)
+    assert "Traceback" not in words
+    return words
+
+
 class Client:
     """A thin wrapper of the independent ``websockets`` client: JSON in, JSON out."""
 
@@ -212,12 +221,12 @@ class Client:
     def download(self, name, **fields):
         """Return the first message, the bytes and the last message of a download."""
         first = self.ask({"type": "download", "id": "download", "filename": name, **fields})
-        data = b""
+        pieces = []
         if first["type"] == "error":
-            return first, data, None
+            return first, b"", None
         while isinstance(message := self.receive(), bytes):
-            data += message
-        return first, data, message
+            pieces.append(message)
+        return first, b"".join(pieces), message
 
 
 def upgrade_request(path="/ws", *headers):

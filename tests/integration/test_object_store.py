@@ -1,6 +1,7 @@
 """A real server whose files are in an object store."""
 
 import hashlib
+import json
 import random
 import signal
 import time
@@ -9,9 +10,10 @@ import urllib.request
 import pytest
 
 from creemson.storage.objects.bucket import ObjectBucket
-from tests.objectstores import forwarded, seaweedfs
-from tests.servers import PATIENCE, serving, wait_until
+from tests.objectstores import Endpoint, forwarded, free_port, seaweedfs, without_conditions
+from tests.servers import PATIENCE, refused_start, serving, wait_until
 
+PART = 8 * 2**20
 RAGGED = b"a,b\n" + b"".join(b"%d,x%d\n" % (n, n) for n in range(200)) + b"1,2,3\n"
 
 
@@ -97,24 +99,77 @@ def test_dead_and_frozen_object_store_is_told_in_seconds_and_comes_back(object_s
         assert client.download("b.csv")[1] == data
 
 
+def refused_on(endpoint, url, folder, **environment):
+    """Return the words with which a server refuses to use an object store."""
+    given = {**endpoint.environment, **environment}
+    words = refused_start(folder, "--set", f"storage.url={url}", env=given)
+    assert given["AWS_SECRET_ACCESS_KEY"] not in words
+    assert given["AWS_ACCESS_KEY_ID"] not in words
+    return words
+
+
 @pytest.mark.slow
-def test_upload_of_a_killed_server_goes_on_after_its_restart(tmp_path, objects):
-    """At most one part of 8 MiB is sent again, and the digest is right; nothing is left over."""
-    data = random.Random(2).randbytes(100 * 2**20)
+def test_start_on_an_unusable_object_store_is_refused_in_words(object_store, tmp_path):
+    """Nobody listens there, or it ignores the conditions of writes."""
+    url, folder = object_store.bucket(), tmp_path / "data"
+    words = refused_on(Endpoint(free_port()), url, folder)
+    assert "it does not answer" in words
+    assert "AWS_ENDPOINT_URL" in words
+    with forwarded(object_store, without_conditions) as forwarder:
+        words = refused_on(forwarder.endpoint(), url, folder)
+    assert "does not refuse to create an object that exists" in words
+    with on(object_store, url, folder):  # the next start succeeds
+        pass
+
+
+CREDENTIALS = {
+    "identities": [
+        {
+            "name": "creemson",
+            "credentials": [{"accessKey": "the-access-key", "secretKey": "the-secret-key"}],
+            "actions": ["Read", "Write", "List"],
+        },
+        {"name": "anonymous", "actions": ["Admin"]},  # makes the bucket
+    ]
+}
+
+
+@pytest.mark.slow
+def test_start_with_wrong_credentials_is_refused_in_words(tmp_path):
+    """By an object store that checks them."""
+    (tmp_path / "credentials.json").write_text(json.dumps(CREDENTIALS))
+    options = f"-s3.config={tmp_path / 'credentials.json'}"
+    with seaweedfs(tmp_path / "store", None, options) as endpoint:
+        url, folder = endpoint.bucket(), tmp_path / "data"
+        words = refused_on(endpoint, url, folder, AWS_SECRET_ACCESS_KEY="not-the-secret-key")
+        assert "the secret key is wrong" in words
+        words = refused_on(endpoint, url, folder, AWS_ACCESS_KEY_ID="not-the-access-key")
+        assert "it does not know the access key" in words
+        with on(endpoint, url, folder):
+            pass
+
+
+@pytest.mark.slow
+def test_upload_to_a_killed_server_goes_on_at_another_one(tmp_path, objects):
+    """At most one part of 8 MiB is sent again, and the digest is right; nothing is left over.
+
+    The other one has the catalog of the first, and another address.
+    """
+    data = random.Random(2).randbytes(200 * 2**20)
     sha256 = hashlib.sha256(data).hexdigest()
     announced = {"type": "upload", "id": "u", "filename": "a.bin", "size": len(data), "sha256": sha256}
     with seaweedfs(tmp_path / "store") as endpoint:
         url, sent = endpoint.bucket(), 0
         with on(endpoint, url, tmp_path / "data") as server, server.connect() as client:
             assert client.ask(announced)["offset"] == 0
-            for start in range(0, 60 * 2**20, 2**20):
+            for start in range(0, 103 * 2**20, 2**20):  # 12 parts, and nearly another one
                 client.send(data[start : start + 2**20])
                 sent = start + 2**20
-            wait_until(lambda: sum(objects(endpoint, url).values()) >= 48 * 2**20)
+            wait_until(lambda: sum(objects(endpoint, url).values()) >= 12 * PART)
             server.stop(signal.SIGKILL)
         with on(endpoint, url, tmp_path / "data") as server, server.connect() as client:
             offset = client.ask(announced)["offset"]
-            assert sent - offset <= 12 * 2**20  # a part, and what was on its way
+            assert 0 <= sent - offset <= PART
             for start in range(offset, len(data), 2**20):
                 client.send(data[start : start + 2**20])
             assert client.until("uploaded", "error")[-1]["sha256"] == sha256

@@ -8,7 +8,7 @@ import pytest
 from creemson.errors import ObjectStoreError
 from creemson.storage.objects.bucket import ObjectBucket
 from creemson.storage.objects.probe import probe
-from tests.objectstores import Endpoint, forwarded, refusing
+from tests.objectstores import Endpoint, forwarded, refusing, without_conditions
 
 
 def refusal(url, *arguments):
@@ -45,11 +45,6 @@ def test_prefix_of_another_catalog_is_refused(url):
     """Each would remove what it does not know."""
     probe(url, "me")
     assert "belongs to another catalog" in refusal(url, "you")
-
-
-def without_conditions(head):
-    """Remove the condition of a request, as a store does that does not know it; the length of the name stays."""
-    return re.sub(rb"(?i)if-none-match", b"x-none-match1", head)
 
 
 def test_store_that_ignores_conditional_writes_is_refused(endpoint, url, at):

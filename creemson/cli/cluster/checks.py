@@ -27,7 +27,7 @@ def check_cluster(settings: Settings) -> Iterator[Outcome]:
     # Imported here: distributed takes a second.
     from creemson.executors.dask import tls, versions  # noqa: PLC0415
     from creemson.executors.dask.cluster import MAX_TTL  # noqa: PLC0415
-    from creemson.executors.dask.library import Connection  # noqa: PLC0415
+    from creemson.executors.dask.library import Connection, scheduler_version  # noqa: PLC0415
 
     address = processing.dask_scheduler
     files = tls.TlsFiles.of(processing.dask_ca, processing.dask_cert, processing.dask_key)
@@ -37,8 +37,13 @@ def check_cluster(settings: Settings) -> Iterator[Outcome]:
     if refused is not None:
         yield "fail", "scheduler", refused
         return
+    given = files if address.startswith("tls:") else None
     try:
-        connection = Connection(address, files if address.startswith("tls:") else None, timeout=TIMEOUT)
+        wrong = versions.mismatch(scheduler_version(address, given, timeout=TIMEOUT), address)
+        if wrong is not None:
+            yield "fail", "scheduler", wrong
+            return
+        connection = Connection(address, given, timeout=TIMEOUT)
     except OSError as error:
         yield (
             "fail",
@@ -47,10 +52,6 @@ def check_cluster(settings: Settings) -> Iterator[Outcome]:
         )
         return
     try:
-        wrong = versions.mismatch(connection.scheduler_version(), address)
-        if wrong is not None:
-            yield "fail", "scheduler", wrong
-            return
         ttl = connection.worker_ttl()
         if ttl > MAX_TTL:
             yield (

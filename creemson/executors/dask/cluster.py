@@ -3,13 +3,14 @@
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import ProcessingError
-from creemson.executors.dask.library import Connection, WorkerInfo
+from creemson.executors.dask.library import Connection, WorkerInfo, scheduler_version
 from creemson.executors.dask.tls import TlsFiles, host_of
 from creemson.executors.dask.versions import differing, mismatch, own_label
 
@@ -145,16 +146,16 @@ class Cluster:
         """
         try:
             with trio.fail_after(CONNECT_TIMEOUT):
-                connection, version, ttl = await self._connect()
+                wrong = mismatch(await self._ask_version(), self.address)
+                if wrong is None:
+                    connection, ttl = await self._connect()
         except (OSError, trio.TooSlowError) as error:
             raise ConnectionError(
                 f"The Dask scheduler at {self.address} cannot be reached ({_told(error)}). Check that "
                 "`dask scheduler` runs there, that processing.dask_scheduler is its address, and that both have TLS "
                 "files of the same authority, or none."
             ) from error
-        wrong = mismatch(version, self.address)
         if wrong is not None:
-            await trio.to_thread.run_sync(connection.close)
             raise ConnectionError(wrong)
         if ttl > MAX_TTL:
             self._log.warning(
@@ -177,19 +178,23 @@ class Cluster:
         self._notify()  # the workers follow with the first look
         return connection
 
-    async def _connect(self) -> tuple[Connection, str, float]:
-        """Return a connection, the scheduler's version of ``distributed``, and its ``worker-ttl`` in seconds."""
+    async def _ask_version(self) -> str:
+        """Return the scheduler's version of ``distributed``."""
         host, port = host_of(self.address), int(self.address.rpartition(":")[2])
         await (await trio.open_tcp_stream(host, port)).aclose()  # fails at once if nothing listens there
+        ask = partial(scheduler_version, self.address, self._files, timeout=CONNECT_TIMEOUT)
+        return await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
 
+    async def _connect(self) -> tuple[Connection, float]:
+        """Return a connection, and the scheduler's ``worker-ttl`` in seconds."""
         hand_over = threading.Lock()
-        opened: list[tuple[Connection, str, float]] = []
+        opened: list[tuple[Connection, float]] = []
         abandoned = False
 
         def connect() -> None:
             connection = Connection(self.address, self._files, timeout=CONNECT_TIMEOUT)
             try:
-                found = connection, connection.scheduler_version(), connection.worker_ttl()
+                found = connection, connection.worker_ttl()
                 with hand_over:
                     if not abandoned:
                         opened.append(found)
@@ -205,7 +210,7 @@ class Cluster:
             # The thread may have ended in the meantime: whoever is second closes the connection.
             with hand_over:
                 abandoned = True
-            for connection, _, _ in opened:
+            for connection, _ in opened:
                 with trio.CancelScope(shield=True):
                     await trio.to_thread.run_sync(connection.close)
             raise

@@ -6,6 +6,7 @@ except for ``submit`` and ``cancel``, which only put a message into a queue.
 ``distributed`` is imported with this module, which takes a second; so this module is imported only if Dask is used.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ import distributed
 
 from creemson.executors.dask.tls import TlsFiles
 
-__all__ = ["Connection", "Task", "TaskEnd", "WorkerInfo"]
+__all__ = ["Connection", "Task", "TaskEnd", "WorkerInfo", "scheduler_version", "security"]
 
 _LOGGERS = ("distributed", "distributed.client", "tornado.application")
 """Loggers of the client that have levels of their own."""
@@ -71,6 +72,37 @@ class Task:
             self._future.release()
 
 
+def scheduler_version(address: str, files: TlsFiles | None, *, timeout: float) -> str:
+    """Return the version of ``distributed`` that a scheduler has. Blocks.
+
+    To be asked before a :class:`Connection` is opened: Dask's client does not understand other versions, and what is
+    left of it keeps the program from ending for 16 s.
+
+    Args:
+        address: address of the scheduler.
+        files: TLS files; None without TLS.
+        timeout: maximum seconds.
+
+    Raises:
+        OSError: there is no scheduler, or it does not accept the certificate.
+    """
+    _silence()
+
+    async def ask() -> str:
+        arguments = (security(files) or distributed.Security()).get_connection_args("client")
+        async with distributed.rpc(address, timeout=timeout, connection_args=arguments) as scheduler:
+            # Not ``get_versions`` of a client: it also asks the workers, and waits for a frozen one.
+            found = await scheduler.versions(packages=[])
+            return str(found["packages"]["distributed"])
+
+    try:
+        return asyncio.run(asyncio.wait_for(ask(), timeout))
+    except OSError:
+        raise
+    except Exception as error:
+        raise ConnectionError("its answer is not understood: it is no Dask scheduler") from error
+
+
 class Connection:
     """A connection to a scheduler; blocks until it is open.
 
@@ -84,9 +116,7 @@ class Connection:
     """
 
     def __init__(self, address: str, files: TlsFiles | None, *, timeout: float) -> None:
-        # Whatever is wrong, this program reports it in its own words, once.
-        for name in _LOGGERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        _silence()
         with dask.config.set({"distributed.comm.timeouts.connect": f"{timeout} s"}):
             try:
                 self._client = distributed.Client(
@@ -95,10 +125,7 @@ class Connection:
             except OSError:
                 raise
             except Exception as error:  # the client only asserts that it understands the answer
-                raise ConnectionError(
-                    f"its answer is not understood: perhaps it has another version than distributed "
-                    f"{distributed.__version__}, or is no Dask scheduler"
-                ) from error
+                raise ConnectionError("its answer is not understood") from error
 
     @property
     def is_open(self) -> bool:
@@ -128,16 +155,6 @@ class Connection:
         found = self._client.sync(self._client.scheduler.identity, n_workers=-1)["workers"]
         return [_worker_info(address, fields) for address, fields in found.items()]
 
-    def scheduler_version(self) -> str:
-        """Return the version of ``distributed`` that the scheduler has. Blocks.
-
-        Raises:
-            OSError: the scheduler does not answer.
-        """
-        # Not ``get_versions``: it also asks the workers, and waits for a frozen one.
-        found = self._client.sync(self._client.scheduler.versions, packages=[])
-        return str(found["packages"]["distributed"])
-
     def worker_ttl(self) -> float:
         """Return the seconds after which the scheduler gives up a worker that says nothing. Blocks.
 
@@ -162,6 +179,12 @@ class Connection:
         """Close it. Blocks."""
         with contextlib.suppress(Exception):
             self._client.close(timeout=2)
+
+
+def _silence() -> None:
+    """Keep Dask from logging: whatever is wrong, this program reports it in its own words, once."""
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def security(files: TlsFiles | None) -> Any:

@@ -1,5 +1,6 @@
 """Connecting to a scheduler, with a stand-in for Dask's client."""
 
+import importlib.metadata
 import socket
 import threading
 
@@ -14,6 +15,8 @@ from creemson.executors.dask.library import WorkerInfo
 from creemson.executors.local import LocalExecutor
 from tests.servers import PATIENCE
 
+VERSION = importlib.metadata.version("distributed")
+
 
 class Slow:
     """A connection whose last answer waits until it may come."""
@@ -21,9 +24,6 @@ class Slow:
     def __init__(self, *_, **__):
         self.asked, self.may_answer, self.closed = threading.Event(), threading.Event(), threading.Event()
         made.append(self)
-
-    def scheduler_version(self):
-        return "1"
 
     def worker_ttl(self):
         self.asked.set()
@@ -41,6 +41,7 @@ made = []
 def executor(monkeypatch):
     """An executor whose scheduler accepts connections."""
     monkeypatch.setattr(cluster_module, "Connection", Slow)
+    monkeypatch.setattr(cluster_module, "scheduler_version", lambda *_, **__: VERSION)
     made.clear()
     logger = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
     with socket.create_server(("127.0.0.1", 0)) as listener:

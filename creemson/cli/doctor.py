@@ -24,7 +24,7 @@ from creemson.cli.shared.run import describe_os_error
 from creemson.errors import CreemsonError
 from creemson.executors import commands
 from creemson.executors.local import LocalExecutor
-from creemson.executors.memory import machine_memory
+from creemson.executors.machine import machine_memory
 from creemson.server.auth.authenticators import make_authenticator, token_file
 from creemson.server.auth.tokens import Tokens
 from creemson.server.transport.tls import Certificate

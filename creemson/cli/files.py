@@ -12,14 +12,14 @@ from rich.filesize import decimal
 
 from creemson.cli.shared.options import (
     DEFAULT_URL,
-    load_settings,
+    load_for_one_job,
     with_optional_url,
     with_reading,
     with_url,
 )
 from creemson.cli.shared.run import print_lines, run_interruptible, run_with_client
 from creemson.cli.shared.streams import STANDARD, standard_output
-from creemson.cli.shared.temporary import for_one_job, input_of, server_at
+from creemson.cli.shared.temporary import input_of, server_at
 from creemson.cli.shared.words import in_flags
 from creemson.client import Client, connect
 from creemson.display.console import OutputConsole
@@ -173,7 +173,7 @@ def columns(
 
 async def _describe_local(name: str, options: dict[str, Any] | None) -> Columns:
     source = input_of(name)
-    async with server_at(None, for_one_job(load_settings(None, ()))) as address, connect(address) as client:
+    async with server_at(None, load_for_one_job(None, ())) as address, connect(address) as client:
         with progress_bar("Uploading") as update:
             await client.upload(source.content, name=source.name, on_progress=update)
         return await client.describe(source.name, options=options)

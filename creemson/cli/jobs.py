@@ -5,8 +5,8 @@ from datetime import datetime
 import click
 import orjson
 
-from creemson.cli.shared.options import with_url
-from creemson.cli.shared.results import destination, follow, print_result, with_output
+from creemson.cli.shared.options import with_output, with_url
+from creemson.cli.shared.results import destination, follow, print_result
 from creemson.cli.shared.run import print_lines, run_with_client
 from creemson.display.console import OutputConsole
 from creemson.display.tables import show_table

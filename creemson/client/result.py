@@ -12,16 +12,13 @@ from creemson.client.local.output import target_of
 from creemson.client.local.tsv import csv_to_tsv
 from creemson.client.transfers import Transfers, ignore
 from creemson.errors import ProcessingError
-from creemson.model.results import OUTPUT_FORMATS, ColumnProfile, Issues, OutputData, Reading, ResultData
+from creemson.model.results import SAVED_FORMATS, ColumnProfile, Issues, OutputData, Reading, ResultData
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-__all__ = ["SAVED_FORMATS", "Result"]
-
-SAVED_FORMATS = (*OUTPUT_FORMATS, "tsv")
-"""Formats in which a result can be saved: those of the server, and TSV, which the client makes of CSV."""
+__all__ = ["Result"]
 
 
 class Result:

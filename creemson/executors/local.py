@@ -24,11 +24,11 @@ from creemson.executors.executor import OnProgress, TransientFault
 from creemson.executors.process import (
     EXIT_GRACE,
     MAX_LINE,
-    ScratchFolder,
     WorkerDied,
     WorkerProcess,
     describe_exit,
 )
+from creemson.executors.spawn import ScratchFolder, Spawned
 from creemson.storage.names import is_remote, remove_with_companions, temporary_name
 
 __all__ = ["LocalExecutor"]
@@ -66,6 +66,7 @@ class LocalExecutor:
         logger: Logger.
         max_line: maximum bytes of an event of a worker; see :class:`WorkerProcess`.
         scratch: where workers keep copies of files in an object store; None: there is no object store.
+        first: the first worker, if it has been started already, with the same limits; the executor ends it.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class LocalExecutor:
         max_line: int = MAX_LINE,
         warm: int | None = None,
         scratch: ScratchFolder | None = None,
+        first: Spawned | None = None,
     ) -> None:
         self.size = size
         self._kept = size if warm is None else warm  # number of workers that are kept alive
@@ -88,6 +90,7 @@ class LocalExecutor:
         self._nice = nice
         self._max_line = max_line
         self._scratch = scratch
+        self._first = first
         self._log = logger
         self._workers: set[WorkerProcess] = set()
         # Last in, first out: the same few workers stay busy, and their caches stay warm.
@@ -310,9 +313,14 @@ class LocalExecutor:
 
     async def _run_worker(self, report: Callable[[], None]) -> WorkerProcess | None:
         """Run one worker process until it ends, and return it; None if no process could be started."""
+        first, self._first = self._first, None
         try:
-            worker = await WorkerProcess.start(
-                memory_bytes=self._memory, nice=self._nice, max_line=self._max_line, scratch=self._scratch
+            worker = (
+                WorkerProcess.of(first, self._max_line)
+                if first is not None
+                else await WorkerProcess.start(
+                    memory_bytes=self._memory, nice=self._nice, max_line=self._max_line, scratch=self._scratch
+                )
             )
         except OSError as error:
             self._log.error("worker cannot be started", error=str(error))

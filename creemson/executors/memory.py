@@ -3,19 +3,16 @@
 import math
 import os
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 import psutil
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import ProcessingError
-from creemson.settings.sections import Processing
+from creemson.executors.machine import SHARE, machine_memory
 
-__all__ = ["Memory", "machine_memory", "worker_memory"]
+__all__ = ["Memory"]
 
-SHARE = 0.8
-"""The default limit, as a share of the machine's memory."""
 INTERVAL = 0.5
 """Seconds between two checks; a check takes some 50 µs per process."""
 MIN_AVAILABLE = 0.03
@@ -23,8 +20,6 @@ MIN_AVAILABLE = 0.03
 is about to kill a process."""
 EXCESS = 1.1
 """Multiple of the limit above which commands are not only refused, but stopped."""
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Files with the memory limit of a container, in bytes: of cgroup v2 and v1."""
 
 
 class Memory:
@@ -103,22 +98,6 @@ class Memory:
         too_much = self.used > self.limit * EXCESS or self._available < self._min_available
         if too_much and self._shed():
             self._log.warning("a command was stopped to free memory", used=self.used, limit=self.limit)
-
-
-def machine_memory() -> int:
-    """Return the bytes of memory of this machine or container (docs.kernel.org, cgroup-v2, memory.max)."""
-    total: int = psutil.virtual_memory().total
-    for path in CGROUP_LIMITS:
-        try:
-            return min(total, int(path.read_text()))
-        except (OSError, ValueError):  # the file does not exist, or says "max"
-            continue
-    return total
-
-
-def worker_memory(processing: Processing) -> int:
-    """Return the memory limit of each worker process in bytes: its share of the machine's, if none is set."""
-    return processing.worker_memory_bytes or int(machine_memory() * SHARE / processing.workers)
 
 
 def _resident(pid: int) -> int:

@@ -5,19 +5,18 @@ import math
 import os
 import resource
 import signal
-import subprocess
-import sys
 from collections import deque
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 import orjson
 import trio
 
+from creemson.executors.child import ChildProcess
 from creemson.executors.commands import CANCEL
-from creemson.settings.load import PREFIX
+from creemson.executors.spawn import ScratchFolder, Spawned, spawn
 
 __all__ = ["EXIT_GRACE", "MAX_LINE", "Phase", "WorkerDied", "WorkerProcess", "describe_exit"]
 
@@ -34,13 +33,6 @@ RECEIVE_BYTES = 64 * 1024
 """Bytes per read."""
 MAX_LINE = 64 * 1024 * 1024
 """Default of the maximum bytes of an event."""
-DATA_FACTOR, DATA_EXTRA = 4, 2 << 30
-"""RLIMIT_DATA is the memory limit times DATA_FACTOR plus DATA_EXTRA bytes. It counts reserved memory: a worker that
-sorted 766 MB of CSV used at most 0.7 GB but reserved 2.5 to 3.1 GB, and each thread adds its stack. The executor checks
-the used memory from time to time; RLIMIT_DATA stops a growth that is too fast for these checks."""
-ALLOCATOR = "_RJEM_MALLOC_CONF", "muzzy_decay_ms:0"
-"""Environment variable and option that make polars' allocator return memory at once. Otherwise freed memory counts as
-used for a second, or as long as the worker is idle (half of what a worker seemed to use after a sort)."""
 Phase: TypeAlias = Literal["starting", "idle", "busy", "killed"]
 """What a worker process does. ``starting``: not yet ready. ``idle``: waits for a command. ``busy``: carries one out.
 ``killed``: we have killed it, but it may be alive for another moment."""
@@ -50,31 +42,13 @@ class WorkerDied(Exception):  # noqa: N818 - an event, not an error
     """The worker's output has ended, or is not understood."""
 
 
-class ScratchFolder(NamedTuple):
-    """Where the workers of a machine keep copies of files in an object store.
-
-    Attributes:
-        folder: the folder, which all of them share.
-        limit: maximum number of bytes; None: a share of the free disk.
-    """
-
-    folder: Path
-    limit: int | None
-
-    def arguments(self) -> list[str]:
-        """Return the arguments of a worker process."""
-        limit = [] if self.limit is None else [f"--scratch-bytes={self.limit}"]
-        return [f"--scratch={self.folder}", *limit]
-
-
 @attrs.define(eq=False)
 class WorkerProcess:
     """One process and the bytes that came from it.
 
     Attributes:
         process: the process.
-        lifeline: the end of a pipe that only this process holds, and on which nothing is written: the kernel kills the
-            worker when it is closed, at the latest with the end of this process.
+        lifeline: see :class:`Spawned`.
         phase: see :data:`Phase`.
         ready: whether it has started successfully.
         began: whether it has ever begun a command.
@@ -88,7 +62,7 @@ class WorkerProcess:
         checked: time when its memory was last checked between two commands.
     """
 
-    process: trio.Process
+    process: ChildProcess
     lifeline: int
     max_line: int = MAX_LINE
     phase: Phase = "starting"
@@ -106,7 +80,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, *, memory_bytes: int, nice: int, max_line: int = MAX_LINE, scratch: "ScratchFolder | None" = None
+        cls, *, memory_bytes: int, nice: int, max_line: int = MAX_LINE, scratch: ScratchFolder | None = None
     ) -> "WorkerProcess":
         """Start a process; it is ready after its first event.
 
@@ -119,38 +93,21 @@ class WorkerProcess:
         Raises:
             OSError: the process cannot be started.
         """
-        data_bytes = memory_bytes * DATA_FACTOR + DATA_EXTRA if memory_bytes else 0
-        theirs, lifeline = os.pipe()
-        try:
-            process = await trio.lowlevel.open_process(
-                # -P: modules are not searched in the folder in which the server was started.
-                [
-                    sys.executable,
-                    "-P",
-                    # The encoding of file names, which must be the server's.
-                    "-X",
-                    f"utf8={sys.flags.utf8_mode}",
-                    "-m",
-                    "creemson.engine.worker",
-                    f"--data-bytes={data_bytes}",
-                    f"--nice={nice}",
-                    f"--lifeline={theirs}",
-                    *(() if scratch is None else scratch.arguments()),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=(theirs,),
-                env=_environment(),
-                # Ctrl-C goes to the process group of the server; workers have their own groups and do not get it.
-                process_group=0,
-            )
-        except BaseException:
-            os.close(lifeline)
-            raise
-        finally:
-            os.close(theirs)
-        return cls(process, lifeline, max_line)
+        # It takes some milliseconds, in which the server must answer others.
+        spawned = await trio.to_thread.run_sync(
+            partial(spawn, memory_bytes=memory_bytes, nice=nice, scratch=scratch)
+        )
+        return cls.of(spawned, max_line)
+
+    @classmethod
+    def of(cls, spawned: Spawned, max_line: int = MAX_LINE) -> "WorkerProcess":
+        """Take over a process that was started before.
+
+        Args:
+            spawned: the process.
+            max_line: maximum bytes of an event.
+        """
+        return cls(ChildProcess(spawned), spawned.lifeline, max_line)
 
     @property
     def alive(self) -> bool:
@@ -168,7 +125,6 @@ class WorkerProcess:
         Raises:
             WorkerDied: the process does not read it.
         """
-        assert self.process.stdin is not None
         self.torn = True
         try:
             await self.process.stdin.send_all(line)
@@ -182,7 +138,6 @@ class WorkerProcess:
         Raises:
             WorkerDied: no further event will come.
         """
-        assert self.process.stdout is not None
         while not self._lines:
             try:
                 data = bytes(await self.process.stdout.receive_some(RECEIVE_BYTES))
@@ -266,7 +221,6 @@ class WorkerProcess:
 
     async def read_stderr(self) -> None:
         """Read standard error until it ends, so that the pipe does not fill; keep its last bytes."""
-        assert self.process.stderr is not None
         async for data in self.process.stderr:
             text = self.stderr + data
             self.out_of_memory = self.out_of_memory or ALLOCATION_FAILED in text
@@ -280,9 +234,7 @@ class WorkerProcess:
         with trio.CancelScope(shield=True):
             await self.process.wait()
             os.close(self.lifeline)
-            for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-                assert stream is not None
-                await stream.aclose()
+            await self.process.aclose()
 
     def used_bytes(self) -> int:
         """Return the private memory of the process (without pages of files); 0 if it has ended."""
@@ -293,15 +245,7 @@ class WorkerProcess:
         return (int(resident) - int(shared)) * resource.getpagesize()
 
 
-def _environment() -> Mapping[str, str]:
-    """Return the environment of workers, without the server's secrets: workers read files from strangers."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    name, option = ALLOCATOR  # the variable may already have options; of two equal ones, the last one counts
-    kept[name] = f"{kept[name]},{option}" if kept.get(name) else option
-    return kept
-
-
-def describe_exit(process: trio.Process) -> str:
+def describe_exit(process: ChildProcess) -> str:
     """Describe how a process ended, as the predicate of a sentence."""
     code = process.returncode
     if code is None:

@@ -9,6 +9,7 @@ from creemson.model.query import DateFormat
 __all__ = [
     "INPUT_FORMATS",
     "OUTPUT_FORMATS",
+    "SAVED_FORMATS",
     "Column",
     "ColumnProfile",
     "Described",
@@ -27,6 +28,8 @@ __all__ = [
 
 OUTPUT_FORMATS = ("parquet", "csv", "xlsx", "ndjson", "arrow")
 """Formats (file extensions) in which an output can be downloaded; the first is stored."""
+SAVED_FORMATS = (*OUTPUT_FORMATS, "tsv")
+"""Formats in which clients save a result: those of the server, and TSV, which the client makes of CSV."""
 INPUT_FORMATS = ("csv", "tsv", "txt", "parquet", "ndjson", "json", "arrow", "xlsx")
 """Formats that can be read; text formats also compressed with gzip or zstd."""
 

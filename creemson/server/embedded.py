@@ -11,27 +11,31 @@ import attrs
 import trio
 
 from creemson import logs
+from creemson.executors.spawn import Spawned
 from creemson.logs.standard import END_SECONDS
 from creemson.logs.writer import BackgroundWriter, to_stream
 from creemson.server.engines import make_engine
+from creemson.server.first_worker import first_worker
 from creemson.settings.sections import Settings
 
 __all__ = ["embedded"]
 
 
 @asynccontextmanager
-async def embedded(settings: Settings | None = None) -> AsyncIterator[str]:
+async def embedded(settings: Settings | None = None, *, worker: Spawned | None = None) -> AsyncIterator[str]:
     """Run a server on a free port of this machine, in a temporary folder.
 
     Only errors are logged, on standard error.
 
     Args:
         settings: effective settings; address and data folder are replaced. None uses the defaults.
+        worker: the first worker, if the caller has started it; see :func:`first_worker`.
 
     Yields:
         The WebSocket URL of the server.
     """
     settings = settings or Settings()
+    worker = worker or first_worker(settings)
     with tempfile.TemporaryDirectory(prefix="creemson-") as folder:
         own = attrs.evolve(
             settings,
@@ -42,10 +46,9 @@ async def embedded(settings: Settings | None = None) -> AsyncIterator[str]:
         try:
             async with trio.open_nursery() as nursery:
                 logger = logs.errors_only(lines)
-                engine = make_engine(own, logger, few_callers=True)
+                engine = make_engine(own, logger, few_callers=True, first=worker)
                 nursery.start_soon(engine.run)
-                # The worker's start takes longest. The server's modules are imported meanwhile, in a thread, so that
-                # they do not delay it.
+                # The worker starts meanwhile; the thread keeps the tasks of the event loop running.
                 await trio.to_thread.run_sync(import_module, "creemson.server.server")
                 from creemson.server.server import Server  # noqa: PLC0415
 

@@ -9,8 +9,8 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.executors.executor import ClusterState, Executor
 from creemson.executors.local import LocalExecutor
-from creemson.executors.memory import worker_memory
-from creemson.executors.process import ScratchFolder
+from creemson.executors.machine import worker_memory
+from creemson.executors.spawn import ScratchFolder, Spawned
 from creemson.jobs.sharing.turns import SPARE
 from creemson.settings.sections import Settings
 from creemson.settings.units import SettingsError
@@ -68,7 +68,13 @@ def scratch_folder(settings: Settings) -> ScratchFolder | None:
     return ScratchFolder(storage.data_dir.absolute() / "scratch", storage.scratch_bytes)
 
 
-def make_engine(settings: Settings, logger: FilteringBoundLogger, *, few_callers: bool = False) -> Engine:
+def make_engine(
+    settings: Settings,
+    logger: FilteringBoundLogger,
+    *,
+    few_callers: bool = False,
+    first: Spawned | None = None,
+) -> Engine:
     """Make the executors.
 
     Args:
@@ -76,6 +82,7 @@ def make_engine(settings: Settings, logger: FilteringBoundLogger, *, few_callers
         logger: Logger.
         few_callers: whether to start with one worker for everything, and to start others when they are needed. Jobs of
             one caller leave the spare worker free, so commands that must not wait for jobs find it.
+        first: the first worker, from :func:`creemson.server.first_worker.first_worker`; None starts it.
 
     Raises:
         SettingsError: the scheduler's address or the TLS files cannot be used.
@@ -90,7 +97,7 @@ def make_engine(settings: Settings, logger: FilteringBoundLogger, *, few_callers
         scratch=scratch_folder(settings),
     )
     is_shared = few_callers and processing.engine == "local"
-    workers = make(size=processing.workers + SPARE, warm=1 if is_shared else processing.workers)
+    workers = make(size=processing.workers + SPARE, warm=1 if is_shared else processing.workers, first=first)
     quick = workers if is_shared else make(size=1 + SPARE, warm=1)
     if processing.engine == "local":
         return Engine(workers, quick)

@@ -287,6 +287,14 @@ def test_invalid_option_is_refused_before_reading(arguments, hint):
     assert hint in done.stderr
 
 
+def test_worker_of_a_refused_command_is_ended():
+    """It is started before the arguments are checked."""
+    this = psutil.Process()
+    before = this.children(), this.num_fds()
+    assert run("process", SAMPLE, "--where", "year").exit_code == 2
+    assert (this.children(), this.num_fds()) == before
+
+
 def test_jobs_attach_and_cancel_work_by_job_id(server, tmp_path):
     """The result of a finished job is shown again or written to a file."""
     url = ["--url", server.url]

@@ -247,15 +247,16 @@ def test_condition_that_can_never_hold_is_told(server):
     ]
 
 
-def test_interrupt_while_modules_are_imported_ends_without_a_traceback():
-    """Ctrl-C in the first moments: the program ends by the signal."""
+@pytest.mark.parametrize("module", ["process", "processing"])
+def test_interrupt_while_modules_are_imported_ends_without_a_traceback(module):
+    """Ctrl-C in the first moments, before or after the worker was started: the program ends by the signal."""
     code = (
         "import os, signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'creemson.cli.process': os.kill(os.getpid(), signal.SIGINT)\n"
+        f"        if name == 'creemson.cli.{module}': os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder())\n"
-        "sys.argv = ['creemson', 'process', '-']\n"
+        f"sys.argv = ['creemson', 'process', {str(SAMPLE)!r}]\n"
         "from creemson.__main__ import run; run()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)

@@ -535,11 +535,8 @@ async def test_worker_has_hard_limit_and_clean_environment(nursery, monkeypatch,
 
 async def test_worker_with_closed_pipes_counts_as_dead():
     """After the pool has closed a worker's pipes, whoever still holds the worker sees it as dead."""
-    process = await trio.lowlevel.open_process(["true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    worker = WorkerProcess(process, lifeline=-1)
-    await process.wait()
-    await process.stdin.aclose()
-    await process.stdout.aclose()
+    worker = await WorkerProcess.start(memory_bytes=0, nice=0)
+    await worker.close()
     with pytest.raises(WorkerDied):
         await worker.send(b"{}\n")
     with pytest.raises(WorkerDied):

@@ -5,8 +5,10 @@ import os
 import pytest
 import structlog
 
+from creemson.executors import machine
 from creemson.executors import memory as module
-from creemson.executors.memory import Memory, machine_memory
+from creemson.executors.machine import machine_memory
+from creemson.executors.memory import Memory
 
 MIB = 2**20
 
@@ -20,10 +22,10 @@ class Watched(Memory):
         self.stopped = 0
         self.logs = structlog.testing.CapturingLogger()
         monkeypatch.setattr(module, "_resident", lambda pid: self.use.get(pid, 0))
+        monkeypatch.setattr(module, "machine_memory", lambda: 10**10)
         monkeypatch.setattr(
-            module.psutil, "virtual_memory",
-            lambda: type("Found", (), {"total": 10**10, "available": self.available}),
-        )  # fmt: skip
+            module.psutil, "virtual_memory", lambda: type("Found", (), {"available": self.available})
+        )
         logger = structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[])
         super().__init__(limit, workers=lambda: [5, 6, 7], shed=self.stop_one, logger=logger)
 
@@ -100,7 +102,7 @@ def test_memory_limit_default_is_share_of_machine(monkeypatch):
 def test_machine_memory_in_container_is_cgroup_limit(tmp_path, monkeypatch):
     """The control group's limit counts; "max" means no limit."""
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(module, "CGROUP_LIMITS", (tmp_path / "nowhere", limit))
+    monkeypatch.setattr(machine, "CGROUP_LIMITS", (tmp_path / "nowhere", limit))
     limit.write_text("1000000\n")
     assert machine_memory() == 1_000_000
     limit.write_text("max\n")

@@ -10,7 +10,8 @@ from creemson.client import connect
 from creemson.logs import get_logger
 from creemson.server.embedded import embedded
 from creemson.server.engines import make_engine
-from creemson.settings.sections import Settings
+from creemson.server.first_worker import first_worker
+from creemson.settings.sections import Settings, Storage
 
 
 async def test_embedded_server_starts_one_worker_for_a_job_and_its_look_ups():
@@ -67,6 +68,27 @@ def test_engine_of_a_few_callers_has_one_executor_with_a_spare_worker():
 
 def test_import_of_the_embedded_server_does_not_import_the_server():
     """The server is imported while its worker starts, which saves the time of the import."""
-    code = "import sys, creemson.cli.process, creemson.api; print('creemson.server.server' in sys.modules)"
+    code = "import sys, creemson.cli.processing, creemson.api; print('creemson.server.server' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stdout.strip() == "False"
+
+
+async def test_embedded_server_uses_the_worker_that_was_started_before():
+    """It is the only worker, and ends with the server."""
+    spawned = first_worker(Settings())
+    async with embedded(worker=spawned) as url, connect(url) as client:
+        await client.upload(b"city,population\nOslo,709037\n", name="cities.csv")
+        assert (await client.process("cities.csv")).rows == 1
+        assert [child.pid for child in psutil.Process().children()] == [spawned.process.pid]
+    assert spawned.process.returncode is not None
+
+
+def test_worker_with_a_folder_of_the_server_is_not_started_before():
+    """Its copies of an object store's files are in the data folder, which the temporary server makes."""
+    assert first_worker(Settings(storage=Storage(url="s3://bucket"))) is None
+
+
+def test_first_worker_that_cannot_be_started_is_left_to_the_server(monkeypatch):
+    """The server tells why, and tries again."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert first_worker(Settings()) is None

@@ -9,8 +9,8 @@ import click
 from creemson.cli.cluster.folder import worker_folder
 from creemson.cli.shared.options import load_settings, with_settings
 from creemson.cli.shared.run import describe_os_error, fail
-from creemson.executors.memory import worker_memory
-from creemson.executors.process import ScratchFolder
+from creemson.executors.machine import worker_memory
+from creemson.executors.spawn import ScratchFolder
 from creemson.server.engines import max_line
 
 __all__ = ["worker"]

@@ -6,21 +6,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import click
 
 from creemson.model.query import TYPES
+from creemson.model.results import SAVED_FORMATS
 from creemson.settings.load import Loaded, load
+from creemson.settings.sections import Settings
 from creemson.settings.units import SettingsError
 
 __all__ = [
     "DEFAULT_URL",
+    "TABLE",
     "URL_VARIABLE",
     "Command",
+    "load_for_one_job",
     "load_settings",
     "pairs",
     "with_data_dir",
     "with_json",
     "with_optional_url",
+    "with_output",
     "with_reading",
     "with_settings",
     "with_token",
@@ -29,6 +35,8 @@ __all__ = [
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "CREEMSON_URL"
+TABLE = "table"
+"""The value of ``--format`` that shows the first rows; it is no format of a file."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -85,6 +93,30 @@ def with_optional_url(command: Command) -> Command:
     return option(with_token(with_json(command)))
 
 
+def with_output(command: Command) -> Command:
+    """Add the options ``--output``, ``--format`` and ``--normalized`` to a command."""
+    for option in (
+        click.option(
+            "--normalized",
+            is_flag=True,
+            help="Write values to a CSV: ISO dates, decimal points, nothing for null [cells as in the file].",
+        ),
+        click.option(
+            "--format",
+            "output_format",
+            type=click.Choice([*SAVED_FORMATS, TABLE]),
+            help="Format of the output [extension of --output; a table on a terminal, csv in a pipe].",
+        ),
+        click.option(
+            "--output",
+            type=click.Path(allow_dash=True),
+            help="File to write the result to; - is standard output.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def with_data_dir(command: Command) -> Command:
     """Add the option ``--data-dir`` to a command."""
     option = click.option(
@@ -113,6 +145,19 @@ def load_settings(
         return load(config=config, environ=os.environ, overrides=overrides, flags=given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
+
+
+def load_for_one_job(config: Path | None, overrides: Sequence[str]) -> Settings:
+    """Load the settings of a server that runs one job at a time: with one worker, unless another number is set.
+
+    Raises:
+        click.UsageError: a setting is invalid.
+    """
+    loaded = load_settings(config, overrides)
+    settings = loaded.settings
+    if loaded.origins["processing.workers"] != "default":
+        return settings
+    return attrs.evolve(settings, processing=attrs.evolve(settings.processing, workers=1))
 
 
 # --- how to read a file -----------------------------------------------------------------------------------

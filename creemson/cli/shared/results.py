@@ -6,21 +6,19 @@ from typing import BinaryIO
 import attrs
 import click
 
-from creemson.cli.shared.options import Command
+from creemson.cli.shared.options import TABLE
 from creemson.cli.shared.run import print_lines, warn
 from creemson.cli.shared.streams import STANDARD, output_is_terminal, standard_output
 from creemson.client import Job, Result
-from creemson.client.result import SAVED_FORMATS
 from creemson.display.console import OutputConsole
 from creemson.display.issues import describe_issues
 from creemson.display.profile import show_profile
 from creemson.display.progress import progress_bar
 from creemson.display.tables import show_result
+from creemson.model.results import SAVED_FORMATS
 
-__all__ = ["Destination", "destination", "follow", "print_result", "with_output"]
+__all__ = ["Destination", "destination", "follow", "print_result"]
 
-TABLE = "table"
-"""The value of ``--format`` that shows the first rows; it is no format of a file."""
 BINARY_FORMATS = ("parquet", "arrow", "xlsx")
 STREAMED_FORMAT = "csv"
 """The format on standard output, if none is given."""
@@ -48,30 +46,6 @@ class Destination:
     def open(self) -> Path | BinaryIO:
         """Return where to write."""
         return standard_output() if self.path is None else self.path
-
-
-def with_output(command: Command) -> Command:
-    """Add the options ``--output``, ``--format`` and ``--normalized`` to a command."""
-    for option in (
-        click.option(
-            "--normalized",
-            is_flag=True,
-            help="Write values to a CSV: ISO dates, decimal points, nothing for null [cells as in the file].",
-        ),
-        click.option(
-            "--format",
-            "output_format",
-            type=click.Choice([*SAVED_FORMATS, TABLE]),
-            help="Format of the output [extension of --output; a table on a terminal, csv in a pipe].",
-        ),
-        click.option(
-            "--output",
-            type=click.Path(allow_dash=True),
-            help="File to write the result to; - is standard output.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 def destination(

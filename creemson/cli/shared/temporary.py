@@ -9,11 +9,11 @@ import attrs
 
 from creemson.cli.shared.streams import STANDARD, standard_input
 from creemson.client.local.source import Content
+from creemson.executors.spawn import Spawned
 from creemson.server.embedded import embedded
-from creemson.settings.load import Loaded
 from creemson.settings.sections import Settings
 
-__all__ = ["Input", "for_one_job", "input_of", "server_at"]
+__all__ = ["Input", "input_of", "server_at"]
 
 
 @attrs.frozen(kw_only=True)
@@ -51,19 +51,17 @@ def input_of(name: str, input_format: str | None = None, *, is_shared: bool = Fa
     return Input(shown=name, name=path.name, content=content)
 
 
-def for_one_job(loaded: Loaded) -> Settings:
-    """Return the settings of a server that runs one job at a time: with one worker, unless another number is set."""
-    settings = loaded.settings
-    if loaded.origins["processing.workers"] != "default":
-        return settings
-    return attrs.evolve(settings, processing=attrs.evolve(settings.processing, workers=1))
-
-
 @asynccontextmanager
-async def server_at(url: str | None, settings: Settings) -> AsyncIterator[str]:
-    """Provide the address of the server to use; without a URL, start a temporary server."""
+async def server_at(url: str | None, settings: Settings, worker: Spawned | None = None) -> AsyncIterator[str]:
+    """Provide the address of the server to use; without a URL, start a temporary server.
+
+    Args:
+        url: the address of a server, or None.
+        settings: of the temporary server.
+        worker: its first worker, if it has been started.
+    """
     if url is not None:
         yield url
         return
-    async with embedded(settings) as address:
+    async with embedded(settings, worker=worker) as address:
         yield address

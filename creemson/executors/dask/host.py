@@ -17,7 +17,7 @@ from creemson import logs
 from creemson.executors.commands import WorkerCommand
 from creemson.executors.executor import OnProgress
 from creemson.executors.local import LocalExecutor
-from creemson.executors.process import ScratchFolder
+from creemson.executors.spawn import ScratchFolder
 
 __all__ = ["Host", "HostSettings", "StoppedError", "current_host", "machine"]
 

@@ -18,6 +18,7 @@ from creemson.engine.export.csv import Written, needed_texts
 from creemson.engine.plan import Plan, columns_of
 from creemson.engine.profile import profile_of
 from creemson.engine.progress import Progress, ProgressMeter, sink
+from creemson.engine.sinks import remove_left, sink_to
 from creemson.engine.tables.read import may_be_of_copy
 from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly
@@ -210,6 +211,7 @@ def _run(
 def _write(frame: pl.DataFrame, target: Path, written: Written | None = None) -> None:
     content = io.BytesIO()  # polars writes files in other threads, which takes 0.1 ms more
     frame.write_parquet(content, metadata=None if written is None else written.metadata())
+    remove_left(target)
     target.write_bytes(content.getbuffer())
 
 
@@ -234,12 +236,12 @@ def _sinks(target: Path, table: Table, frame: pl.LazyFrame, plan: Plan) -> list[
     metadata = _written(table, plan).metadata()
     if not plan.texts:
         companion(target, "texts").unlink(missing_ok=True)  # of a reading that has failed
-        return [frame.sink_parquet(target, lazy=True, metadata=metadata)]
-    values = frame.drop(map(text_of, plan.texts)).sink_parquet(target, lazy=True, metadata=metadata)
-    texts = frame.select(_texts(plan.texts)).sink_parquet(
-        companion(target, "texts"), lazy=True, compression="lz4", statistics=False
-    )
-    return [values, texts]
+        return [sink_to(target, frame.sink_parquet, metadata=metadata)]
+    values, texts = frame.drop(map(text_of, plan.texts)), frame.select(_texts(plan.texts))
+    return [
+        sink_to(target, values.sink_parquet, metadata=metadata),
+        sink_to(companion(target, "texts"), texts.sink_parquet, compression="lz4", statistics=False),
+    ]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import polars as pl
 
 from creemson.engine.export.csv import Written, with_texts
 from creemson.engine.export.durations import duration_text
+from creemson.engine.sinks import sink_to
 from creemson.formats.nested import changes
 
 __all__ = ["sink_json_lines"]
@@ -32,7 +33,7 @@ def sink_json_lines(
     """
     values = _writable(frame)
     if not written.is_json:
-        return values.sink_ndjson(target, lazy=True)
+        return sink_to(target, values.sink_ndjson)
     schema = values.collect_schema()
     exact = with_texts(values, texts, name, rows) if written.has_texts else values
     numbers = [
@@ -41,7 +42,7 @@ def sink_json_lines(
         if dtype.is_decimal() or (dtype == pl.String and schema[column] != dtype)
     ]
     if not numbers:
-        return values.sink_ndjson(target, lazy=True)
+        return sink_to(target, values.sink_ndjson)
     marked = changes(
         dict.fromkeys(numbers, pl.String()),
         lambda column, _: pl.concat_str(pl.lit(MARK), column.cast(pl.String), pl.lit(MARK)),
@@ -49,11 +50,8 @@ def sink_json_lines(
     line = pl.struct(pl.all()).struct.json_encode()
     mark = "".join(f"\\\\u{ord(character):04x}" for character in MARK)
     unmarked = line.str.replace_all(f'"{mark}([-+.0-9eE]+){mark}"', "${1}")
-    return (
-        exact.with_columns(marked.values())
-        .select(unmarked.alias("line"))
-        .sink_csv(target, include_header=False, quote_style="never", lazy=True)
-    )
+    lines = exact.with_columns(marked.values()).select(unmarked.alias("line"))
+    return sink_to(target, lines.sink_csv, include_header=False, quote_style="never")
 
 
 def _writable(frame: pl.LazyFrame) -> pl.LazyFrame:

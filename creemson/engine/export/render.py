@@ -9,6 +9,7 @@ import polars as pl
 from creemson.engine.export.csv import as_values, as_written, header_line, written_of
 from creemson.engine.export.ndjson import sink_json_lines
 from creemson.engine.progress import Progress, ProgressMeter, sink
+from creemson.engine.sinks import sink_to
 from creemson.formats.nested import changes
 from creemson.formats.open import faults, open_table
 
@@ -50,12 +51,11 @@ def render(
             case "csv":
                 written = written_of(source)
                 cells = as_written(tapped, written, texts, name, table.rows or 0)
-                with target.open("wb") as stream:
-                    stream.write(header_line(list(table.schema), written.headers))
-                    stream.flush()
-                    sink([cells.sink_csv(stream, lazy=True, null_value=null, include_header=False)], meter)
+                header = header_line(list(table.schema), written.headers)
+                end = sink_to(target, cells.sink_csv, head=header, null_value=null, include_header=False)
+                sink([end], meter)
             case "normalized.csv":
-                sink([as_values(tapped).sink_csv(target, lazy=True, null_value=null)], meter)
+                sink([sink_to(target, as_values(tapped).sink_csv, null_value=null)], meter)
             case "ndjson":
                 written = written_of(source)
                 rows = table.rows or 0
@@ -63,9 +63,9 @@ def render(
             case "arrow":
                 # Arrow's newer types of text, within lists, and 16 bits are not read by pandas and DuckDB.
                 wide = tapped.with_columns(changes(table.schema, _without_16_bits).values())
-                sink([wide.sink_ipc(target, compat_level=pl.CompatLevel.oldest(), lazy=True)], meter)
+                sink([sink_to(target, wide.sink_ipc, compat_level=pl.CompatLevel.oldest())], meter)
             case "parquet":
-                sink([tapped.sink_parquet(target, lazy=True)], meter)
+                sink([sink_to(target, tapped.sink_parquet)], meter)
             case "xlsx":
                 # Imported when needed, because it would delay the start of each worker.
                 from creemson.engine.export.xlsx.sheet import write_xlsx  # noqa: PLC0415

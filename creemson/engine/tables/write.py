@@ -8,6 +8,7 @@ import polars as pl
 
 from creemson.engine.progress import Progress, ProgressMeter
 from creemson.engine.run import stream
+from creemson.engine.sinks import sink_to
 from creemson.formats.imported.facts import Facts
 from creemson.formats.imported.record import Record
 from creemson.formats.imported.table import ROWS, About
@@ -130,4 +131,4 @@ def _facts(table: Table, report: Record, attempts: int) -> Facts | None:
 
 def _sink(frame: pl.LazyFrame, path: Path) -> pl.LazyFrame:
     # Readers skip row groups by their statistics. The lowest level takes a sixth less time, and a tenth more bytes.
-    return frame.sink_parquet(path, lazy=True, statistics=True, compression="zstd", compression_level=1)
+    return sink_to(path, frame.sink_parquet, statistics=True, compression="zstd", compression_level=1)

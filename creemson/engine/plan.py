@@ -1,9 +1,10 @@
 """Turns a query into a polars plan, or into an error that says where it does not fit the file."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
+import attrs
 import polars as pl
 
 from creemson.engine.cast import cast_batch, casting
@@ -21,7 +22,10 @@ from creemson.formats.table import text_of
 from creemson.model.nearest import nearest
 from creemson.model.query import Aggregate, ColumnRef, Condition, Query
 
-__all__ = ["Plan", "columns_of"]
+__all__ = ["ROWS", "Aggregated", "Plan", "columns_of", "tapped"]
+
+ROWS = "rows"
+"""Stands for the function of an aggregate that counts rows."""
 
 
 def columns_of(query: Query) -> set[ColumnRef] | None:
@@ -39,6 +43,48 @@ def columns_of(query: Query) -> set[ColumnRef] | None:
     }
 
 
+def tapped(
+    frame: pl.LazyFrame, tap: Callable[[pl.DataFrame], pl.DataFrame], *, has_row_count: bool
+) -> pl.LazyFrame:
+    """Let a function be called with every batch that is read.
+
+    Args:
+        frame: What is read.
+        tap: Returns the batch unchanged.
+        has_row_count: Whether the file's metadata has the number of its rows. Then polars may move filters before the
+            tap, into the scan, which skips the rows that they exclude. In a CSV, every row must be counted.
+    """
+    return frame.map_batches(tap, streamable=True, predicate_pushdown=has_row_count, slice_pushdown=True)
+
+
+@attrs.frozen
+class Aggregated:
+    """An aggregate, checked against the columns of a file.
+
+    Attributes:
+        result: The name of its result.
+        function: One of :data:`creemson.model.query.FUNCTIONS`, or :data:`ROWS`.
+        column: The column of the file; None for all rows.
+        expression: What computes it.
+    """
+
+    result: str
+    function: str
+    column: str | None
+    expression: pl.Expr
+
+    @property
+    def values(self) -> pl.Expr:
+        """The values of the column of the file."""
+        assert self.column is not None
+        return exactly(self.column)
+
+    @property
+    def value(self) -> pl.Expr:
+        """The column with the result."""
+        return exactly(self.result)
+
+
 class Plan:
     """A query, checked against the columns of a file.
 
@@ -48,6 +94,9 @@ class Plan:
         texts: Returns, of some columns, those with a hidden column; see :attr:`creemson.formats.table.Table.texts`.
 
     Attributes:
+        groups: The columns by which rows are grouped.
+        aggregates: What is computed for each group, or for all rows.
+        is_grouped: Whether the output has groups or aggregates.
         needed: The columns of the file that must be read, in the file's order; at least one, to count rows. After them,
             the hidden columns.
         texts: The columns of the output of which :meth:`apply` also returns the texts, in hidden columns.
@@ -78,19 +127,19 @@ class Plan:
             self._condition(condition, f"$.where[{index}]")
             for index, condition in enumerate(query.where or ())
         ]
-        self._groups = [
+        self.groups = [
             self._resolve(ref, f"$.group_by[{index}]") for index, ref in enumerate(query.group_by or ())
         ]
-        self._aggregates = [
+        self.aggregates = [
             self._aggregate(aggregate, f"$.aggregate[{index}]")
             for index, aggregate in enumerate(query.aggregate or ())
         ]
-        self._is_grouped = bool(self._groups or self._aggregates)
-        self._grouped_names = [*self._groups, *(result for _, result, _ in self._aggregates)]
+        self.is_grouped = bool(self.groups or self.aggregates)
+        self._grouped_names = [*self.groups, *(each.result for each in self.aggregates)]
         self._grouped = frozenset(self._grouped_names)
-        if self._is_grouped:
+        if self.is_grouped:
             _check_distinct(
-                self._grouped_names, "the grouped output", "$.aggregate" if self._aggregates else "$.group_by"
+                self._grouped_names, "the grouped output", "$.aggregate" if self.aggregates else "$.group_by"
             )
         self._selected = self._select()
         self._keys = [
@@ -105,6 +154,18 @@ class Plan:
         self.texts = [self._renamed.get(name, name) for name in self._sources]
         self.needed = self._needed()
         self.kept = self._kept()
+
+    @property
+    def group_keys(self) -> list[pl.Expr]:
+        """The columns by which rows are grouped."""
+        return [exactly(name) for name in self.groups]
+
+    @property
+    def row_columns(self) -> list[pl.Expr]:
+        """The columns that :meth:`finished` needs of a table without groups, with the hidden ones."""
+        used = {*self._selected, *self._keys, *self._distinct}
+        hidden = map(text_of, dict.fromkeys(self._sources.values()))
+        return [exactly(name) for name in (*(name for name in self._names if name in used), *hidden)]
 
     @property
     def conditions(self) -> list[pl.Expr]:
@@ -128,7 +189,7 @@ class Plan:
             report: Collects the values that casts turn into null.
         """
         if not (
-            self._is_grouped or self._where or self._keys or self._query.limit is not None or self._distinct
+            self.is_grouped or self._where or self._keys or self._query.limit is not None or self._distinct
             or self._casts or self._renamed
         ):  # fmt: skip
             # saves 0.1 ms, which the engine takes even for an empty plan
@@ -147,54 +208,74 @@ class Plan:
 
         Args:
             frame: The frame.
-            tap: Called with every batch that is read; returns the batch unchanged.
-            has_row_count: Whether the file's metadata has the number of its rows. Then polars may move filters before
-                the tap, into the scan, which skips the rows that they exclude. In a CSV, every row must be counted.
+            tap: See :func:`tapped`.
+            has_row_count: See :func:`tapped`.
             report: Collects the values that casts turn into null.
         """
         if tap is not None:
-            frame = frame.map_batches(
-                tap, streamable=True, predicate_pushdown=has_row_count, slice_pushdown=True
-            )
+            frame = tapped(frame, tap, has_row_count=has_row_count)
         if self._casts:
             frame = self._cast(frame, report)
         elif self._where:
             frame = frame.filter(self.conditions)
-        if self._groups:
-            expressions = [expression.alias(result) for _, result, expression in self._aggregates]
-            frame = frame.group_by(map(exactly, self._groups), maintain_order=True).agg(
-                *expressions, *self._grouped_texts()
-            )
-        elif self._aggregates:
-            frame = frame.select(
-                *(expression.alias(result) for _, result, expression in self._aggregates),
-                *self._grouped_texts(),
-            )
-        if self._distinct:
-            frame = frame.unique(
-                subset=[exactly(name) for name in self._distinct], keep="first", maintain_order=True
-            )
-        if self._keys:
-            schema = frame.collect_schema() if self._is_grouped else self._schema
-            descending = [key.descending for key in self._query.sort or ()]
-            frame = frame.sort(
-                self.sort_keys(schema), descending=descending, nulls_last=True, maintain_order=True
-            )
-        frame = frame.select(
+        return self.finished(self._grouped_rows(frame) if self.is_grouped else frame)
+
+    def finished(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Apply what follows the groups and aggregates: distinct, sort, the selected columns and their names, limit."""
+        frame = self.sorted_rows(self.distinct_rows(frame)).select(
             *(
                 exactly(name).alias(new) if (new := self._renamed.get(name)) else exactly(name)
                 for name in self._selected
             ),
             *(exactly(text_of(name)).alias(text_of(self._renamed.get(name, name))) for name in self._sources),
         )
-        return self._limited(frame)
+        return self.limited(frame)
 
-    def _grouped_texts(self) -> Iterator[pl.Expr]:
-        """The texts of keys and aggregates: those of the rows from which their values come."""
-        functions = {result: aggregate.function for (_, result, _), aggregate in self._given_aggregates()}
-        for name, source in self._sources.items():
-            text = exactly(text_of(source))
-            yield text_of_value(text, exactly(source), functions.get(name, "first")).alias(text_of(name))
+    def distinct_rows(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Keep the first of the rows that do not differ, if the query asks for that."""
+        if not self._distinct:
+            return frame
+        subset = [exactly(name) for name in self._distinct]
+        return frame.unique(subset=subset, keep="first", maintain_order=True)
+
+    def sorted_rows(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Sort rows as the query asks; equal ones keep their order."""
+        if not self._keys:
+            return frame
+        schema = frame.collect_schema() if self.is_grouped else self._schema
+        descending = [key.descending for key in self._query.sort or ()]
+        return frame.sort(self.sort_keys(schema), descending=descending, nulls_last=True, maintain_order=True)
+
+    def limited(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Keep as many of the first rows as the query asks for."""
+        limit = self._query.limit
+        # polars counts rows in 32 bits.
+        return frame if limit is None or limit >= 2**32 else frame.head(limit)
+
+    def _grouped_rows(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        expressions = [
+            *(each.expression.alias(each.result) for each in self.aggregates),
+            *self.grouped_texts(),
+        ]
+        if not self.groups:
+            return frame.select(expressions)
+        return frame.group_by(self.group_keys, maintain_order=True).agg(expressions)
+
+    def grouped_texts(self, *, of_parts: bool = False) -> list[pl.Expr]:
+        """Return the texts of keys and aggregates, in hidden columns: those of the rows from which their values come.
+
+        Args:
+            of_parts: whether they come from the keys and aggregates of parts of the file, with their texts.
+        """
+        functions = {each.result: each.function for each in self.aggregates}
+        return [
+            text_of_value(
+                exactly(text_of(name if of_parts else source)),
+                exactly(name if of_parts else source),
+                functions.get(name, "first"),
+            ).alias(text_of(name))
+            for name, source in self._sources.items()
+        ]
 
     def _cast(self, frame: pl.LazyFrame, report: Report | None) -> pl.LazyFrame:
         """Apply casts and conditions: as many conditions as possible before the casts, so that a scan can skip rows."""
@@ -202,8 +283,8 @@ class Plan:
         after = [condition for name, condition in self._where if name in self._casts]
         if before:
             frame = frame.filter(before)
-        if not (after or self._is_grouped or self._distinct or self._keys):
-            frame = self._limited(frame)  # otherwise, rows beyond the limit would be cast and reported
+        if not (after or self.is_grouped or self._distinct or self._keys):
+            frame = self.limited(frame)  # otherwise, rows beyond the limit would be cast and reported
         schema = frame.collect_schema()
         casts = {name: cast for name, cast in self._casts.items() if name in schema}
         frame = frame.map_batches(
@@ -215,24 +296,19 @@ class Plan:
         )
         return frame.filter(after) if after else frame
 
-    def _limited(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        limit = self._query.limit
-        # polars counts rows in 32 bits.
-        return frame if limit is None or limit >= 2**32 else frame.head(limit)
-
     def _kept(self) -> dict[str, str]:
         """The names in the file of the output's unchanged columns."""
-        unchanged = set(self._groups if self._is_grouped else self._names) - set(self._casts)
+        unchanged = set(self.groups if self.is_grouped else self._names) - set(self._casts)
         return {self._renamed.get(name, name): name for name in self._selected if name in unchanged}
 
     def _shown_sources(self) -> dict[str, str]:
         """The columns of the file whose cells the selected columns show, by the name before it is changed."""
-        if self._is_grouped:
-            sources = {name: name for name in self._groups}
+        if self.is_grouped:
+            sources = {name: name for name in self.groups}
             sources |= {
-                result: name
-                for (name, result, _), aggregate in self._given_aggregates()
-                if name is not None and aggregate.function in SHOWN_FUNCTIONS
+                each.result: each.column
+                for each in self.aggregates
+                if each.column is not None and each.function in SHOWN_FUNCTIONS
             }
         else:
             sources = {name: name for name in self._selected}
@@ -242,15 +318,12 @@ class Plan:
             if (source := sources.get(name)) is not None and source not in self._casts
         }
 
-    def _given_aggregates(self) -> Iterator[tuple[tuple[str | None, str, pl.Expr], Aggregate]]:
-        return zip(self._aggregates, self._query.aggregate or (), strict=True)
-
     def _needed(self) -> list[str]:
         """The columns of the file that must be read."""
         used = {name for name, _ in self._where}
-        used.update(name for name, _, _ in self._aggregates if name is not None)
-        used.update(self._groups)
-        if not self._is_grouped:
+        used.update(each.column for each in self.aggregates if each.column is not None)
+        used.update(self.groups)
+        if not self.is_grouped:
             used.update(self._selected, self._keys, self._distinct)
         columns = [name for name in self._names if name in used] or self._names[:1]
         return [*columns, *map(text_of, dict.fromkeys(self._sources.values()))]
@@ -272,8 +345,8 @@ class Plan:
     def _select(self) -> list[str]:
         refs = self._query.selectedColumns
         if refs is None:
-            return self._grouped_names if self._is_grouped else self._names
-        if not self._is_grouped:
+            return self._grouped_names if self.is_grouped else self._names
+        if not self.is_grouped:
             names = [self._resolve(ref, f"$.selectedColumns[{index}]") for index, ref in enumerate(refs)]
         else:
             names = [
@@ -316,7 +389,7 @@ class Plan:
 
     def _row_column(self, ref: ColumnRef, path: str) -> str:
         """The name of a column to sort by or to compare: of the file, or of the grouped output."""
-        if not self._is_grouped:
+        if not self.is_grouped:
             return self._resolve(ref, path)
         name = self._resolve(ref, path) if isinstance(ref, int) else ref
         if name in self._grouped:
@@ -328,14 +401,13 @@ class Plan:
         name = self._resolve(condition.column, f"{path}[0]")
         return name, condition_expression(condition, name, self._schema[name], path)
 
-    def _aggregate(self, aggregate: Aggregate, path: str) -> tuple[str | None, str, pl.Expr]:
-        """The column of an aggregate (None for all rows), the name of its result, and its expression."""
+    def _aggregate(self, aggregate: Aggregate, path: str) -> Aggregated:
         if aggregate.counts_rows:
-            return None, aggregate.name or "count", pl.len()
+            return Aggregated(aggregate.name or "count", ROWS, None, pl.len())
         name = self._resolve(aggregate.column, f"{path}[0]")
         expression = aggregate_expression(aggregate.function, name, self._schema[name], path)
         result = f"{name}_{aggregate.function}" if aggregate.name is None else aggregate.name
-        return name, result, expression
+        return Aggregated(result, aggregate.function, name, expression)
 
 
 def _not_found(name: str, names: Sequence[str], where: str, path: str) -> ProcessingError:

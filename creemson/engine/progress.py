@@ -116,6 +116,11 @@ class ProgressMeter:
             self._report("reading")
         return batch
 
+    def all_read(self) -> None:
+        """Note that other workers have read all rows."""
+        with self._lock:
+            self._rows, self._measured = self._table.rows or 0, 1.0
+
     def repairing(self, read: int) -> None:
         """Report that the first ``read`` bytes have been repaired; repairing the whole file is half of the work."""
         with self._lock:

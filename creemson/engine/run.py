@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import polars as pl
@@ -31,7 +31,10 @@ from creemson.model.query import Options, Query
 from creemson.model.results import Column, ColumnProfile, Described, Issues, Reading
 from creemson.storage.names import companion
 
-__all__ = ["Outcome", "columns", "run", "stream"]
+__all__ = ["Compute", "Outcome", "columns", "run", "stream"]
+
+Compute: TypeAlias = Callable[[pl.LazyFrame, Plan, ProgressMeter], pl.LazyFrame]
+"""Makes a plan of the needed columns of a table."""
 
 
 @attrs.frozen
@@ -101,6 +104,7 @@ def run(
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
     copy: Callable[[Query, Report], Table | None] = lambda *_: None,
     known: KnownFiles | None = None,
+    compute: Compute | None = None,
 ) -> Outcome:
     """Carry out a query.
 
@@ -113,6 +117,7 @@ def run(
         limits: How large the result may be; a preview that does not fit is shortened.
         copy: Opens a table that is read in place of the file, if there is one.
         known: Remembers small files.
+        compute: See :func:`stream`; for a table that ``copy`` opens.
 
     Returns:
         The description of the output.
@@ -127,7 +132,7 @@ def run(
         table = copy(query, report)
         if table is not None:
             try:
-                return _run(query, source, target, on_progress, table=table, limits=limits)
+                return _run(query, source, target, on_progress, table=table, limits=limits, compute=compute)
             except (ProcessingError, OSError) as error:
                 if not may_be_of_copy(error):
                     raise
@@ -155,6 +160,7 @@ def _run(
     table: Table,
     limits: AnswerLimits,
     workspace: Workspace | None = None,
+    compute: Compute | None = None,
 ) -> Outcome:
     report = table.report
     # This fails before anything is read if the query does not fit.
@@ -170,7 +176,8 @@ def _run(
     output = partial(pl.scan_parquet, target, glob=False)
     with faults(query.filename, source):
         if table.small is None:
-            texts = stream(query, table, meter, source, partial(_sinks, target, table)).texts
+            sinks = partial(_sinks, target, table)
+            texts = stream(query, table, meter, source, sinks, compute=compute).texts
             schema = output().collect_schema()
             rows, first = output().select(pl.len()).collect().item(), output()
         else:  # streaming and reading back the result would take 3 ms more of CPU time
@@ -281,6 +288,8 @@ def stream(
     meter: ProgressMeter,
     source: Path,
     sinks: Callable[[pl.LazyFrame, Plan], list[pl.LazyFrame]],
+    *,
+    compute: Compute | None = None,
 ) -> Plan:
     """Carry out a query in one pass; if a late cell does not fit the types, again with the table's next reading.
 
@@ -290,6 +299,7 @@ def stream(
         meter: Counts the rows that are read.
         source: Path of the file.
         sinks: Returns the ends of the plan, which write its rows.
+        compute: Returns what is computed of the table; None: what the plan says.
 
     Returns:
         The plan for the reading that has succeeded.
@@ -309,7 +319,10 @@ def stream(
             with faults(query.filename, source), meter.running():
                 frame = reading(needed)
                 assert plan is not None
-                frame = plan.apply(frame, meter.tap, has_row_count=table.rows is not None, report=casts)
+                if compute is None:
+                    frame = plan.apply(frame, meter.tap, has_row_count=table.rows is not None, report=casts)
+                else:
+                    frame = compute(frame, plan, meter)
                 sink(sinks(frame, plan), meter)
                 table.check()
             table.report.absorb(casts)

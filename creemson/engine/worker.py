@@ -5,7 +5,9 @@ a JSON object on one line.
 
 Commands::
 
-    {"op": "run", "query": …, "source": path, "identity"?: …, "target": path, "part": path}
+    {"op": "run", "query": …, "source": path, "identity"?: …, "target": path, "part": path, "parts"?: [path, …]}
+    {"op": "part", "query": …, "source": path, "identity"?: …, "copy": path, "number": integer, "count": integer,
+     "target": path, "part": path}
     {"op": "import", "source": path, "identity"?: …, "name": string, "options"?: …, "target": path, "part": path}
     {"op": "render", "source": path, "target": path, "part": path, "format": name}
     {"op": "columns", "source": path, "identity"?: …, "name": string, "options"?: …}
@@ -22,6 +24,10 @@ maximum bytes of their target, with its texts and rejects.
 ``import`` makes the columnar copy of a file, a folder; its value is the number of its rows and bytes, or null for a
 file that gets none. ``run`` and ``rows`` may have ``"copy": path``, which is read in place of the file if that is
 possible.
+
+``part`` carries out a query on some rows of a file's copy, as far as that is possible without the other rows: those of
+part ``number`` of ``count`` parts. Its value is false, and nothing is written, if one worker must do the whole query.
+``run`` with ``"parts"`` puts together what these commands have written.
 
 ``run`` carries out a query, ``render`` converts a stored output to another format, ``columns`` describes the columns of
 a file, ``rows`` reads some of its rows. ``identity`` is a list of inode, size and time of modification (in ns) of the
@@ -75,6 +81,7 @@ import orjson
 
 from creemson.engine import run as engine
 from creemson.engine.answers import MAX_DETAILS, MAX_TRACEBACK, AnswerLimits, bounded, clipped
+from creemson.engine.division.parts import IndivisibleError, merging, run_part
 from creemson.engine.export.render import render
 from creemson.engine.progress import Progress
 from creemson.engine.source import opened
@@ -173,6 +180,8 @@ class Worker:
         match command["op"]:
             case "run":
                 return self._run(command, structure(command["query"], Query), limits)
+            case "part":
+                return self._run_part(command, structure(command["query"], Query))
             case "render":
                 return self._write(command, lambda part: self._render(command, part))
             case "import":
@@ -227,6 +236,8 @@ class Worker:
         def copy(query: Query, report: Report) -> Table | None:
             return None if folder is None else open_copy_for(query, folder, report)
 
+        compute = merging(query, [Path(path) for path in command["parts"]]) if "parts" in command else None
+
         def run(part: Path) -> Any:
             with self._source(command, query.filename) as source:
                 outcome = engine.run(
@@ -238,6 +249,7 @@ class Worker:
                     limits=limits,
                     copy=copy,
                     known=self._known,
+                    compute=compute,
                 )
             if outcome.issues is not None and rejects.exists():
                 outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=rejects_file))
@@ -255,6 +267,27 @@ class Worker:
             rejects.unlink(missing_ok=True)
             texts.unlink(missing_ok=True)
 
+    def _run_part(self, command: Mapping[str, Any], query: Query) -> bool:
+        """Do a part of a query; return whether that is possible."""
+
+        def run(part: Path) -> None:
+            with self._source(command, query.filename) as source:
+                run_part(
+                    query,
+                    source,
+                    part,
+                    self._on_progress,
+                    copy=Path(command["copy"]),
+                    number=command["number"],
+                    count=command["count"],
+                )
+
+        try:
+            self._write(command, run, lasting=False)
+        except IndivisibleError:
+            return False
+        return True
+
     def _import(self, command: Mapping[str, Any]) -> Any:
         """Make the columnar copy of a file in a temporary folder, and rename it when it is complete."""
         part = self._part = companion(Path(command["part"]), "copy")
@@ -270,10 +303,13 @@ class Worker:
             remove_path(part)
         return plain(copied)
 
-    def _write(self, command: Mapping[str, Any], write: Callable[[Path], Any]) -> Any:
+    def _write(
+        self, command: Mapping[str, Any], write: Callable[[Path], Any], *, lasting: bool = True
+    ) -> Any:
         """Write the target under its temporary name, and rename it when it is complete.
 
-        It survives a loss of power before the server tells anybody of it, and never has its name without its bytes.
+        If it is ``lasting``, it survives a loss of power before the server tells anybody of it, and never has its name
+        without its bytes.
         """
         part = self._part = Path(command["part"])
         self._room = command.get("room", math.inf)
@@ -281,7 +317,10 @@ class Worker:
             _check_disk(part.parent)
             value = write(part)
             self._check_room(part)
-            self._publish(part, command["target"])
+            if lasting or is_remote(command["target"]):
+                self._publish(part, command["target"])
+            else:
+                part.rename(command["target"])
         finally:
             self._part = None
             part.unlink(missing_ok=True)

@@ -16,6 +16,8 @@ __all__ = [
     "answer_limits",
     "columns",
     "import_",
+    "merge",
+    "part",
     "render",
     "rows",
     "run",
@@ -51,6 +53,7 @@ def run(
     room: int | None = None,
     identity: Sequence[int] | None = None,
     copy: str | None = None,
+    may_be_divided: bool = False,
 ) -> WorkerCommand:
     """Run a query on a table and write the result to a file.
 
@@ -63,9 +66,34 @@ def run(
         identity: that of the file which the server has found; the command fails with ``file_changed`` if another one
             has the path of ``source`` by then. None accepts any.
         copy: path of the file's columnar copy, if there is one.
+        may_be_divided: whether several workers may do it; see :func:`part` and :func:`merge`.
     """
     given = _given(limits=limits, room=room, identity=identity, copy=copy)
+    if copy is not None and may_be_divided:
+        given["may_be_divided"] = True
     return {"op": "run", "query": query, "source": source, "target": target, **given}
+
+
+def part(command: WorkerCommand, *, number: int, count: int, target: str) -> WorkerCommand:
+    """Do a part of a :func:`run` command: what is possible with some rows of the columnar copy only.
+
+    The value is whether that is possible; if not, one worker must do all.
+
+    Args:
+        command: the command.
+        number: number of the part, from 0 on.
+        count: number of parts.
+        target: path to write to.
+    """
+    given = {
+        name: value for name, value in command.items() if name not in ("limits", "room", "may_be_divided")
+    }
+    return {**given, "op": "part", "number": number, "count": count, "target": target}
+
+
+def merge(command: WorkerCommand, parts: Sequence[str]) -> WorkerCommand:
+    """Do a :func:`run` command by putting together what the :func:`part` commands have written, in their order."""
+    return {**command, "parts": list(parts)}
 
 
 def import_(
@@ -138,7 +166,7 @@ def rows(
 
 def _given(
     *, identity: Sequence[int] | None = None, **fields: Mapping[str, Any] | int | str | None
-) -> WorkerCommand:
+) -> dict[str, Any]:
     given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     if identity is not None:
         given["identity"] = list(identity)  # orjson does not serialise named tuples

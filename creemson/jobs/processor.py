@@ -56,6 +56,7 @@ from creemson.jobs.sharing.bounds import bounds_of
 from creemson.jobs.sharing.turns import SPARE, party_of
 from creemson.metrics import Metrics
 from creemson.model.converter import plain
+from creemson.model.division import may_be_divided
 from creemson.model.results import JobInfo, JobState, ResultData
 from creemson.settings.sections import Settings
 from creemson.storage.store import Found, Store
@@ -564,6 +565,7 @@ class Processor:
                 limits=worker_commands.answer_limits(self._settings.limits),
                 room=store.room(),
                 copy=self._imports.copy_of(work.caller, work.query.filename, found, work.query.options),
+                may_be_divided=may_be_divided(work.query),
             )
 
         find = partial(store.find_version, work.query.filename, work.version)

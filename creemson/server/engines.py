@@ -114,6 +114,7 @@ def make_engine(
         address=address,
         files=files if address.startswith("tls:") else None,
         least_bytes=processing.dask_least_bytes,
+        part_bytes=processing.dask_part_bytes,
         logger=logger,
     )
     return Engine(cluster, quick, cluster.state)

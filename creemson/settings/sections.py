@@ -285,6 +285,11 @@ class Processing:
     dask_least_bytes: int = size_setting(
         "16MiB", "size of a file from which on its jobs run on the Dask cluster; smaller ones run here", low=0
     )
+    dask_part_bytes: int = size_setting(
+        "256MiB",
+        "least bytes of a file that each of several Dask workers gets if they share a job; 0: none do",
+        low=0,
+    )
     dask_ca: Path | None = setting(
         None, "PEM file of the authority of the Dask cluster's certificates", to_path_or_none, "a path"
     )

@@ -73,6 +73,7 @@ DEFAULTS = {
     "processing.engine": "local",
     "processing.dask_scheduler": None,
     "processing.dask_least_bytes": 16 * 2**20,
+    "processing.dask_part_bytes": 256 * 2**20,
     "processing.dask_ca": None,
     "processing.dask_cert": None,
     "processing.dask_key": None,

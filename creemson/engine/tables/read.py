@@ -16,13 +16,13 @@ from creemson.model.query import Query
 __all__ = ["may_be_of_copy", "open_copy", "open_copy_for"]
 
 
-def open_copy_for(query: Query, folder: Path, report: Report) -> Table | None:
+def open_copy_for(query: Query, folder: Path, report: Report | None = None) -> Table | None:
     """Open the copy of a query's file.
 
     Args:
         query: The query.
         folder: Path of the copy.
-        report: Collects what was repaired or lost.
+        report: Collects what was repaired or lost; None if nobody wants to know.
 
     Returns:
         The table; None if the query needs the file itself, or if the copy is gone.

@@ -15,6 +15,7 @@ from creemson.errors import ProcessingError, error_for, internal_error
 from creemson.executors.commands import WorkerCommand
 from creemson.executors.dask import attempts, task
 from creemson.executors.dask.cluster import Cluster
+from creemson.executors.dask.division import call_divided, part_count
 from creemson.executors.dask.library import Connection, Task, TaskEnd
 from creemson.executors.dask.placement import Load, place
 from creemson.executors.dask.tls import TlsFiles
@@ -61,6 +62,7 @@ class DaskExecutor:
         address: address of the scheduler.
         files: TLS files; None without TLS.
         least_bytes: size of a file from which on its commands go to the cluster.
+        part_bytes: minimum bytes of the file for each of the workers among which a command is divided; 0: none is.
         logger: Logger.
     """
 
@@ -71,10 +73,12 @@ class DaskExecutor:
         address: str,
         files: TlsFiles | None,
         least_bytes: int,
+        part_bytes: int,
         logger: FilteringBoundLogger,
     ) -> None:
         self._local = local
         self._least_bytes = least_bytes
+        self._part_bytes = part_bytes
         self._log = logger
         self._topic = f"creemson-{secrets.token_hex(8)}"
         self._resources = {own_label(): 1}
@@ -148,14 +152,24 @@ class DaskExecutor:
                 self._local_calls -= 1
         self._cluster_calls += 1
         try:
-            while True:
-                async with self._limiter:
-                    connection = await self.cluster.ready()
-                    outcome = await self._attempt(connection, command, on_progress)
-                if outcome is not None:
-                    return outcome["value"]
+            free = max(0, int(self._limiter.available_tokens)) if self.cluster.workers else 0
+            count = part_count(command, free=free, part_bytes=self._part_bytes)
+            if count > 1:
+                value = await call_divided(self._call_cluster, command, count, on_progress)
+                if value is not None:
+                    return value
+            return await self._call_cluster(command, on_progress)
         finally:
             self._cluster_calls -= 1
+
+    async def _call_cluster(self, command: WorkerCommand, on_progress: OnProgress | None) -> Any:
+        """Run a command on a worker of the cluster; wait for a free one first."""
+        while True:
+            async with self._limiter:
+                connection = await self.cluster.ready()
+                outcome = await self._attempt(connection, command, on_progress)
+            if outcome is not None:
+                return outcome["value"]
 
     # --- the cluster's listener ----------------------------------------------------------------------
 

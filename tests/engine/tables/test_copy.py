@@ -23,7 +23,7 @@ def copied(path, folder, options=None):
     return copy_table(path, path.name, folder, lambda _: None, options)
 
 
-def answer(query, path, folder, copy=None):
+def answer(query, path, folder, copy=None, compute=None):
     """All that a job answers and writes; or its error."""
     target, rejects = folder / "out.parquet", folder / "rejects.csv"
     for old in folder.glob("*"):
@@ -37,7 +37,13 @@ def answer(query, path, folder, copy=None):
 
     try:
         outcome = run(
-            query, path, target, lambda _: None, rejects=rejects, **({} if copy is None else {"copy": opened})
+            query,
+            path,
+            target,
+            lambda _: None,
+            rejects=rejects,
+            compute=compute,
+            **({} if copy is None else {"copy": opened}),
         )
     except CreemsonError as error:
         return (error.reason, error.message, error.details), used

@@ -37,13 +37,14 @@ async def executor(nursery, cluster, logged, patient):
     return found
 
 
-def make_executor(cluster, logged, *, least_bytes=0, local=None):
+def make_executor(cluster, logged, *, least_bytes=0, part_bytes=0, local=None):
     logger = structlog.wrap_logger(logged, processors=[])
     return DaskExecutor(
         local or LocalExecutor(size=1, memory_bytes=0, nice=0, logger=logger),
         address=cluster.address,
         files=cluster.files,
         least_bytes=least_bytes,
+        part_bytes=part_bytes,
         logger=logger,
     )
 

@@ -54,7 +54,10 @@ if not TYPE_CHECKING:  # a type checker would accept any name of a module that h
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415 - so that completion shows public names only
 
-        return getattr(import_module(_MODULES[name]), name)
+        from creemson.startup import without_collections  # noqa: PLC0415
+
+        with without_collections():
+            return getattr(import_module(_MODULES[name]), name)
 
     def __dir__() -> list[str]:
         """Return the public names, for completion; they are imported when they are used."""

@@ -1,5 +1,6 @@
 """Runs the command line: ``python -m creemson`` is the same program as ``creemson``."""
 
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ def run() -> None:
     # handle the signal once they have begun. It stays ignored where the caller has ignored it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.disable()  # until the command is imported; see creemson.startup
     from creemson.cli import main  # noqa: PLC0415 - after the signal is set
 
     main()

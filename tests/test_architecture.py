@@ -20,7 +20,7 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-COMMON = {"errors", "settings", "logs", "metrics", "_version"}
+COMMON = {"errors", "settings", "logs", "metrics", "startup", "_version"}
 """May be imported by every folder except `model`, which may import only `errors`."""
 ALLOWED = {
     "model": set(),

@@ -18,6 +18,7 @@ from typing import Any, cast
 import click
 
 from creemson._version import __version__
+from creemson.startup import keep_imported
 
 __all__ = ["main"]
 
@@ -58,6 +59,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"creemson.cli.{COMMANDS[cmd_name]}")
+        keep_imported()
         return cast(click.Command, getattr(module, cmd_name))
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -17,6 +17,7 @@ from creemson.cli.shared.streams import expanded
 from creemson.model.query import FUNCTIONS, OPERATORS
 from creemson.model.results import INPUT_FORMATS
 from creemson.server.first_worker import first_worker
+from creemson.startup import without_collections
 
 __all__ = ["process"]
 
@@ -82,9 +83,10 @@ def process(
     settings = load_for_one_job(config, overrides)
     # The worker starts while the modules that do the rest are imported; it takes as long as they do.
     worker = first_worker(settings) if url is None else None
-    from creemson.cli.processing import work_for  # noqa: PLC0415
-
     try:
+        with without_collections():
+            from creemson.cli.processing import work_for  # noqa: PLC0415
+
         work = work_for(names, url=url, settings=settings, **asked)
     except BaseException:
         if worker is not None:

@@ -17,6 +17,7 @@ from creemson.logs.writer import BackgroundWriter, to_stream
 from creemson.server.engines import make_engine
 from creemson.server.first_worker import first_worker
 from creemson.settings.sections import Settings
+from creemson.startup import without_collections
 
 __all__ = ["embedded"]
 
@@ -49,8 +50,8 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
                 engine = make_engine(own, logger, few_callers=True, first=worker)
                 nursery.start_soon(engine.run)
                 # The worker starts meanwhile; the thread keeps the tasks of the event loop running.
-                await trio.to_thread.run_sync(import_module, "creemson.server.server")
-                from creemson.server.server import Server  # noqa: PLC0415
+                await trio.to_thread.run_sync(_import_server)
+                from creemson.server.server import Server  # noqa: PLC0415 - imported by the thread
 
                 server = Server(own, logger=logger, engine=engine)
                 port = await nursery.start(server.run)
@@ -58,3 +59,8 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
                 nursery.cancel_scope.cancel()
         finally:
             lines.end(END_SECONDS)
+
+
+def _import_server() -> None:
+    with without_collections():
+        import_module("creemson.server.server")

@@ -1,8 +1,8 @@
 """Running queries on tables: every clause, its errors, progress, and the output formats."""
 
-import errno
 import csv
 import datetime
+import errno
 import gc
 import itertools
 import json

@@ -17,7 +17,7 @@ from benchmarks.figures import Series
 from benchmarks.serving import CREEMSON, Serving, serving
 from benchmarks.turns import in_turns
 
-__all__ = ["FIND", "FROM_FILE", "FROM_OUTPUT", "MEDIAN", "OFFSET", "find", "offsets"]
+__all__ = ["FIND", "FROM_FILE", "FROM_OUTPUT", "MEDIAN", "OFFSET", "WORDS", "find", "offsets", "write_words"]
 
 OFFSET, FIND = "windows at any offset", "find in 1 M rows"
 FROM_OUTPUT, FROM_FILE = f"{CREEMSON}, an output", f"{CREEMSON}, the file"
@@ -41,7 +41,7 @@ def offsets(folder: Path, *, runs: int, quick: bool) -> list[Series]:
 def find(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     """Ask for the first 100 rows that have a text, each time another one: words in other cases, and digits."""
     data = folder / "words.csv"
-    _write(data, 100_000 if quick else 1_000_000)
+    write_words(data, 100_000 if quick else 1_000_000)
     rng = random.Random(1)
 
     def texts() -> Iterator[Mapping[str, Any]]:
@@ -97,8 +97,13 @@ def _ask(socket: ClientConnection, message: Mapping[str, Any]) -> Any:
     return answer
 
 
-def _write(target: Path, rows: int) -> None:
-    """Write a table of ten columns of all kinds."""
+def write_words(target: Path, rows: int) -> None:
+    """Write a table of ten columns of all kinds.
+
+    Args:
+        target: where to write it, as CSV.
+        rows: number of its rows.
+    """
     row, words = pl.int_range(rows, eager=True), pl.Series(WORDS)
 
     def scattered(seed: int, below: int) -> pl.Series:

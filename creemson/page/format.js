@@ -73,3 +73,18 @@ export const moment = (time) =>
 /** @param {string} dtype polars data type
  *  @returns {boolean} whether the type is numeric */
 export const isNumeric = (dtype) => /^(U?Int|Float|Decimal)/.test(dtype);
+
+/** A JavaScript number holds integers of 53 bits, a column of 64: larger integers are BigInts, so that no digit is lost.
+ *  @param {string} text of a number
+ *  @returns {number|bigint} */
+export const exactNumber = (text) => (/^-?[1-9]\d*$/.test(text) && !Number.isSafeInteger(Number(text)) ? BigInt(text) : Number(text));
+
+/** @param {any} value with numbers and BigInts
+ *  @returns {string} JSON with all digits; browsers without raw JSON round them */
+export const exactJson = (value) =>
+  JSON.stringify(value, (_, part) => (typeof part === "bigint" ? (JSON.rawJSON?.(String(part)) ?? Number(part)) : part));
+
+/** @param {string} text JSON
+ *  @returns {any} with BigInts where numbers would be rounded */
+export const parseExactly = (text) =>
+  JSON.parse(text, (_, part, context) => (typeof part === "number" && context?.source ? exactNumber(context.source) : part));

@@ -6,39 +6,17 @@ import { connect } from "./creemson.js";
 import { listen, tell } from "./connection/tabs.js";
 import { byId, showError } from "./dom.js";
 import { FileList, JobList } from "./files/lists.js";
-import { unfinishedRun } from "./files/unfinished.js";
 import { Uploads } from "./files/uploads.js";
 import { counted } from "./format.js";
-import { QueryForm } from "./query/form.js";
-import { Result } from "./result/result.js";
-import { Runs } from "./result/run.js";
 import { Store } from "./view/store.js";
 import { FileView } from "./view/view.js";
+import { Work } from "./view/work.js";
 
 const client = connect(undefined, { name: "page", token: storedToken() });
 const store = new Store(follow);
-const jobs = new JobList(client, (job) => {
-  runs.attach(job);
-  byId("progress-title").focus();
-}, (filename) => files.modified(filename));
-const result = new Result(client);
-const runs = new Runs(client, {
-  changed: () => jobs.refresh(),
-  started: () => {
-    view.yield();
-    result.hide();
-  },
-  done: (output) => result.show(output),
-});
-const view = new FileView(client, store);
-const form = new QueryForm(
-  (query) => runs.start(query),
-  (filename, options) => client.describe(filename, options),
-  (options, description) => {
-    described = { file: store.view.file, options, description, inForm: true };
-    store.change({ options });
-  },
-);
+const jobs = new JobList(client, show, (filename) => files.modified(filename));
+const view = new FileView(client, store, { reread, job: () => jobs.refresh() });
+const follower = new Work(client, "job", () => jobs.refresh());
 const files = new FileList(client, {
   use,
   removed: (filename) => {
@@ -46,17 +24,17 @@ const files = new FileList(client, {
     if (filename === store.view.file) store.open(null);
   },
 });
-let described = null; // the open file: name, options, description, and whether the form shows them
+let described = null; // the open file: name, options, description
 let requested = null; // the latest request for a description
 
-const uploads = new Uploads(client, ({ filename, columns }, batch) => {
+const uploads = new Uploads(client, () => store.view, ({ filename, columns }, batch) => {
   files.note(filename, columns.length ? counted(columns.length, "column") : "not a table that can be read");
   refresh();
   tell("files");
   if (filename === store.view.file) return reopen(); // with the filters that were chosen
-  // Of several files, the first readable one is shown. None replaces a form that the user is filling in for another file.
+  // Of several files, the first readable one is shown. None replaces a view with which somebody has gone on since the drop.
   const isFirst = !batch.isOpen && (columns.length > 0 || batch.isOnly);
-  if (!isFirst || form.isBusy) return;
+  if (!isFirst || batch.view !== store.view || document.querySelector("dialog[open]")) return;
   batch.isOpen = true;
   use(filename);
 });
@@ -95,10 +73,9 @@ async function open() {
     const isKnown = described?.file === file && described.options === options;
     const [description, found] = isKnown ? [described.description, options] : await describeTable(file, options);
     if (requested !== request) return;
-    described = { file, options: found, description, inForm: isKnown && described.inForm };
+    described = { file, options: found, description };
     showError(byId("files-error"), null);
     if (found !== options) return store.change({ options: found }, true); // opens it
-    if (!described.inForm) form.show(file, description, options);
     view.open(description);
   } catch (error) {
     if (requested === request) showError(byId("files-error"), error);
@@ -107,8 +84,24 @@ async function open() {
 
 function close() {
   described = null;
-  form.hide();
   view.close();
+}
+
+/** Read the open file in another way; its view changes only if that works, and if nothing else has been asked since. */
+async function reread(options) {
+  const { file } = store.view;
+  const request = (requested = {});
+  const description = await client.describe(file, options);
+  if (requested !== request) return;
+  described = { file, options, description };
+  store.change({ options });
+}
+
+/** Show what a job was for, or its output if that is not known here or of an earlier version of its file. */
+async function show({ job, address, isOld }) {
+  if (address && !isOld) return store.go(address);
+  const output = await follower.attach("Waiting for the job", job);
+  if (output) store.open(output.filename);
 }
 
 /** Describe a file; of an archive with several tables, the first one, from which people can go on to another. */
@@ -123,8 +116,6 @@ async function describeTable(filename, options) {
   }
 }
 
-const interrupted = unfinishedRun();
-if (interrupted) runs.attach(interrupted, true);
 if (store.view.file !== null) open(); // the address names it
 
 function refresh() {

@@ -1,4 +1,4 @@
-"""The page in a browser: files, columns, runs, large tables and errors."""
+"""The page in a browser: files, uploads, jobs, large tables and errors."""
 
 import json
 import random
@@ -42,35 +42,52 @@ def use(page, name):
 
 
 def opened(page, name=None):
-    """Wait until a file is open, and described; then show the form below it."""
-    page.wait_for_selector("#query:not([hidden])", timeout=PATIENCE)
-    page.evaluate("document.querySelector('#more').open = true")
+    """Wait until a file is open, described, and shown."""
+    page.wait_for_selector("#view:not([hidden])", timeout=PATIENCE)
     if name is not None:
-        page.wait_for_selector(f"#query-name:text-is('{name}')")
+        page.wait_for_selector(f"#view-name:text-is('{name}')")
     page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])", timeout=PATIENCE)
     page.wait_for_selector("#grid:not([data-state=waiting])", timeout=PATIENCE)
-
-
-def run(page):
-    page.click("#run")
-    page.wait_for_selector("#result:not([hidden])")
-    rows_are_here(page)
 
 
 def rows_are_here(page):
     until(
         page,
-        "[...document.querySelectorAll('#table tbody td')].length && "
-        "![...document.querySelectorAll('#table tbody td')].some(cell => cell.textContent === '…')",
+        "document.querySelectorAll('#grid tbody td').length && "
+        "![...document.querySelectorAll('#grid tbody td')].some(cell => cell.textContent === '…')",
     )
 
 
 def cells(page):
     """The visible cells of the table, without the row numbers."""
     return page.evaluate(
-        "[...document.querySelectorAll('#table tbody tr')].map("
+        "[...document.querySelectorAll('#grid tbody tr')].map("
         "row => [...row.querySelectorAll('td:not(.index):not(.gap)')].map(cell => cell.textContent))"
     )
+
+
+def menu(page, column):
+    page.click(f"#grid [aria-label='Menu of {column}']")
+
+
+def keep(page, column, comparison, value):
+    """Filter by a condition in the menu of a column."""
+    menu(page, column)
+    page.select_option("[aria-label='Comparison']", label=comparison)
+    page.fill("#column-menu [aria-label='Value']", value)
+    page.press("#column-menu [aria-label='Value']", "Enter")
+
+
+def shows(page, rows):
+    """Wait until the grid shows these rows."""
+    wait_until(lambda: cells(page) == rows)
+
+
+def saved(page, label):
+    """Download what is shown; returns the path of the file."""
+    with page.expect_download() as download:
+        page.click(f"#view-downloads >> text='{label}'")
+    return download.value.path()
 
 
 def write(path, **columns):
@@ -78,8 +95,8 @@ def write(path, **columns):
     return path
 
 
-def test_query_with_filter_sort_and_limit_shows_table_and_downloads(here, server, tmp_path):
-    """Table, charts, job list and download formats are correct; a repeat is served from cache."""
+def test_filtered_and_sorted_rows_are_downloaded_in_each_format(here, tmp_path):
+    """The downloads have what is shown, and the list of jobs says in words what was asked."""
     path = write(
         tmp_path / "page-sales.csv",
         city=["Oslo", "Bergen", None, "Rome"] * 25,
@@ -87,36 +104,27 @@ def test_query_with_filter_sort_and_limit_shows_table_and_downloads(here, server
         price=[0.5, 2.5] * 50,
     )
     upload(here, path)
-    opened(here)
-    assert here.inner_text("#query-name") == "page-sales.csv"
-    assert here.inner_text("#columns-count") == "3 of 3"
-    here.click("#columns label:has-text('price')")
-    assert here.inner_text("#columns-count") == "2 of 3"
-    here.click("#filters summary")
-    here.click("#add-filter")
-    here.select_option("#filter-list select >> nth=0", label="amount")
-    here.select_option("#filter-list select >> nth=1", value=">=")
-    here.fill("#filter-list input", "90")
-    here.click("#add-sort")
-    here.select_option("#sort-list select >> nth=0", label="amount")
-    here.select_option("#sort-list select >> nth=1", value="desc")
-    here.fill("#limit", "4")
-    run(here)
-    assert "4 rows × 2 columns" in here.inner_text("#result-summary")
-    assert cells(here) == [["Rome", "99"], ["", "98"], ["Bergen", "97"], ["Oslo", "96"]]
-    assert here.locator("#table thead svg").count() == 2
-    assert "25 % missing" in here.inner_text("#table thead")
-    assert "Done" in here.inner_text("#log")
-    here.wait_for_selector("#jobs li:has-text('page-sales.csv'):has-text('done · 4 rows')")
-    with here.expect_download() as download:
-        here.click("#downloads >> text=CSV")
-    assert download.value.path().read_bytes() == b"city,amount\nRome,99\n,98\nBergen,97\nOslo,96\n"
-    for name, read in (("Excel", pl.read_excel), ("Parquet", pl.read_parquet), ("Arrow", pl.read_ipc)):
-        with here.expect_download() as download:
-            here.click(f"#downloads >> text={name}")
-        assert read(download.value.path()).height == 4
-    run(here)
-    assert "served from cache" in here.inner_text("#result-summary")
+    opened(here, "page-sales.csv")
+    here.click("#view-columns summary")
+    here.uncheck("#view-columns label:has-text('price') input")
+    assert here.inner_text("#view-columns-count") == "2 of 3"
+    here.click("#view-columns summary")
+    keep(here, "amount", "at least", "90")
+    menu(here, "amount")
+    here.click("#column-menu >> text='Sort ↓'")
+    here.fill("#view-limit", "4")
+    here.press("#view-limit", "Enter")
+    shows(here, [["Rome", "99"], ["", "98"], ["Bergen", "97"], ["Oslo", "96"]])
+    assert here.locator("#grid thead svg").count() == 2
+    assert "25 % missing" in here.inner_text("#grid thead")
+    assert (
+        saved(here, "CSV, as in the file").read_bytes() == b"city,amount\nRome,99\n,98\nBergen,97\nOslo,96\n"
+    )
+    for label, read in (("Excel", pl.read_excel), ("Parquet", pl.read_parquet), ("Arrow", pl.read_ipc)):
+        assert read(saved(here, label)).height == 4
+    here.wait_for_selector(
+        "#jobs li:has-text('page-sales.csv'):has-text('amount ≥ 90, sorted by amount ↓'):has-text('done · 4 rows')"
+    )
 
 
 @pytest.mark.slow
@@ -128,8 +136,8 @@ def test_large_table_scrolls_to_every_row(here, server, count):
     pl.DataFrame({"n": n, "twice": 2 * n}).write_parquet(server.data_dir / "uploads" / name)
     here.reload()
     use(here, name)
-    run(here)
-    here.focus("#table")
+    until(here, f"document.querySelector('#grid').getAttribute('aria-rowcount') === '{count + 1}'")
+    here.focus("#grid")
     for key, first in (
         ("Control+End", None),
         ("Control+Home", 0),
@@ -144,20 +152,20 @@ def test_large_table_scrolls_to_every_row(here, server, count):
             assert shown[-1] == [str(count - 1), str(2 * count - 2)]
         else:
             assert shown[0] == [str(first), str(2 * first)]
-    assert here.locator("#table tbody tr").count() < 50
+    assert here.locator("#grid tbody tr").count() < 50
     here.evaluate(
-        "document.querySelector('#table').scrollTop = document.querySelector('#table').scrollHeight / 2"
+        "document.querySelector('#grid').scrollTop = document.querySelector('#grid').scrollHeight / 2"
     )
     until(
         here,
-        "half => Math.abs(parseInt(document.querySelector('#table tbody td:nth-child(2)').textContent) - half) < half / 100",
+        "half => Math.abs(parseInt(document.querySelector('#grid tbody td:nth-child(2)').textContent) - half) < half / 100",
         count // 2,
     )
-    here.mouse.move(*[here.locator("#table").bounding_box()[key] + 50 for key in ("x", "y")])
-    before = here.inner_text("#table-position")
+    here.mouse.move(*[here.locator("#grid").bounding_box()[key] + 50 for key in ("x", "y")])
+    before = here.inner_text("#grid-position")
     here.mouse.wheel(0, 300)
-    until(here, "before => document.querySelector('#table-position').textContent !== before", arg=before)
-    assert re.fullmatch(rf"Rows [\d,]+ to [\d,]+ of {count:,}", here.inner_text("#table-position"))
+    until(here, "before => document.querySelector('#grid-position').textContent !== before", arg=before)
+    assert re.fullmatch(r"Rows [\d,]+ to [\d,]+", here.inner_text("#grid-position"))
     rows_are_here(here)
     start = int(cells(here)[0][0])
     assert abs(start - count / 2) < count / 100
@@ -177,30 +185,24 @@ def test_wide_file_shows_some_columns_and_finds_all(here, tmp_path):
     )
     upload(here, path)
     opened(here)
-    assert here.locator("#columns input").count() <= 300
-    here.click("#columns-none")
-    here.fill("#columns-search", "c299")
-    assert here.locator("#columns input").count() == 11  # c299 and c2990 to c2999
-    here.click("#columns-all")
-    assert here.inner_text("#columns-count") == "11 of 3,000"
-    run(here)
-    assert cells(here)[0][:3] == ["299", "2990", "2991"]
-    here.fill("#columns-search", "")
-    here.click("#columns-all")
-    here.click("#filters summary")
-    here.click("#add-filter")
-    here.fill("#filter-list .column", "c29")
-    assert 1 < here.locator("#column-names option").count() <= 50
-    here.fill("#filter-list .column", "c2998x")
-    here.click("#run")
-    assert here.evaluate("document.activeElement.validationMessage") == "No column has this name."
-    here.fill("#filter-list .column", "c2998")
-    here.fill("#filter-list input >> nth=1", "2998")
-    run(here)
-    here.evaluate("document.querySelector('#table').scrollLeft = 1e9")
-    until(here, "document.querySelector('#table thead').textContent.includes('c2999')")
-    until(here, "document.querySelector('#table tbody tr').lastChild.textContent === '2999'")
-    assert here.locator("#table td").count() < 100
+    here.click("#view-columns summary")
+    assert here.locator("#view-columns-list input").count() <= 300
+    here.click("#view-columns-none")
+    assert here.inner_text("#view-columns-count") == "0 of 3,000"
+    here.fill("#view-columns-search", "c299")
+    assert here.locator("#view-columns-list input").count() == 11  # c299 and c2990 to c2999
+    here.click("#view-columns-all")
+    assert here.inner_text("#view-columns-count") == "11 of 3,000"
+    here.click("#view-columns summary")
+    until(here, "document.querySelector('#grid').getAttribute('aria-colcount') === '11'")
+    wait_until(lambda: cells(here)[0][:3] == ["299", "2990", "2991"])
+    here.go_back()  # none are hidden by their own step
+    here.go_back()
+    until(here, "document.querySelector('#view-columns-count').textContent === '3,000 of 3,000'")
+    here.evaluate("document.querySelector('#grid').scrollLeft = 1e9")
+    until(here, "document.querySelector('#grid').textContent.includes('c2999')")
+    until(here, "document.querySelector('#grid tbody tr').lastChild.textContent === '2999'")
+    assert here.locator("#grid td").count() < 100
 
 
 @pytest.mark.slow
@@ -315,45 +317,46 @@ def test_files_dropped_outside_the_box_are_uploaded(here, server):
 
 
 @pytest.mark.slow
-def test_late_rows_of_earlier_result_are_ignored(here, server):
-    """Rows that are in flight when the next run starts do not appear in its table."""
+def test_late_rows_of_earlier_view_are_ignored(here, server):
+    """Rows that are in flight when the view changes do not appear in its table."""
     rows = 5_000
     write(server.data_dir / "uploads" / "page-late.csv", a=["old"] * rows, b=["new"] * rows)
     here.reload()
     use(here, "page-late.csv")
-    here.click("#columns label:has-text('b')")
-    run(here)
+    here.click("#view-columns summary")
     here.evaluate(
         """() => {
-            const table = document.querySelector("#table");
+            const table = document.querySelector("#grid");
             table.scrollTop = table.scrollHeight;
             table.dispatchEvent(new Event("scroll"));
-            document.querySelector("#columns-none").click();
-            document.querySelectorAll("#columns input")[1].click();
-            document.querySelector("#run").click();
+            document.querySelector("#view-columns-list input").click();
         }"""
     )
-    here.wait_for_selector("#result:not([hidden])")
+    until(here, "document.querySelectorAll('#grid th').length === 1")
     rows_are_here(here)
     here.wait_for_timeout(500)
     assert cells(here)[0] == ["new"]
-    assert here.inner_text("#table-position").startswith("Rows 1 to ")
+    assert here.inner_text("#grid-position").startswith("Rows 1 to ")
 
 
-def test_form_in_use_is_not_replaced_by_new_upload(here, tmp_path):
-    """A new upload replaces an untouched form, but only joins the list while the user fills in the form."""
+def test_view_in_use_is_not_replaced_by_new_upload(here, tmp_path):
+    """A dropped file is shown, but only joins the list if somebody goes on with another one before it has arrived."""
     upload(here, write(tmp_path / "page-first.csv", a=[1], b=[2]))
     opened(here, "page-first.csv")
-    upload(here, write(tmp_path / "page-second.csv", c=[1]))
+    upload(here, write(tmp_path / "page-second.csv", c=[1, 2]))
     opened(here, "page-second.csv")
-    here.click("#filters summary")
-    here.click("#add-filter")
-    here.fill("#filter-list input", "7")
-    upload(here, write(tmp_path / "page-third.csv", d=[1]))
+    here.evaluate(
+        """() => {
+            const data = new DataTransfer();
+            data.items.add(new File(["d\\n1\\n"], "page-third.csv"));
+            document.dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
+            document.querySelector("#find").value = "2";
+            document.querySelector("#find").dispatchEvent(new Event("input"));
+        }"""
+    )
     here.wait_for_selector("[data-file='page-third.csv']")
-    assert here.inner_text("#query-name") == "page-second.csv"
-    assert here.input_value("#filter-list input") == "7"
-    assert here.evaluate("document.activeElement.matches('#filter-list input')")
+    shows(here, [["2"]])
+    assert here.inner_text("#view-name") == "page-second.csv"
 
 
 def test_integers_beyond_53_bits_stay_exact(here, server):
@@ -361,26 +364,23 @@ def test_integers_beyond_53_bits_stay_exact(here, server):
     (server.data_dir / "uploads" / "page-big.csv").write_text("n\n9007199254740992\n9007199254740993\n5\n")
     here.reload()
     use(here, "page-big.csv")
-    here.click("#filters summary")
-    here.click("#add-filter")
-    here.fill("#filter-list input", "9007199254740993")
-    run(here)
-    assert "1 row × 1 column" in here.inner_text("#result-summary")
-    assert cells(here) == [["9007199254740993"]]
-    with here.expect_download() as download:
-        here.click("#downloads >> text=CSV")
-    assert download.value.path().read_text() == "n\n9007199254740993\n"
+    keep(here, "n", "is", "9007199254740993")
+    shows(here, [["9007199254740993"]])
+    here.reload()
+    shows(here, [["9007199254740993"]])
+    assert here.locator("#chips li span").all_inner_texts() == ["n is 9007199254740993"]
+    assert saved(here, "CSV, as in the file").read_text() == "n\n9007199254740993\n"
 
 
 def test_all_controls_have_accessible_names(here, server, tmp_path):
     """Screen readers can name every control."""
     upload(here, write(tmp_path / "page-names.csv", a=[1], b=[2]))
     opened(here)
-    here.click("#filters summary")
-    here.click("#add-filter")
-    here.click("#add-sort")
-    here.fill("#filter-list input", "1")
-    run(here)
+    keep(here, "a", "is", "1")
+    here.click("#options summary")
+    here.click("#view-columns summary")
+    here.click("#plot summary")
+    menu(here, "b")
     nameless = """[...document.querySelectorAll("button, input, select, a, [role=region], [role=grid], progress")].filter(
         (one) => !one.ariaLabel && !one.textContent.trim() && !one.labels?.length && !one.getAttribute("aria-labelledby")
     ).map((one) => one.outerHTML)"""
@@ -389,39 +389,36 @@ def test_all_controls_have_accessible_names(here, server, tmp_path):
 
 @pytest.mark.slow
 def test_filters_of_each_type_keep_matching_rows(here, server):
-    """Booleans, lists, dates and nulls; an empty number is reported, even in collapsed details."""
+    """Booleans, dates and missing values; an empty number is reported."""
     (server.data_dir / "uploads" / "page-types.csv").write_text(
         "b,n,d,t\ntrue,1,2024-01-01,x\nfalse,2,2024-01-02,y\n,3,2024-01-03,\ntrue,4,2024-01-04,z\n"
     )
     here.reload()
     use(here, "page-types.csv")
-    here.click("#filters summary")
-    here.click("#add-filter")
 
-    def kept(column, operator, value):
-        here.select_option("#filter-list select >> nth=0", label=column)
-        here.select_option("#filter-list select >> nth=1", value=operator)
+    def kept(column, comparison, value):
+        menu(here, column)
+        here.select_option("[aria-label='Comparison']", label=comparison)
         if value is not None:
-            here.fill("#filter-list input", value)
-        run(here)
-        return [row[1] for row in cells(here)]
+            here.fill("#column-menu [aria-label='Value']", value)
+        here.click("#column-menu button:text-is('Filter')")
+        here.wait_for_selector("#chips li")
+        here.wait_for_selector("#grid[data-state=ready]")
+        found = [row[1] for row in cells(here)]
+        here.click("#chips button")
+        shows(here, everything)
+        return found
 
-    assert kept("b", "==", "true") == ["1", "4"]
-    assert kept("n", "in", "1, 3") == ["1", "3"]
-    assert kept("n", "not_in", "1,3") == ["2", "4"]
-    assert kept("d", ">=", "2024-01-03") == ["3", "4"]
-    assert kept("t", "is_null", None) == ["3"]
-    assert kept("t", "not_null", None) == ["1", "2", "4"]
-    assert kept("t", "in", "x, z") == ["1", "4"]
-    here.select_option("#filter-list select >> nth=0", label="n")
-    here.fill("#filter-list input", "")
-    here.click("#filters summary")
-    here.click("#run")
-    here.wait_for_selector("#filters[open]")
-    assert here.evaluate("document.activeElement.matches('#filter-list input:invalid')")
-    here.click("[aria-label='Remove this filter']")
-    run(here)
-    assert len(cells(here)) == 4
+    everything = cells(here)
+    assert kept("b", "is", "true") == ["1", "4"]
+    assert kept("n", "at most", "2") == ["1", "2"]
+    assert kept("d", "at least", "2024-01-03") == ["3", "4"]
+    assert kept("t", "is missing", None) == ["3"]
+    assert kept("t", "is there", None) == ["1", "2", "4"]
+    assert kept("t", "contains", "Y".lower()) == ["2"]
+    menu(here, "n")
+    here.click("#column-menu button:text-is('Filter')")
+    assert here.evaluate("document.activeElement.matches('#column-menu input:invalid')")
 
 
 @pytest.mark.slow
@@ -452,9 +449,8 @@ def test_markup_in_data_is_shown_as_text(here, server, tmp_path):
     here.on("dialog", lambda dialog: pytest.fail(dialog.message))
     upload(here, path)
     opened(here)
-    run(here)
     assert cells(here)[0] == [evil]
-    assert "<script>alert(1)</script>" in here.inner_text("#table thead")
+    assert "<script>alert(1)</script>" in here.inner_text("#grid thead")
     assert here.locator("main img").count() == 0
 
 
@@ -463,20 +459,19 @@ def test_invisible_characters_are_shown_and_stay_in_the_data(here, server, tmp_p
     path = write(tmp_path / "gpj.\u202eexe.csv", **{"a\u202eb": ["x\u200by", "z"], "n": [1, 2]})
     upload(here, path)
     opened(here)
-    assert here.inner_text("#query-name") == r"gpj.\u202eexe.csv"
+    assert here.inner_text("#view-name") == r"gpj.\u202eexe.csv"
     assert r"gpj.\u202eexe.csv" in here.inner_text("#files")
-    assert r"a\u202eb" in here.inner_text("#columns")
-    here.click("#filters summary")
-    here.click("#add-sort")
-    assert here.eval_on_selector("#sort-list select", "select => select.value") == "a\u202eb"
-    run(here)
+    assert r"a\u202eb" in here.inner_text("#grid")
     assert cells(here) == [[r"x\u200by", "1"], ["z", "2"]]
-    assert r"a\u202eb" in here.inner_text("#table")
+    menu(here, r"a\\u202eb")
+    here.click("#column-menu >> text='Sort ↓'")
+    shows(here, [["z", "2"], [r"x\u200by", "1"]])
+    assert saved(here, "CSV, as in the file").read_text() == "a\u202eb,n\nz,2\nx\u200by,1\n"
     assert "\u202e" not in here.inner_text("body")
 
 
 def test_errors_appear_beside_their_controls(here, server, tmp_path):
-    """An existing file can be replaced, a run needs a column, and an invalid filter shows the server's message."""
+    """An existing file can be replaced, and an invalid filter shows the server's message."""
     path = write(tmp_path / "page-again.csv", a=["x"], b=[1])
     upload(here, path)
     opened(here)
@@ -487,84 +482,75 @@ def test_errors_appear_beside_their_controls(here, server, tmp_path):
     here.click("#uploads >> text=Replace it")
     here.wait_for_selector("#uploads li", state="detached")
     assert (server.data_dir / "uploads" / "page-again.csv").read_text() == "a,b\ny,2\n"
-
-    def run_without_columns():
-        here.click("#columns-none")
-        here.click("#run")
-        return "at least one column" in here.inner_text("#query-error")
-
-    wait_until(run_without_columns)  # the columns of the replaced file may still be arriving
-    here.click("#columns-all")
-    here.click("#filters summary")
-    here.click("#add-filter")
-    here.select_option("#filter-list select >> nth=0", label="b")
-    here.fill("#filter-list input", "many")
-    here.click("#run")
-    here.wait_for_selector("#run-error:not([hidden])")
-    assert "many" in here.inner_text("#run-error")
+    shows(here, [["y", "2"]])
+    opened(here)
+    keep(here, "b", "is", "many")
+    here.wait_for_selector("#grid-error:has-text('many')")
     here.click("[aria-label='Delete page-again.csv']")
     here.click("[aria-label='Really delete page-again.csv']")
     here.wait_for_selector("[data-file='page-again.csv']", state="detached")
     assert not (server.data_dir / "uploads" / "page-again.csv").exists()
-    assert here.is_hidden("#query")
+    assert here.is_hidden("#view")
 
 
-def test_cancelled_run_shows_its_end(here, server):
-    """The page shows that the job was cancelled and moves the focus."""
-    server.put("page-slow.csv")
-    here.reload()
-    use(here, "page-slow.csv")
+def sum_up(page):
+    """Group by b and sum a."""
+    menu(page, "a")
+    page.select_option("[aria-label='For each']", label="for each b")
+
+
+def test_cancelled_groups_leave_no_rows_and_can_be_tried_again(here, server, tmp_path):
+    """The rows from before would mislead."""
+    upload(here, write(tmp_path / "page-cancelled.csv", a=[1, 2], b=[3, 3]))
+    opened(here, "page-cancelled.csv")
     with server.frozen():
-        here.click("#run")
-        here.wait_for_selector("#jobs li:has-text('page-slow.csv'):has-text('running')")
-        here.reload()
-        here.wait_for_selector("#log:has-text('Attached to page-slow.csv')")
-        here.focus("#cancel")
-        here.keyboard.press("Enter")
-        here.wait_for_selector("#log:has-text('Cancelled')")
-    assert here.is_hidden("#cancel")
-    assert here.evaluate("document.activeElement.id") == "progress-title"
-    here.wait_for_selector("#jobs li:has-text('page-slow.csv'):has-text('cancelled')")
-    here.reload()
-    here.wait_for_selector("#jobs li")
-    assert here.is_hidden("#progress")
+        sum_up(here)
+        here.wait_for_selector("#work:has-text('Computing groups')")
+        here.wait_for_selector("#jobs li:has-text('page-cancelled.csv'):has-text('running')")
+        here.click("#work-cancel")
+        here.wait_for_selector("#jobs li:has-text('page-cancelled.csv'):has-text('cancelled')")
+    here.wait_for_selector("#grid[data-state=failed]")
+    assert cells(here) == []
+    here.click("#grid-retry")
+    shows(here, [["3", "3"]])
 
 
 @pytest.mark.slow
-def test_reload_during_run_attaches_to_the_job(here, server):
-    """The page attaches to the same job and shows its result, which can be shown again later."""
-    write(server.data_dir / "uploads" / "page-rejoined.csv", a=[1, 2], b=[3, 4])
+def test_reload_while_groups_are_computed_waits_for_the_same_job(here, server):
+    """The job can be shown again later; what is not known of it is its output."""
+    write(server.data_dir / "uploads" / "page-rejoined.csv", a=[1, 2], b=[3, 3])
     here.reload()
     use(here, "page-rejoined.csv")
     job = "#jobs li:has-text('page-rejoined.csv')"
     with server.frozen():
-        here.click("#run")
+        sum_up(here)
         here.wait_for_selector(f"{job}:has-text('running')")
         here.reload()
-        here.wait_for_selector("#log:has-text('Attached to page-rejoined.csv')")
         here.wait_for_selector(f"{job}:has-text('running')")
-    here.wait_for_selector("#result:not([hidden])")
-    rows_are_here(here)
-    assert cells(here) == [["1", "3"], ["2", "4"]]
-    here.wait_for_selector(f"{job}:has-text('done · 2 rows')")
-    here.reload()
-    here.wait_for_selector(job)
+    shows(here, [["3", "3"]])
+    here.wait_for_selector(f"{job}:has-text('sum of a for each b'):has-text('done · 1 row')")
     assert here.locator(job).count() == 1
-    assert here.is_hidden("#progress")
+    here.evaluate("location.hash = ''")
+    here.wait_for_selector("#view", state="hidden")
     here.focus(f"{job} >> text=Show")
     here.keyboard.press("Enter")
-    here.wait_for_selector("#result:not([hidden])")
-    rows_are_here(here)
-    assert cells(here) == [["1", "3"], ["2", "4"]]
-    assert here.evaluate("document.activeElement.id") == "result-title"
+    shows(here, [["3", "3"]])
+    assert here.locator("#chips li span").all_inner_texts() == ["sum of a for each b"]
+    assert here.evaluate("document.activeElement.id") == "view-title"
+    here.evaluate("localStorage.clear()")
+    here.reload()
+    here.focus(f"{job} >> text=Show")
+    here.keyboard.press("Enter")
+    until(here, "document.querySelector('#view-name').textContent.endsWith('.parquet')")
+    shows(here, [["3", "3"]])
 
 
 @pytest.mark.slow
 def test_jobs_of_other_clients_are_listed_and_followed(page, server):
-    """They can be cancelled and shown, runs of this page do not cancel them, and their end appears in the list."""
+    """They can be cancelled and shown, jobs of this page do not cancel them, and their end appears in the list."""
     names = ["page-mine.csv", "page-theirs.csv", "page-unwanted.csv", "page-withdrawn.csv"]
     for name in names:
-        write(server.data_dir / "uploads" / name, a=[1, 2])
+        write(server.data_dir / "uploads" / name, a=[1, 2], b=[3, 3])
     mine, theirs, unwanted, withdrawn = (f"#jobs li:has-text('{name}')" for name in names)
     page.clock.install()
     visit(page, server)
@@ -585,16 +571,16 @@ def test_jobs_of_other_clients_are_listed_and_followed(page, server):
             assert page.evaluate("document.activeElement.id") == "jobs-title"
             assert other.until("error")[-1]["id"] == "page-unwanted.csv"
             page.click(f"{theirs} >> text=Show")
-            page.wait_for_selector("#log:has-text('Attached to page-theirs.csv')")
-            page.click("#run")
-            page.wait_for_selector("#log:has-text('Accepted')")
+            page.wait_for_selector("#job:has-text('Waiting for the job')")
+            sum_up(page)
+            page.wait_for_selector(f"{mine}:has-text('sum of a for each b')")
         assert other.until("result", "error")[-1]["type"] == "result"
     for row in mine, theirs:
         page.wait_for_selector(f"{row}:has-text('done')")
 
 
 @pytest.mark.slow
-def test_keyboard_alone_runs_a_query_and_deletes_a_file(here, server, tmp_path):
+def test_keyboard_alone_opens_hides_a_column_and_deletes_a_file(here, server, tmp_path):
     """Every step from the list of files to the table works without a mouse."""
     write(server.data_dir / "uploads" / "page-keys.csv", a=[1, 2], b=[3, 4])
     here.reload()
@@ -610,15 +596,14 @@ def test_keyboard_alone_runs_a_query_and_deletes_a_file(here, server, tmp_path):
     tab_to("[aria-label='Use page-keys.csv']")
     here.keyboard.press("Enter")
     opened(here)
-    tab_to("#columns input")
-    here.keyboard.press("Space")
-    assert here.inner_text("#columns-count") == "1 of 2"
-    tab_to("#run")
+    assert here.evaluate("document.activeElement.id") == "view-title"
+    tab_to("#view-columns summary")
     here.keyboard.press("Enter")
-    here.wait_for_selector("#result:not([hidden])")
-    rows_are_here(here)
-    assert cells(here) == [["3"], ["4"]]
-    tab_to("#table")
+    tab_to("#view-columns-list input")
+    here.keyboard.press("Space")
+    shows(here, [["3"], ["4"]])
+    assert here.evaluate("document.activeElement.value") == "a"
+    tab_to("#grid")
     here.keyboard.press("Control+End")
     tab_to("[aria-label='Delete page-keys.csv']", "Shift+Tab")
     here.keyboard.press("Enter")
@@ -642,9 +627,8 @@ def test_phone_width_needs_no_horizontal_scrolling(here, server, tmp_path, schem
     )
     upload(here, path)
     opened(here)
-    here.click("#filters summary")
-    here.click("#add-filter")
-    here.fill("#filter-list input", "x" * 99)
-    here.click("#add-sort")
-    run(here)
+    here.click("#options summary")
+    assert here.evaluate("document.documentElement.scrollWidth") <= 360
+    keep(here, "a_column_with_a_rather_long_name_0", "is", "x" * 99)
+    here.wait_for_selector("#chips li")
     assert here.evaluate("document.documentElement.scrollWidth") <= 360

@@ -20,6 +20,7 @@ const TEXTS = {
  */
 export function showConnection(client, onOpen) {
   let timer = 0;
+  let isLost = false;
   const problem = byId("connection-error");
 
   function show({ state, retryIn, error }) {
@@ -28,7 +29,9 @@ export function showConnection(client, onOpen) {
     byId("reconnect").hidden = state !== "waiting";
     // The countdown is outside the status element, so that screen readers do not read every second.
     byId("countdown").textContent = "";
-    byId("connection-text").textContent = TEXTS[state];
+    // Attempts to connect again are no news: that the connection is lost is said once.
+    isLost = state === "waiting" || (isLost && state === "connecting");
+    say(TEXTS[isLost ? "waiting" : state]);
     if (state === "waiting") timer = countDown(byId("countdown"), retryIn);
     if (state === "closed" && error) showError(problem, error);
     if (state === "open") {
@@ -51,13 +54,19 @@ function watch(client) {
     if (isAsking || client.state.state !== "open" || document.visibilityState !== "visible") return;
     isAsking = true;
     const late = setTimeout(() => {
-      if (client.state.state === "open") byId("connection-text").textContent = "The server does not answer; waiting for it";
+      if (client.state.state === "open") say("The server does not answer; waiting for it");
     }, SILENCE);
     await client.ping().catch(() => {});
     clearTimeout(late);
-    if (client.state.state === "open") byId("connection-text").textContent = TEXTS.open;
+    if (client.state.state === "open") say(TEXTS.open);
     isAsking = false;
   }, ASK_EVERY);
+}
+
+/** Change the text only if it is another one: a screen reader reads it whenever it is set. */
+function say(text) {
+  const place = byId("connection-text");
+  if (place.textContent !== text) place.textContent = text;
 }
 
 /** Show the remaining seconds; returns the interval, for `clearInterval`. */

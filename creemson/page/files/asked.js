@@ -4,7 +4,7 @@ const KEY = "creemson.asked";
 const MAX_REMEMBERED = 300;
 const QUIET = null; // of a job that the page started by itself, to describe a file
 
-/** @returns {Map<string, string|null>} words by job */
+/** @returns {Map<string, string|null>} addresses by job */
 function all() {
   try {
     return new Map(JSON.parse(localStorage.getItem(KEY)) ?? []);
@@ -14,11 +14,11 @@ function all() {
 }
 
 /** @param {string} job
- *  @param {string|null} words what it is for */
-export function rememberAsked(job, words) {
+ *  @param {string|null} address of the view that it is for */
+export function rememberAsked(job, address) {
   try {
     const entries = [...all()].filter(([one]) => one !== job);
-    localStorage.setItem(KEY, JSON.stringify([...entries, [job, words]].slice(-MAX_REMEMBERED)));
+    localStorage.setItem(KEY, JSON.stringify([...entries, [job, address]].slice(-MAX_REMEMBERED)));
   } catch {
     // storage is disabled
   }
@@ -29,8 +29,8 @@ export function rememberAsked(job, words) {
 export const rememberQuiet = (job) => rememberAsked(job, QUIET);
 
 /** @param {object[]} jobs
- *  @returns {object[]} those that somebody asked for, with `asked` if it is known what for */
-export function withWords(jobs) {
-  const words = all();
-  return jobs.filter(({ job }) => words.get(job) !== QUIET).map((entry) => ({ ...entry, asked: words.get(entry.job) }));
+ *  @returns {object[]} those that somebody asked for, with the `address` of the view if it is known */
+export function withAddress(jobs) {
+  const known = all();
+  return jobs.filter(({ job }) => known.get(job) !== QUIET).map((entry) => ({ ...entry, address: known.get(entry.job) ?? "" }));
 }

@@ -2,7 +2,9 @@
 
 import { announce, button, byId, make, showError } from "../dom.js";
 import { bytes, counted, moment } from "../format.js";
-import { withWords } from "./asked.js";
+import { fromHash } from "../view/address.js";
+import { viewWords } from "../view/words.js";
+import { withAddress } from "./asked.js";
 
 const MAX_JOBS = 50; // shown
 const INTERVAL = 5_000; // ms between requests; the server does not report changes of other clients' jobs
@@ -140,7 +142,7 @@ export class JobList {
   #timer = 0;
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {function({job: string, filename: string}): void} onShow called with the job that the user wants to see
+   *  @param {function({job: string, address: string, isOld: boolean}): void} onShow called with the job that the user wants to see
    *  @param {function(string): number|undefined} modified returns when a file was last changed, if it is known */
   constructor(client, onShow, modified) {
     this.#client = client;
@@ -152,7 +154,7 @@ export class JobList {
   /** Request the list again and show it; repeats until all jobs have ended. */
   async refresh() {
     try {
-      const jobs = withWords(await this.#client.jobs()).slice(0, MAX_JOBS);
+      const jobs = withAddress(await this.#client.jobs()).slice(0, MAX_JOBS);
       this.#show(jobs.map((job) => ({ ...job, isOld: job.created < this.#modified(job.filename) })));
       showError(byId("jobs-error"), null);
     } catch (error) {
@@ -176,12 +178,13 @@ export class JobList {
     (row?.querySelector("button") ?? byId("jobs-title")).focus();
   }
 
-  #row({ job, filename, state, created, rows = null, asked = "", isOld }) {
+  #row(entry) {
+    const { job, filename, state, created, rows = null, address, isOld } = entry;
     const when = moment(created);
     const name = `${filename}, ${when}`; // several jobs may process the same file
-    const show = button("Show", () => this.#onShow({ job, filename }), { ariaLabel: `Show ${name}` });
+    const show = button("Show", () => this.#onShow(entry), { ariaLabel: `Show ${name}` });
     const cancel = button("Cancel", () => this.#cancel(job, filename), { ariaLabel: `Cancel ${name}` });
-    const facts = [asked, STATES[state] ?? state, rows === null ? null : counted(rows, "row"), when, isOld ? "of an earlier version of the file" : null];
+    const facts = [viewWords(fromHash(address)), STATES[state] ?? state, rows === null ? null : counted(rows, "row"), when, isOld ? "of an earlier version of the file" : null];
     return make(
       "li",
       { dataset: { job } },

@@ -1,10 +1,6 @@
-/**
- * Stores what a reload would lose: the unfinished uploads, and the job that this tab is running. The files
- * themselves cannot be stored by a page.
- */
+/** Remembers the unfinished uploads over a reload. The files themselves cannot be stored by a page. */
 
 const UPLOADS_KEY = "creemson.unfinished";
-const RUN_KEY = "creemson.run";
 
 /** @typedef {{size: number, modified: number, offset: number}} Unfinished
  *   size of the file in bytes, its modification time in ms since 1970, and the bytes that the server has stored */
@@ -33,32 +29,6 @@ export function forgetUpload(name) {
  *  @param {Unfinished} entry
  *  @returns {boolean} whether size and modification time match; a page cannot check more */
 export const isSame = (file, { size, modified }) => file.size === size && file.lastModified === modified;
-
-/** @typedef {{job: string, filename: string}} Run */
-
-/** @returns {Run|null} the job that this tab was running when it was reloaded */
-export function unfinishedRun() {
-  try {
-    const { job, filename } = JSON.parse(sessionStorage.getItem(RUN_KEY));
-    return typeof job === "string" && typeof filename === "string" ? { job, filename } : null;
-  } catch {
-    return null;
-  }
-}
-
-/** @param {Run} run accepted by the server; replaces the previous one */
-export function rememberRun({ job, filename }) {
-  try {
-    sessionStorage.setItem(RUN_KEY, JSON.stringify({ job, filename }));
-  } catch {
-    // storage is disabled: a reload loses the run
-  }
-}
-
-/** @param {string|null} job that has ended */
-export function forgetRun(job) {
-  if (unfinishedRun()?.job === job) sessionStorage.removeItem(RUN_KEY);
-}
 
 function change(edit) {
   try {

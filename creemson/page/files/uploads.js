@@ -8,14 +8,18 @@ import { Upload } from "./upload.js";
 /** The uploads of this page. */
 export class Uploads {
   #client;
+  #viewOf;
   #onUploaded;
   #uploads = new Map(); // the latest upload of each filename
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {function(object, {isOpen: boolean, isOnly: boolean}): void} onUploaded receives each `uploaded` message, and what is known of the
-   *   files that were chosen with it: whether one of them has been opened, and whether there is only one */
-  constructor(client, onUploaded) {
+   *  @param {function(): object} viewOf returns what is shown
+   *  @param {function(object, {isOpen: boolean, isOnly: boolean, view: object}): void} onUploaded receives each `uploaded` message, and
+   *   what is known of the files that were chosen with it: whether one of them has been opened, whether there is only one,
+   *   and what was shown then */
+  constructor(client, viewOf, onUploaded) {
     this.#client = client;
+    this.#viewOf = viewOf;
     this.#onUploaded = onUploaded;
     const input = byId("file-input");
     input.addEventListener("change", () => {
@@ -44,7 +48,7 @@ export class Uploads {
   }
 
   #startAll(files) {
-    const batch = { isOpen: false, isOnly: files.length === 1 };
+    const batch = { isOpen: false, isOnly: files.length === 1, view: this.#viewOf() };
     for (const file of files) this.#start(file, batch);
   }
 

@@ -2,7 +2,7 @@
 
 import { button, make } from "../dom.js";
 import { counted, share, whole } from "../format.js";
-import { plain } from "../result/charts.js";
+import { plain } from "../table/charts.js";
 import { toggledValue } from "../view/requests.js";
 import { valueWords } from "../view/words.js";
 

@@ -2,15 +2,15 @@
 
 import { button, byId, make } from "../dom.js";
 import { isNumeric, share } from "../format.js";
-import { parseValue } from "../query/values.js";
-import { figures } from "../result/charts.js";
+import { parseValue } from "./values.js";
+import { figures } from "../table/charts.js";
 import { typeWord } from "../table/types.js";
 import { formatChoices, formatOf, withFormat } from "./formats.js";
 import { bars, valueList } from "./distribution.js";
 import { FUNCTIONS } from "../view/words.js";
 
 const NARROW = 640; // px; below, the menu takes the whole width
-const WIDTH = 352; // px
+const WIDTH = 384; // px
 const MARGIN = 8; // px
 const WIDEN = 48; // px
 

@@ -1,19 +1,16 @@
 /** The cells of a grid. Numbers stand with their points below each other. */
 
 import { make } from "../dom.js";
-import { isPresent } from "../format.js";
+import { exactJson, isPresent } from "../format.js";
 
 const MAX_DIGITS = 12; // of a computed fraction
-
-/** A BigInt as raw JSON. BigInts only occur in browsers that support raw JSON. */
-const rawInteger = (value) => JSON.rawJSON(String(value));
 
 /** A cell as text. A JavaScript number holds integers of 53 bits, a column of 64: rounded ones are marked with ≈.
  *  @param {any} value
  *  @returns {string|null} null if there is no value */
 export function cellText(value) {
   if (!isPresent(value)) return null;
-  if (typeof value === "object") return JSON.stringify(value, (key, part) => (typeof part === "bigint" ? rawInteger(part) : part));
+  if (typeof value === "object") return exactJson(value);
   return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 2 ** 64 ? `≈ ${value}` : String(value);
 }
 

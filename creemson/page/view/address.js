@@ -3,10 +3,13 @@
  * value are left out; names of columns are used instead of their numbers, so that people can read the address.
  */
 
+import { exactJson, parseExactly } from "../format.js";
+
 /**
  * @typedef {object} View
  * @property {string|null} file an uploaded file, or the output of a job; null if none is open
  * @property {object|null} options how to read the file, where that is not detected
+ * @property {boolean} strict whether malformed data is an error of a job, instead of being repaired
  * @property {any[][]} where conditions, as in a `process` message
  * @property {string} find text to find in any column
  * @property {string[][]} sort columns, each with "asc" or "desc"
@@ -20,7 +23,7 @@
 
 /** @type {View} */
 export const NOTHING = Object.freeze({
-  file: null, options: null, where: [], find: "", sort: [], group: [], aggregate: [], limit: null, hidden: [], selected: [], rename: {},
+  file: null, options: null, strict: false, where: [], find: "", sort: [], group: [], aggregate: [], limit: null, hidden: [], selected: [], rename: {},
 });
 const TEXTS = ["file", "find"]; // the other fields are JSON
 
@@ -30,7 +33,7 @@ export function toHash(view) {
   if (view.file === null) return "";
   const fields = new URLSearchParams();
   for (const [name, nothing] of Object.entries(NOTHING)) {
-    const text = TEXTS.includes(name) ? view[name] : JSON.stringify(view[name]);
+    const text = TEXTS.includes(name) ? view[name] : exactJson(view[name]);
     if (text !== (TEXTS.includes(name) ? nothing : JSON.stringify(nothing))) fields.set(name, text);
   }
   return `#${fields}`;
@@ -51,7 +54,7 @@ export function fromHash(hash) {
 
 function parsed(text) {
   try {
-    return JSON.parse(text);
+    return parseExactly(text);
   } catch {
     return undefined;
   }

@@ -21,15 +21,15 @@ const stemOf = (filename) => filename.replace(/\.[^.]*$/, "");
 export class ViewDownloads {
   #work;
   #query;
-  #words;
+  #address;
 
   /** @param {import("./work.js").Work} work
    *  @param {function(): object} query returns the job whose output has what is shown
-   *  @param {function(): string} words returns what is shown, in words */
-  constructor(work, query, words) {
+   *  @param {function(): string} address returns the address of what is shown */
+  constructor(work, query, address) {
     this.#work = work;
     this.#query = query;
-    this.#words = words;
+    this.#address = address;
   }
 
   /** @param {string} file whose rows are shown
@@ -46,7 +46,7 @@ export class ViewDownloads {
   }
 
   async #download(label, file, extension, nameOf) {
-    const output = await this.#work.job(`Preparing ${label}`, this.#query(), this.#words());
+    const output = await this.#work.job(`Preparing ${label}`, this.#query(), this.#address());
     if (!output) return;
     const limits = extension === "xlsx" && exceededInExcel(output);
     if (limits) {

@@ -2,7 +2,7 @@
 
 import { button, byId, save } from "../dom.js";
 import { counted, whole } from "../format.js";
-import { showIssues } from "../result/reading.js";
+import { showIssues } from "../reading/issues.js";
 
 /** The problems of the open file. */
 export class Findings {
@@ -14,9 +14,11 @@ export class Findings {
     this.#work = work;
   }
 
-  /** Show nothing until the file has been read. */
-  hide() {
-    byId("view-issues").hidden = byId("view-repaired").hidden = true;
+  /** Show what has been found so far, until the whole file has been read.
+   *  @param {object|null|undefined} issues of the beginning of the file */
+  expect(issues) {
+    showIssues(byId("view-issues"), issues, { title: "Problems in the first 64 KiB", open: false });
+    byId("view-repaired").hidden = true;
   }
 
   /** @param {string} file

@@ -2,13 +2,13 @@
 
 import { button, byId, make, save, showError } from "../dom.js";
 import { isNumeric, whole } from "../format.js";
-import { draw, plain } from "../result/charts.js";
+import { draw, plain } from "../table/charts.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [720, 360]; // px
 const [LEFT, BOTTOM, TOP, RIGHT] = [70, 56, 16, 16]; // px around the drawing
 const MAX_ROWS = { bars: 40, line: 1000, points: 1000 };
-const TICKS = 4;
+const TICKS = 6; // about
 const LABELS = 8; // below the drawing
 const MAX_LABEL = 14; // characters
 const SCALE = 2; // of a PNG
@@ -103,11 +103,10 @@ function picture(kind, points, isScale, title) {
   const places = isScale && kind !== "bars" ? points.map(([at]) => Number(at)) : null;
   const [first, last] = places ? [Math.min(...places), Math.max(...places)] : [0, 0];
   const x = (index) => (places ? LEFT + ((places[index] - first) / (last - first || 1)) * inner : LEFT + ((index + 0.5) / points.length) * inner);
-  for (let tick = 0; tick <= TICKS; tick += 1) {
-    const value = low + ((high - low) * tick) / TICKS;
+  for (const value of ticks(low, high)) {
     image.append(
       draw("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value), stroke: INK, "stroke-opacity": 0.25 }),
-      draw("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, plain(Number(value.toPrecision(4)))),
+      draw("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, plain(value)),
     );
   }
   const every = Math.max(1, Math.ceil(points.length / LABELS));
@@ -135,3 +134,13 @@ function picture(kind, points, isScale, title) {
 }
 
 const short = (text) => (text.length > MAX_LABEL ? `${text.slice(0, MAX_LABEL - 1)}…` : text);
+
+/** Round numbers between two others. */
+function ticks(low, high) {
+  const about = (high - low || 1) / TICKS;
+  const power = 10 ** Math.floor(Math.log10(about));
+  const step = [1, 2, 5, 10].find((factor) => factor * power >= about) * power;
+  const found = [];
+  for (let at = Math.ceil(low / step); at * step <= high; at += 1) found.push(Number((at * step).toPrecision(12)));
+  return found;
+}

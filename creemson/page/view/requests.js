@@ -23,12 +23,13 @@ export const surveyOf = ({ file, options }) => ({ filename: file, ...(options &&
 /** The job that computes the rows of a view with groups, without their order and number.
  *  @param {import("./address.js").View} view
  *  @returns {object} fields of a `process` message */
-export function groupsOf({ file, options, where, group, aggregate }) {
+export function groupsOf({ file, options, strict, where, group, aggregate }) {
   const named = aggregate.map(([column, what]) => [column, what === "rows" ? "count" : what, computedName(column, what)]);
   return {
     filename: file,
     profile: true,
     ...(options && { options }),
+    ...(strict && { strict }),
     ...(where.length && { where }),
     ...(group.length && { group_by: group }),
     ...(named.length && { aggregate: named }),
@@ -40,7 +41,7 @@ export function groupsOf({ file, options, where, group, aggregate }) {
  *  @param {string[]} names of the columns of the rows
  *  @returns {object} fields of a `process` message */
 export function processOf(view, names) {
-  const base = isComputed(view) ? groupsOf(view) : { ...surveyOf(view), ...(view.where.length && { where: view.where }) };
+  const base = isComputed(view) ? groupsOf(view) : { ...surveyOf(view), ...(view.strict && { strict: true }), ...(view.where.length && { where: view.where }) };
   const shown = shownOf(view, names);
   const kept = view.selected.length ? shown.filter((name) => view.selected.includes(name)) : shown;
   const rename = Object.fromEntries(Object.entries(view.rename).filter(([old]) => kept.includes(old)));
@@ -56,7 +57,10 @@ export function processOf(view, names) {
 /** @param {import("./address.js").View} view
  *  @param {string[]} names of all columns of the rows
  *  @returns {string[]} those that are shown */
-export const shownOf = ({ hidden }, names) => names.filter((name) => !hidden.includes(name));
+export function shownOf({ hidden }, names) {
+  const without = new Set(hidden);
+  return names.filter((name) => !without.has(name));
+}
 
 /** Conditions with which only rows of these values of a column are kept, or only the others.
  *  @param {any[][]} where

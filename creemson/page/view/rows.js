@@ -24,11 +24,12 @@ export class Rows {
   /** @param {import("../creemson.js").Client} client
    *  @param {object} on
    *  @param {function(number, HTMLElement): void} on.menu called with the number of a column and its header
-   *  @param {function(number, number): void} on.select called with the first and last of the columns that are selected */
+   *  @param {function(number, number): void} on.select called with the first and last of the columns that are selected
+   *  @param {function(): void} on.again called when somebody tries again after there were no rows */
   constructor(client, on) {
     this.#client = client;
     this.#on = on;
-    byId("grid-retry").onclick = () => (this.#grid ? this.#grid.retry() : this.#source && this.show(this.#source));
+    byId("grid-retry").onclick = () => (this.#grid ? this.#grid.retry() : on.again());
   }
 
   /** @type {number|null} rows of the view; null while that is unknown, as of a very large file */
@@ -65,10 +66,16 @@ export class Rows {
       if (!window.complete) this.#askAgain(source, signal, ASK_AGAIN);
     } catch (error) {
       if (signal.aborted) return;
-      this.hide(); // rows that are not those of the view would mislead
-      this.#settled("failed");
+      this.fail(); // rows that are not those of the view would mislead
       this.#showProblem(error);
     }
+  }
+
+  /** Show no rows, but a way to try again. */
+  fail() {
+    this.hide();
+    this.#settled("failed");
+    byId("grid-retry").hidden = false;
   }
 
   /** Show other facts about the columns that are shown.

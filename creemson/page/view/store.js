@@ -39,6 +39,12 @@ export class Store {
     this.#write({ ...NOTHING, file, options }, false, 0);
   }
 
+  /** Show an earlier view.
+   *  @param {string} hash of its address */
+  go(hash) {
+    this.#write(fromHash(hash), false, 0);
+  }
+
   /** Take back the latest change. */
   undo() {
     if (this.canUndo) history.back();

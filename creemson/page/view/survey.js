@@ -20,7 +20,7 @@ export class Survey {
   output = null;
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {function(): void} onDone called when `output` has arrived */
+   *  @param {function(object): void} onDone called with `output` when it has arrived */
   constructor(client, onDone) {
     this.#client = client;
     this.#onDone = onDone;
@@ -48,17 +48,11 @@ export class Survey {
       if (key !== this.#key) return;
       this.output = output;
       this.#show("done");
-      this.#onDone();
+      this.#onDone(output);
     } catch {
       // The rows are shown without it; what is wrong with the file was told when it was opened.
       if (key === this.#key) this.#show("offered");
     }
-  }
-
-  /** A file has been opened; it will be profiled once its rows are shown. */
-  expect() {
-    this.stop();
-    this.#show("expected");
   }
 
   /** Give way to another file. */
@@ -66,13 +60,6 @@ export class Survey {
     const cancel = this.#cancel;
     this.#key = this.#cancel = this.output = null;
     cancel?.();
-  }
-
-  /** Give way to a job that somebody asked for. */
-  yield() {
-    if (this.output !== null || this.#key === null) return;
-    this.stop();
-    this.#show("offered");
   }
 
   async #isSmall(filename, columns, rows) {

@@ -2,7 +2,6 @@
 
 import { button, byId, make } from "../dom.js";
 import { whole } from "../format.js";
-import { matchingColumns } from "../query/column_choice.js";
 import { shownOf } from "./requests.js";
 import { parts } from "./words.js";
 
@@ -22,8 +21,8 @@ export class Toolbar {
     });
     byId("undo").onclick = () => store.undo();
     byId("view-columns-search").addEventListener("input", () => this.#listColumns());
-    byId("view-columns-all").onclick = () => this.#hide([]);
-    byId("view-columns-none").onclick = () => this.#hide(this.#matches().map(({ name }) => name).concat(store.view.hidden));
+    byId("view-columns-all").onclick = () => this.#hide(this.#others());
+    byId("view-columns-none").onclick = () => this.#hide([...this.#others(), ...this.#matches()]);
   }
 
   /** @param {string[]} names of the columns of the rows */
@@ -48,17 +47,24 @@ export class Toolbar {
   }
 
   #matches() {
-    return matchingColumns(this.#names.map((name) => ({ name })), byId("view-columns-search").value.trim());
+    const wanted = byId("view-columns-search").value.trim().toLowerCase();
+    return this.#names.filter((name) => name.toLowerCase().includes(wanted));
+  }
+
+  /** Those that are hidden, and that the search does not match. */
+  #others() {
+    const matches = new Set(this.#matches());
+    return this.#store.view.hidden.filter((name) => !matches.has(name));
   }
 
   #hide(hidden) {
-    this.#store.change({ hidden: this.#names.filter((name) => hidden.includes(name)) });
+    this.#store.change({ hidden });
   }
 
   #listColumns() {
     const { hidden } = this.#store.view;
     const focused = document.activeElement?.closest("#view-columns-list") ? document.activeElement.value : null;
-    const boxes = this.#matches().slice(0, MAX_LISTED).map(({ name }) => {
+    const boxes = this.#matches().slice(0, MAX_LISTED).map((name) => {
       const box = make("input", { type: "checkbox", value: name, checked: !hidden.includes(name) });
       box.onchange = () => this.#hide(box.checked ? this.#store.view.hidden.filter((one) => one !== name) : [...this.#store.view.hidden, name]);
       return make("label", {}, box, make("span", {}, name));

@@ -1,86 +1,70 @@
 /** What is shown of a file: its rows at once, then as they are searched, filtered, sorted and grouped. */
 
-import { rememberQuiet } from "../files/asked.js";
 import { byId, focusUnlessBusy } from "../dom.js";
-import { isNumeric, share, visible } from "../format.js";
-import { chart } from "../result/charts.js";
+import { exactJson, isNumeric, share, visible } from "../format.js";
+import { chart } from "../table/charts.js";
 import { typeWord } from "../table/types.js";
-import { ViewDownloads } from "./downloads.js";
-import { Findings } from "./findings.js";
-import { ColumnMenu } from "../menu/menu.js";
-import { Plot } from "./plot.js";
-import { groupsOf, isComputed, processOf, rowsOf, shownOf } from "./requests.js";
+import { toHash } from "./address.js";
+import { groupsOf, isComputed, rowsOf, shownOf } from "./requests.js";
 import { Rows } from "./rows.js";
-import { Survey } from "./survey.js";
 import { Toolbar } from "./toolbar.js";
 import { computedName, viewWords } from "./words.js";
 import { Work } from "./work.js";
-
-const TEXT_FORMATS = ["csv", "fixed"];
-const MAX_COUNTED = 101; // values of a column that are counted: one more than are listed
 
 /** The open file; everything in it follows the state. */
 export class FileView {
   #client;
   #store;
   #rows;
-  #survey;
-  #menu;
   #work;
   #toolbar;
-  #downloads;
-  #plot;
-  #findings;
+  #tools = null; // until rows have been shown
+  #on;
   #description = null; // columns, reading and issues of the file
   #groups = null; // request and output of the latest job for groups
   #columns = []; // of the rows: name, dtype and profile
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {import("./store.js").Store} store */
-  constructor(client, store) {
+   *  @param {import("./store.js").Store} store
+   *  @param {object} on
+   *  @param {function(object|null): Promise<void>} on.reread reads the open file with other options
+   *  @param {function(): void} on.job called when a job has been accepted, and when it has ended */
+  constructor(client, store, on) {
     this.#client = client;
     this.#store = store;
     this.#rows = new Rows(client, {
       menu: (index, header) => this.#openMenu(index, header),
       select: (from, to) => this.#select(from, to),
+      again: () => this.draw(),
     });
-    this.#survey = new Survey(client, () => this.#describe());
-    this.#menu = new ColumnMenu(store, { count: (name) => this.#count(name), widen: (index, change) => this.#rows.grid?.widen(index, change) });
-    this.#work = new Work(client);
+    this.#work = new Work(client, "work", on.job);
     this.#toolbar = new Toolbar(store);
-    this.#downloads = new ViewDownloads(this.#work, () => processOf(store.view, this.#columns.map(({ name }) => name)), () => viewWords(store.view));
-    this.#plot = new Plot((count) => this.#values(count));
-    this.#findings = new Findings(this.#work);
+    this.#on = on;
   }
 
   /** Show a file that has just been opened.
-   *  @param {{columns: object[], reading: object|null}} description */
+   *  @param {{columns: object[], reading: object|null, issues: object|null}} description */
   open(description) {
     const { file } = this.#store.view;
     this.#description = description;
     this.#groups = null;
     this.#rows.hide(); // those of the file before
-    this.#survey.expect();
+    this.#tools?.open(description);
+    byId("view").dataset.survey = "expected";
     byId("view").hidden = false;
     byId("view-name").textContent = visible(file);
-    this.#findings.hide();
-    focusUnlessBusy(byId("view-title"), byId("files-section"));
+    focusUnlessBusy(byId("view-title"), byId("files-section"), byId("jobs-section"));
     this.draw();
   }
 
   /** Close the file. */
   close() {
     this.#rows.hide();
-    this.#survey.stop();
+    this.#tools?.close();
     this.#work.stop();
     this.#description = null;
     byId("view").hidden = true;
     document.title = "Creemson";
-  }
-
-  /** Give way to a job that somebody asked for. */
-  yield() {
-    this.#survey.yield();
   }
 
   /** Draw everything from the state.
@@ -89,12 +73,21 @@ export class FileView {
     if (!this.#description) return;
     const { view } = this.#store;
     const output = isComputed(view) ? await this.#computed(view) : null;
-    if (view !== this.#store.view || (isComputed(view) && !output)) return;
+    if (view !== this.#store.view) return;
     if (!isComputed(view)) this.#work.stop();
     this.#showTitle(view);
+    const hasRows = output !== null || !isComputed(view);
+    if (hasRows) await this.#drawRows(view, output, typing);
+    else this.#rows.fail(); // rows from before would mislead
+    await this.#load();
+    if (hasRows && view === this.#store.view) this.#tools?.follow(this.#shown(), this.#rows.total);
+  }
+
+  async #drawRows(view, output, typing) {
     this.#columns = this.#columnsOf(output);
-    this.#toolbar.draw(this.#columns.map(({ name }) => name));
-    this.#downloads.show(view.file, this.#description.reading, view.find);
+    const names = this.#columns.map(({ name }) => name);
+    this.#toolbar.draw(names);
+    this.#tools?.draw(names);
     await this.#rows.show(
       {
         filename: output?.filename ?? view.file,
@@ -106,8 +99,20 @@ export class FileView {
       },
       typing,
     );
-    this.#plot.show(this.#shown());
-    if (view === this.#store.view) this.#survey.start(view, this.#description.columns.length, this.#rows.total);
+  }
+
+  /** Load what stands around the rows; the next drawing tries again if the server is gone. */
+  async #load() {
+    const module = await import("./tools.js").catch(() => null);
+    if (!module || this.#tools || !this.#description) return;
+    this.#tools = new module.Tools(this.#client, this.#store, this.#work, {
+      reread: this.#on.reread,
+      values: (count) => this.#values(count),
+      widen: (index, change) => this.#rows.grid?.widen(index, change),
+      described: () => this.#describe(),
+    });
+    this.#tools.open(this.#description);
+    this.#tools.draw(this.#columns.map(({ name }) => name));
   }
 
   #showTitle(view) {
@@ -118,10 +123,10 @@ export class FileView {
   /** The output of the job that computes groups; null if it failed, which is shown. */
   async #computed(view) {
     const query = groupsOf(view);
-    const request = JSON.stringify(query);
+    const request = exactJson(query);
     if (this.#groups?.request !== request) {
       this.#toolbar.draw(this.#columns.map(({ name }) => name));
-      const output = await this.#work.job("Computing groups", query, viewWords(view));
+      const output = await this.#work.job("Computing groups", query, toHash(view));
       if (view === this.#store.view) this.#groups = output && { request, output };
       return output;
     }
@@ -131,7 +136,7 @@ export class FileView {
   // --- columns -------------------------------------------------------------------------------------------
 
   #columnsOf(output) {
-    const source = output ?? this.#survey.output;
+    const source = output ?? this.#tools?.survey;
     const profiles = new Map((source?.profile ?? []).map((profile) => [profile.column, profile]));
     const columns = output
       ? output.columns.map((name, place) => ({ name, place, dtype: output.dtypes[place] }))
@@ -161,7 +166,6 @@ export class FileView {
 
   /** The file has been profiled: show that in the header. */
   #describe() {
-    this.#findings.show(this.#store.view.file, this.#survey.output.issues);
     if (isComputed(this.#store.view)) return;
     this.#columns = this.#columnsOf(null);
     this.#rows.describe(this.#shown().map((column) => this.#gridColumn(column)));
@@ -171,18 +175,7 @@ export class FileView {
 
   #openMenu(index, header) {
     const column = this.#shown()[index];
-    if (!column) return;
-    const { view } = this.#store;
-    const { reading, columns } = this.#description;
-    const facts = {
-      ...column,
-      shown: view.rename[column.name] ?? column.name,
-      names: columns.map(({ name }) => name),
-      isComputed: isComputed(view),
-      isText: TEXT_FORMATS.includes(reading?.format),
-      decimal: reading?.decimal ?? ".",
-    };
-    this.#menu.open(facts, index, header);
+    if (column) this.#tools?.openMenu(column, index, header);
   }
 
   #select(from, to) {
@@ -197,17 +190,5 @@ export class FileView {
     if (!wanted) return [];
     const { rows } = await this.#client.rows(this.#groups && isComputed(view) ? this.#groups.output.filename : view.file, 0, wanted, rowsOf(view));
     return rows.map((row) => this.#shown().map(({ place }) => row[place]));
-  }
-
-  /** The most frequent values of a column, in the rows that the other filters keep. */
-  async #count(name) {
-    const { file, options, where } = this.#store.view;
-    const others = where.filter(([column]) => column !== name);
-    const query = {
-      filename: file, group_by: [name], aggregate: [[name, "count", "rows that have it"]], sort: [["rows that have it", "desc"]],
-      limit: MAX_COUNTED, preview: MAX_COUNTED, on_disconnect: "cancel", ...(options && { options }), ...(others.length && { where: others }),
-    };
-    const { output_data: output } = await this.#client.process(query, { onAccepted: rememberQuiet }).promise;
-    return output.preview.map(([value, count]) => [value, count]);
   }
 }

@@ -46,7 +46,7 @@ export const viewWords = (view) => parts(view).map(({ text }) => text).join(", "
  * @returns {{text: string, change: object}[]} `change`: the fields of the view without this part
  */
 export function parts(view) {
-  const { where, find, sort, group, aggregate, limit, hidden, selected, rename } = view;
+  const { strict, where, find, sort, group, aggregate, limit, hidden, selected, rename } = view;
   const without = (list, index) => list.filter((_, at) => at !== index);
   const found = where.map((condition, index) => ({ text: conditionWords(condition), change: { where: without(where, index) } }));
   if (find) found.push({ text: `has “${find}”`, change: { find: "" } });
@@ -60,6 +60,7 @@ export function parts(view) {
   if (limit !== null) found.push({ text: `first ${limit} rows`, change: { limit: null } });
   if (selected.length) found.push({ text: `${selected.length} columns selected`, change: { selected: [] } });
   if (hidden.length) found.push({ text: `hidden: ${hidden.length > 2 ? `${hidden.length} columns` : hidden.join(", ")}`, change: { hidden: [] } });
+  if (strict) found.push({ text: "nothing may be repaired", change: { strict: false } });
   for (const [old, name] of Object.entries(rename)) {
     const { [old]: _, ...others } = rename;
     found.push({ text: `${old} is called ${name}`, change: { rename: others } });

@@ -1,31 +1,41 @@
-/** Shows the progress of a job that somebody waits for, above the rows. One at a time: a new one replaces the one before. */
+/** Shows the progress of what somebody waits for. One at a time: a new one replaces the one before. */
 
 import { byId, showError } from "../dom.js";
 import { rememberAsked } from "../files/asked.js";
 import { bytes, isPresent, seconds } from "../format.js";
 
-/** The progress above the rows. */
+/** The progress, in the elements whose ids begin with a name. */
 export class Work {
   #client;
+  #name;
+  #onJob;
   #current = null;
 
-  /** @param {import("../creemson.js").Client} client */
-  constructor(client) {
+  /** @param {import("../creemson.js").Client} client
+   *  @param {string} name of the elements
+   *  @param {function(): void} onJob called when a job has been accepted, and when it has ended */
+  constructor(client, name, onJob) {
     this.#client = client;
-    byId("work-cancel").onclick = () => this.stop();
+    this.#name = name;
+    this.#onJob = onJob;
+    byId(`${name}-cancel`).onclick = () => this.stop();
   }
 
   /** Run a job.
    *  @param {string} words what is done now
    *  @param {object} query a `process` message
-   *  @param {string} asked what the job is for, for the list of jobs
+   *  @param {string} asked address of the view that the job is for
    *  @returns {Promise<object|null>} the output; null if it was cancelled or failed, which is shown */
   job(words, query, asked) {
-    const onAccepted = (job) => rememberAsked(job, asked);
-    return this.#run(words, () => {
-      const { promise, cancel } = this.#client.process(query, { onAccepted, onProgress: (progress) => this.#showJob(words, progress) });
-      return { promise: promise.then(({ output_data: output }) => output), cancel };
-    });
+    return this.#job(words, (callbacks) => this.#client.process(query, callbacks), (job) => rememberAsked(job, asked));
+  }
+
+  /** Wait for a job that the server has.
+   *  @param {string} words
+   *  @param {string} job
+   *  @returns {Promise<object|null>} as of `job` */
+  attach(words, job) {
+    return this.#job(words, (callbacks) => this.#client.attach(job, callbacks));
   }
 
   /** Download a file.
@@ -44,12 +54,28 @@ export class Work {
   stop() {
     this.#current?.cancel();
     this.#current = null;
-    byId("work").hidden = true;
+    byId(this.#name).hidden = true;
   }
 
   /** Show an error in the place of the progress. */
   fail(error) {
-    showError(byId("work-error"), error);
+    showError(byId(`${this.#name}-error`), error);
+  }
+
+  async #job(words, begin, remember = () => {}) {
+    const output = await this.#run(words, () => {
+      const { promise, cancel } = begin({
+        onAccepted: (job) => {
+          remember(job);
+          this.#onJob();
+        },
+        onProgress: ({ fraction, eta_s: left }) => this.#show(words, fraction, isPresent(left) ? `${seconds(left)} left` : ""),
+        onLog: ({ message }) => this.#show(words, null, message),
+      });
+      return { promise: promise.then(({ output_data: found }) => found), cancel };
+    });
+    this.#onJob();
+    return output;
   }
 
   async #run(words, begin) {
@@ -57,7 +83,7 @@ export class Work {
     this.fail(null);
     this.#show(words, null, "");
     const own = (this.#current = begin());
-    byId("work").hidden = false;
+    byId(this.#name).hidden = false;
     try {
       const found = await own.promise;
       return this.#current === own ? found : null;
@@ -69,14 +95,10 @@ export class Work {
     }
   }
 
-  #showJob(words, { fraction, eta_s: left }) {
-    this.#show(words, fraction, isPresent(left) ? `${seconds(left)} left` : "");
-  }
-
   #show(words, fraction, figures) {
-    const bar = byId("work-bar");
+    const bar = byId(`${this.#name}-bar`);
     if (fraction === null) bar.removeAttribute("value");
     else bar.value = fraction;
-    byId("work-words").textContent = [words, figures].filter(Boolean).join(" · ");
+    byId(`${this.#name}-words`).textContent = [words, figures].filter(Boolean).join(" · ");
   }
 }

@@ -1,8 +1,8 @@
 /** The fields that override how a file is read where the detection is wrong. */
 
-import { byId, make } from "../dom.js";
-import { isPresent } from "../format.js";
-import { THOUSANDS, capitalized, describeDates, placeNoun, signName } from "../result/reading.js";
+import { byId, make, showError } from "../dom.js";
+import { isPresent, visible } from "../format.js";
+import { THOUSANDS, capitalized, describeDates, describeReading, placeNoun, signName } from "./words.js";
 
 const TEXT_FORMATS = ["csv", "fixed"];
 const FIELDS = { // the formats that each option applies to
@@ -34,36 +34,48 @@ const WRITERS = {
 /** The reading options; empty fields are detected automatically. */
 export class ReadingOptions {
   #others = {}; // options that have no field here, such as types
-  /** @param {function(): void} onChange called when an option that affects the columns has changed */
-  constructor(onChange) {
-    const box = byId("options");
-    box.addEventListener("change", ({ target }) => target !== byId("option-strict") && this.#isValid() && onChange());
-    // Enter would submit the form before the change has taken effect; it only confirms the field.
-    box.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
-      event.preventDefault();
-      event.target.blur();
-      event.target.focus();
-    });
+  #revision = 0; // counts changes; only the error of the latest is shown
+
+  /** @param {function(object|null): Promise<void>} reread reads the open file with these options; rejects if it cannot be read so
+   *  @param {function(boolean): void} onStrict called when that is switched */
+  constructor(reread, onStrict) {
+    byId("option-strict").onchange = ({ target }) => onStrict(target.checked);
+    byId("options").addEventListener("change", ({ target }) => target !== byId("option-strict") && this.#isValid() && this.#change(reread));
   }
 
-  /** Fill all fields for another file.
+  /** Fill all fields.
    *  @param {object|null|undefined} reading how the file is read
-   *  @param {object|null} options those that are not detected */
-  reset(reading, options = null) {
+   *  @param {object|null} options those that are not detected
+   *  @param {boolean} strict whether malformed data is an error instead of being repaired */
+  show(reading, options, strict) {
+    this.#revision += 1;
     this.#others = Object.fromEntries(Object.entries(options ?? {}).filter(([name]) => !(name in FIELDS)));
     const given = (name) => (isPresent(options?.[name]) ? (WRITERS[name]?.(options[name]) ?? options[name]) : "");
-    const sheet = given("sheet");
-    field("sheet").replaceChildren(make("option", { value: sheet }, String(sheet)));
-    for (const name of Object.keys(FIELDS)) field(name).value = given(name);
-    byId("option-strict").checked = false;
-    byId("options").open = false;
-    this.showDetected(reading);
+    // The answer to an earlier change must not replace what is being typed.
+    const isTyped = (name) => field(name) === document.activeElement;
+    for (const name of Object.keys(FIELDS)) if (name !== "sheet" && !isTyped(name)) field(name).value = given(name);
+    byId("option-strict").checked = strict;
+    byId("view-reading").textContent = reading ? visible(describeReading(reading)) : "";
+    byId("options").ariaBusy = "false";
+    showError(byId("options-error"), null);
+    this.#showDetected(reading);
+    this.#showSheets(reading, given("sheet"));
   }
 
-  /** Show the detected value in each empty field, and hide the fields that do not apply to the format.
-   *  @param {object|null|undefined} reading how the file is read */
-  showDetected(reading) {
+  async #change(reread) {
+    const revision = (this.#revision += 1);
+    byId("options").ariaBusy = "true";
+    try {
+      await reread(this.#read());
+    } catch (error) {
+      if (revision !== this.#revision) return;
+      showError(byId("options-error"), error);
+      byId("options").ariaBusy = "false";
+    }
+  }
+
+  /** Show the detected value in each empty field, and hide the fields that do not apply to the format. */
+  #showDetected(reading) {
     const applies = (name) => !reading || FIELDS[name].includes(reading.format);
     for (const name of Object.keys(FIELDS)) field(name).closest("label").hidden = !applies(name);
     const { delimiter, encoding, header, skip_rows: skipped, null_values: nulls, quote, decimal } = reading ?? {};
@@ -76,12 +88,11 @@ export class ReadingOptions {
     field("quote").options[0].textContent = detected(isPresent(quote) ? signName(quote) : null);
     field("decimal").options[0].textContent = detected({ ".": "point", ",": "comma" }[decimal]);
     field("thousands").options[0].textContent = detected(THOUSANDS[thousands]);
-    this.#showSheets(reading);
     byId("options").hidden = Boolean(reading) && !Object.keys(FIELDS).some(applies) && !reading.sheets?.length;
   }
 
   /** @returns {object|null} `options` of a message; null if everything is detected */
-  read() {
+  #read() {
     const options = { ...this.#others };
     for (const name of Object.keys(FIELDS)) {
       const { value } = field(name);
@@ -90,25 +101,19 @@ export class ReadingOptions {
     return Object.keys(options).length ? options : null;
   }
 
-  /** @returns {boolean} whether malformed data is an error instead of being repaired */
-  get strict() {
-    return byId("option-strict").checked;
-  }
-
   #isValid() {
     return Object.keys(FIELDS).every((name) => field(name).reportValidity());
   }
 
-  #showSheets(reading) {
+  #showSheets(reading, given) {
     const select = field("sheet");
-    const { value } = select;
     const sheets = reading?.sheets ?? [];
     const choices = sheets.map((sheet) => make("option", { value: sheet }, sheet));
     // Which table of an archive is meant cannot be detected.
     const isOpen = !reading?.member || sheets.length < 2;
-    if (isOpen) choices.unshift(make("option", { value: "" }, detected(value ? null : reading?.sheet)));
+    if (isOpen) choices.unshift(make("option", { value: "" }, detected(given ? null : reading?.sheet)));
     select.replaceChildren(...choices);
-    select.value = sheets.includes(value) ? value : isOpen ? "" : reading.sheet;
+    select.value = sheets.includes(given) ? given : isOpen ? "" : reading.sheet;
     const label = select.closest("label");
     label.hidden = !sheets.length;
     label.firstChild.textContent = `${reading ? capitalized(placeNoun(reading)) : ""} `;

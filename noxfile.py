@@ -84,7 +84,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict type checking."""
-    session.install("mypy>=1.15", ".[dask,s3]", "fastapi", "uvicorn", "websockets", "types-psutil")
+    session.install("mypy>=1.15", ".[dask,postgres,s3]", "fastapi", "uvicorn", "websockets", "types-psutil")
     session.run("mypy")
 
 

@@ -61,7 +61,9 @@ NO_TRIO = (
     "server.transport.request_head", "client.pool_state", "client.backoff",
 )  # fmt: skip
 BEHIND_INTERFACES = {
-    "creemson.catalog.sqlite": ("server.server",),
+    "creemson.catalog.database": ("catalog",),
+    "creemson.catalog.postgres": ("catalog.choice",),
+    "creemson.catalog.sqlite": ("catalog.choice",),
     "creemson.executors.dask.executor": ("server.engines",),
     "creemson.executors.local": ("server.engines", "cli.doctor", "executors.dask"),
     "creemson.executors.process": ("executors", "server.server", "server.engines", "cli.cluster"),

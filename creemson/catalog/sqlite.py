@@ -1,20 +1,18 @@
-"""The catalog in an SQLite database; implements :class:`creemson.catalog.catalog.Catalog`."""
+"""The catalog in an SQLite database."""
 
 import contextlib
 import errno
 import itertools
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import attrs
+from creemson.catalog.database import Transaction, check_version
+from creemson.catalog.statements import DatabaseCatalog
 
-from creemson.catalog.catalog import JobRow, PartRow, TableRow
-from creemson.catalog.sqlite_objects import OBJECTS_SCHEMA, SqliteObjects
-
-__all__ = ["SqliteCatalog"]
+__all__ = ["SqliteCatalog", "SqliteDatabase"]
 
 T = TypeVar("T")
 
@@ -74,7 +72,29 @@ CREATE TABLE tables (
     used REAL NOT NULL          -- seconds since 1970
 ) WITHOUT ROWID;
 """,
-    OBJECTS_SCHEMA,
+    """
+CREATE TABLE objects (
+    key TEXT PRIMARY KEY,       -- what the names of its objects begin with
+    caller TEXT NOT NULL,
+    kind TEXT NOT NULL,         -- part, upload, output, kept
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    piece INTEGER NOT NULL,     -- bytes of each object but the last; 0: it is one object
+    durable INTEGER NOT NULL,
+    tails TEXT NOT NULL,        -- JSON: sizes of the objects behind the last whole piece
+    sha256 TEXT,
+    fingerprint TEXT,
+    modified REAL NOT NULL,     -- seconds since 1970
+    used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX objects_by_name ON objects (caller, name, kind) WHERE kind <> 'kept';
+CREATE INDEX objects_by_version ON objects (caller, version);
+CREATE TABLE facts (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+""",
 )
 """The migrations from each version of the tables to the next; a new catalog runs all of them."""
 VERSION = len(_MIGRATIONS)
@@ -101,8 +121,23 @@ _ADVICE = {
 """What the operator can do, by ``errno``."""
 
 
-class SqliteCatalog:
-    """The tables; see :class:`creemson.catalog.catalog.Catalog` for the methods.
+class SqliteCatalog(DatabaseCatalog):
+    """A catalog in an SQLite database.
+
+    Args:
+        path: path of the database; :meth:`open` creates it.
+        on_damage: called if the database turns out to be damaged during use, with the path to which it was moved.
+    """
+
+    def __init__(self, path: Path, *, on_damage: Callable[[Path], None] = lambda _: None) -> None:
+        database = SqliteDatabase(path, on_damage=on_damage)
+        super().__init__(database)
+        self.open = database.open
+        self.close = database.close
+
+
+class SqliteDatabase:
+    """The database; see :class:`creemson.catalog.database.Database`.
 
     Args:
         path: path of the database; :meth:`open` creates it.
@@ -117,16 +152,15 @@ class SqliteCatalog:
         self._database: sqlite3.Connection | None = None
         self._read_lock = threading.Lock()  # for the second connection
         self._reader: sqlite3.Connection | None = None
-        self.objects = SqliteObjects(self._read, self._use)
 
     def open(self) -> Path | None:
-        """Open the database. If it is unreadable or of a newer version, move it away and create a new one.
+        """Open the database. If it is unreadable, move it away and create a new one.
 
         Returns:
             The path to which an unreadable database was moved, for the log; None if it was readable.
 
         Raises:
-            OSError: the disk failed.
+            OSError: the disk failed, or a newer version of the server has changed the tables.
         """
         try:
             with _as_os_error():
@@ -166,8 +200,9 @@ class SqliteCatalog:
         # Commits survive a loss of power, too (sqlite.org/pragma.html#pragma_synchronous).
         database.execute("PRAGMA synchronous = FULL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if not 0 <= version <= VERSION:
-            raise sqlite3.DatabaseError(f"it has version {version}, the server knows up to {VERSION}")
+        if version < 0:
+            raise sqlite3.DatabaseError(f"it has version {version}")
+        check_version(version, VERSION)
         for number, migration in enumerate(_MIGRATIONS[version:], version + 1):
             database.executescript(f"BEGIN; {migration} PRAGMA user_version = {number}; COMMIT;")
         # Without this check, a damaged page would make every use of its table fail, even after a restart.
@@ -186,128 +221,14 @@ class SqliteCatalog:
                 database.close()
         self._reader = self._database = None
 
-    # --- files ---------------------------------------------------------------------------------------
-
-    def digest(self, path: str, version: str) -> str | None:
-        """Return the SHA-256 of this version of a file, if it is known."""
-        rows = self._read("SELECT sha256 FROM files WHERE path = ? AND version = ?", (path, version))
-        return rows[0][0] if rows else None
-
-    def digests(self, folder: str | None = None) -> Mapping[tuple[str, str], str]:
-        """Return the known digests of the files in a folder (None: in all), by path and version."""
-        rows = self._read(
-            "SELECT path, version, sha256 FROM files WHERE path >= ? AND path < ? AND sha256 IS NOT NULL",
-            _in_folder(folder),
-        )
-        return {(path, version): sha256 for path, version, sha256 in rows}
-
-    def record_digest(self, path: str, version: str, sha256: str) -> None:
-        """Record the SHA-256 of a version of a file."""
-        self._write(
-            "INSERT INTO files (path, version, sha256) VALUES (?, ?, ?) "
-            "ON CONFLICT (path) DO UPDATE SET version = excluded.version, sha256 = excluded.sha256",
-            [(path, version, sha256)],
-        )
-
-    def record_use(self, used: Mapping[str, float]) -> None:
-        """Record when files were last used."""
-        self._write(
-            "INSERT INTO files (path, used) VALUES (?, ?) "
-            "ON CONFLICT (path) DO UPDATE SET used = max(coalesce(used, 0), excluded.used)",
-            used.items(),
-        )
-
-    def uses(self, folder: str | None = None) -> Mapping[str, float]:
-        """Return when the files in a folder (None: in all) were last used, by path; 0 if unknown."""
-        rows = self._read("SELECT path, used FROM files WHERE path >= ? AND path < ?", _in_folder(folder))
-        return {path: used or 0.0 for path, used in rows}
-
-    def forget(self, paths: Iterable[str]) -> None:
-        """Delete the rows of files."""
-        self._write("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
-
-    # --- unfinished uploads --------------------------------------------------------------------------
-
-    def part(self, caller: str, name: str) -> PartRow | None:
-        """Return a caller's unfinished upload of this name."""
-        rows = self._read("SELECT * FROM parts WHERE caller = ? AND name = ?", (caller, name))
-        return PartRow(*rows[0]) if rows else None
-
-    def parts(self, caller: str | None = None) -> list[PartRow]:
-        """Return the unfinished uploads of a caller (None: of all)."""
-        # Not `?1 IS NULL OR caller = ?1`, for which SQLite reads the whole table.
-        if caller is None:
-            rows = self._read("SELECT * FROM parts")
-        else:
-            rows = self._read("SELECT * FROM parts WHERE caller = ?", (caller,))
-        return [PartRow(*row) for row in rows]
-
-    def record_part(self, row: PartRow) -> None:
-        """Record an unfinished upload; it replaces an earlier one of the same caller and name."""
-        self._write("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(row)])
-
-    def update_part(self, path: str, durable: int, boot: str, touched: float) -> None:
-        """Record the progress of an unfinished upload."""
-        self._write(
-            "UPDATE parts SET durable = ?, boot = ?, touched = ? WHERE path = ?",
-            [(durable, boot, touched, path)],
-        )
-
-    def forget_part(self, path: str) -> None:
-        """Delete the row of an unfinished upload."""
-        self._write("DELETE FROM parts WHERE path = ?", [(path,)])
-
-    # --- jobs ----------------------------------------------------------------------------------------
-
-    def jobs(self) -> list[JobRow]:
-        """Return all jobs, oldest first."""
-        rows = self._read("SELECT * FROM jobs ORDER BY created, id")
-        return [JobRow(*row) for row in rows]
-
-    def record_jobs(self, jobs: Iterable[JobRow | str]) -> None:
-        """Record jobs, and delete the jobs that are given by id: in this order, and in one transaction."""
-        rows = list(jobs)
-
-        def record(database: sqlite3.Connection) -> None:
-            with database:  # one transaction
-                for job in rows:
-                    if isinstance(job, str):
-                        database.execute("DELETE FROM jobs WHERE id = ?", (job,))
-                    else:
-                        database.execute(
-                            "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                            attrs.astuple(job),
-                        )
-
-        self._use(record)
-
-    # --- columnar copies of files --------------------------------------------------------------------
-
-    def tables(self) -> list[TableRow]:
-        """Return all copies."""
-        return [TableRow(*row) for row in self._read("SELECT * FROM tables")]
-
-    def record_table(self, row: TableRow) -> None:
-        """Record a copy; it replaces one with the same path."""
-        self._write("INSERT OR REPLACE INTO tables VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [attrs.astuple(row)])
-
-    def use_tables(self, used: Mapping[str, float]) -> None:
-        """Record when copies were last used, by path."""
-        self._write("UPDATE tables SET used = max(used, ?2) WHERE path = ?1", used.items())
-
-    def forget_tables(self, paths: Iterable[str]) -> None:
-        """Delete the rows of copies."""
-        self._write("DELETE FROM tables WHERE path = ?", [(path,) for path in paths])
-
-    # --- the database --------------------------------------------------------------------------------
-
-    def _read(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple]:  # type: ignore[type-arg]
+    def read(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a query; return its rows."""
         with _as_os_error():
             try:
                 with self._read_lock:
                     reader = self._reader
                     assert reader is not None
-                    return reader.execute(query, parameters).fetchall()
+                    return reader.execute(statement, parameters).fetchall()
             except sqlite3.DatabaseError as error:
                 if _code(error) not in _DAMAGED:
                     raise
@@ -315,41 +236,27 @@ class SqliteCatalog:
                 if self._reader is reader:  # otherwise another thread has replaced it
                     self._replace()
                 assert self._database is not None
-                return self._database.execute(query, parameters).fetchall()
+                return self._database.execute(statement, parameters).fetchall()
 
-    def _write(self, query: str, parameters: Iterable[tuple[object, ...]]) -> None:
-        rows = list(parameters)
-        if not rows:
-            return
-
-        def write(database: sqlite3.Connection) -> None:
-            with database:  # one transaction
-                database.executemany(query, rows)
-
-        self._use(write)
-
-    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Call ``work`` with the database; if that turns out to be damaged, replace it and call ``work`` again."""
+    def change(self, work: Callable[[Transaction], T]) -> T:
+        """Call ``work`` with a transaction; if the database turns out to be damaged, replace it and call it again."""
         with self._lock, _as_os_error():
             assert self._database is not None
             try:
-                return work(self._database)
+                with self._database:
+                    return work(self._database)
             except sqlite3.DatabaseError as error:
                 if _code(error) not in _DAMAGED:
                     raise
             self._replace()
-            return work(self._database)
+            with self._database:
+                return work(self._database)
 
     def _replace(self) -> None:
         """Replace a damaged database by a new one. The caller must hold ``_lock``."""
         with self._read_lock:
             backup = self._start_over()
         self._on_damage(backup)
-
-
-def _in_folder(folder: str | None) -> tuple[str | bytes, str | bytes]:
-    """Return the bounds of the paths in a folder: "0" follows "/", and in SQLite, blobs sort after texts."""
-    return ("", b"") if folder is None else (f"{folder}/", f"{folder}0")
 
 
 @contextlib.contextmanager

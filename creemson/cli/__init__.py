@@ -35,6 +35,7 @@ COMMANDS = {
     "cancel": "jobs",
     "top": "top",
     "token": "token",
+    "catalog": "catalog",
     "worker": "cluster.worker",
     "doctor": "doctor",
     "config": "config",

@@ -1,5 +1,6 @@
 """The command ``creemson doctor``: checks for the most common problems before they occur."""
 
+import contextlib
 import importlib.metadata
 import platform
 import resource
@@ -18,6 +19,7 @@ import orjson
 import trio
 
 from creemson import logs
+from creemson.catalog.choice import choose_catalog
 from creemson.cli.cluster.checks import check_cluster
 from creemson.cli.shared.options import load_settings, with_data_dir, with_json, with_settings
 from creemson.cli.shared.run import describe_os_error
@@ -267,6 +269,22 @@ def _object_store(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "store", f"{url} can be written, listed and read, and refuses to overwrite")
 
 
+def _catalog(settings: Settings) -> Iterator[Finding]:
+    """Open the catalog, if it is in a database server."""
+    if settings.catalog.url is None:
+        return
+    try:
+        with contextlib.closing(choose_catalog(settings)) as catalog:
+            catalog.open()
+    except (OSError, SettingsError) as error:
+        text = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        yield Finding("fail", "catalog", text)
+    else:
+        yield Finding(
+            "ok", "catalog", "the database can be reached, and its tables are those of this version"
+        )
+
+
 def _rounded(size: int) -> str:
     """Format a size, rounded down to MiB; from 10 GiB on, to GiB."""
     return f"{size >> 30} GiB" if size >= 10 << 30 else format_bytes(size >> 20 << 20)
@@ -281,6 +299,7 @@ CHECKS: tuple[Check, ...] = (
     _tokens,
     _memory,
     _files,
+    _catalog,
     _object_store,
     _workers,
 )

@@ -12,7 +12,8 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson._version import __version__
-from creemson.catalog.sqlite import SqliteCatalog
+from creemson.catalog.catalog import Catalog
+from creemson.catalog.choice import choose_catalog
 from creemson.errors import SHUTDOWN_REASON, CloseCode
 from creemson.executors.executor import ClusterState
 from creemson.executors.memory import Memory
@@ -94,7 +95,7 @@ class Server:
             logger=logger,
         )
         data = settings.storage.data_dir.absolute()
-        self._catalog = SqliteCatalog(data / "catalog.db", on_damage=self._warn_of_damage)
+        self._catalog = choose_catalog(settings, on_damage=self._warn_of_damage)
         self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
         open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._stores = Stores(
@@ -297,7 +298,7 @@ class Server:
         return Connection(socket, state, shared=self._shared, logger=log)
 
 
-def _backend(settings: Settings, catalog: SqliteCatalog, clock: Callable[[], float]) -> Backend | None:
+def _backend(settings: Settings, catalog: Catalog, clock: Callable[[], float]) -> Backend | None:
     """Return where the bytes are, if not in the data folder.
 
     Raises:

@@ -82,6 +82,16 @@ def to_bucket_url_or_none(value: object) -> str | None:
     return url
 
 
+def to_database_url_or_none(value: object) -> str | None:
+    """Accept the URL of a PostgreSQL database; empty text means None."""
+    url = to_text_or_none(value)
+    if url is not None and not url.startswith(("postgresql://", "postgres://")):
+        raise SettingsError(
+            "it is no URL of a PostgreSQL database"
+        )  # without the value: it may have a password
+    return url
+
+
 def to_integer_or_none(value: object) -> int | None:
     """Accept an integer; empty text means None."""
     return None if value in (None, "") else to_integer(value)

@@ -28,6 +28,7 @@ from creemson.settings.fields import (
     setting,
     size_setting,
     to_bucket_url_or_none,
+    to_database_url_or_none,
     to_flag,
     to_path,
     to_path_or_none,
@@ -41,6 +42,7 @@ __all__ = [
     "FIELDS",
     "SECTIONS",
     "Auth",
+    "Catalog",
     "Limits",
     "Log",
     "Processing",
@@ -258,6 +260,19 @@ class Storage:
 
 
 @attrs.frozen(kw_only=True)
+class Catalog:
+    """Where it is recorded which files and jobs there are."""
+
+    url: str | None = setting(
+        None,
+        "PostgreSQL database for the catalog, instead of a file: `postgresql://USER@HOST/NAME`",
+        to_database_url_or_none,
+        "a URL such as `postgresql://creemson@db.example.org/creemson`",
+        secret=True,
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Processing:
     """Worker processes."""
 
@@ -332,6 +347,7 @@ class Settings:
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     retries: Retries = attrs.field(factory=Retries)
     storage: Storage = attrs.field(factory=Storage)
+    catalog: Catalog = attrs.field(factory=Catalog)
     processing: Processing = attrs.field(factory=Processing)
     log: Log = attrs.field(factory=Log)
 

@@ -4,12 +4,11 @@ import contextlib
 import errno
 import shutil
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
 
-from creemson.catalog.catalog import JobRow, PartRow, TableRow
+from creemson.catalog.catalog import JobRow, PartRow
 from creemson.catalog.sqlite import MAX_UNREADABLE, VERSION, SqliteCatalog
 from creemson.executors.commands import answer_limits
 from creemson.settings.sections import Limits
@@ -65,24 +64,6 @@ JOB = JobRow(
 )  # fmt: skip
 
 
-def test_jobs_after_reopening_come_in_order_of_creation(path):
-    """Jobs survive a restart; a later row replaces an earlier one, and a bare id deletes it."""
-    old, other = attrs.evolve(JOB, id="j2", created=1.0), attrs.evolve(JOB, id="j3")
-    with open_catalog(path) as catalog:
-        catalog.record_jobs([JOB, old, other])
-        done = attrs.evolve(JOB, kept=False, state="done", finished=6.0, seq=7, outcome='{"rows": 1}')
-        catalog.record_jobs([done, "j3", "never was"])
-    with open_catalog(path) as catalog:
-        assert catalog.jobs() == [old, done]
-
-
-def test_transaction_with_one_bad_row_writes_nothing(catalog):
-    """A row that cannot be written rolls back the others."""
-    with pytest.raises(OSError, match="NOT NULL"):
-        catalog.record_jobs([JOB, attrs.evolve(JOB, id="j2", query=None)])
-    assert catalog.jobs() == []
-
-
 def test_catalog_of_an_earlier_version_is_upgraded(path):
     """Existing rows are kept; digests stay valid for files of the same size and time."""
     older = "DROP TABLE objects; DROP TABLE facts; DROP TABLE tables; ALTER TABLE parts DROP COLUMN fingerprint; ALTER TABLE jobs DROP COLUMN version;"
@@ -102,20 +83,6 @@ def test_catalog_of_an_earlier_version_is_upgraded(path):
             catalog.record_jobs([JOB])
 
 
-def test_copies_of_files_are_recorded_used_and_forgotten(catalog):
-    """The time of the last use never goes back."""
-    row = TableRow("p", "ann", "v", "", "reader", 10, 3, 5.0)
-    catalog.record_table(row)
-    catalog.record_table(attrs.evolve(row, path="q"))
-    catalog.use_tables({"p": 7.0, "q": 1.0, "unknown": 9.0})
-    catalog.forget_tables(["unknown"])
-    assert sorted(catalog.tables(), key=lambda found: found.path) == [
-        attrs.evolve(row, used=7.0), attrs.evolve(row, path="q"),
-    ]  # fmt: skip
-    catalog.forget_tables(["p", "q"])
-    assert catalog.tables() == []
-
-
 def sql(path, statement):
     """Change the database as another program would."""
     database = sqlite3.connect(path)
@@ -123,109 +90,6 @@ def sql(path, statement):
         database.executescript(statement)
     finally:
         database.close()
-
-
-# --- files ---------------------------------------------------------------------------------------------
-
-
-def test_digest_is_known_only_for_its_file_and_version(catalog):
-    """Other versions and other files have no digest."""
-    catalog.record_digest("uploads/a.csv", "v1", DIGEST)
-    assert catalog.digest("uploads/a.csv", "v1") == DIGEST
-    assert catalog.digest("uploads/a.csv", "v2") is None
-    assert catalog.digest("uploads/b.csv", "v1") is None
-
-
-def test_digest_of_new_version_replaces_the_old_one(catalog):
-    """Only one version's digest is kept per file."""
-    catalog.record_digest("uploads/a.csv", "v1", DIGEST)
-    catalog.record_digest("uploads/a.csv", "v2", OTHER)
-    assert catalog.digest("uploads/a.csv", "v1") is None
-    assert catalog.digests() == {("uploads/a.csv", "v2"): OTHER}
-
-
-def test_file_that_was_only_used_has_no_digest(catalog):
-    """A digest recorded later is known."""
-    catalog.record_use({"uploads/a.csv": 5.0})
-    assert catalog.digests() == {}
-    catalog.record_digest("uploads/a.csv", "v1", DIGEST)
-    assert catalog.digests() == {("uploads/a.csv", "v1"): DIGEST}
-    assert catalog.uses() == {"uploads/a.csv": 5.0}
-
-
-def test_use_recorded_out_of_order_keeps_the_latest_time(catalog):
-    """A file that has only a digest was last used at 0."""
-    catalog.record_digest("uploads/a.csv", "v1", DIGEST)
-    assert catalog.uses() == {"uploads/a.csv": 0.0}
-    catalog.record_use({"uploads/a.csv": 7.0, "outputs/b.parquet": 3.0})
-    catalog.record_use({"uploads/a.csv": 6.0, "outputs/b.parquet": 4.0})
-    assert catalog.uses() == {"uploads/a.csv": 7.0, "outputs/b.parquet": 4.0}
-    assert catalog.digest("uploads/a.csv", "v1") == DIGEST
-
-
-def test_forget_removes_digest_and_use_of_a_file(catalog):
-    """Forgetting unknown files, or none at all, is no error."""
-    for name in ("uploads/a.csv", "uploads/b.csv"):
-        catalog.record_digest(name, "v1", DIGEST)
-        catalog.record_use({name: 7.0})
-    catalog.forget(["uploads/a.csv", "uploads/c.csv"])
-    catalog.forget([])
-    catalog.record_use({})
-    assert catalog.digests() == {("uploads/b.csv", "v1"): DIGEST}
-    assert catalog.uses() == {"uploads/b.csv": 7.0}
-
-
-# --- unfinished uploads --------------------------------------------------------------------------------
-
-
-def test_part_is_found_by_caller_and_name_together(catalog):
-    """All recorded fields come back, including a missing digest."""
-    silent = attrs.evolve(PART, path="parts/.2.tmp", caller="bob", sha256=None)
-    catalog.record_part(PART)
-    catalog.record_part(silent)
-    assert catalog.part("ann", "a.csv") == PART
-    assert catalog.part("bob", "a.csv") == silent
-    assert catalog.part("ann", "b.csv") is None
-    assert catalog.part("eve", "a.csv") is None
-    assert sorted(catalog.parts(), key=lambda row: row.path) == [PART, silent]
-
-
-def test_update_of_a_part_keeps_its_announced_fields(catalog):
-    """An update of an unknown part does not create one."""
-    catalog.record_part(PART)
-    catalog.update_part(PART.path, 90, "boot-2", 2000.25)
-    assert catalog.parts() == [attrs.evolve(PART, durable=90, boot="boot-2", touched=2000.25)]
-    catalog.update_part("parts/.3.tmp", 1, "boot-2", 1.0)
-    assert len(catalog.parts()) == 1
-
-
-def test_new_part_replaces_the_earlier_one_of_that_name(catalog):
-    """The new part may have the same path or another one."""
-    catalog.record_part(PART)
-    again = attrs.evolve(PART, size=7)
-    catalog.record_part(again)
-    assert catalog.parts() == [again]
-    elsewhere = attrs.evolve(PART, path="parts/.2.tmp")
-    catalog.record_part(elsewhere)
-    assert catalog.parts() == [elsewhere]
-
-
-def test_forget_part_removes_only_that_part(catalog):
-    """Idempotent; other parts stay."""
-    other = attrs.evolve(PART, path="parts/.2.tmp", name="b.csv")
-    catalog.record_part(PART)
-    catalog.record_part(other)
-    catalog.forget_part(PART.path)
-    catalog.forget_part(PART.path)
-    assert catalog.part("ann", "a.csv") is None
-    assert catalog.parts() == [other]
-
-
-def test_part_of_more_than_4_gib_is_recorded(catalog):
-    """Sizes up to 2**53 are kept exactly."""
-    row = attrs.evolve(PART, size=2**53, durable=2**40)
-    catalog.record_part(row)
-    assert catalog.part("ann", "a.csv") == row
 
 
 # --- the database --------------------------------------------------------------------------------------
@@ -260,7 +124,7 @@ def test_catalog_after_a_crash_has_all_rows(path, catalog):
 
 def test_catalog_syncs_each_commit_to_survive_power_loss(catalog):
     """The minimum that makes `durable` true."""
-    database = catalog._database
+    database = catalog.database._database
     assert database.execute("PRAGMA synchronous").fetchone() == (2,)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -284,8 +148,6 @@ def damage(path, kind):
             path.write_bytes(whole[: -page // 2])
         case "zeros":
             path.write_bytes(bytes(len(whole)))
-        case "a newer version":
-            sql(path, f"PRAGMA user_version = {VERSION + 1}")
         case "a negative version":
             sql(path, "PRAGMA user_version = -1")
     return path.read_bytes()
@@ -301,7 +163,6 @@ def damage(path, kind):
         "truncated at the end",
         "truncated within a page",
         "zeros",
-        "a newer version",
         "a negative version",
     ],
 )
@@ -375,7 +236,7 @@ def test_database_damaged_while_in_use_is_moved_aside(path, use):
     with path.open("r+b") as stream:  # everything but the header
         stream.seek(100)
         stream.write(b"\xa5" * (path.stat().st_size - 100))
-    catalog._database.execute("PRAGMA shrink_memory")
+    catalog.database._database.execute("PRAGMA shrink_memory")
     try:
         use(catalog)
         assert notified == [path.with_suffix(".unreadable")]
@@ -411,13 +272,26 @@ def test_locked_database_is_reported_and_not_moved(path, monkeypatch):
     assert not path.with_suffix(".unreadable").exists()
 
 
+def test_database_of_a_newer_version_is_refused_and_stays(path):
+    """To start with a new one would lose all jobs."""
+    fill(path, 1)
+    sql(path, f"PRAGMA user_version = {VERSION + 1}")
+    catalog = SqliteCatalog(path)
+    with pytest.raises(OSError, match=f"version {VERSION + 1} of its tables; this one knows up to {VERSION}"):
+        catalog.open()
+    catalog.close()
+    sql(path, f"PRAGMA user_version = {VERSION}")
+    with open_catalog(path) as catalog:
+        assert len(catalog.parts()) == 1
+
+
 def test_journal_of_an_unreadable_database_is_moved_with_it(path, tmp_path):
     """A journal left by a crash must not be applied to the new database."""
     before = tmp_path / "before" / "catalog.db"
     before.parent.mkdir()
     with open_catalog(before) as catalog:
         catalog.record_part(PART)
-        catalog._database.execute(f"PRAGMA user_version = {VERSION + 1}")
+        catalog.database._database.execute("PRAGMA user_version = -1")
         for suffix in ("", "-wal"):  # the files as a crash leaves them
             shutil.copy(f"{before}{suffix}", f"{path}{suffix}")
     aside = path.with_suffix(".unreadable")
@@ -457,14 +331,16 @@ def test_database_that_cannot_be_opened_raises_eio(path):
 def test_write_on_a_full_disk_raises_enospc_and_keeps_old_rows(catalog):
     """The store turns `ENOSPC` into `storage_full`; earlier rows are still there."""
     catalog.record_part(PART)
-    pages = catalog._database.execute("PRAGMA page_count").fetchone()[0]
-    catalog._database.execute(f"PRAGMA max_page_count = {pages}")  # SQLite says "full" there as on a disk
+    pages = catalog.database._database.execute("PRAGMA page_count").fetchone()[0]
+    catalog.database._database.execute(
+        f"PRAGMA max_page_count = {pages}"
+    )  # SQLite says "full" there as on a disk
     with pytest.raises(OSError, match=r"the catalog: .*full") as caught:
         catalog.record_use({f"uploads/{number}.csv": 1.0 for number in range(1000)})
     assert caught.value.errno == errno.ENOSPC
     assert catalog.uses() == {}, "all of it or nothing"
     assert catalog.parts() == [PART]
-    catalog._database.execute(f"PRAGMA max_page_count = {pages + 100}")  # space has been freed
+    catalog.database._database.execute(f"PRAGMA max_page_count = {pages + 100}")  # space has been freed
     catalog.record_use({f"uploads/{number}.csv": 1.0 for number in range(1000)})
     assert len(catalog.uses()) == 1000
 
@@ -485,30 +361,8 @@ def test_failed_write_leaves_no_open_transaction(path, catalog):
     broken = attrs.evolve(PART, name=None)
     with pytest.raises(OSError, match="NOT NULL"):
         catalog.record_part(broken)
-    assert not catalog._database.in_transaction
+    assert not catalog.database._database.in_transaction
     sql(path, "PRAGMA busy_timeout = 0; DELETE FROM parts")
-
-
-def test_catalog_used_by_several_threads_loses_nothing(catalog):
-    """No row is lost and no thread gets an error."""
-
-    def work(thread):
-        for number in range(25):
-            name = f"{thread}-{number}"
-            row = attrs.evolve(PART, path=f"parts/{name}", name=name)
-            catalog.record_part(row)
-            catalog.record_digest(f"uploads/{name}", "v", DIGEST)
-            catalog.record_use({f"uploads/{name}": float(number), "uploads/shared": float(number)})
-            assert catalog.part("ann", name) == row
-            assert catalog.digest(f"uploads/{name}", "v") == DIGEST
-            if number % 2:
-                catalog.forget_part(row.path)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-    assert len(catalog.parts()) == 8 * 13
-    assert len(catalog.digests()) == 8 * 25
-    assert catalog.uses()["uploads/shared"] == 24.0
 
 
 def test_catalog_that_was_never_opened_creates_no_file(path):

@@ -32,7 +32,7 @@ TESTED_ELSEWHERE = {"how-to/command-line.md", "how-to/cookbook.md", "how-to/use-
 NOT_OURS = {"pip", "nox", "docker", "npm", "python", "openssl"}
 """Commands that need a network, a service or half an hour; `openssl` has a test of its own."""
 NEED_A_CLUSTER = "docs/how-to/scale.md"
-SYSTEM = {"cd", "curl", "docker", "export", "kubectl", "printf", "sudo"}
+SYSTEM = {"cd", "createdb", "createuser", "curl", "docker", "export", "kubectl", "printf", "sudo"}
 """What the page on clusters uses besides the programs whose arguments are checked."""
 INSIDE = "async"
 """Marks a block that belongs into an `async with connect(…) as client`."""

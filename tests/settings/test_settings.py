@@ -67,6 +67,7 @@ DEFAULTS = {
     "storage.tables_bytes": None,
     "storage.url": None,
     "storage.scratch_bytes": None,
+    "catalog.url": None,
     "processing.workers": len(os.sched_getaffinity(0)),
     "processing.worker_memory_bytes": 0,
     "processing.nice": 19,

@@ -1,0 +1,59 @@
+"""Which database has the catalog."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from creemson.catalog.catalog import Catalog
+from creemson.catalog.database import Database
+from creemson.settings.sections import Settings
+from creemson.settings.units import SettingsError
+
+__all__ = ["OpenableCatalog", "choose_catalog"]
+
+
+class OpenableCatalog(Catalog, Protocol):
+    """A catalog that is opened before its first use, and closed after its last."""
+
+    @property
+    def database(self) -> Database:
+        """The database that has the rows."""
+
+    def open(self) -> Path | None:
+        """Open the database, and create or upgrade its tables.
+
+        Returns:
+            The path to which a damaged database was moved, which was replaced by a new one; else None.
+
+        Raises:
+            OSError: it cannot be used, or a newer version of the server has changed the tables.
+        """
+
+    def close(self) -> None:
+        """Close the database; it can be opened again."""
+
+
+def choose_catalog(
+    settings: Settings, *, on_damage: Callable[[Path], None] = lambda _: None
+) -> OpenableCatalog:
+    """Return the catalog that the settings name, which is not open yet.
+
+    Args:
+        settings: ``catalog.url``, or else the data folder.
+        on_damage: called if the database turns out to be damaged during use, with the path to which it was moved.
+
+    Raises:
+        SettingsError: the library for PostgreSQL is not installed.
+    """
+    url = settings.catalog.url
+    if url is None:
+        from creemson.catalog.sqlite import SqliteCatalog  # noqa: PLC0415 - only one of them is needed
+
+        return SqliteCatalog(settings.storage.data_dir.absolute() / "catalog.db", on_damage=on_damage)
+    try:
+        from creemson.catalog.postgres import PostgresCatalog  # noqa: PLC0415 - it needs the extra `postgres`
+    except ImportError as error:  # also raised by psycopg if it finds no libpq
+        raise SettingsError(
+            f"catalog.url needs psycopg ({error}): pip install 'creemson[postgres]'"
+        ) from None
+    return PostgresCatalog(url)

@@ -1,0 +1,140 @@
+"""The rows of files in an object store, in a database; implements :class:`creemson.catalog.objects.Objects`."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import orjson
+
+from creemson.catalog.database import Database, Transaction
+from creemson.catalog.objects import Kind, ObjectRow
+
+__all__ = ["DatabaseObjects"]
+
+_COLUMNS = tuple(field.name for field in attrs.fields(ObjectRow))
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM objects"  # noqa: S608 - of constants
+_NAMED = f"{_SELECT} WHERE caller = ? AND name = ? AND kind = ? AND kind <> 'kept'"
+_RECORD = (
+    f"INSERT INTO objects ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 - of constants
+    f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+)
+_KEEP = "UPDATE objects SET kind = 'kept' WHERE key = ?"
+
+
+class DatabaseObjects:
+    """The rows; see :class:`creemson.catalog.objects.Objects` for the methods.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def owner(self, proposed: str) -> str:
+        """Return the id of this catalog; the first call sets it."""
+        self._write("INSERT INTO facts VALUES ('owner', ?) ON CONFLICT DO NOTHING", [(proposed,)])
+        return str(self._database.read("SELECT value FROM facts WHERE name = 'owner'")[0][0])
+
+    def callers(self) -> list[str]:
+        """Return the callers who have rows."""
+        return [caller for (caller,) in self._database.read("SELECT DISTINCT caller FROM objects")]
+
+    def row(self, key: str) -> ObjectRow | None:
+        """Return the row with a key."""
+        found = self._database.read(f"{_SELECT} WHERE key = ?", (key,))
+        return _row(found[0]) if found else None
+
+    def named(self, caller: str, name: str, *kinds: Kind) -> ObjectRow | None:
+        """Return a caller's row of a name, of the first of these kinds that there is."""
+        for kind in kinds:
+            found = self._database.read(_NAMED, (caller, name, kind))
+            if found:
+                return _row(found[0])
+        return None
+
+    def kept(self, caller: str, version: str) -> list[ObjectRow]:
+        """Return a caller's kept rows of a version."""
+        query = f"{_SELECT} WHERE caller = ? AND version = ? AND kind = 'kept'"
+        return [_row(found) for found in self._database.read(query, (caller, version))]
+
+    def names(self, caller: str, limit: int) -> list[str]:
+        """Return the names of some files and outputs of a caller, uploaded ones first."""
+        query = "SELECT name FROM objects WHERE caller = ? AND kind = ? LIMIT ?"
+        uploads = [name for (name,) in self._database.read(query, (caller, "upload", limit))]
+        outputs = self._database.read(query, (caller, "output", limit - len(uploads)))
+        return uploads + [name for (name,) in outputs]
+
+    def rows(self, caller: str | None = None, kind: Kind | None = None) -> list[ObjectRow]:
+        """Return the rows of a caller (None: of all) and of a kind (None: of all)."""
+        given = {"caller": caller, "kind": kind}
+        conditions = {f"{name} = ?": value for name, value in given.items() if value is not None}
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return [_row(found) for found in self._database.read(_SELECT + where, tuple(conditions.values()))]
+
+    def record(self, rows: Iterable[ObjectRow]) -> list[ObjectRow]:
+        """Record rows; return those with other keys that they replace, which become ``kept``."""
+        given = list(rows)
+
+        def record(transaction: Transaction) -> list[ObjectRow]:
+            return [old for row in given for old in _record(transaction, row)]
+
+        return self._database.change(record)
+
+    def publish(self, row: ObjectRow, *, overwrite: bool) -> list[ObjectRow]:
+        """Do the same for one row, unless there is one of its name and kind that it must not replace."""
+
+        def publish(transaction: Transaction) -> list[ObjectRow]:
+            replaced = _record(transaction, row)
+            if replaced and not overwrite:
+                raise FileExistsError(row.name)  # the transaction is rolled back
+            return replaced
+
+        return self._database.change(publish)
+
+    def update_part(self, key: str, durable: int, tails: Sequence[int], modified: float) -> None:
+        """Record the progress of an unfinished upload."""
+        self._write(
+            "UPDATE objects SET durable = ?, tails = ?, modified = ? WHERE key = ?",
+            [(durable, orjson.dumps(list(tails)).decode(), modified, key)],
+        )
+
+    def record_digest(self, key: str, sha256: str) -> None:
+        """Record the digest of a file."""
+        self._write("UPDATE objects SET sha256 = ? WHERE key = ?", [(sha256, key)])
+
+    def record_use(self, used: Mapping[str, float]) -> None:
+        """Record when files were last used, by key."""
+        self._write(
+            "UPDATE objects SET used = ? WHERE key = ? AND used < ?",
+            [(time, key, time) for key, time in used.items()],
+        )
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Let files lose their names, and stay as ``kept``."""
+        self._write(_KEEP, [(key,) for key in keys])
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Delete rows."""
+        self._write("DELETE FROM objects WHERE key = ?", [(key,) for key in keys])
+
+    def _write(self, statement: str, parameters: Iterable[tuple[object, ...]]) -> None:
+        rows = list(parameters)
+        if rows:
+            self._database.change(lambda transaction: transaction.executemany(statement, rows))
+
+
+def _record(transaction: Transaction, row: ObjectRow) -> list[ObjectRow]:
+    """Record one row; return the one that loses its name to it."""
+    found = transaction.execute(_NAMED, (row.caller, row.name, row.kind)).fetchall()
+    replaced = [old for old in map(_row, found) if old.key != row.key]
+    transaction.executemany(_KEEP, [(old.key,) for old in replaced])
+    values = attrs.astuple(attrs.evolve(row, tails=orjson.dumps(row.tails).decode()))  # type: ignore[arg-type]
+    transaction.execute(_RECORD, values)
+    return replaced
+
+
+def _row(found: Sequence[Any]) -> ObjectRow:
+    values = dict(zip(_COLUMNS, found, strict=True))
+    values["tails"] = () if values["tails"] == "[]" else tuple(orjson.loads(values["tails"]))
+    return ObjectRow(**values)

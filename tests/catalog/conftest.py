@@ -1,0 +1,33 @@
+"""An open catalog in each kind of database."""
+
+import contextlib
+
+import pytest
+
+from creemson.catalog.postgres import PostgresCatalog
+from creemson.catalog.sqlite import SqliteCatalog
+from tests.databases import postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make(request, tmp_path):
+    """A function that returns a new catalog, which is not open, on the same database each time."""
+    if request.param == "sqlite":
+        return lambda: SqliteCatalog(tmp_path / "catalog.db")
+    url = request.getfixturevalue("postgres_server").url()
+    return lambda: PostgresCatalog(url)
+
+
+@pytest.fixture
+def catalog(make):
+    """A catalog that is open."""
+    with contextlib.closing(make()) as catalog:
+        assert catalog.open() is None
+        yield catalog

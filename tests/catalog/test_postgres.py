@@ -1,0 +1,159 @@
+"""What is different with PostgreSQL: connections are lost, and several programs write."""
+
+import contextlib
+import errno
+from concurrent.futures import ThreadPoolExecutor
+
+import attrs
+import psycopg
+import pytest
+
+from creemson.catalog.objects import ObjectRow
+from creemson.catalog.postgres import VERSION, PostgresCatalog, PostgresDatabase, shown
+from tests.catalog.test_rows import JOB, PART
+from tests.databases import free_port, postgres
+
+
+@pytest.fixture
+def url(postgres_server):
+    return postgres_server.url()
+
+
+@contextlib.contextmanager
+def opened(url):
+    with contextlib.closing(PostgresCatalog(url)) as catalog:
+        catalog.open()
+        yield catalog
+
+
+def sql(url, statement):
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(statement)
+
+
+def test_catalog_of_a_newer_version_is_refused_and_stays(url):
+    """As with SQLite."""
+    with opened(url) as catalog:
+        catalog.record_jobs([JOB])
+    sql(url, f"UPDATE creemson.schema_version SET version = {VERSION + 1}")
+    with (
+        contextlib.closing(PostgresCatalog(url)) as catalog,
+        pytest.raises(OSError, match="changed by a newer version of Creemson"),
+    ):
+        catalog.open()
+    sql(url, f"UPDATE creemson.schema_version SET version = {VERSION}")
+    with opened(url) as catalog:
+        assert catalog.jobs() == [JOB]
+
+
+def test_second_server_is_refused_until_the_first_has_stopped(url):
+    """The message names the database, and not the password."""
+    with opened(url), contextlib.closing(PostgresCatalog(url)) as other:
+        with pytest.raises(OSError, match=r"another server uses the catalog d.* on 127.0.0.1") as caught:
+            other.open()
+        assert caught.value.errno == errno.EBUSY
+    with opened(url):
+        pass
+
+
+def test_lost_connections_are_opened_again(url):
+    """Whoever has ended them; the lock on the catalog is taken again, too."""
+    with opened(url) as catalog:
+        catalog.record_jobs([JOB])
+        sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'creemson'")
+        assert catalog.jobs() == [JOB]
+        catalog.record_part(PART)
+        with (
+            contextlib.closing(PostgresCatalog(url)) as other,
+            pytest.raises(OSError, match="another server"),
+        ):
+            other.open()
+    with opened(url) as catalog:
+        assert catalog.parts() == [PART]
+
+
+@pytest.mark.slow
+def test_crash_of_the_database_loses_nothing_that_was_recorded(monkeypatch):
+    """While it is down, each use is an error in words after a time; afterwards, all goes on."""
+    monkeypatch.setattr("creemson.catalog.postgres.RESTART_TIME", 0.5)
+    with postgres() as server, opened(server.url()) as catalog:
+        for number in range(3):
+            catalog.record_jobs([attrs.evolve(JOB, id=f"j{number}")])
+            server.stop()
+            with pytest.raises(OSError, match=r"the catalog d.*: connection"):
+                catalog.record_part(PART)
+            server.start()
+            assert len(catalog.jobs()) == number + 1
+
+
+def test_database_that_cannot_be_reached_is_an_error_in_words(url):
+    """A wrong port, a wrong name, a wrong user."""
+    for wrong, words in (
+        (f"postgresql://postgres:secret@127.0.0.1:{free_port()}/d", "Connection refused"),
+        (f"{url}x", "does not exist"),
+        (url.replace("postgres@", "nobody:secret@"), "does not exist"),
+    ):
+        with (
+            contextlib.closing(PostgresCatalog(wrong)) as catalog,
+            pytest.raises(OSError, match=words) as caught,
+        ):
+            catalog.open()
+        assert "secret" not in str(caught.value)
+
+
+def test_names_are_published_once_although_many_try(url):
+    """Without a lock of the whole table: who comes second sees the row of the first."""
+    row = ObjectRow(key="", caller="ann", kind="upload", name="a.csv", version="v", size=1, piece=0)
+    with opened(url) as catalog, contextlib.ExitStack() as stack:
+        catalogs = [catalog]
+        for _ in range(3):  # as servers that share the catalog
+            other = PostgresDatabase(url)
+            other._writer._prepare = lambda _: None
+            stack.callback(other.close)
+            catalogs.append(
+                attrs.make_class("Other", {"objects": attrs.field()})(type(catalog.objects)(other))
+            )
+
+        def publish(number):
+            try:
+                catalogs[number % 4].objects.publish(attrs.evolve(row, key=f"k{number}"), overwrite=False)
+            except FileExistsError:
+                return 0
+            return 1
+
+        def replace(number):
+            replaced = catalogs[number % 4].objects.publish(
+                attrs.evolve(row, key=f"r{number}"), overwrite=True
+            )
+            return [old.key for old in replaced]
+
+        with ThreadPoolExecutor(8) as threads:
+            assert sum(threads.map(publish, range(40))) == 1
+            replaced = [key for keys in threads.map(replace, range(40)) for key in keys]
+        # Each row loses its name to exactly one other, but for the last one.
+        assert len(replaced) == len(set(replaced)) == 40
+        assert len(catalog.objects.rows(kind="upload")) == 1
+        assert len(catalog.objects.rows(kind="kept")) == 40
+
+
+def test_text_that_postgresql_cannot_store_is_no_error(url):
+    """It has no NUL character; a client may send one as a fingerprint."""
+    with opened(url) as catalog:
+        catalog.record_part(attrs.evolve(PART, fingerprint="a\0b"))
+        assert catalog.part("ann", "a.csv").fingerprint == "a\u2400b"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (
+            "postgresql://ann:secret@db.example.org:5433/tables?sslmode=require",
+            "tables on db.example.org:5433",
+        ),
+        ("postgresql:///tables", "tables on this machine"),
+        ("postgresql://ann@/?host=/run/pg", "ann on /run/pg"),
+    ],
+)
+def test_database_is_shown_without_a_password(url, words):
+    """In messages and in the log."""
+    assert shown(url) == words

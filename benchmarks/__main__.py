@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import (
     big_job,
+    cluster,
     idle,
     latency,
     page,
@@ -26,7 +27,7 @@ from benchmarks import (
 )
 from benchmarks.figures import Goal, Report, Series
 from benchmarks.machine import describe_machine
-from benchmarks.serving import CREEMSON, FASTAPI_DURABLE, FASTAPI_PANDAS, FASTAPI_POLARS
+from benchmarks.serving import CREEMSON, DASK, DASK_S3, FASTAPI_DURABLE, FASTAPI_PANDAS, FASTAPI_POLARS
 
 GOALS = (
     Goal(series=(big_job.BIG, CREEMSON, big_job.SECONDS), factor=1.05, system=big_job.BARE),
@@ -77,6 +78,11 @@ GOALS = (
     *(Goal(series=(page.CHANGES, kind, page.P95), factor=300) for kind in page.KINDS),
     Goal(series=(latency.LATENCY, CREEMSON, "round trip, p99"), factor=5),
     Goal(series=(latency.CANCEL, CREEMSON, "to idle CPU, p99"), factor=400),
+    Goal(series=(cluster.JOB, DASK_S3, cluster.CHILD), factor=1.25, system=CREEMSON),
+    Goal(series=(cluster.SMALL, DASK, cluster.HOP), factor=15),
+    Goal(series=(latency.CANCEL, DASK_S3, "to idle CPU, p99"), factor=500),
+    Goal(series=(cluster.LOSS, DASK_S3, cluster.KILLED), factor=1000),
+    Goal(series=(cluster.LOSS, DASK_S3, cluster.FROZEN), factor=30),
 )
 """Goals for a machine with two cores."""
 QUICK_RUNS = 2
@@ -147,6 +153,10 @@ def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path
         "page": partial(page.changes, runs=at_most(3), quick=quick),
         "latency": partial(latency.latency, runs=at_most(3), quick=quick),
         "cancel": partial(latency.cancel, runs=runs, quick=quick),
+        "cluster-job": partial(cluster.job, runs=runs, quick=quick),
+        "cluster-hop": partial(cluster.hop, runs=runs, quick=quick),
+        "cluster-cancel": partial(latency.cancel_elsewhere, runs=runs, quick=quick),
+        "cluster-losses": partial(cluster.losses, runs=runs, quick=quick, seed=seed),
         "recovery": partial(recovery.measure, runs=runs),
         "files": partial(scaling.files, runs=at_most(3), quick=quick),
         "connections": partial(scaling.connections, runs=at_most(3), quick=quick),

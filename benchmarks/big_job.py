@@ -39,6 +39,7 @@ __all__ = [
     "measure_copy",
     "place",
     "request",
+    "uploaded",
 ]
 
 BIG, COPIED, COPYING = "big job", "big job, the file has a table", "making a table"
@@ -212,6 +213,28 @@ def place(system: Serving, data: Path) -> Iterator[str]:
         yield path.name
     finally:
         path.unlink()
+
+
+@contextmanager
+def uploaded(system: Serving, data: Path) -> Iterator[str]:
+    """Upload the file to a system under a new name: the way into an object store."""
+    name = f"table-{time.monotonic_ns()}.csv"
+    with connect(system.url, compression=None, max_size=None) as socket:
+        announced = {"type": "upload", "id": "u", "filename": name, "size": data.stat().st_size}
+        socket.send(json.dumps(announced))
+        assert json.loads(socket.recv())["type"] == "upload_ready"
+        with data.open("rb") as stream:
+            while piece := stream.read(2**20):
+                socket.send(piece)
+        while (answer := json.loads(socket.recv(timeout=900)))["type"] != "uploaded":
+            if answer["type"] == "error":
+                raise RuntimeError(f"{system.name}: {answer}")
+    try:
+        yield name
+    finally:
+        with connect(system.url, compression=None, max_size=None) as socket:
+            socket.send(json.dumps({"type": "delete", "id": "d", "filename": name}))
+            assert json.loads(socket.recv(timeout=60))["type"] == "deleted"
 
 
 def request(system: Serving, name: str, columns: tuple[int, ...]) -> float:

@@ -5,16 +5,17 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 from websockets.sync.client import connect
 
-from benchmarks.big_job import generate, place, request
+from benchmarks.big_job import generate, place, request, uploaded
+from benchmarks.elsewhere import elsewhere
 from benchmarks.figures import Series
 from benchmarks.serving import CREEMSON, FASTAPI_PANDAS, FASTAPI_POLARS, Serving, serving, systems
 
-__all__ = ["CANCEL", "LATENCY", "cancel", "latency"]
+__all__ = ["CANCEL", "LATENCY", "cancel", "cancel_elsewhere", "latency"]
 
 LATENCY, CANCEL = "pings while a big job runs", "cancel"
 PAUSE = 0.005
@@ -64,19 +65,36 @@ def _latencies(system: Serving, data: Path) -> list[float]:
 def cancel(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     """Measure from the `cancel` message until no worker uses CPU; scans and sorts alternate."""
     data = generate(folder, 0.2 if quick else 1.0)
-    seconds: dict[str, list[float]] = {"scan": [], "sort": []}
     with serving(CREEMSON, folder / "cancel") as system, place(system, data) as name:
-        for run in range(runs * (2 if quick else 8)):
-            for kind, each in seconds.items():
-                taken = _cancel(system, name, kind, run)
-                if taken is not None:
-                    each.append(taken)
+        return cancels(system, name, runs * (2 if quick else 8))
+
+
+def cancel_elsewhere(folder: Path, *, runs: int, quick: bool) -> list[Series]:
+    """Measure the same with the file in an object store, and the work on a Dask cluster."""
+    data = generate(folder, 0.2 if quick else 1.0)
+    with (
+        elsewhere(folder / "parts", workers=1) as parts,
+        parts.serving_stored(folder / "cancel", "storage.tables=never") as system,
+        uploaded(system, data) as name,
+    ):
+        request(system, name, ALL_COLUMNS[:1])  # the worker has the file
+        return cancels(system, name, runs * (2 if quick else 8))
+
+
+def cancels(system: Serving, name: str, runs: int) -> list[Series]:
+    """Cancel scans and sorts of a file."""
+    seconds: dict[str, list[float]] = {"scan": [], "sort": []}
+    for run in range(runs):
+        for kind, each in seconds.items():
+            taken = _cancel(system, name, kind, run)
+            if taken is not None:
+                each.append(taken)
     both = sorted(seconds["scan"] + seconds["sort"])
     worst = statistics.quantiles(both, n=100, method="inclusive")[98]
     results = [
         Series(
             workload=CANCEL,
-            system=CREEMSON,
+            system=system.name,
             metric=f"a {kind} to idle CPU",
             unit="ms",
             values=[s * 1000 for s in each],
@@ -84,7 +102,9 @@ def cancel(folder: Path, *, runs: int, quick: bool) -> list[Series]:
         for kind, each in seconds.items()
     ]
     results.append(
-        Series(workload=CANCEL, system=CREEMSON, metric="to idle CPU, p99", unit="ms", values=[worst * 1000])
+        Series(
+            workload=CANCEL, system=system.name, metric="to idle CPU, p99", unit="ms", values=[worst * 1000]
+        )
     )
     return results
 
@@ -102,23 +122,29 @@ def _cancel(system: Serving, name: str, kind: str, run: int) -> float | None:
             pass
         _until(lambda: _used(system) > 0)
         time.sleep(0.15)
+        there = set(
+            _workers(system)
+        )  # one that is started in the place of another one does not work for the job
         started = time.perf_counter()
         socket.send(json.dumps({"type": "cancel", "id": "c", "request": "j"}))
         ended = started
         while time.perf_counter() - ended < QUIET:
-            if _used(system) > SAMPLE / 20:
+            if _used(system, there) > SAMPLE / 20:
                 ended = time.perf_counter()
         while (end := json.loads(socket.recv(timeout=30)))["type"] not in ("error", "result"):
             pass
     return ended - started if end.get("reason") == "cancelled" else None
 
 
-def _used(system: Serving) -> float:
-    """The CPU seconds that the busiest worker uses during a short sample."""
+def _used(system: Serving, only: Set[int] | None = None) -> float:
+    """The CPU seconds that the busiest worker, perhaps only of some, uses during a short sample."""
     before = _workers(system)
     time.sleep(SAMPLE)
     after = _workers(system)
-    return max((after[pid] - before.get(pid, after[pid]) for pid in after), default=0.0)
+    return max(
+        (after[pid] - before.get(pid, after[pid]) for pid in after if only is None or pid in only),
+        default=0.0,
+    )
 
 
 def _workers(system: Serving) -> dict[int, float]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import psutil
 
 __all__ = [
     "CREEMSON",
+    "DASK",
+    "DASK_S3",
     "FASTAPI_DURABLE",
     "FASTAPI_PANDAS",
     "FASTAPI_POLARS",
@@ -22,11 +24,13 @@ __all__ = [
     "PEERS",
     "WITHOUT_TABLES",
     "Serving",
+    "cpu_of",
     "serving",
     "systems",
 ]
 
 CREEMSON, WITHOUT_TABLES = "creemson", "creemson, tables = never"
+DASK, DASK_S3 = "creemson, Dask", "creemson, Dask + S3"
 FASTAPI_DURABLE = "FastAPI + polars, durable"
 FASTAPI_POLARS, FASTAPI_PANDAS = "FastAPI + polars", "FastAPI + pandas"
 UNLIMITED = (
@@ -38,7 +42,7 @@ UNLIMITED = (
     "limits.queue=100000",
 )
 """Raised limits: Creemson limits each client, and one client simulates many here."""
-OWN = {CREEMSON: (), WITHOUT_TABLES: ("storage.tables=never",)}
+OWN = {CREEMSON: (), WITHOUT_TABLES: ("storage.tables=never",), DASK: (), DASK_S3: ()}
 """Settings of Creemson, by name in reports."""
 PEERS = {
     FASTAPI_DURABLE: ("benchmarks.peers.fastapi_server", "durable"),
@@ -60,12 +64,14 @@ class Serving:
         port: Its port on 127.0.0.1.
         folder: Folder of its files; a file that is written there counts as uploaded.
         process: The process of the server, which may have children.
+        elsewhere: Processes beside it whose children work for it.
     """
 
     name: str
     port: int
     folder: Path
     process: psutil.Process
+    elsewhere: Sequence[psutil.Process] = ()
 
     @property
     def url(self) -> str:
@@ -78,7 +84,7 @@ class Serving:
         The time of workers that have ended is not included. Workers end only in the workload `cancel`, which does
         not use this method.
         """
-        return sum(map(_cpu, self._tree()))
+        return sum(map(cpu_of, self._tree()))
 
     def memory(self) -> int:
         """Return the resident bytes of the server process, without workers."""
@@ -86,14 +92,23 @@ class Serving:
 
     def workers(self) -> list[psutil.Process]:
         """Return the worker processes."""
-        return list(self.process.children(recursive=True))
+        others = [child for process in self.elsewhere for child in process.children(recursive=True)]
+        return [*self.process.children(recursive=True), *filter(_is_engine, others)]
 
     def _tree(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
+        roots = (self.process, *self.elsewhere)
+        return [*roots, *(child for process in roots for child in process.children(recursive=True))]
 
 
-def _cpu(process: psutil.Process) -> float:
-    """The CPU seconds of all threads.
+def _is_engine(process: psutil.Process) -> bool:
+    """Whether a process below those of Dask is one of our worker processes."""
+    with suppress(psutil.Error):
+        return "creemson.engine.worker" in process.cmdline()
+    return False
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """Return the CPU seconds of all threads.
 
     psutil counts in hundredths of a second; for 10,000 pings, that would be an error of a microsecond per ping.
     """
@@ -105,13 +120,21 @@ def _cpu(process: psutil.Process) -> float:
 
 
 @contextmanager
-def serving(name: str, folder: Path, *options: str) -> Iterator[Serving]:
+def serving(
+    name: str,
+    folder: Path,
+    *options: str,
+    elsewhere: Sequence[psutil.Process] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Serving]:
     """Run a system with an empty folder.
 
     Args:
         name: A key of :data:`OWN` or :data:`PEERS`.
         folder: Folder for the files of the system, which is created.
         options: Additional settings of Creemson, ``key=value``.
+        elsewhere: Processes beside it whose children work for it.
+        environment: What is added to its environment.
     """
     if name in OWN:
         command = ["-m", "creemson", "serve", "--port", "0", "--data-dir", str(folder)]
@@ -126,7 +149,11 @@ def serving(name: str, folder: Path, *options: str) -> Iterator[Serving]:
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, stderr=errors, text=True
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **(environment or {})},
         ) as process,
     ):
         try:
@@ -137,7 +164,7 @@ def serving(name: str, folder: Path, *options: str) -> Iterator[Serving]:
                 raise RuntimeError(f"{name} does not start: {errors.read().decode()[-2000:]}")
             port = int(line.split(":")[2].split("/")[0])
             _wait_for(port)
-            yield Serving(name, port, files, psutil.Process(process.pid))
+            yield Serving(name, port, files, psutil.Process(process.pid), elsewhere)
         finally:
             process.terminate()
             try:

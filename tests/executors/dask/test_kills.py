@@ -36,6 +36,8 @@ CLIENTS = 3
 WORKERS = 2
 ROWS = 300_000
 YEARS = 1e9  # in seconds
+TOLD = 2.0
+"""Seconds in which a job is told of a killed worker; a failure that is told later has another cause."""
 LIMIT = 600
 """Seconds until the test gives up, and 30 for each kill: a busy machine takes many to start a part."""
 
@@ -52,6 +54,7 @@ class Parts:
         self.cluster = Cluster(folder / "cluster", {"TMPDIR": str(self._temporary)})
         self._store, self._server = ExitStack(), ExitStack()
         self.killed = []  # processes of the cluster
+        self.kill_times = []  # when one of the workers was killed
 
     def start(self):
         self.start_store()
@@ -132,6 +135,7 @@ class Parts:
                 with suppress(psutil.NoSuchProcess):
                     victim.kill()
                     self.killed.append(victim)
+                    self.kill_times.append(time.monotonic())
                     return
             assert time.monotonic() < deadline, f"no {kind} to kill"
             time.sleep(0.05)
@@ -190,12 +194,29 @@ async def patiently(call, *arguments):
             await trio.sleep(0.2)
 
 
-async def run_job(client, name, table, rng):
-    """Run a unique job, and check its result."""
+def added(kill_times, restarts):
+    """Return the seconds from each kill of a worker that ended an attempt until the next attempt reads."""
+    found = {}
+    for told, read in restarts:
+        kill = max((time for time in kill_times if time <= told), default=None)
+        if kill is not None and told - kill < TOLD:
+            found.setdefault(kill, read - kill)  # the next one may be that of another kill
+    return sorted(found.values())
+
+
+async def run_job(client, name, table, rng, restarts):
+    """Run a unique job, and check its result; note when an attempt has ended and when the next one reads."""
     least, most = rng.randrange(ROWS // 2), rng.randrange(1, 2000)
     job = client.process(
         name, columns=["n", "t"], where=[("n", ">=", least)], sort=[("t", "desc"), "n"], limit=most
     )
+    told, known = None, 0
+    async for progress in job:
+        if len(job.logs) > known:
+            known, told = len(job.logs), time.monotonic()
+        if told is not None and progress.phase == "reading":
+            restarts.append((told, time.monotonic()))
+            told = None
     result = await job
     expected = table.filter(pl.col("n") >= least).sort("t", "n", descending=[True, False]).head(most)
     assert (result.rows, result.columns) == (len(expected), ("n", "t"))
@@ -211,7 +232,7 @@ async def test_jobs_survive_kills_of_all_parts(tmp_path, monkeypatch):
     plan = [kind for _ in range(-(-kills // len(KINDS))) for kind in rng.sample(KINDS, len(KINDS))][:kills]
     parts, files = Parts(tmp_path), tables()
     over = trio.Event()
-    results = 0
+    results, restarts = 0, []
 
     async def work(number):
         nonlocal results
@@ -220,7 +241,7 @@ async def test_jobs_survive_kills_of_all_parts(tmp_path, monkeypatch):
         async with connect(url, wait_for_server=True, rng=rng, give_up_after=float(LIMIT)) as client:
             while not over.is_set():
                 name = rng.choice(list(files))
-                await run_job(client, name, files[name], rng)
+                await run_job(client, name, files[name], rng, restarts)
                 results += 1
 
     try:
@@ -238,7 +259,12 @@ async def test_jobs_survive_kills_of_all_parts(tmp_path, monkeypatch):
                     await trio.sleep(rng.uniform(0.1, 1.5))
                     await trio.to_thread.run_sync(parts.kill, kind, rng)
                 over.set()
-        sys.stdout.write(f" {results=} seconds={time.monotonic() - began:.0f}")
+        times = added(parts.kill_times, restarts)
+        sys.stdout.write(
+            f" {results=} seconds={time.monotonic() - began:.0f} jobs that met the kill of a worker: {len(times)}"
+        )
+        if times:
+            sys.stdout.write(f", read again after {times[len(times) // 2]:.2f} s (median) of {times}")
         with parts.server.connect() as client:
             jobs = client.ask({"type": "jobs", "id": "j"})["jobs"]
         assert {job["state"] for job in jobs} == {"done"}
@@ -246,6 +272,7 @@ async def test_jobs_survive_kills_of_all_parts(tmp_path, monkeypatch):
         there, named = await trio.to_thread.run_sync(parts.sweep)
         assert there == named
         await trio.to_thread.run_sync(wait_until, lambda: not any(map(lives, parts.killed)), PATIENCE)
+        assert len(list((tmp_path / "temporary").glob("creemson-worker-*"))) == 1  # of the workers that run
     finally:
         await trio.to_thread.run_sync(parts.close)
     assert results >= max(CLIENTS, kills // 2)

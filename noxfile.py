@@ -46,6 +46,11 @@ CLUSTER = (
 )
 """Tests of a Dask cluster and an object store: their slow ones start ten processes at once, so they run alone."""
 
+ACCEPTANCE = tuple(
+    f"tests/integration/test_{name}.py" for name in ("message_flow", "transfers", "two_callers")
+)
+"""Tests of jobs and files that also run with the jobs on a Dask cluster and the files in an object store."""
+
 EXPLORED = (*CHAOS[1:3], "tests/fuzz/test_hypothesis.py")
 """Tests that use a seed of their own and not the seed of Hypothesis."""
 
@@ -116,13 +121,21 @@ def slow(session: nox.Session) -> None:
     session.run("pytest", "-m", "slow", *elsewhere, *PATIENT, *PARALLEL, *session.posargs)
     if not session.posargs:
         session.run("pytest", *DRAWN, *PATIENT, *PARALLEL, env={"ALL_EXAMPLES": "1"})
+        run_on_cluster(session)
 
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Slow tests of a Dask cluster and an object store: real schedulers, workers and stores, which are also killed."""
+    """Of the slow tests, those of a Dask cluster and an object store: real ones, which are killed, too."""
     install_for_tests(session)
+    run_on_cluster(session)
+
+
+def run_on_cluster(session: nox.Session) -> None:
+    """Run the slow tests of a cluster, then tests of jobs and files with a cluster; arguments are passed to pytest."""
     session.run("pytest", "-m", "slow", *CLUSTER, *PATIENT, *session.posargs)
+    if not session.posargs:
+        session.run("pytest", "-m", "not slow", *ACCEPTANCE, env={"CREEMSON_TESTS_ON": "cluster"})
 
 
 @nox.session

@@ -31,7 +31,7 @@ AGAIN, ALL = "request to result, the file is known", "CPU with the server and Da
 HOP = "more than here, p50"
 KILLED, FROZEN = "killed to read again, p50", "frozen to read again, longest"
 NO_TABLES = "storage.tables=never"
-FROZEN_MOST = 60.0
+MAX_FROZEN = 60.0
 """Maximum seconds until a frozen worker is noticed."""
 
 
@@ -170,7 +170,7 @@ def _lose(
         used = {pid: after - before.get(pid, after) for pid, after in _children(system).items()}
         started = time.perf_counter()
         with lose(psutil.Process(max(used, key=lambda pid: used[pid]))):
-            _until(socket, "log", timeout=FROZEN_MOST)
+            _until(socket, "log", timeout=MAX_FROZEN)
             while _until(socket, "progress")["phase"] == "queued":
                 pass
             seconds = time.perf_counter() - started
@@ -210,7 +210,7 @@ def _until(socket: ClientConnection, kind: str, timeout: float = 900) -> dict[st
 def _wait_for_workers(system: Serving, count: int = 2) -> None:
     """Wait until all workers are back."""
     url = f"http://127.0.0.1:{system.port}/status"
-    deadline = time.monotonic() + FROZEN_MOST
+    deadline = time.monotonic() + MAX_FROZEN
     while time.monotonic() < deadline:
         with urllib.request.urlopen(url) as response:
             found = json.load(response)["cluster"]["workers"]

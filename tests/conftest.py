@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import contextlib
 import importlib.util
 import inspect
 import os
@@ -45,15 +46,28 @@ def object_store():
 def server(tmp_path_factory, request):
     """One server for all tests that leave it unchanged; it must stop cleanly at the end.
 
-    With CREEMSON_TESTS_ON=s3 in the environment, its files are in an object store.
+    With CREEMSON_TESTS_ON=s3 in the environment, its files are in an object store; with CREEMSON_TESTS_ON=cluster its jobs
+    run on a Dask cluster, too.
     """
+    place = os.environ.get("CREEMSON_TESTS_ON")
     # Copies of large files would be made in the background, at any time, on the workers that a test suspends or counts.
     arguments, env = ["--set", "storage.tables=never"], {}
-    if os.environ.get("CREEMSON_TESTS_ON") == "s3":
+    if place in ("s3", "cluster"):
         endpoint = request.getfixturevalue("object_store")
         arguments += ["--set", f"storage.url={endpoint.bucket()}"]
         env = endpoint.environment
-    with serving(tmp_path_factory.mktemp("server") / "data", *arguments, env=env) as server:
+    with contextlib.ExitStack() as stack:
+        cluster = None
+        if place == "cluster":
+            from tests.executors.dask.clusters import (
+                Cluster,  # it imports Dask's needs only where they are used
+            )
+
+            cluster = stack.enter_context(Cluster(tmp_path_factory.mktemp("cluster"), env).running())
+            arguments += cluster.settings()
+        folder = tmp_path_factory.mktemp("server") / "data"
+        server = stack.enter_context(serving(folder, *arguments, env=env))
+        server.cluster = cluster
         server.put("example.csv")
         yield server
 

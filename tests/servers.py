@@ -36,6 +36,7 @@ class ServerProcess:
         self._data_dir = data_dir
         self.log = log
         self.remote = False  # whether its files are in an object store
+        self.cluster = None  # the Dask cluster that its jobs run on
         self.url = f"ws://127.0.0.1:{port}/ws"
         self.base = f"http://127.0.0.1:{port}"
         self._most_workers = 2  # one for jobs, one for look-ups; more are started when they are needed
@@ -82,9 +83,10 @@ class ServerProcess:
             assert client.upload(name, data, overwrite=True)["type"] == "uploaded"
 
     def workers(self):
-        """Return the worker processes that have not ended."""
+        """Return the worker processes that have not ended, here and in the cluster."""
         found = []
-        for child in psutil.Process(self.process.pid).children():
+        elsewhere = self.cluster.engine_processes() if self.cluster else []
+        for child in (*psutil.Process(self.process.pid).children(), *elsewhere):
             with suppress(psutil.NoSuchProcess):
                 if child.status() != psutil.STATUS_ZOMBIE:
                     found.append(child)

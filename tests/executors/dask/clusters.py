@@ -19,11 +19,14 @@ PATIENCE = 120
 class Cluster:
     """A scheduler and the workers of one machine; both can be stopped and started again.
 
-    ``environment`` is added to that of the workers: the credentials of an object store.
+    ``environment`` is added to that of the workers: the credentials of an object store. ``ttl`` is after how long the
+    scheduler gives up a worker that says nothing: 10 s is what users are told to set, but on a busy machine a worker
+    may only be slow, so tests that freeze none use more.
     """
 
-    def __init__(self, folder, environment=()):
+    def __init__(self, folder, environment=(), ttl="60s"):
         self.folder = folder
+        self.ttl = ttl
         self.environment = {**os.environ, **dict(environment)}
         self.files = create_certificates(folder / "tls")
         self.scheduler = self.workers = None
@@ -37,7 +40,7 @@ class Cluster:
             "--protocol", "tls", "--tls-ca-file", self.files.ca, "--tls-cert", self.files.cert,
             "--tls-key", self.files.key, "--no-dashboard", "--no-show",
         ]  # fmt: skip
-        environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
+        environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": self.ttl}
         self.scheduler = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env=environment, process_group=0
         )
@@ -87,6 +90,16 @@ class Cluster:
 
     def stop_workers(self):
         end(self.workers)
+
+    @contextmanager
+    def running(self, count=1, *options):
+        """Run the scheduler and a number of workers."""
+        try:
+            self.start_scheduler()
+            self.start_workers(count, *options)
+            yield self
+        finally:
+            self.stop()
 
     def stop(self):
         for process in (self.workers, self.scheduler):
@@ -151,12 +164,7 @@ def drain(stream):
 
 
 @contextmanager
-def cluster(folder, count=1):
+def cluster(folder, count=1, **options):
     """Run a cluster with a number of workers."""
-    found = Cluster(folder)
-    try:
-        found.start_scheduler()
-        found.start_workers(count)
+    with Cluster(folder, **options).running(count) as found:
         yield found
-    finally:
-        found.stop()

@@ -51,7 +51,7 @@ class Parts:
         self._temporary = folder / "temporary"
         self._temporary.mkdir()
         (folder / "cluster").mkdir()
-        self.cluster = Cluster(folder / "cluster", {"TMPDIR": str(self._temporary)})
+        self.cluster = Cluster(folder / "cluster", {"TMPDIR": str(self._temporary)}, ttl="10s")
         self._store, self._server = ExitStack(), ExitStack()
         self.killed = []  # processes of the cluster
         self.kill_times = []  # when one of the workers was killed

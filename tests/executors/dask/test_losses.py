@@ -22,7 +22,7 @@ PATIENCE = 240
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Two workers, so that one can be lost."""
-    with running(tmp_path_factory.mktemp("cluster"), 2) as found:
+    with running(tmp_path_factory.mktemp("cluster"), 2, ttl="10s") as found:
         yield found
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from creemson.catalog.postgres import PostgresCatalog
 from creemson.catalog.sqlite import SqliteCatalog
-from tests.databases import postgres
+from tests.databases import PATIENCE, postgres
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,12 @@ def postgres_server():
     """A PostgreSQL."""
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """On a busy machine, the database may take long to notice that a catalog was closed."""
+    monkeypatch.setattr("creemson.catalog.postgres.OWNER_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -46,28 +46,39 @@ def test_catalog_of_a_newer_version_is_refused_and_stays(url):
         assert catalog.jobs() == [JOB]
 
 
-def test_second_server_is_refused_until_the_first_has_stopped(url):
-    """The message names the database, and not the password."""
-    with opened(url), contextlib.closing(PostgresCatalog(url)) as other:
-        with pytest.raises(OSError, match=r"another server uses the catalog d.* on 127.0.0.1") as caught:
+@pytest.fixture
+def refuse(monkeypatch):
+    """A function that expects another server to be refused."""
+
+    def refuse(url):
+        with (
+            monkeypatch.context() as patched,
+            contextlib.closing(PostgresCatalog(url)) as other,
+            pytest.raises(OSError, match=r"another server uses the catalog d.* on 127.0.0.1") as caught,
+        ):
+            patched.setattr("creemson.catalog.postgres.OWNER_TIMEOUT", 0.3)
             other.open()
         assert caught.value.errno == errno.EBUSY
+
+    return refuse
+
+
+def test_second_server_is_refused_until_the_first_has_stopped(url, refuse):
+    """The message names the database."""
+    with opened(url):
+        refuse(url)
     with opened(url):
         pass
 
 
-def test_lost_connections_are_opened_again(url):
+def test_lost_connections_are_opened_again(url, refuse):
     """Whoever has ended them; the lock on the catalog is taken again, too."""
     with opened(url) as catalog:
         catalog.record_jobs([JOB])
         sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'creemson'")
         assert catalog.jobs() == [JOB]
         catalog.record_part(PART)
-        with (
-            contextlib.closing(PostgresCatalog(url)) as other,
-            pytest.raises(OSError, match="another server"),
-        ):
-            other.open()
+        refuse(url)
     with opened(url) as catalog:
         assert catalog.parts() == [PART]
 

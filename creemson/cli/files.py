@@ -27,6 +27,7 @@ from creemson.display.issues import describe_issues, describe_reading
 from creemson.display.progress import progress_bar
 from creemson.display.tables import show_table
 from creemson.display.text import visible
+from creemson.errors import CreemsonError
 from creemson.wire.messages import Columns
 
 __all__ = ["columns", "delete", "download", "files", "upload"]
@@ -56,7 +57,13 @@ def upload(paths: Sequence[Path], overwrite: bool, url: str, token: str | None, 
                     f"{visible(uploaded.filename)}: {decimal(uploaded.size)}, {len(uploaded.columns)} columns"
                 )
 
-    run_with_client(url, token, send)
+    run_with_client(url, token, send, describe=_describe_refused_upload)
+
+
+def _describe_refused_upload(error: CreemsonError) -> str:
+    if error.reason == "file_exists":
+        return error.message.replace("allow overwriting it", "replace it with --overwrite")
+    return error.message
 
 
 @click.command(short_help="Download a file or an output.")

@@ -25,6 +25,8 @@ DEFAULT_PORTS = {"ws": 80, "wss": 443}
 RECEIVE_BYTES = 256 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Maximum size of a message from the server; the profile of thousands of columns is large."""
+MAX_REASON = 200
+"""Maximum characters of a response that is quoted in an error."""
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses of a refused handshake after which another attempt makes sense (RFC 9110 section 15)."""
 
@@ -96,9 +98,9 @@ async def open_stream(url: str, ssl_context: ssl.SSLContext | None = None) -> St
         raise Unreachable(unreachable_error(url, error)) from error
     except trio.BrokenResourceError as error:  # the TLS handshake failed
         cause: Any = error.__cause__ or error
-        final = isinstance(cause, ssl.SSLCertVerificationError)
-        reason = getattr(cause, "verify_message", cause)
-        raise Unreachable(unreachable_error(url, reason), final=final) from error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise Unreachable(_untrusted_error(url, cause.verify_message), final=True) from error
+        raise Unreachable(unreachable_error(url, cause)) from error
 
 
 async def open_websocket(nursery: trio.Nursery, stream: Stream, url: str) -> WebSocketConnection:
@@ -132,11 +134,23 @@ def unreachable_error(url: str, reason: Exception | str) -> ConnectionLost:
     """Return the error for an address at which no server responds."""
     if isinstance(reason, ConnectionRejected):
         text = f"it responds with HTTP {reason.status_code}"
+        body = (reason.body or b"").decode(errors="replace").strip().rstrip(".")
+        if reason.status_code >= 400 and body.isprintable() and 0 < len(body) <= MAX_REASON:
+            text += f": {body}"
         if reason.status_code < 400:
             text += " and no WebSocket; a proxy must pass on the header Upgrade"
     else:
         text = str(reason) or type(reason).__name__
     return ConnectionLost("connection_lost", f"There is no Creemson server at {url} ({text}). Is it running?")
+
+
+def _untrusted_error(url: str, reason: str) -> ConnectionLost:
+    """Return the error for a server whose certificate is not trusted."""
+    return ConnectionLost(
+        "connection_lost",
+        f"The certificate of the server at {url} is not trusted ({reason}). If it is your own, set SSL_CERT_FILE "
+        "to the file with it or with its authority.",
+    )
 
 
 def _retry_after(rejected: ConnectionRejected) -> float:

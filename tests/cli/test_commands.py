@@ -380,7 +380,9 @@ def test_upload_files_download_and_delete_keep_the_bytes(server, tmp_path):
     assert done.stdout == "one.csv: 4 bytes, 1 columns\ntwo.csv: 8 bytes, 2 columns\n"
     again = run("upload", "one.csv", *url)
     assert (again.exit_code, again.stdout) == (1, "")
-    assert "A file 'one.csv' already exists" in again.stderr
+    assert (
+        "A file 'one.csv' already exists. Choose another name, or replace it with --overwrite" in again.stderr
+    )
     assert json.loads(run("upload", "one.csv", "--overwrite", "--json", *url).stdout)["filename"] == "one.csv"
     assert "two.csv" in run("files", *url).stdout
     listed = [json.loads(line) for line in run("files", "--json", *url).stdout.splitlines()]

@@ -188,9 +188,21 @@ def test_client_without_trust_fails_at_once(encrypted):
         async with connect(encrypted.url, give_up_after=600) as client:
             await client.files()
 
-    with pytest.raises(ConnectionLost, match="certificate"):
+    with pytest.raises(ConnectionLost, match=r"not trusted .* set SSL_CERT_FILE"):
         trio.run(ask)
     assert "Traceback" not in encrypted.log.read_text()
+
+
+def test_client_without_tls_is_told_to_use_it(encrypted):
+    """The error has the server's answer, and comes at once."""
+
+    async def ask():
+        plain = encrypted.url.replace("wss:", "ws:")
+        async with connect(plain, give_up_after=600, handshake_timeout=600) as client:
+            await client.files()
+
+    with pytest.raises(ConnectionLost, match="HTTP 400: This port speaks TLS: use https://"):
+        trio.run(ask)
 
 
 def test_client_and_command_line_work_over_tls(encrypted, trusting, authority, tmp_path):

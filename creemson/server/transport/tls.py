@@ -10,11 +10,13 @@ __all__ = ["Certificate", "TLSStream", "encrypt"]
 
 TLS_RECORD = b"\x16"
 """First byte of every TLS connection: a handshake record (RFC 8446 section 5.1)."""
+PLAIN_HINT = b"This port speaks TLS: use https:// or wss:// instead.\n"
 PLAIN_RESPONSE = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-    b"This port speaks TLS: use https:// or wss:// instead.\n"
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(PLAIN_HINT), PLAIN_HINT)
 )
-"""Response to a peer that does not use TLS; without it, the peer would only see the connection end."""
+"""Response to a peer that does not use TLS; without it, the peer would only see the connection end. It has a length,
+because trio-websocket does not see the end of a response without one."""
 CLOSE_TIMEOUT = 1.0
 """Maximum seconds to send the closing alert of TLS."""
 

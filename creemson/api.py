@@ -7,7 +7,7 @@ docs/decisions/0010-scripting.md.
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -40,8 +40,9 @@ class Client(sync.Client):
     and downloads. An error concerns only the call that raises it.
 
     Args:
-        url: address of the server, such as ``http://127.0.0.1:8000``; None uses the environment variable
-            ``CREEMSON_URL``, or starts a server, which stops with the client.
+        url: address of the server, such as ``http://127.0.0.1:8000``, or several, see
+            :func:`creemson.client.connect`; None uses the environment variable ``CREEMSON_URL``, or starts a server,
+            which stops with the client.
         token: authenticates the caller, if the server requires it; or a function that returns the token.
         ssl_context: for TLS; None trusts the certificates that the system trusts.
         give_up_after: seconds without a useful connection after which :class:`ConnectionLost` is raised.
@@ -58,7 +59,7 @@ class Client(sync.Client):
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         token: Token = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -144,7 +145,7 @@ def process(
         overwrite: whether an upload may replace a different file of that name.
         progress: called with each :class:`creemson.client.Progress`; None shows a progress bar on a terminal and in a
             notebook, False shows nothing.
-        url: as for :class:`Client`.
+        url: one address, as for :class:`Client`.
         token: authenticates the caller, if the server requires it.
 
     Returns:

@@ -108,10 +108,12 @@ class FakeServer:
         self.scripts = list(scripts)
         self.peers = []
         self.times = []  # of the connection attempts
+        self.urls = []  # of the same
 
     async def open_stream(self, url, ssl_context=None):
         await trio.lowlevel.checkpoint()
         self.times.append(trio.current_time())
+        self.urls.append(url)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, Exception):
             raise script

@@ -13,7 +13,7 @@ uploads and downloads where they stopped, and follows jobs from their last event
 import os
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -52,7 +52,7 @@ __all__ = ["Client", "ConnectionState", "connect"]
 
 @asynccontextmanager
 async def connect(
-    url: str,
+    url: str | Sequence[str],
     *,
     token: Token = None,
     ssl_context: ssl.SSLContext | None = None,
@@ -67,7 +67,9 @@ async def connect(
     """Connect to a server and stay connected; the connection is closed at the end of the block.
 
     Args:
-        url: address of the server, ``http://HOST:PORT``, or ``https://`` for TLS; also ``ws://HOST:PORT/ws``.
+        url: address of the server, ``http://HOST:PORT``, or ``https://`` for TLS; also ``ws://HOST:PORT/ws``. Several
+            addresses are those of servers that know the same files and jobs; if one cannot be reached, the next is
+            tried.
         token: authenticates the caller, if the server requires it; or a function that returns the token, which may be
             asynchronous: called before each connection attempt, and before a JSON web token expires.
         ssl_context: for TLS; None trusts the certificates that the system trusts.
@@ -87,8 +89,11 @@ async def connect(
     Raises:
         ConnectionLost: there is no server at ``url``.
         CreemsonError: the server refuses the client.
-        ValueError: a duration is negative or not a number.
+        ValueError: a duration is negative or not a number, or there is no address.
     """
+    urls = [url] if isinstance(url, str) else list(url)
+    if not urls:
+        raise ValueError("Pass the address of a server, or several; the list is empty.")
     check_durations(
         give_up_after=give_up_after,
         handshake_timeout=handshake_timeout,
@@ -107,7 +112,7 @@ async def connect(
         heartbeat_timeout=heartbeat_timeout,
         rng=rng or random.Random(),  # noqa: S311 - it spreads load and has no effect on security
     )
-    session = Session(websocket_url(url), options)
+    session = Session([websocket_url(each) for each in urls], options)
     failure: Exception | KeyboardInterrupt | None = None
     async with trio.open_nursery() as nursery:
         # The nursery would wrap an exception that passes through it in a group.
@@ -141,7 +146,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The address of the server."""
+        """The address of the server in use."""
         return self.session.url
 
     @property

@@ -14,7 +14,7 @@ import functools
 import inspect
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
@@ -101,7 +101,7 @@ class ConnectionPool:
     Leaving the block closes all connections; calls on connections that are still in use raise ``ConnectionLost``.
 
     Args:
-        url: address of the server, as for :func:`creemson.client.connect`.
+        url: address of the server, or several, as for :func:`creemson.client.connect`.
         max_size: maximum number of connections, from 1.
         idle_timeout: seconds after which an unused connection is closed; None disables this.
         connect: opens a connection; called with ``url`` and ``options``.
@@ -114,7 +114,7 @@ class ConnectionPool:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         max_size: int = 100,
         *,
         idle_timeout: float | None = 300.0,

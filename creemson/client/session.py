@@ -7,7 +7,7 @@ import math
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -80,16 +80,16 @@ class Session:
     """Uses one connection after another, and runs requests over them.
 
     Args:
-        url: address of the server.
+        urls: addresses of servers that know the same files and jobs, at least one.
         options: timeouts, token and so on.
 
     Attributes:
-        url: address of the server.
         welcome: the server's latest welcome message; None before the first connection.
     """
 
-    def __init__(self, url: str, options: Options) -> None:
-        self.url = url
+    def __init__(self, urls: Sequence[str], options: Options) -> None:
+        self._urls = urls
+        self._at = 0  # index of the address in use
         self._options = options
         self._ids = map(str, itertools.count(1))
         self._connection: Connection | None = None
@@ -98,6 +98,11 @@ class Session:
         self._state = ConnectionState()
         self._token: str | None = None  # that was sent last
         self.welcome: messages.Welcome | None = None
+
+    @property
+    def url(self) -> str:
+        """The address in use."""
+        return self._urls[self._at]
 
     @property
     def state(self) -> ConnectionState:
@@ -246,11 +251,19 @@ class Session:
         options, state = self._options, self._state
         backoff = Backoff(options.rng)
         deadline = trio.current_time() + (options.give_up_after if options.wait_for_server else 0)
+        failed = 0  # addresses that were tried in vain, one after another
         while True:
             end = await self._run_one_connection()
             if self._failure is not None:
                 return
             connection, self._connection = self._connection, None
+            if connection is None:
+                failed += 1
+                self._at = (self._at + 1) % len(self._urls)
+                if failed % len(self._urls):
+                    continue  # with the next address, at once
+            else:
+                failed = 0
             now = trio.current_time()
             # A server that repeatedly sends a welcome and then closes the connection does not count as available.
             if connection is not None and (

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import MappingProxyType, TracebackType
@@ -63,8 +63,8 @@ HTML_ROWS = 10
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[trio_client.Client], Awaitable[T]]
-Where: TypeAlias = Callable[[], AbstractAsyncContextManager[str]]
-"""Makes an asynchronous context manager that provides the address of a server."""
+Where: TypeAlias = Callable[[], AbstractAsyncContextManager[str | Sequence[str]]]
+"""Makes an asynchronous context manager that provides the address of a server, or several."""
 OnProgress: TypeAlias = Callable[[Progress], object] | None
 Show: TypeAlias = Callable[[Progress], object] | Literal[False] | None
 """What shows the progress of a job: a callback, False for nothing, or None for the default."""
@@ -82,7 +82,7 @@ class Client:
             print(result.frame())
 
     Args:
-        url: address of the server.
+        url: address of the server, or several; see :func:`creemson.client.connect`.
         where: instead of ``url``: makes an asynchronous context manager that provides the address of a server.
         options: for :func:`creemson.client.connect`, such as ``token``, by name.
 
@@ -93,7 +93,7 @@ class Client:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         where: Where | None = None,
         options: Mapping[str, Any] = MappingProxyType({}),
@@ -473,7 +473,7 @@ class Result:
 
 
 @asynccontextmanager
-async def _fixed(url: str) -> AsyncIterator[str]:
+async def _fixed(url: str | Sequence[str]) -> AsyncIterator[str | Sequence[str]]:
     """Provide the address of a server that exists already."""
     yield url
 

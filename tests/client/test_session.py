@@ -169,6 +169,31 @@ async def test_first_connection_is_tried_once_by_default(serve, autojump_clock):
         assert await asking.files() == ()
 
 
+async def test_next_address_is_tried_at_once(serve, autojump_clock):
+    """A client stays with the address that it has reached; a wait comes only when all were tried in vain."""
+    server = serve(NOBODY, drops_after(1), NOBODY, NOBODY, NOBODY, answer_files)
+    urls = [f"ws://{name}/ws" for name in "abc"]
+    async with connect(urls, rng=random.Random(1)) as asking:
+        assert asking.url == urls[1]
+        assert await asking.files() == ()
+    assert [url[5] for url in server.urls] == ["a", "b", "b", "c", "a", "b"]
+    gaps = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
+    assert [gap > 0 for gap in gaps] == [False, True, False, False, True]
+
+
+async def test_all_addresses_are_tried_before_an_error(serve, autojump_clock):
+    """Once, if the client need not wait for a server; also if one of them has no such page."""
+    missing = Unreachable(unreachable_error(URL, "HTTP 404"), final=True)
+    server = serve(missing, NOBODY)
+    with pytest.raises(ConnectionLost, match="refused"):
+        async with connect(["ws://a/ws", "ws://b/ws"]):
+            raise AssertionError
+    assert server.urls == ["ws://a/ws", "ws://b/ws"]
+    with pytest.raises(ValueError, match="the list is empty"):
+        async with connect([]):
+            raise AssertionError
+
+
 @pytest.mark.parametrize("final", [True, False])
 async def test_refused_handshake_is_retried_unless_final(serve, autojump_clock, final):
     """A missing page stays missing; a full server may have room later."""

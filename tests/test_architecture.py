@@ -146,6 +146,14 @@ def test_private_name_is_imported_by_no_other_module():
                 )
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if is_in(module, ("engine", "formats"))])
+def test_plans_of_polars_write_to_open_files_only(module):
+    """A plan that has failed may open a path later, and so destroy the output of the next attempt."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            assert not node.func.attr.startswith("sink_"), f"{module}: use sink_to"
+
+
 def test_folder_has_at_most_twelve_modules():
     """A reader can survey a folder quickly."""
     sizes = Counter(path.parent for path in MODULES.values() if path.name != "__init__.py")

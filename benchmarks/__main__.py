@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import (
     big_job,
     cluster,
+    division,
     idle,
     latency,
     page,
@@ -36,6 +37,7 @@ GOALS = (
     Goal(series=(big_job.COPIED, CREEMSON, big_job.SECONDS), factor=0.4, system=big_job.BARE),
     Goal(series=(big_job.COPIED, CREEMSON, big_job.SECONDS), factor=1.15, system=big_job.BARE_PARQUET),
     Goal(series=(big_job.COPYING, CREEMSON, big_job.COST), factor=1.2, system=big_job.BARE),
+    Goal(series=(division.GROUPS, division.TWO, big_job.SECONDS), factor=1 / 1.4, system=division.ONE),
     Goal(series=(reading.READING, CREEMSON, reading.SECONDS), factor=1 / 0.8, system=reading.SPECIFIED),
     Goal(series=(small_jobs.COLD, CREEMSON, small_jobs.COST), factor=1, system=FASTAPI_DURABLE),
     Goal(series=(small_jobs.NEW, CREEMSON, small_jobs.COST), factor=0.4, system=FASTAPI_DURABLE),
@@ -161,6 +163,7 @@ def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path
         "cluster-job": partial(cluster.job, runs=runs, quick=quick),
         "cluster-hop": partial(cluster.hop, runs=runs, quick=quick),
         "cluster-cancel": partial(latency.cancel_elsewhere, runs=runs, quick=quick),
+        "cluster-division": partial(division.measure, runs=runs, quick=quick),
         "cluster-losses": partial(cluster.losses, runs=runs, quick=quick, seed=seed),
         "recovery": partial(recovery.measure, runs=runs),
         "files": partial(scaling.files, runs=at_most(3), quick=quick),

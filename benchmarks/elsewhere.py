@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import attrs
 import psutil
@@ -64,12 +65,20 @@ class Elsewhere:
 
 
 @contextmanager
-def elsewhere(folder: Path, *, workers: int) -> Iterator[Elsewhere]:
-    """Run an object store on the disk, and a scheduler and a number of workers with TLS."""
+def elsewhere(
+    folder: Path, *, workers: int, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Elsewhere]:
+    """Run an object store on the disk, and a scheduler and a number of workers with TLS.
+
+    Args:
+        folder: where their files are.
+        workers: number of workers.
+        environment: is added to that of the workers.
+    """
     folder.mkdir(parents=True)
     files = create_certificates(folder / "tls")
     with ExitStack() as stack:
-        environment = stack.enter_context(_seaweedfs(folder))
+        environment = {**environment, **stack.enter_context(_seaweedfs(folder))}
         port = _free_port()
         scheduler: list[str | Path] = [
             *(

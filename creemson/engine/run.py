@@ -19,10 +19,11 @@ from creemson.engine.plan import Plan, columns_of
 from creemson.engine.profile import profile_of
 from creemson.engine.progress import Progress, ProgressMeter, sink
 from creemson.engine.sinks import remove_left, sink_to
-from creemson.engine.tables.read import may_be_of_copy
+from creemson.engine.tables.read import may_be_of_copy, open_copy_for
 from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly
 from creemson.formats.csv.examined import KnownFiles
+from creemson.formats.imported.place import Place
 from creemson.formats.open import faults, open_table
 from creemson.formats.report import Report
 from creemson.formats.table import Reread, Table, Workspace, text_of
@@ -31,7 +32,7 @@ from creemson.model.query import Options, Query
 from creemson.model.results import Column, ColumnProfile, Described, Issues, Reading
 from creemson.storage.names import companion
 
-__all__ = ["Compute", "Outcome", "columns", "run", "stream"]
+__all__ = ["Compute", "Outcome", "columns", "run", "run_on_copy", "stream"]
 
 Compute: TypeAlias = Callable[[pl.LazyFrame, Plan, ProgressMeter], pl.LazyFrame]
 """Makes a plan of the needed columns of a table."""
@@ -102,9 +103,7 @@ def run(
     *,
     rejects: Path | None = None,
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
-    copy: Callable[[Query, Report], Table | None] = lambda *_: None,
     known: KnownFiles | None = None,
-    compute: Compute | None = None,
 ) -> Outcome:
     """Carry out a query.
 
@@ -115,9 +114,7 @@ def run(
         on_progress: Called from any thread; an exception that it raises stops the work and is raised again.
         rejects: Path of a CSV file that lists what is repaired or lost; it is created only if there are issues.
         limits: How large the result may be; a preview that does not fit is shortened.
-        copy: Opens a table that is read in place of the file, if there is one.
         known: Remembers small files.
-        compute: See :func:`stream`; for a table that ``copy`` opens.
 
     Returns:
         The description of the output.
@@ -129,14 +126,6 @@ def run(
         Exception: What ``on_progress`` raised.
     """
     with Report(rejects) as report:  # opening the file may report issues, too
-        table = copy(query, report)
-        if table is not None:
-            try:
-                return _run(query, source, target, on_progress, table=table, limits=limits, compute=compute)
-            except (ProcessingError, OSError) as error:
-                if not may_be_of_copy(error):
-                    raise
-        report.clear()
         workspace = Workspace(companion(target, "repaired"))
         table = open_table(
             source,
@@ -149,6 +138,44 @@ def run(
         )
         with _removed(workspace.path):
             return _run(query, source, target, on_progress, table=table, workspace=workspace, limits=limits)
+
+
+def run_on_copy(
+    query: Query,
+    place: Place,
+    target: Path,
+    on_progress: Callable[[Progress], None],
+    *,
+    rejects: Path | None = None,
+    limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
+) -> Outcome | None:
+    """Carry out a query on the columnar copy of its file.
+
+    Args:
+        query: The query.
+        place: Where the copy is.
+        target: See :func:`run`, as for the other arguments and errors.
+        on_progress: See :func:`run`.
+        rejects: See :func:`run`.
+        limits: See :func:`run`.
+        compute: See :func:`stream`.
+
+    Returns:
+        The description of the output; None if the query needs the file itself, or if the copy is gone or damaged.
+    """
+    with Report(rejects) as report:
+        table = open_copy_for(query, place, report)
+        if table is not None:
+            try:
+                # The file is not read, so its path is of no use.
+                path = Path(query.filename)
+                return _run(query, path, target, on_progress, table=table, limits=limits, compute=compute)
+            except (ProcessingError, OSError) as error:
+                if not may_be_of_copy(error):
+                    raise
+        report.clear()
+    return None
 
 
 def _run(

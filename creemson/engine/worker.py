@@ -8,7 +8,8 @@ Commands::
     {"op": "run", "query": …, "source": path, "identity"?: …, "target": path, "part": path, "parts"?: [path, …]}
     {"op": "part", "query": …, "source": path, "identity"?: …, "copy": path, "number": integer, "count": integer,
      "target": path, "part": path}
-    {"op": "import", "source": path, "identity"?: …, "name": string, "options"?: …, "target": path, "part": path}
+    {"op": "import", "source": path, "identity"?: …, "name": string, "options"?: …, "target": path, "part": path,
+     "objects"?: address}
     {"op": "render", "source": path, "target": path, "part": path, "format": name}
     {"op": "columns", "source": path, "identity"?: …, "name": string, "options"?: …}
     {"op": "rows", "source": path, "identity"?: …, "name": string, "offset": integer, "limit": integer, "options"?: …}
@@ -22,7 +23,8 @@ maximum bytes of their target, with its texts and rejects.
 "sort"?: …}``: which rows, and in which order.
 
 ``import`` makes the columnar copy of a file, a folder; its value is the number of its rows and bytes, or null for a
-file that gets none. ``run`` and ``rows`` may have ``"copy": path``, which is read in place of the file if that is
+file that gets none. With ``"objects"``, its files also become objects, whose names begin with this. ``run`` and
+``rows`` may have ``"copy": path``, which is read in place of the file if that is
 possible.
 
 ``part`` carries out a query on some rows of a file's copy, as far as that is possible without the other rows: those of
@@ -86,15 +88,14 @@ from creemson.engine.division.parts import IndivisibleError, merging, run_part
 from creemson.engine.export.render import render
 from creemson.engine.progress import Progress
 from creemson.engine.source import opened
-from creemson.engine.tables.read import may_be_of_copy, open_copy_for
+from creemson.engine.tables.read import may_be_of_copy
 from creemson.engine.tables.write import copy_table
 from creemson.engine.windows.filters import Filters
 from creemson.engine.windows.survey import Surveys
 from creemson.engine.windows.window import window as read_window
 from creemson.errors import CreemsonError, ObjectStoreError, ProcessingError, disk_error, internal_error
 from creemson.formats.csv.examined import KnownFiles
-from creemson.formats.report import Report
-from creemson.formats.table import Table
+from creemson.formats.imported.place import ABOUT, ISSUES, ROWS, Place
 from creemson.model.converter import plain, structure
 from creemson.model.query import Options, Query, View
 from creemson.storage import durable
@@ -232,26 +233,20 @@ class Worker:
         """Run a query; its texts and the file of rejects are published before the output, which refers to them."""
         rejects, texts = (companion(Path(command["part"]), purpose) for purpose in ("rejects", "texts"))
         rejects_file = rejects_name(_name_of(command["target"]))
-        folder = _copy(command)
-
-        def copy(query: Query, report: Report) -> Table | None:
-            return None if folder is None else open_copy_for(query, folder, report)
-
-        compute = merging(query, [Path(path) for path in command["parts"]]) if "parts" in command else None
 
         def run(part: Path) -> Any:
-            with self._source(command, query.filename) as source:
-                outcome = engine.run(
-                    query,
-                    source,
-                    part,
-                    self._on_progress,
-                    rejects=rejects,
-                    limits=limits,
-                    copy=copy,
-                    known=self._known,
-                    compute=compute,
-                )
+            outcome = self._run_on_copy(command, query, part, rejects, limits)
+            if outcome is None:
+                with self._source(command, query.filename) as source:
+                    outcome = engine.run(
+                        query,
+                        source,
+                        part,
+                        self._on_progress,
+                        rejects=rejects,
+                        limits=limits,
+                        known=self._known,
+                    )
             if outcome.issues is not None and rejects.exists():
                 outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=rejects_file))
             value = bounded(plain(outcome), limits.answer, "The description of the result")
@@ -268,20 +263,29 @@ class Worker:
             rejects.unlink(missing_ok=True)
             texts.unlink(missing_ok=True)
 
+    def _run_on_copy(
+        self, command: Mapping[str, Any], query: Query, part: Path, rejects: Path, limits: AnswerLimits
+    ) -> engine.Outcome | None:
+        """Run a query on the copy of its file, or put its parts together; None if the file must be read."""
+        with self._copy(command) as place:
+            if place is None:
+                return None
+            compute = None
+            if "parts" in command:  # in an object store, polars knows them without what we add to an address
+                parts = [path.partition("?")[0] if is_remote(path) else path for path in command["parts"]]
+                compute = merging(query, parts, place.options)
+            return engine.run_on_copy(
+                query, place, part, self._on_progress, rejects=rejects, limits=limits, compute=compute
+            )
+
     def _run_part(self, command: Mapping[str, Any], query: Query) -> bool:
         """Do a part of a query; return whether that is possible."""
 
         def run(part: Path) -> None:
-            with self._source(command, query.filename) as source:
-                run_part(
-                    query,
-                    source,
-                    part,
-                    self._on_progress,
-                    copy=Path(command["copy"]),
-                    number=command["number"],
-                    count=command["count"],
-                )
+            with self._copy(command) as place:
+                assert place is not None
+                number, count = command["number"], command["count"]
+                run_part(query, place, part, self._on_progress, number=number, count=count)
 
         try:
             self._write(command, run, lasting=False)
@@ -298,11 +302,20 @@ class Worker:
             with self._source(command, command["name"]) as source:
                 copied = copy_table(source, command["name"], part, self._on_progress, _options(command))
             if copied is not None:
+                if "objects" in command:
+                    self._send_folder(part, command["objects"])
                 durable.publish_folder(part, Path(command["target"]))
         finally:
             self._part = None
             remove_path(part)
         return plain(copied)
+
+    def _send_folder(self, folder: Path, objects: str) -> None:
+        """Send the files of a folder to the object store, too."""
+        assert self._scratch is not None
+        for path in folder.iterdir():
+            self._check()
+            self._scratch.put(path, f"{objects}/{path.name}", keep=True)
 
     def _write(
         self, command: Mapping[str, Any], write: Callable[[Path], Any], *, lasting: bool = True
@@ -348,6 +361,20 @@ class Worker:
             opened(copy, name) as source,
         ):
             yield source
+
+    @contextlib.contextmanager
+    def _copy(self, command: Mapping[str, Any]) -> Iterator[Place | None]:
+        """Return where the columnar copy of a command's file is; None if there is none."""
+        copy = command.get("copy")
+        if copy is None or not is_remote(copy):
+            yield None if copy is None else Place.in_folder(Path(copy))
+            return
+        assert self._scratch is not None
+        with (
+            self._scratch.fetched_if_any(f"{copy}/{ABOUT}", self._check) as about,
+            self._scratch.fetched_if_any(f"{copy}/{ISSUES}", self._check) as issues,
+        ):
+            yield Place(about, issues, f"{copy}/{ROWS}", self._scratch.scan_options(copy))
 
     @contextlib.contextmanager
     def _texts(self, source: str, *, needed: bool) -> Iterator[Path | None]:

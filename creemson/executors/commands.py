@@ -53,6 +53,7 @@ def run(
     room: int | None = None,
     identity: Sequence[int] | None = None,
     copy: str | None = None,
+    shared_copy: str | None = None,
     may_be_divided: bool = False,
 ) -> WorkerCommand:
     """Run a query on a table and write the result to a file.
@@ -66,9 +67,10 @@ def run(
         identity: that of the file which the server has found; the command fails with ``file_changed`` if another one
             has the path of ``source`` by then. None accepts any.
         copy: path of the file's columnar copy, if there is one.
+        shared_copy: the copy's objects in the object store, for workers on other machines; see :func:`import_`.
         may_be_divided: whether several workers may do it; see :func:`part` and :func:`merge`.
     """
-    given = _given(limits=limits, room=room, identity=identity, copy=copy)
+    given = _given(limits=limits, room=room, identity=identity, copy=copy, shared_copy=shared_copy)
     if copy is not None and may_be_divided:
         given["may_be_divided"] = True
     return {"op": "run", "query": query, "source": source, "target": target, **given}
@@ -103,9 +105,13 @@ def import_(
     target: str,
     options: Mapping[str, Any] | None = None,
     identity: Sequence[int] | None = None,
+    objects: str | None = None,
 ) -> WorkerCommand:
-    """Make the columnar copy of a file, in a new folder ``target``; for the other arguments see :func:`columns`."""
-    given = _given(options=options, identity=identity)
+    """Make the columnar copy of a file, in a new folder ``target``; for the other arguments see :func:`columns`.
+
+    ``objects``: address of the folder in the object store to which the copy is written, too; None: only to ``target``.
+    """
+    given = _given(options=options, identity=identity, objects=objects)
     return {"op": "import", "source": source, "name": name, "target": target, **given}
 
 

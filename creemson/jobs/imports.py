@@ -269,6 +269,7 @@ class Imports:
                     name=candidate.filename,
                     options=None if candidate.options is None else plain(candidate.options),
                     target=target,
+                    objects=tables.shared(target),
                 )
             )
             if copied is None:

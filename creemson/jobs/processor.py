@@ -557,6 +557,7 @@ class Processor:
         store, query = self._stores.of(work.caller), plain(work.query)
 
         def command(found: Found, target: str) -> WorkerCommand:
+            copy = self._imports.copy_of(work.caller, work.query.filename, found, work.query.options)
             return worker_commands.run(
                 query,
                 source=found.path,
@@ -564,7 +565,8 @@ class Processor:
                 target=target,
                 limits=worker_commands.answer_limits(self._settings.limits),
                 room=store.room(),
-                copy=self._imports.copy_of(work.caller, work.query.filename, found, work.query.options),
+                copy=copy,
+                shared_copy=None if copy is None else self._stores.tables.shared(copy),
                 may_be_divided=may_be_divided(work.query),
             )
 

@@ -314,7 +314,7 @@ def _backend(settings: Settings, catalog: Catalog, clock: Callable[[], float]) -
         raise SettingsError(
             f"storage.url = {url!r} needs {error.name}, which is not installed: pip install 'creemson[s3]'"
         ) from None
-    return ObjectStores(url, catalog, clock=clock)
+    return ObjectStores(url, catalog, clock=clock, shares_tables=settings.processing.engine == "dask")
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -20,13 +20,17 @@ from creemson.storage.folder.files import Files
 from creemson.storage.folder.stores import FolderStores
 from creemson.storage.handles import Handles
 from creemson.storage.store import Store
-from creemson.storage.tables.tables import Tables
+from creemson.storage.tables.tables import SharedTables, Tables
 
 __all__ = ["Backend", "Stores", "locked"]
 
 
 class Backend(Protocol):
     """Where the bytes of all callers are."""
+
+    @property
+    def tables(self) -> SharedTables | None:
+        """The columnar copies as objects; None if there are none."""
 
     def prepare(self) -> None:
         """Check that it can be used.
@@ -82,7 +86,7 @@ class Stores:
         self._clock = clock
         self._handles = handles or Handles.within(math.inf)
         self._backend: Backend = backend or FolderStores(self._data, catalog, clock=clock)
-        self.tables = Tables(data / "tables", catalog, clock=clock)
+        self.tables = Tables(data / "tables", catalog, clock=clock, objects=self._backend.tables)
         self._lock = threading.Lock()
         self._stores: dict[str, Store] = {}
 

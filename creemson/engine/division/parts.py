@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import polars as pl
@@ -12,6 +13,7 @@ from creemson.engine.progress import Progress, ProgressMeter
 from creemson.engine.run import Compute, stream
 from creemson.engine.sinks import sink_to
 from creemson.engine.tables.read import open_copy_for
+from creemson.formats.imported.place import Place
 from creemson.model.query import Query
 
 __all__ = ["IndivisibleError", "merging", "run_part"]
@@ -23,11 +25,10 @@ class IndivisibleError(Exception):
 
 def run_part(
     query: Query,
-    source: Path,
+    place: Place,
     target: Path,
     on_progress: Callable[[Progress], None],
     *,
-    copy: Path,
     number: int,
     count: int,
     block: int = BLOCK_ROWS,
@@ -36,10 +37,9 @@ def run_part(
 
     Args:
         query: the query.
-        source: path of the file.
+        place: where the file's columnar copy is.
         target: path of the Arrow file to write, for :func:`merging`; after a failure, the caller removes it.
         on_progress: called from any thread; an exception that it raises stops the work and is raised again.
-        copy: path of the file's columnar copy.
         number: number of the part, from 0 on.
         count: number of parts.
         block: see :func:`creemson.engine.division.division.rows_of_part`.
@@ -50,12 +50,13 @@ def run_part(
         OSError: the disk failed.
         Exception: what ``on_progress`` raised.
     """
-    table = open_copy_for(query, copy)
+    table = open_copy_for(query, place)
     if table is None or table.rows is None:
         raise IndivisibleError
     start, length = rows_of_part(table.rows, number, count, block=block)
     table = attrs.evolve(table, rows=length)
-    meter = ProgressMeter(table, source, on_progress, after="writing")
+    path = Path(query.filename)  # nobody reads it
+    meter = ProgressMeter(table, path, on_progress, after="writing")
 
     def compute(frame: pl.LazyFrame, plan: Plan, meter: ProgressMeter) -> pl.LazyFrame:
         division = _division(frame, plan, query)
@@ -64,16 +65,24 @@ def run_part(
     def sinks(frame: pl.LazyFrame, _: Plan) -> list[pl.LazyFrame]:
         return [sink_to(target, frame.sink_ipc, compression="lz4")]  # other machines read it
 
-    stream(query, table, meter, source, sinks, compute=compute)
+    stream(query, table, meter, path, sinks, compute=compute)
     meter.finish()
 
 
-def merging(query: Query, parts: Sequence[Path]) -> Compute:
-    """Return what computes a query from the results of :func:`run_part`, in the order of the parts."""
+def merging(query: Query, parts: Sequence[str], options: dict[str, Any] | None = None) -> Compute:
+    """Return what computes a query from the results of :func:`run_part`.
+
+    Args:
+        query: the query.
+        parts: paths or addresses of the results, in the order of the parts.
+        options: see :class:`creemson.formats.imported.place.Place`.
+    """
 
     def compute(frame: pl.LazyFrame, plan: Plan, meter: ProgressMeter) -> pl.LazyFrame:
         meter.all_read()
-        found = [pl.scan_ipc(path, glob=False) for path in parts]
+        found = [
+            pl.scan_ipc(path, glob=False, storage_options=options, credential_provider=None) for path in parts
+        ]
         return _division(frame, plan, query).whole(pl.concat(found))
 
     return compute

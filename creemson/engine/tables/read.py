@@ -8,6 +8,7 @@ import polars as pl
 
 from creemson.engine.plan import columns_of
 from creemson.errors import ProcessingError, is_disk_full
+from creemson.formats.imported.place import Place
 from creemson.formats.imported.table import open_imported
 from creemson.formats.report import Report
 from creemson.formats.table import Table
@@ -16,12 +17,12 @@ from creemson.model.query import Query
 __all__ = ["may_be_of_copy", "open_copy", "open_copy_for"]
 
 
-def open_copy_for(query: Query, folder: Path, report: Report | None = None) -> Table | None:
+def open_copy_for(query: Query, place: Place, report: Report | None = None) -> Table | None:
     """Open the copy of a query's file.
 
     Args:
         query: The query.
-        folder: Path of the copy.
+        place: Where the copy is.
         report: Collects what was repaired or lost; None if nobody wants to know.
 
     Returns:
@@ -30,7 +31,7 @@ def open_copy_for(query: Query, folder: Path, report: Report | None = None) -> T
     waits_for_all = bool(query.sort or query.group_by or query.aggregate)
     reads_all = query.limit is None or (query.limit > 0 and waits_for_all)
     return _opened(
-        partial(open_imported, folder, query.filename, columns_of(query), report=report, reads_all=reads_all)
+        partial(open_imported, place, query.filename, columns_of(query), report=report, reads_all=reads_all)
     )
 
 
@@ -44,7 +45,7 @@ def open_copy(folder: Path, name: str) -> Table | None:
     Returns:
         The table; None if the copy is gone.
     """
-    return _opened(partial(open_imported, folder, name))
+    return _opened(partial(open_imported, Place.in_folder(folder), name))
 
 
 def _opened(open_: Callable[[], Table | None]) -> Table | None:

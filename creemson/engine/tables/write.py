@@ -10,8 +10,9 @@ from creemson.engine.progress import Progress, ProgressMeter
 from creemson.engine.run import stream
 from creemson.engine.sinks import sink_to
 from creemson.formats.imported.facts import Facts
+from creemson.formats.imported.place import ROWS
 from creemson.formats.imported.record import Record
-from creemson.formats.imported.table import ROWS, About
+from creemson.formats.imported.table import About
 from creemson.formats.open import faults, open_table
 from creemson.formats.table import Needed, Table, Workspace
 from creemson.model.query import Options, Query

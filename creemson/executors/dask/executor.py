@@ -17,7 +17,7 @@ from creemson.executors.dask import attempts, task
 from creemson.executors.dask.cluster import Cluster
 from creemson.executors.dask.division import call_divided, part_count
 from creemson.executors.dask.library import Connection, Task, TaskEnd
-from creemson.executors.dask.placement import Load, place
+from creemson.executors.dask.placement import Load, for_cluster, place
 from creemson.executors.dask.tls import TlsFiles
 from creemson.executors.dask.versions import own_label
 from creemson.executors.executor import ClusterState, OnProgress, TransientFault
@@ -150,11 +150,13 @@ class DaskExecutor:
                 return await self._local.call(command, on_progress=on_progress)
             finally:
                 self._local_calls -= 1
+        command = for_cluster(command)
         self._cluster_calls += 1
         try:
             free = max(0, int(self._limiter.available_tokens)) if self.cluster.workers else 0
             count = part_count(command, free=free, part_bytes=self._part_bytes)
             if count > 1:
+                self._log.debug("command divided", parts=count)
                 value = await call_divided(self._call_cluster, command, count, on_progress)
                 if value is not None:
                     return value

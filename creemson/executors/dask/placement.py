@@ -14,7 +14,7 @@ import attrs
 from creemson.executors.commands import WorkerCommand
 from creemson.storage.names import is_remote
 
-__all__ = ["Load", "Place", "place", "size_of"]
+__all__ = ["Load", "Place", "for_cluster", "place", "size_of"]
 
 Place: TypeAlias = Literal["local", "cluster"]
 
@@ -50,6 +50,21 @@ def place(command: WorkerCommand, least: int, load: Load) -> Place:
         return "cluster"
     is_full = load.local >= load.local_size
     return "cluster" if is_full and load.cluster < load.cluster_size else "local"
+
+
+def for_cluster(command: WorkerCommand) -> WorkerCommand:
+    """Return a command as the workers of the cluster get it: with the objects of a columnar copy, if it has some.
+
+    >>> for_cluster({"op": "run", "copy": "/data/tables/1", "shared_copy": "s3://bucket/tables/1"})
+    {'op': 'run', 'copy': 's3://bucket/tables/1'}
+    """
+    shared = command.get("shared_copy")
+    if shared is None:
+        return command
+    return {
+        **{name: value for name, value in command.items() if name != "shared_copy"},
+        "copy": shared,
+    }
 
 
 def size_of(command: WorkerCommand) -> int:

@@ -1,16 +1,8 @@
-"""Opens the columnar copy of a file in place of the file.
-
-The copy is a folder, which appears complete or not at all:
-
-    rows.parquet    the values of all columns; beside them, in hidden columns, the cells as the file writes them
-    table.json      how the file is read, and what else a :class:`~creemson.formats.table.Table` tells; see `About`
-    issues.json     what was repaired or lost, one by one; only if there is anything
-"""
+"""Opens the columnar copy of a file in place of the file."""
 
 import io
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +11,7 @@ import orjson
 import polars as pl
 
 from creemson.formats.imported.facts import Facts
+from creemson.formats.imported.place import ABOUT, ISSUES, Place
 from creemson.formats.imported.record import Told
 from creemson.formats.report import Report
 from creemson.formats.source import Source
@@ -28,9 +21,6 @@ from creemson.model.query import ColumnRef
 from creemson.model.results import Reading
 
 __all__ = ["About", "open_imported"]
-
-ROWS, ABOUT, ISSUES = "rows.parquet", "table.json", "issues.json"
-"""The files of a copy."""
 
 
 @attrs.frozen
@@ -80,14 +70,14 @@ class About:
             (folder / ISSUES).write_bytes(orjson.dumps(list(map(list, self.told))))
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, place: Place) -> Self:
         """Read what :meth:`write` has written.
 
         Raises:
             OSError: The copy is gone.
         """
-        content: dict[str, Any] = orjson.loads((folder / ABOUT).read_bytes())
-        issues = folder / ISSUES
+        content: dict[str, Any] = orjson.loads(place.about.read_bytes())
+        issues = place.issues
         return cls(
             source=Source(head=b"", **content["source"]),
             rows=content["rows"],
@@ -105,7 +95,7 @@ _OF_SOURCE = ("format", "compression", "size", "expansion")
 
 
 def open_imported(
-    folder: Path,
+    place: Place,
     name: str,
     needed: Collection[ColumnRef] | None = None,
     *,
@@ -115,7 +105,7 @@ def open_imported(
     """Open the columnar copy of a file.
 
     Args:
-        folder: Path of the copy.
+        place: Where the copy is.
         name: The file's name in messages.
         needed: The columns whose types matter; None for all.
         report: Collects what was repaired or lost in these columns.
@@ -128,16 +118,16 @@ def open_imported(
     Raises:
         OSError: The copy is gone.
     """
-    about = About.read(folder)
+    about = About.read(place)
     if not (reads_all or about.is_steady):
         return None
     report = Report() if report is None else report
     for told in about.facts.of_rows(about.told):
         report.add(**told._asdict())
     copy = _Copy(about, _inferred(list(about.schema), needed), report)
-    scan = partial(pl.scan_parquet, folder / ROWS, glob=False)
-    texts = frozenset(column for column in about.schema if text_of(column) in scan().collect_schema())
-    reading = reading_of(scan)
+    found = place.scan().collect_schema()
+    texts = frozenset(column for column in about.schema if text_of(column) in found)
+    reading = reading_of(place.scan)
     return Table(
         name=name,
         schema=about.schema,

@@ -28,6 +28,9 @@ class FolderStores:
         clock: returns seconds since 1970.
     """
 
+    tables = None
+    """Workers on other machines read the copies in the folder, if they see it."""
+
     def __init__(self, data: Files, catalog: Catalog, *, clock: Callable[[], float]) -> None:
         self._data = data
         self._catalog = catalog

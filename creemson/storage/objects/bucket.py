@@ -81,6 +81,18 @@ class ObjectBucket:
         except (BaseError, ValueError) as error:
             raise ObjectStoreError(f"The object store {url} cannot be used: {_first_line(error)}") from None
 
+    def scan_options(self) -> dict[str, str | int]:
+        """Return what polars needs to read the objects itself; it takes the credentials from the environment, too."""
+        endpoint = {} if self.endpoint is None else {"aws_endpoint_url": self.endpoint}
+        return {
+            **endpoint,
+            "aws_allow_http": str((self.endpoint or "").startswith("http://")).lower(),
+            "connect_timeout": f"{CONNECT_SECONDS:g}s",
+            "timeout": f"{REQUEST_SECONDS:g}s",
+            "max_retries": RETRIES,
+            "retry_timeout_ms": int(RETRY_SECONDS * 1000),
+        }
+
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write an object; it replaces one of the same name.
 

@@ -108,8 +108,12 @@ class Scratch:
         with self.fetched(str(found), place.name, check) as path:
             yield path
 
-    def put(self, part: Path, address: str) -> None:
-        """Send a file to the object store, and remove it here.
+    def scan_options(self, address: str) -> dict[str, str | int]:
+        """Return what polars has to know to read objects itself, beside the environment."""
+        return self._bucket(Address.parse(address)).scan_options()
+
+    def put(self, part: Path, address: str, *, keep: bool = False) -> None:
+        """Send a file to the object store, and remove it here unless ``keep`` is set.
 
         Raises:
             ObjectStoreError: the object store failed.
@@ -117,7 +121,8 @@ class Scratch:
         """
         place = Address.parse(address)
         self._bucket(place).put_file(place.path, part)
-        part.unlink()
+        if not keep:
+            part.unlink()
 
     def _bucket(self, place: Address) -> "ObjectBucket":
         from creemson.storage.objects.bucket import ObjectBucket  # noqa: PLC0415 - it needs the extra `s3`

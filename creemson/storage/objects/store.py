@@ -556,6 +556,9 @@ class ObjectStore:
             )
         replaced = self._rows.record(rows)
         self._garbage.end_writing(folder, discard=False)
+        self._garbage.remove_objects(
+            folder, found.keys() - names.keys()
+        )  # of those who did a part of the work
         self._lost_name(replaced)
         try:
             self._ledger.admit(*map(_key_of, rows))

@@ -11,7 +11,8 @@ from creemson.storage.objects.garbage import Garbage
 from creemson.storage.objects.part import PIECE_BYTES
 from creemson.storage.objects.probe import probe
 from creemson.storage.objects.store import ObjectStore
-from creemson.storage.tables.tables import Tables
+from creemson.storage.objects.tables import ObjectTables
+from creemson.storage.tables.tables import SharedTables, Tables
 
 __all__ = ["ObjectStores"]
 
@@ -27,13 +28,23 @@ class ObjectStores:
         catalog: the catalog; its owner opens and closes it.
         clock: returns seconds since 1970.
         piece: bytes of each object of an upload but the last.
+        shares_tables: whether workers on other machines read columnar copies, so that these become objects, too.
+
+    Attributes:
+        tables: the columnar copies as objects; None if there are none.
 
     Raises:
         ObjectStoreError: the environment is not usable.
     """
 
     def __init__(
-        self, url: str, catalog: Catalog, *, clock: Callable[[], float], piece: int = PIECE_BYTES
+        self,
+        url: str,
+        catalog: Catalog,
+        *,
+        clock: Callable[[], float],
+        piece: int = PIECE_BYTES,
+        shares_tables: bool = False,
     ) -> None:
         self._url = url
         self._catalog = catalog
@@ -41,6 +52,9 @@ class ObjectStores:
         self._piece = piece
         self._bucket = ObjectBucket(url)
         self._garbage = Garbage(self._bucket, catalog.objects)
+        self.tables: SharedTables | None = (
+            ObjectTables(self._bucket, self._garbage) if shares_tables else None
+        )
         self._threads = ThreadPoolExecutor(READ_AHEAD, "read-ahead")
 
     def prepare(self) -> None:

@@ -1,5 +1,7 @@
 """The columnar copies of files, ``DATA/tables/NAME``, and what the catalog knows about them.
 
+If workers on other machines share an object store, the copies also become objects there, under the same names.
+
 A worker writes a copy under a temporary name and renames it; then it gets its row. So a crash leaves at most a folder
 without a row. A folder without a row, and a row without a folder, are removed at the start and by each sweep.
 """
@@ -8,9 +10,9 @@ import contextlib
 import hashlib
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import NamedTuple, Protocol
 
 import attrs
 
@@ -19,7 +21,9 @@ from creemson.storage import durable
 from creemson.storage.names import is_temporary, remove_path
 from creemson.storage.tables.bounds import FREE_SHARE, surplus
 
-__all__ = ["TableKey", "Tables"]
+__all__ = ["SharedTables", "TableKey", "Tables"]
+
+_WITH_OBJECTS = ", with objects"
 
 
 class TableKey(NamedTuple):
@@ -36,6 +40,22 @@ class TableKey(NamedTuple):
     options: str
 
 
+class SharedTables(Protocol):
+    """The same copies as objects. No method waits."""
+
+    def open(self, names: Iterable[str]) -> None:
+        """Keep the objects of these copies, and let the next sweep remove all others. Before, nothing is removed."""
+
+    def address(self, name: str) -> str:
+        """Return the address under which the objects of a copy are, or will be."""
+
+    def keep(self, name: str) -> None:
+        """Keep the objects of a copy. Idempotent."""
+
+    def drop(self, name: str) -> None:
+        """Let the next sweep remove the objects of a copy."""
+
+
 class Tables:
     """The copies of all callers. May be used by any thread; only :meth:`find` does not wait for the disk.
 
@@ -43,9 +63,18 @@ class Tables:
         folder: folder of the copies.
         catalog: the catalog; its owner opens and closes it.
         clock: returns seconds since 1970.
+        objects: the copies as objects; None if there are none.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        *,
+        clock: Callable[[], float],
+        objects: SharedTables | None = None,
+    ) -> None:
+        self._objects = objects
         self._folder = folder
         self._catalog = catalog
         self._clock = clock
@@ -68,12 +97,16 @@ class Tables:
         Raises:
             OSError: the disk failed.
         """
+        if self._objects is not None:
+            reader += _WITH_OBJECTS  # copies that were made without objects are made again
         self._reader, self._limit = reader, limit
         if limit != 0:
             durable.make_folders([self._folder])
         rows = {_key(row): row for row in self._catalog.tables() if row.reader == reader}
         with self._lock:
             self._rows = rows
+        if self._objects is not None:
+            self._objects.open(row.path for row in rows.values())
         self._is_open = True
         self._tidy()
 
@@ -85,6 +118,14 @@ class Tables:
         with self._lock:
             self._used[row.path] = self._clock()
         return f"{self._folder}/{row.path}"
+
+    def shared(self, path: str) -> str | None:
+        """Return the address of a copy's objects; None if it has none.
+
+        Args:
+            path: what :meth:`find` or :meth:`making` has returned.
+        """
+        return None if self._objects is None else self._objects.address(PurePath(path).name)
 
     def rows_of(self, caller: str) -> Mapping[str, int]:
         """Return the numbers of rows of a caller's files, by version, as far as they are known by copies."""
@@ -102,11 +143,15 @@ class Tables:
         name = self._name(key)
         with self._lock:
             self._making.add(name)
+        if self._objects is not None:
+            self._objects.keep(name)
         try:
             yield f"{self._folder}/{name}"
         finally:
             with self._lock:
                 self._making.discard(name)
+            if key not in self._rows:
+                self._drop_objects([name])
 
     def add(self, key: TableKey, *, rows: int, size: int) -> bool:
         """Record a copy that a worker has written, and remove others if all together take too much room.
@@ -173,13 +218,13 @@ class Tables:
             found = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
             with self._lock:
                 lost = [key for key, row in self._rows.items() if row.path not in found]
-                for key in lost:
-                    del self._rows[key]
+                gone = [self._rows.pop(key).path for key in lost]
                 known = {row.path for row in self._rows.values()}
             self._catalog.forget_tables([row.path for row in self._catalog.tables() if row.path not in known])
             for name in found - known - making:
                 if not (is_temporary(name) and making):
                     remove_path(self._folder / name, ignore_errors=False)
+            self._drop_objects(gone)
         self._bound()
 
     def _bound(self) -> None:
@@ -203,8 +248,14 @@ class Tables:
                     self._used.pop(row.path, None)
             with contextlib.suppress(OSError):  # a row without a folder is removed by the next sweep
                 self._catalog.forget_tables([row.path for row in rows])
+            self._drop_objects([row.path for row in rows])
             for row in rows:
                 remove_path(self._folder / row.path, ignore_errors=False)
+
+    def _drop_objects(self, names: Collection[str]) -> None:
+        if self._objects is not None:
+            for name in names:
+                self._objects.drop(name)
 
     def _name(self, key: TableKey) -> str:
         return hashlib.sha256("\0".join((*key, self._reader)).encode()).hexdigest()[:32]

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from creemson.engine.division.parts import IndivisibleError, merging, run_part
+from creemson.formats.imported.place import Place
 from creemson.model.query import Aggregate, Condition, Query, SortKey
 from tests.engine.tables.files import KINDS, seeded, write_random
 from tests.engine.tables.test_copy import answer, copied
@@ -25,12 +26,13 @@ QUERIES = {
 }  # fmt: skip
 
 
-def do_parts(query, path, copy, folder):
+def do_parts(query, copy, folder):
     """Do all parts; return the paths of what they have written."""
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{number}.arrow" for number in range(PARTS)]
     for number, target in enumerate(paths):
-        run_part(query, path, target, lambda _: None, copy=copy, number=number, count=PARTS, block=BLOCK)
+        place = Place.in_folder(copy)
+        run_part(query, place, target, lambda _: None, number=number, count=PARTS, block=BLOCK)
     return paths
 
 
@@ -49,9 +51,9 @@ def test_parts_together_answer_and_write_what_one_step_does(tmp_path, kind):
         query = Query(filename=path.name, options=options, preview=5, **fields)
         expected, used = answer(query, path, out, copy)
         assert used == [True]
-        paths = do_parts(query, path, copy, tmp_path / "parts")
+        paths = do_parts(query, copy, tmp_path / "parts")
         assert sum(pl.scan_ipc(each).select(pl.len()).collect().item() for each in paths) > 0
-        assert answer(query, path, out, copy, merging(query, paths))[0] == expected, name
+        assert answer(query, path, out, copy, merging(query, list(map(str, paths))))[0] == expected, name
 
 
 def test_part_of_indivisible_query_writes_nothing(tmp_path):
@@ -60,7 +62,7 @@ def test_part_of_indivisible_query_writes_nothing(tmp_path):
     copied(path, tmp_path / "copy")
     query = Query(filename=path.name, aggregate=(Aggregate("n", "median"),))
     with pytest.raises(IndivisibleError):
-        do_parts(query, path, tmp_path / "copy", tmp_path / "parts")
+        do_parts(query, tmp_path / "copy", tmp_path / "parts")
     with pytest.raises(IndivisibleError):
-        do_parts(query, path, tmp_path / "gone", tmp_path / "parts")
+        do_parts(query, tmp_path / "gone", tmp_path / "parts")
     assert list((tmp_path / "parts").iterdir()) == []

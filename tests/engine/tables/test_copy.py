@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 
 from creemson.engine.export.render import render
-from creemson.engine.run import run
+from creemson.engine.run import run, run_on_copy
 from creemson.engine.tables.read import open_copy_for
 from creemson.engine.tables.write import copy_table
 from creemson.engine.windows.window import window
 from creemson.errors import CreemsonError
+from creemson.formats.imported.place import Place
 from creemson.model.query import Options, Query
 from creemson.storage.names import texts_name
 from tests.engine.tables.files import KINDS, NAMES, random_query, random_view, seeded, write_random
@@ -28,23 +29,14 @@ def answer(query, path, folder, copy=None, compute=None):
     target, rejects = folder / "out.parquet", folder / "rejects.csv"
     for old in folder.glob("*"):
         old.unlink()
-    used = []
-
-    def opened(query, report):
-        table = open_copy_for(query, copy, report)
-        used.append(table is not None)
-        return table
-
+    used = [False] if copy is not None else []
     try:
-        outcome = run(
-            query,
-            path,
-            target,
-            lambda _: None,
-            rejects=rejects,
-            compute=compute,
-            **({} if copy is None else {"copy": opened}),
-        )
+        outcome = None
+        if copy is not None:
+            place = Place.in_folder(copy)
+            used = [open_copy_for(query, place) is not None]
+            outcome = run_on_copy(query, place, target, lambda _: None, rejects=rejects, compute=compute)
+        outcome = outcome or run(query, path, target, lambda _: None, rejects=rejects)
     except CreemsonError as error:
         return (error.reason, error.message, error.details), used
     companion = next(iter(folder.glob("*texts*")), None)

@@ -5,8 +5,9 @@ Exit status: 0 success, 1 the operation failed (the message is on standard error
 Most commands have one module each; ``files`` has the commands for the files of a server, ``jobs`` those for its jobs,
 ``cluster`` the command ``worker`` and the checks of a cluster. What they share is in the folder ``shared``:
 ``options`` (options of several commands), ``arguments`` (parses the arguments that describe a query), ``words`` (tells
-errors in the words of the command line), ``run`` (runs the work of a command), ``streams`` (standard input and output)
-and ``results`` (shows or writes the result of a job).
+errors in the words of the command line), ``run`` (runs the work of a command), ``streams`` (standard input and output),
+``results`` (shows or writes the result of a job) and ``described`` (shows the columns of a file). ``process`` and
+``columns`` start a worker before they import what does their work: ``processing`` and ``shared.described``.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ COMMANDS = {
     "upload": "files",
     "download": "files",
     "files": "files",
-    "columns": "files",
+    "columns": "columns",
     "delete": "files",
     "jobs": "jobs",
     "attach": "jobs",

@@ -1,8 +1,7 @@
-"""The commands for the files of a server: ``creemson upload``, ``download``, ``files``, ``columns`` and ``delete``."""
+"""The commands for the files of a server: ``creemson upload``, ``download``, ``files`` and ``delete``."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +9,17 @@ import click
 import orjson
 from rich.filesize import decimal
 
-from creemson.cli.shared.options import (
-    DEFAULT_URL,
-    load_for_one_job,
-    with_optional_url,
-    with_reading,
-    with_url,
-)
-from creemson.cli.shared.run import print_lines, run_interruptible, run_with_client
+from creemson.cli.shared.options import with_url
+from creemson.cli.shared.run import print_lines, run_with_client
 from creemson.cli.shared.streams import STANDARD, standard_output
-from creemson.cli.shared.temporary import input_of, server_at
-from creemson.cli.shared.words import in_flags
-from creemson.client import Client, connect
+from creemson.client import Client
 from creemson.display.console import OutputConsole
-from creemson.display.issues import describe_issues, describe_reading
 from creemson.display.progress import progress_bar
 from creemson.display.tables import show_table
 from creemson.display.text import visible
 from creemson.errors import CreemsonError
-from creemson.wire.messages import Columns
 
-__all__ = ["columns", "delete", "download", "files", "upload"]
+__all__ = ["delete", "download", "files", "upload"]
 
 
 @click.command()
@@ -134,56 +123,6 @@ def files(url: str, token: str | None, as_json: bool) -> None:
         for info in found
     ]
     show_table(OutputConsole(), ["name", "size", "rows", "modified"], rows)
-
-
-@click.command(short_help="Show the columns of a file.")
-@click.argument("name", type=click.Path(allow_dash=True))
-@with_reading
-@with_optional_url
-@click.pass_context
-def columns(
-    ctx: click.Context,
-    name: str,
-    options: dict[str, Any] | None,
-    url: str | None,
-    token: str | None,
-    as_json: bool,
-) -> None:
-    """Show the columns of NAME, how it is read, and what is repaired at its beginning.
-
-    NAME is a local file, or - for standard input. With --url, or if there is no local file of that name, it is a
-    file on the server.
-    """
-    describe = partial(in_flags, given={})
-    on_server = ctx.get_parameter_source("url") is click.core.ParameterSource.COMMANDLINE
-    if name == STANDARD or (Path(name).exists() and not on_server):
-        found = run_interruptible(lambda: _describe_local(name, options), describe=describe)
-    else:
-        found = run_with_client(
-            url or DEFAULT_URL,
-            token,
-            lambda client: client.describe(name, options=options),
-            describe=describe,
-        )
-    if as_json:
-        print_lines(found.columns)
-        if found.reading is not None:
-            print_lines([{"reading": found.reading, "issues": found.issues}])
-        return
-    rows = [(str(column.index), column.name, column.dtype) for column in found.columns]
-    show_table(OutputConsole(), ["index", "name", "type"], rows)
-    if found.reading is not None:
-        click.echo(describe_reading(found.reading))
-    for line in describe_issues(found.issues) if found.issues is not None else ():
-        click.echo(line)
-
-
-async def _describe_local(name: str, options: dict[str, Any] | None) -> Columns:
-    source = input_of(name)
-    async with server_at(None, load_for_one_job(None, ())) as address, connect(address) as client:
-        with progress_bar("Uploading") as update:
-            await client.upload(source.content, name=source.name, on_progress=update)
-        return await client.describe(source.name, options=options)
 
 
 @click.command(short_help="Delete a file.")

@@ -52,3 +52,14 @@ def page(browser):
     context.close()
     unexpected = [fault for fault in faults if not any(text in fault for text in page.expected_errors)]
     assert not unexpected
+
+
+@pytest.fixture
+def person(page, server, request):
+    """Somebody at the page, which is connected to the server; see ``people.on_each_screen``."""
+    from tests.browser.people import Person, look
+    from tests.browser.test_page import visit
+
+    look(page, *getattr(request, "param", (1280, "light")))
+    visit(page, server)
+    return Person(page)

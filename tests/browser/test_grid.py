@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from tests.browser.people import fresh, on_each_screen, place_of
 from tests.browser.test_page import shows, until, upload, visit, write
 
 GERMAN = (
@@ -15,14 +16,6 @@ def here(page, server):
     """The page, connected to the server."""
     visit(page, server)
     return page
-
-
-def place_of(page, selector):
-    """The left upper corner of an element, in one step: the grid makes its elements anew."""
-    return page.evaluate(
-        "selector => { const { x, y } = document.querySelector(selector).getBoundingClientRect(); return [x, y]; }",
-        selector,
-    )
 
 
 def active(page):
@@ -58,11 +51,15 @@ def test_dropped_file_shows_its_rows_as_written(here, tmp_path):
     assert len(set(sides)) == 1
 
 
-def test_text_typed_into_find_narrows_the_rows_and_is_the_address(here, tmp_path):
+@on_each_screen
+def test_text_typed_into_find_narrows_the_rows_and_is_the_address(person, tmp_path):
     """Each letter narrows the rows; reload and back show the same; a sent address works in another tab."""
-    upload(here, write(tmp_path / "grid-find.csv", city=["Oslo", "Rome", "Bergen", "Bonn"], n=[1, 2, 3, 4]))
-    here.wait_for_selector("#grid[data-state=ready]")
-    here.locator("#find").press_sequentially("BER")
+    here = person.page
+    person.drop(
+        write(fresh(tmp_path / "grid-find.csv"), city=["Oslo", "Rome", "Bergen", "Bonn"], n=[1, 2, 3, 4])
+    )
+    person.type("#find", "BER")
+    assert person.actions <= 2
     shows(here, [["Bergen", "3"]])
     assert here.inner_text("#view-facts") == "1 row matches · 2 columns"
     address = here.url
@@ -130,8 +127,10 @@ def test_column_border_dragged_changes_its_width(here, tmp_path):
     until(here, f"{width} === {before}")
 
 
-def test_row_numbers_and_header_stay_while_scrolling(here, server):
+@on_each_screen
+def test_row_numbers_and_header_stay_while_scrolling(person, server):
     """Five hundred columns: few cells in the document, and what names them is always visible."""
+    here = person.page
     pl.DataFrame({f"c{index}": range(300) for index in range(500)}).write_parquet(
         server.data_dir / "uploads" / "grid-wide.parquet"
     )

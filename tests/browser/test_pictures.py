@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.people import Person
 from tests.browser.test_page import until, visit
-from tests.browser.test_view import Person
 from tests.servers import SAMPLE, serving
 
 pytestmark = pytest.mark.slow
@@ -34,22 +34,23 @@ def person(empty_server, page):
     return person
 
 
-def picture(page, name, *, height):
-    """Make a picture of the upper part of the page, or check that there is one of a fit size.
+def picture(page, name, *, height, top="header"):
+    """Make a picture of a part of the page, or check that there is one of a fit size.
 
     Args:
         page: the page, 1280 pixels wide.
         name: of the file.
         height: of the picture, in pixels.
+        top: the element with which it begins.
     """
     path = IMAGES / name
     if os.environ.get("CREEMSON_PICTURES"):
         IMAGES.mkdir(exist_ok=True)
         page.mouse.move(0, 0)
         page.evaluate("scrollTo(0, 0)")
-        page.screenshot(
-            path=path, animations="disabled", clip={"x": 0, "y": 0, "width": 1280, "height": height}
-        )
+        y = page.evaluate("top => document.querySelector(top).getBoundingClientRect().top", top)
+        clip = {"x": 0, "y": y, "width": 1280, "height": height}
+        page.screenshot(path=path, animations="disabled", full_page=True, clip=clip)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size <= MAX_BYTES
 
@@ -75,4 +76,24 @@ def test_average_of_each_group_is_pictured_with_its_chart(person):
     until(person.page, "document.querySelector('#view-facts').textContent.startsWith('3 rows')")
     person.click("#plot summary")
     until(person.page, "document.querySelectorAll('#plot svg rect').length === 3")
-    picture(person.page, "tutorial-chart.png", height=860)
+    picture(person.page, "tutorial-chart.png", height=1010)
+
+
+def test_menu_of_a_column_is_pictured(person):
+    """What can be done with a column, in the guide to the page."""
+    person.menu("flipper_length_mm")
+    person.page.wait_for_selector("#column-menu .bars")
+    picture(person.page, "page-menu.png", height=900)
+
+
+def test_options_and_problems_of_a_malformed_file_are_pictured(empty_server, page, tmp_path):
+    """How a file was read, and what is wrong in it, in the guide to the page."""
+    path = tmp_path / "levels.csv"
+    path.write_text(
+        "sensor;taken;level\n" + "a1;2024-05-01;2,5\na2;2024-05-01\na3;2024-05-02;3,1;x\na4;soon;2,9\n" * 3
+    )
+    visit(page, empty_server)
+    Person(page).drop(path)
+    page.click("#options summary")
+    page.click("#view-issues summary")
+    picture(page, "page-problems.png", top="#view", height=1280)

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from tests.browser.people import faults, look
 from tests.browser.test_page import opened, saved, upload
 from tests.integration.test_auth import creemson
 from tests.servers import SAMPLE, serving
@@ -25,9 +26,12 @@ def test_sign_in_with_valid_token_persists_until_revoked(page, guarded, tmp_path
     page.wait_for_selector("#sign-in:not([hidden])")
     assert "token" in page.inner_text("#connection-error")
     assert page.evaluate("document.activeElement.id") == "token"
+    assert faults(page) == []
+    look(page, 390, "dark")
     page.fill("#token", "wrong")
     page.keyboard.press("Enter")
     page.wait_for_selector("#connection-error:has-text('not known here')")
+    assert faults(page) == []
     page.fill("#token", token)
     page.click("#sign-in button")
     page.wait_for_selector("#connection[data-state=open]")

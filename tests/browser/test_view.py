@@ -3,95 +3,48 @@
 import polars as pl
 import pytest
 
-from tests.browser.test_grid import GERMAN, place_of
-from tests.browser.test_page import PATIENCE, shows, until, visit, write
-
-
-class Person:
-    """Somebody at the page; each method is one action."""
-
-    def __init__(self, page):
-        self.page = page
-        self.actions = 0
-
-    def drop(self, path):
-        self._act()
-        self.page.set_input_files("#file-input", str(path))
-        self.page.wait_for_selector("#grid[data-state=ready]", timeout=PATIENCE)
-        self.page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])", timeout=PATIENCE)
-
-    def click(self, selector):
-        self._act()
-        self.page.click(selector)
-
-    def menu(self, column):
-        self.click(f"#grid [aria-label='Menu of {column}']")
-
-    def type(self, selector, text):
-        self._act()
-        self.page.locator(selector).press_sequentially(text)
-
-    def enter(self, selector, text):
-        self._act()
-        self.page.fill(selector, text)
-        self.page.press(selector, "Enter")
-
-    def choose(self, selector, label):
-        self._act()
-        self.page.select_option(selector, label=label)
-
-    def drag_over_headers(self, first, last):
-        self._act()
-        for column, do in ((first, "down"), (last, "up")):
-            x, y = place_of(self.page, f"#grid th:has([aria-label='Menu of {column}'])")
-            self.page.mouse.move(x + 20, y + 12)
-            getattr(self.page.mouse, do)()
-
-    def download(self, label):
-        with self.page.expect_download() as download:
-            self.click(f"#view-downloads >> text='{label}'")
-        return download.value
-
-    def _act(self):
-        self.actions += 1
-
-
-@pytest.fixture
-def person(page, server):
-    visit(page, server)
-    return Person(page)
+from tests.browser.people import fresh, on_each_screen
+from tests.browser.test_grid import GERMAN
+from tests.browser.test_page import shows, until, write
 
 
 def chips(page):
     return page.locator("#chips li span").all_inner_texts()
 
 
+@on_each_screen
 def test_german_file_to_excel_with_three_columns_takes_three_actions(person, tmp_path):
     """Drop it, drag over the three headers, click Excel."""
-    path = tmp_path / "view-german.csv"
+    path = fresh(tmp_path / "view-german.csv")
     path.write_bytes("".join(f"{line};x;y\n" for line in GERMAN.splitlines()).encode("cp1252"))
     person.drop(path)
     person.drag_over_headers("Artikel", "Datum")
     until(person.page, "document.querySelectorAll('#grid th.selected').length === 3")
     workbook = person.download("Excel")
     assert person.actions <= 3
-    assert workbook.suggested_filename == "view-german.xlsx"
+    assert workbook.suggested_filename == f"{path.stem}.xlsx"
     frame = pl.read_excel(workbook.path())
     assert frame.columns == ["Artikel", "Preis", "Datum"]
     assert frame["Preis"].to_list() == [1.5, 12.25, 100, None]
 
 
+@on_each_screen
 def test_distribution_of_each_column_is_there_after_the_drop(person, tmp_path):
     """A picture and the share of missing values in each header, without a further action."""
-    person.drop(write(tmp_path / "view-pictures.csv", city=["Oslo", None, "Rome", "Oslo"], n=[1, 2, 3, 4]))
+    person.drop(
+        write(fresh(tmp_path / "view-pictures.csv"), city=["Oslo", None, "Rome", "Oslo"], n=[1, 2, 3, 4])
+    )
     until(person.page, "document.querySelectorAll('#grid thead svg').length === 2")
     assert person.actions <= 1
     assert person.page.locator("#grid thead small").all_inner_texts() == ["text · 25 % missing", "number"]
 
 
+@on_each_screen
 def test_group_and_sum_takes_three_actions(person, tmp_path):
     """Drop, the menu of the column, for each of another; then sorted, undone, and as the address."""
-    person.drop(write(tmp_path / "view-sum.csv", city=["Oslo", "Rome", "Oslo", "Rome"], n=[1, 2, 30, 40]))
+    person.drop(
+        write(fresh(tmp_path / "view-sum.csv"), city=["Oslo", "Rome", "Oslo", "Rome"], n=[1, 2, 30, 40])
+    )
     person.menu("n")
     person.choose("[aria-label='For each']", "for each city")
     page = person.page
@@ -139,9 +92,10 @@ def test_values_and_conditions_filter_and_their_chips_remove_them(person, tmp_pa
     assert chips(page) == ["n > 2", "first 2 rows", "city is called town"]
 
 
+@on_each_screen
 def test_column_is_read_as_text_or_with_the_month_first(person, tmp_path):
     """Zip codes keep their zeros, and a date becomes another one; both stay in the address."""
-    path = tmp_path / "view-types.csv"
+    path = fresh(tmp_path / "view-types.csv")
     path.write_text("zip,day\n1234,01/02/2024\n99,03/04/2024\n")
     person.drop(path)
     page = person.page
@@ -149,10 +103,12 @@ def test_column_is_read_as_text_or_with_the_month_first(person, tmp_path):
     person.menu("zip")
     person.choose("#column-menu label:has-text('Read as') select", "text (keeps 00123)")
     until(page, "document.querySelector('#grid thead small')?.textContent === 'text'")
+    assert person.actions <= 3
     page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
     person.menu("day")
     person.choose("#column-menu label:has-text('Read as') select", "date: month first, 12/31/2024")
     until(page, "document.querySelectorAll('#grid thead small')[1]?.textContent === 'date'")
+    assert person.actions <= 5  # with the drop and the first column
     assert (
         person.download("CSV, normalized").path().read_text() == "zip,day\n1234,2024-01-02\n99,2024-03-04\n"
     )
@@ -168,6 +124,21 @@ def test_wide_file_is_described_when_somebody_asks(person, tmp_path):
     person.click("#describe")
     person.page.wait_for_selector("#grid thead svg")
     assert person.page.is_hidden("#describe")
+
+
+def test_text_to_find_is_not_in_downloads_and_groups_and_the_page_says_so(person, tmp_path):
+    """Only the rows on the screen are searched."""
+    person.drop(write(tmp_path / "view-found.csv", city=["Oslo", "Rome"], note=["abc", "x"], n=[1, 2]))
+    page = person.page
+    person.type("#find", "abc")
+    shows(page, [["Oslo", "abc", "1"]])
+    page.wait_for_selector("#view-downloads:has-text('Downloads have filters, but not a text to find')")
+    assert page.locator("#view-downloads button:disabled").count() == 6
+    person.menu("n")
+    assert page.is_visible("#column-menu >> text=also those without the text to find")
+    person.choose("[aria-label='For each']", "for each city")
+    shows(page, [["Oslo", "1"], ["Rome", "2"]])
+    assert chips(page) == ["sum of n for each city"]
 
 
 @pytest.mark.slow

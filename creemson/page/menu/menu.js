@@ -148,14 +148,16 @@ export class ColumnMenu {
   }
 
   #summary({ name, dtype, names }) {
-    const { group, aggregate } = this.#store.view;
+    const { group, aggregate, find } = this.#store.view;
+    const fresh = { find: "", sort: [], hidden: [], selected: [] };
     const what = make("select", { ariaLabel: "What to compute" }, ...Object.entries(FUNCTIONS).map(([value, text]) => make("option", { value }, text)));
     if (!isNumeric(dtype)) what.value = "count";
     const others = names.filter((other) => other !== name);
     const each = make("select", { ariaLabel: "For each" }, make("option", { value: "" }, "for each …"), ...others.map((other) => make("option", { value: other }, `for each ${other}`)));
-    each.onchange = () => this.#change({ group: [each.value], aggregate: [[name, what.value]], sort: [], hidden: [], selected: [] });
-    const counted = button("Count each value", () => this.#change({ group: [...group, name], aggregate: aggregate.length ? aggregate : [[name, "rows"]], sort: [], hidden: [], selected: [] }));
-    return make("div", { className: "tools summary" }, what, each, counted);
+    each.onchange = () => this.#change({ group: [each.value], aggregate: [[name, what.value]], ...fresh });
+    const counted = button("Count each value", () => this.#change({ group: [...group, name], aggregate: aggregate.length ? aggregate : [[name, "rows"]], ...fresh }));
+    const note = find ? [make("p", { className: "hint" }, "Groups have the rows that the filters keep, also those without the text to find.")] : [];
+    return make("div", { className: "tools summary" }, what, each, counted, ...note);
   }
 
   #reading({ name, isText }) {

@@ -20,11 +20,10 @@ const ISSUES = {
  * @param {object|null|undefined} issues
  * @param {object} options
  * @param {string} options.title
- * @param {boolean} options.open whether the examples are expanded
  * @param {(function(string, string): HTMLElement)|null} options.link creates a download link, given a
  *   filename and a text
  */
-export function showIssues(place, issues, { title, open, link = null }) {
+export function showIssues(place, issues, { title, link = null }) {
   const counts = isPresent(issues) ? describeCounts(issues) : [];
   place.hidden = !counts.length && !issues?.examples?.length && !issues?.rejects;
   place.replaceChildren();
@@ -33,7 +32,7 @@ export function showIssues(place, issues, { title, open, link = null }) {
   const examples = issues.examples ?? [];
   if (examples.length) {
     const summary = make("summary", {}, examples.length === 1 ? "Example" : `First ${whole(examples.length)} examples`);
-    place.append(make("details", { open }, summary, exampleTable(examples)));
+    place.append(make("details", {}, summary, exampleTable(examples)));
   }
   if (issues.rejects && link) place.append(make("p", { className: "tools" }, link(issues.rejects, "Download all issues")));
 }

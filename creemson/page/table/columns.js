@@ -4,7 +4,7 @@ const CHARACTER = 8.2; // px, of the grid's font
 const PADDING = 26; // px, of a cell, both sides
 const MENU = 22; // px, of the sign beside the name
 const MIN_WIDTH = 48;
-const MIN_FIT = 136; // the type, the missing share and the picture of a column need it
+const MIN_FIT = 158; // the type, the missing share and the picture of a column need it
 const MAX_FIT = 340;
 
 /** The widths of columns in px, and what follows from them. */

@@ -49,11 +49,11 @@ export class Grid {
    * @param {function(number, number): void} options.onMove called with the first visible row and one past the last
    * @param {function(Error|null): void} options.onError called when rows cannot be fetched, with null once
    *   they can again
-   * @param {(function(number, HTMLElement): void)|null} [options.onMenu] called with a column and its header
-   * @param {(function(number, number): void)|null} [options.onSelect] called with the first and the last column of a
+   * @param {function(number, HTMLElement): void} options.onMenu called with a column and its header
+   * @param {function(number, number): void} options.onSelect called with the first and the last column of a
    *   range of headers that were selected by dragging over them, or with Shift
    */
-  constructor(region, { columns, total, rows = [], decimal = ".", fetch, onMove, onError, onMenu = null, onSelect = null }) {
+  constructor(region, { columns, total, rows = [], decimal = ".", fetch, onMove, onError, onMenu, onSelect }) {
     Object.assign(this, { region, decimal, onMove, onMenu, onSelect });
     this.#columns = columns;
     this.#total = total;
@@ -214,11 +214,11 @@ export class Grid {
       PageUp: [Math.max(0, row - this.#visible), column],
       PageDown: [row + this.#visible, column],
     };
-    const isSelecting = event.shiftKey && row === HEADER && ["ArrowLeft", "ArrowRight"].includes(event.key) && this.onSelect;
+    const isSelecting = event.shiftKey && row === HEADER && ["ArrowLeft", "ArrowRight"].includes(event.key);
     if (moves[event.key]) this.#activate(...moves[event.key]);
     if (isSelecting) this.onSelect(this.#anchor, this.#active.column);
     else if (moves[event.key]) this.#anchor = this.#active.column;
-    else if (["Enter", " "].includes(event.key) && row === HEADER && this.onMenu) this.onMenu(column, this.#activeElement);
+    else if (["Enter", " "].includes(event.key) && row === HEADER) this.onMenu(column, this.#activeElement);
     else return;
     event.preventDefault();
   }
@@ -238,9 +238,9 @@ export class Grid {
     const column = cell.ariaColIndex - 1;
     const row = cell.closest("tr").ariaRowIndex - 2;
     this.#activate(row, column);
-    if (row === HEADER && shiftKey && this.onSelect) return this.onSelect(this.#anchor, column);
+    if (row === HEADER && shiftKey) return this.onSelect(this.#anchor, column);
     this.#anchor = column;
-    if (row === HEADER) this.onMenu?.(column, this.#activeElement);
+    if (row === HEADER) this.onMenu(column, this.#activeElement);
   }
 
   #startDrag(event) {
@@ -248,7 +248,7 @@ export class Grid {
     if (!header || event.button !== 0) return;
     const column = header.ariaColIndex - 1;
     if (event.target.closest(".grip")) this.#drag = { column, x: event.clientX, width: this.#layout.width(column) };
-    else if (this.onSelect && event.pointerType === "mouse") this.#range = [column, column];
+    else if (event.pointerType === "mouse") this.#range = [column, column];
     if (this.#drag) event.preventDefault();
   }
 
@@ -322,13 +322,11 @@ export class Grid {
 
   #header(index) {
     const { name, type, note, chart, sorted, selected } = this.#columns[index];
-    const title = this.onMenu
-      ? make("button", { type: "button", className: "name", tabIndex: -1, ariaLabel: `Menu of ${name}` }, make("span", {}, name))
-      : make("span", {}, name);
+    const title = make("button", { type: "button", className: "name", tabIndex: -1, ariaLabel: `Menu of ${name}` }, make("span", {}, name));
     const facts = make("small", {}, [type, note].filter(Boolean).join(" · "));
     const picture = chart();
     const grip = make("span", { className: "grip", ariaHidden: "true", title: "Drag to change the width" });
-    const header = make("th", { scope: "col", title: `${name} (${type})` }, title, facts, ...(picture ? [picture] : []), grip);
+    const header = make("th", { scope: "col", title: `${name} (${[type, note].filter(Boolean).join(", ")})` }, title, facts, ...(picture ? [picture] : []), grip);
     const [first, last] = (this.#range ?? [0, 0]).toSorted((one, other) => one - other);
     if (selected || (first !== last && index >= first && index <= last)) header.classList.add("selected");
     if (selected) header.ariaSelected = "true";

@@ -17,7 +17,7 @@ export class Findings {
   /** Show what has been found so far, until the whole file has been read.
    *  @param {object|null|undefined} issues of the beginning of the file */
   expect(issues) {
-    showIssues(byId("view-issues"), issues, { title: "Problems in the first 64 KiB", open: false });
+    showIssues(byId("view-issues"), issues, { title: "Problems in the first 64 KiB" });
     byId("view-repaired").hidden = true;
   }
 
@@ -26,7 +26,6 @@ export class Findings {
   show(file, issues) {
     showIssues(byId("view-issues"), issues, {
       title: "Problems in the file",
-      open: false,
       link: (name, text) => button(text, () => this.#download(name, file)),
     });
     const now = countOf(issues);

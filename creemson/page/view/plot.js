@@ -5,11 +5,13 @@ import { isNumeric, whole } from "../format.js";
 import { draw, plain } from "../table/charts.js";
 
 const NS = "http://www.w3.org/2000/svg";
-const [WIDTH, HEIGHT] = [720, 360]; // px
+const MAX_WIDTH = 720; // px
+const MIN_WIDTH = 280; // px
+const HEIGHT = 360; // px
 const [LEFT, BOTTOM, TOP, RIGHT] = [70, 56, 16, 16]; // px around the drawing
 const MAX_ROWS = { bars: 40, line: 1000, points: 1000 };
 const TICKS = 6; // about
-const LABELS = 8; // below the drawing
+const LABEL_WIDTH = 90; // px, below the drawing
 const MAX_LABEL = 14; // characters
 const SCALE = 2; // of a PNG
 const COLOR = "#c9546b"; // also in the saved file, on any ground
@@ -54,7 +56,9 @@ export class Plot {
       const rows = await this.#rows(MAX_ROWS[kind]);
       const points = rows.map((row) => [row[across], row[up]]).filter(([, value]) => typeof value === "number" || typeof value === "bigint");
       const title = `${this.#columns[up].name} by ${this.#columns[across].name}`;
-      byId("plot-picture").replaceChildren(picture(kind, points.map(([name, value]) => [name, Number(value)]), isNumeric(this.#columns[across].dtype), title));
+      const width = Math.max(MIN_WIDTH, Math.min(MAX_WIDTH, byId("plot-picture").clientWidth));
+      const numbers = points.map(([name, value]) => [name, Number(value)]);
+      byId("plot-picture").replaceChildren(picture(kind, numbers, isNumeric(this.#columns[across].dtype), title, width));
       byId("plot-note").textContent = rows.length === MAX_ROWS[kind] ? `The first ${whole(rows.length)} rows.` : "";
       showError(byId("plot-error"), null);
     } catch (error) {
@@ -74,7 +78,7 @@ export class Plot {
     const image = new Image();
     image.src = `data:image/svg+xml,${encodeURIComponent(this.#source())}`;
     await image.decode();
-    const canvas = Object.assign(document.createElement("canvas"), { width: WIDTH * SCALE, height: HEIGHT * SCALE });
+    const canvas = Object.assign(document.createElement("canvas"), { width: image.width * SCALE, height: image.height * SCALE });
     const context = canvas.getContext("2d");
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -91,30 +95,31 @@ function fill(name, columns, chosen) {
  *  @param {[any, number][]} points
  *  @param {boolean} isScale whether the values across are numbers, which have their distances
  *  @param {string} title
+ *  @param {number} width px
  *  @returns {SVGElement} */
-function picture(kind, points, isScale, title) {
-  const image = draw("svg", { xmlns: NS, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "font-family": "system-ui, sans-serif", "font-size": 12, fill: INK });
+function picture(kind, points, isScale, title, width) {
+  const image = draw("svg", { xmlns: NS, viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "font-family": "system-ui, sans-serif", "font-size": 12, fill: INK });
   image.append(draw("title", {}, title));
   if (!points.length) return image;
   const values = points.map(([, value]) => value);
   const [low, high] = [Math.min(...values, ...(kind === "bars" ? [0] : [])), Math.max(...values, ...(kind === "bars" ? [0] : []))];
   const y = (value) => TOP + (1 - (value - low) / (high - low || 1)) * (HEIGHT - TOP - BOTTOM);
-  const inner = WIDTH - LEFT - RIGHT;
+  const inner = width - LEFT - RIGHT;
   const places = isScale && kind !== "bars" ? points.map(([at]) => Number(at)) : null;
   const [first, last] = places ? [Math.min(...places), Math.max(...places)] : [0, 0];
   const x = (index) => (places ? LEFT + ((places[index] - first) / (last - first || 1)) * inner : LEFT + ((index + 0.5) / points.length) * inner);
   for (const value of ticks(low, high)) {
     image.append(
-      draw("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value), stroke: INK, "stroke-opacity": 0.25 }),
+      draw("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), stroke: INK, "stroke-opacity": 0.25 }),
       draw("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, plain(value)),
     );
   }
-  const every = Math.max(1, Math.ceil(points.length / LABELS));
+  const every = Math.max(1, Math.ceil((points.length * LABEL_WIDTH) / inner));
   points.forEach(([name, value], index) => {
     const hint = draw("title", {}, `${plain(name)}: ${plain(value)}`);
     if (kind === "bars") {
-      const width = Math.max(1, (inner / points.length) * 0.8);
-      const bar = draw("rect", { x: x(index) - width / 2, width, y: Math.min(y(value), y(0)), height: Math.max(0.5, Math.abs(y(value) - y(0))), fill: COLOR });
+      const thick = Math.max(1, (inner / points.length) * 0.8);
+      const bar = draw("rect", { x: x(index) - thick / 2, width: thick, y: Math.min(y(value), y(0)), height: Math.max(0.5, Math.abs(y(value) - y(0))), fill: COLOR });
       bar.append(hint);
       image.append(bar);
     } else if (kind === "points") {

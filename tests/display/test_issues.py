@@ -40,8 +40,8 @@ def test_every_kind_of_issue_has_words_on_the_command_line_and_on_the_page():
     """A new kind of issue is not left out of a sentence."""
     kinds = {field.name for field in attrs.fields(Issues)} - NO_COUNTS
     assert set(ISSUES) == kinds
-    page = (Path(creemson.__file__).parent / "page" / "result" / "reading.js").read_text("utf-8")
-    table = re.search(r"^const ISSUES = \{(.*?)^\};", page, re.DOTALL | re.MULTILINE)[1]
+    page = (Path(creemson.__file__).parent / "page" / "reading" / "issues.js").read_text("utf-8")
+    table = re.search(r"^(?:export )?const ISSUES = \{(.*?)^\};", page, re.DOTALL | re.MULTILINE)[1]
     assert set(re.findall(r"^  (\w+):", table, re.MULTILINE)) == kinds
 
 

@@ -64,6 +64,19 @@ class Commands(click.Group):
         keep_imported()
         return cast(click.Command, getattr(module, cmd_name))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the arguments name; the error for an unknown one names the most similar."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from creemson.model.nearest import nearest  # noqa: PLC0415 - rarely needed
+
+            if (meant := nearest(args[0], COMMANDS)) is None:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {meant!r}?", error.ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a standard output that cannot be written ends it without a traceback."""
         try:

@@ -98,7 +98,11 @@ class Result:
             ImportError: pandas or pyarrow is not installed.
         """
         frame = await self.frame()
-        return await trio.to_thread.run_sync(frame.to_pandas)
+        try:
+            return await trio.to_thread.run_sync(frame.to_pandas)
+        except ImportError as error:
+            message = f"to_pandas needs two more packages: pip install pandas pyarrow ({error})"
+            raise ImportError(message, name=error.name) from None
 
     async def lazy(self) -> "pl.LazyFrame":
         """Fetch the table in its compressed form; a query decompresses only the columns that it needs.

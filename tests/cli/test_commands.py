@@ -188,6 +188,7 @@ def test_process_with_url_uses_the_running_server(server, tmp_path):
         (["token", "create", "ann", "--data-dir", "/dev/null/no"], 1, "/dev/null/no"),
         (["token", "revoke", "nobody"], 1, "token list"),
         (["nonsense"], 2, "nonsense"),
+        (["proces", "a.csv"], 2, "Did you mean 'process'?"),
     ],
 )  # fmt: skip
 def test_command_that_fails_prints_a_message_and_exit_status(arguments, status, words):

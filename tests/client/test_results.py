@@ -41,6 +41,18 @@ def test_libraries_read_a_result_as_it_is(result):
     assert (frame.shape, list(frame.columns)) == ((3, 3), ["day", "name", "n"])
 
 
+def test_missing_pandas_is_told_with_what_to_install(result, monkeypatch):
+    """Neither pandas nor pyarrow is a requirement of Creemson."""
+
+    def fail(_):
+        raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
+
+    monkeypatch.setattr(pl.DataFrame, "to_pandas", fail)
+    with pytest.raises(ImportError, match="pip install pandas pyarrow") as caught:
+        result.to_pandas()
+    assert caught.value.name == "pyarrow"
+
+
 def test_export_to_arrow_shares_the_memory_of_the_frame(result, monkeypatch):
     """Two exports of one frame have their numbers at the same address."""
     frame = result.frame()

@@ -16,10 +16,10 @@ from creemson.logs.standard import END_SECONDS
 from creemson.logs.writer import BackgroundWriter, to_stream
 from creemson.server.engines import make_engine
 from creemson.server.first_worker import first_worker
-from creemson.settings.sections import Settings
+from creemson.settings.sections import Auth, Catalog, Server, Settings, Storage
 from creemson.startup import without_collections
 
-__all__ = ["embedded"]
+__all__ = ["embedded", "temporary"]
 
 
 @asynccontextmanager
@@ -29,7 +29,8 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
     Only errors are logged, on standard error.
 
     Args:
-        settings: effective settings; address and data folder are replaced. None uses the defaults.
+        settings: effective settings; those for other machines do not apply, see :func:`temporary`. None uses the
+            defaults.
         worker: the first worker, if the caller has started it; see :func:`first_worker`.
 
     Yields:
@@ -38,11 +39,7 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
     settings = settings or Settings()
     worker = worker or first_worker(settings)
     with tempfile.TemporaryDirectory(prefix="creemson-") as folder:
-        own = attrs.evolve(
-            settings,
-            server=attrs.evolve(settings.server, host="127.0.0.1", port=0),
-            storage=attrs.evolve(settings.storage, data_dir=Path(folder)),
-        )
+        own = temporary(settings, Path(folder))
         lines = BackgroundWriter(to_stream(sys.stderr))
         try:
             async with trio.open_nursery() as nursery:
@@ -51,14 +48,35 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
                 nursery.start_soon(engine.run)
                 # The worker starts meanwhile; the thread keeps the tasks of the event loop running.
                 await trio.to_thread.run_sync(_import_server)
-                from creemson.server.server import Server  # noqa: PLC0415 - imported by the thread
+                from creemson.server import server as module  # noqa: PLC0415 - imported by the thread
 
-                server = Server(own, logger=logger, engine=engine)
+                server = module.Server(own, logger=logger, engine=engine)
                 port = await nursery.start(server.run)
                 yield f"ws://127.0.0.1:{port}/ws"
                 nursery.cancel_scope.cancel()
         finally:
             lines.end(END_SECONDS)
+
+
+def temporary(settings: Settings, folder: Path) -> Settings:
+    """Return the settings of a server that has one user, on this machine, and a folder that is removed at its end.
+
+    The file of settings of a server in the same folder may name a certificate, tokens, a shared store or a cluster,
+    which this server must neither demand nor use. Limits, timeouts and what concerns the work apply.
+
+    Args:
+        settings: effective settings.
+        folder: the data folder.
+    """
+    storage = settings.storage
+    return attrs.evolve(
+        settings,
+        server=Server(port=0, transport=settings.server.transport),
+        auth=Auth(),
+        catalog=Catalog(),
+        storage=Storage(data_dir=folder, tables=storage.tables, tables_bytes=storage.tables_bytes),
+        processing=attrs.evolve(settings.processing, engine="local"),
+    )
 
 
 def _import_server() -> None:

@@ -13,13 +13,11 @@ def first_worker(settings: Settings) -> Spawned | None:
     """Start the first worker for :func:`creemson.server.embedded.embedded`; it ends with this process at the latest.
 
     Args:
-        settings: effective settings of the server.
+        settings: effective settings.
 
     Returns:
-        The process; None if the server must start it: it needs a folder of the server's, or cannot be started now.
+        The process; None if it cannot be started now: then the server tries it, and reports the error.
     """
-    if settings.processing.engine != "local" or settings.storage.url is not None:
-        return None
     with contextlib.suppress(OSError):
         return spawn(memory_bytes=worker_memory(settings.processing), nice=settings.processing.nice)
     return None

@@ -5,13 +5,17 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from creemson.client import connect
+from creemson.errors import CreemsonError
 from creemson.logs import get_logger
-from creemson.server.embedded import embedded
+from creemson.server.embedded import embedded, temporary
 from creemson.server.engines import make_engine
 from creemson.server.first_worker import first_worker
-from creemson.settings.sections import Settings, Storage
+from creemson.settings.checks import differences
+from creemson.settings.load import load
+from creemson.settings.sections import Settings
 
 
 async def test_embedded_server_starts_one_worker_for_a_job_and_its_look_ups():
@@ -31,7 +35,8 @@ import sys
 from pathlib import Path
 import psutil, trio
 from creemson.client import connect
-from creemson.server.embedded import embedded
+from creemson.errors import CreemsonError
+from creemson.server.embedded import embedded, temporary
 
 async def main():
     async with embedded() as url, connect(url) as client:
@@ -84,9 +89,37 @@ async def test_embedded_server_uses_the_worker_that_was_started_before():
     assert spawned.process.returncode is not None
 
 
-def test_worker_with_a_folder_of_the_server_is_not_started_before():
-    """Its copies of an object store's files are in the data folder, which the temporary server makes."""
-    assert first_worker(Settings(storage=Storage(url="s3://bucket"))) is None
+OF_A_SERVER = {
+    "server.host": "0.0.0.0",
+    "server.tls_cert": "chain.pem",
+    "server.tls_key": "key.pem",
+    "auth.mode": "token",
+    "storage.url": "s3://bucket/tables",
+    "catalog.url": "postgresql://127.0.0.1:9/creemson",
+    "processing.engine": "dask",
+    "processing.dask_scheduler": "tls://10.0.0.1:8786",
+}
+"""Settings of a server for other machines."""
+
+
+async def test_temporary_server_ignores_what_is_for_other_machines(tmp_path):
+    """A command works in a folder that has the file of settings of such a server; limits apply."""
+    overrides = [*(f"{key}={value}" for key, value in OF_A_SERVER.items()), "limits.upload_bytes=100"]
+    settings = load(config=None, environ={}, overrides=overrides).settings
+    async with embedded(settings) as url, connect(url) as client:
+        await client.upload(b"city,population\nOslo,709037\n", name="cities.csv")
+        assert (await client.process("cities.csv")).rows == 1
+        with pytest.raises(CreemsonError) as caught:
+            await client.upload(b"a" * 101, name="long.csv")
+    assert caught.value.reason == "upload_too_large"
+
+
+def test_settings_of_the_temporary_server_are_defaults_where_they_are_for_other_machines(tmp_path):
+    """Whatever such a setting is."""
+    overrides = [*(f"{key}={value}" for key, value in OF_A_SERVER.items()), "storage.tables=never"]
+    found = temporary(load(config=None, environ={}, overrides=overrides).settings, tmp_path)
+    changed = set(differences(Settings(), found)) - {"processing.dask_scheduler"}
+    assert changed == {"server.port", "storage.data_dir", "storage.tables"}
 
 
 def test_first_worker_that_cannot_be_started_is_left_to_the_server(monkeypatch):

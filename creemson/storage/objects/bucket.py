@@ -70,7 +70,8 @@ class ObjectBucket:
         try:
             self._store = S3Store(
                 self.name,
-                endpoint=self.endpoint,
+                # None is no value of an option of obstore.
+                config={} if self.endpoint is None else {"endpoint": self.endpoint},
                 client_options={
                     "allow_http": (self.endpoint or "").startswith("http://"),
                     "connect_timeout": timedelta(seconds=CONNECT_SECONDS),

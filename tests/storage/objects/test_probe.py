@@ -41,6 +41,13 @@ def test_usable_store_is_accepted_and_left_as_it_was(url):
     assert list(ObjectBucket(url).sizes()) == [("creemson-owner", 2)]
 
 
+def test_store_of_the_provider_needs_no_endpoint(monkeypatch):
+    """Nothing is sent: the address follows from the region."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    assert ObjectBucket("s3://bucket/tables").endpoint is None
+
+
 def test_prefix_of_another_catalog_is_refused(url):
     """Each would remove what it does not know."""
     probe(url, "me")

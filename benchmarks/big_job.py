@@ -219,7 +219,8 @@ def place(system: Serving, data: Path) -> Iterator[str]:
 def uploaded(system: Serving, data: Path) -> Iterator[str]:
     """Upload the file to a system under a new name: the way into an object store."""
     name = f"table-{time.monotonic_ns()}.csv"
-    with connect(system.url, compression=None, max_size=None) as socket:
+    # Without a heartbeat: on a busy machine, the object store may hold the upload up for longer than its 20 s.
+    with connect(system.url, compression=None, max_size=None, ping_interval=None) as socket:
         announced = {"type": "upload", "id": "u", "filename": name, "size": data.stat().st_size}
         socket.send(json.dumps(announced))
         assert json.loads(socket.recv())["type"] == "upload_ready"

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from creemson.errors import ProcessingError
-from creemson.executors.dask import attempts
+from creemson.executors.dask import attempts, library
 from tests.executors.dask.conftest import make_executor, names
 from tests.executors.test_local import COLUMNS, PATIENCE, SAMPLE, SORT, Call, assert_idle, cpu_of, run, until
 
@@ -26,6 +26,11 @@ async def test_query_on_the_cluster_writes_the_same_output_as_here(executor, tmp
     assert (there / "out.parquet").read_bytes() == (here / "out.parquet").read_bytes()
     assert executor.size == 1 + 1
     assert executor.state().trouble is None
+
+
+async def test_command_does_not_wait_for_others_before_it_is_sent(executor):
+    """Dask's client has no setting for this, so an attribute of it is set, which a later version may not have."""
+    assert executor.cluster._connection._client.scheduler_comm.interval == library.SEND_INTERVAL
 
 
 class Recorder:

@@ -50,6 +50,7 @@ def executor(monkeypatch):
             address=f"tcp://127.0.0.1:{listener.getsockname()[1]}",
             files=None,
             least_bytes=0,
+            part_bytes=0,
             logger=logger,
         )
 

@@ -34,13 +34,14 @@ class OpenableCatalog(Catalog, Protocol):
 
 
 def choose_catalog(
-    settings: Settings, *, on_damage: Callable[[Path], None] = lambda _: None
+    settings: Settings, *, on_damage: Callable[[Path], None] = lambda _: None, durable: bool = True
 ) -> OpenableCatalog:
     """Return the catalog that the settings name, which is not open yet.
 
     Args:
         settings: ``catalog.url``, or else the data folder.
         on_damage: called if the database turns out to be damaged during use, with the path to which it was moved.
+        durable: whether a catalog in the data folder survives a loss of power.
 
     Raises:
         SettingsError: the library for PostgreSQL is not installed.
@@ -49,7 +50,8 @@ def choose_catalog(
     if url is None:
         from creemson.catalog.sqlite import SqliteCatalog  # noqa: PLC0415 - only one of them is needed
 
-        return SqliteCatalog(settings.storage.data_dir.absolute() / "catalog.db", on_damage=on_damage)
+        path = settings.storage.data_dir.absolute() / "catalog.db"
+        return SqliteCatalog(path, on_damage=on_damage, durable=durable)
     try:
         from creemson.catalog.postgres import PostgresCatalog  # noqa: PLC0415 - it needs the extra `postgres`
     except ImportError as error:  # also raised by psycopg if it finds no libpq

@@ -127,10 +127,13 @@ class SqliteCatalog(DatabaseCatalog):
     Args:
         path: path of the database; :meth:`open` creates it.
         on_damage: called if the database turns out to be damaged during use, with the path to which it was moved.
+        durable: whether commits survive a loss of power.
     """
 
-    def __init__(self, path: Path, *, on_damage: Callable[[Path], None] = lambda _: None) -> None:
-        database = SqliteDatabase(path, on_damage=on_damage)
+    def __init__(
+        self, path: Path, *, on_damage: Callable[[Path], None] = lambda _: None, durable: bool = True
+    ) -> None:
+        database = SqliteDatabase(path, on_damage=on_damage, durable=durable)
         super().__init__(database)
         self.open = database.open
         self.close = database.close
@@ -142,10 +145,14 @@ class SqliteDatabase:
     Args:
         path: path of the database; :meth:`open` creates it.
         on_damage: called if the database turns out to be damaged during use, with the path to which it was moved.
+        durable: whether commits survive a loss of power.
     """
 
-    def __init__(self, path: Path, *, on_damage: Callable[[Path], None] = lambda _: None) -> None:
+    def __init__(
+        self, path: Path, *, on_damage: Callable[[Path], None] = lambda _: None, durable: bool = True
+    ) -> None:
         self._path = path
+        self._durable = durable
         self._on_damage = on_damage
         # Two connections, so that a read does not wait for a write that waits for another program's lock.
         self._lock = threading.Lock()  # for the first connection; always acquired before the other lock
@@ -195,10 +202,10 @@ class SqliteDatabase:
 
     def _connect(self) -> None:
         database = self._database = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT, check_same_thread=False)
+        # With FULL, commits survive a loss of power (sqlite.org/pragma.html#pragma_synchronous).
+        database.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
         # Readers do not wait for the writer, and a killed process loses nothing that was committed.
         database.execute("PRAGMA journal_mode = WAL")
-        # Commits survive a loss of power, too (sqlite.org/pragma.html#pragma_synchronous).
-        database.execute("PRAGMA synchronous = FULL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version < 0:
             raise sqlite3.DatabaseError(f"it has version {version}")

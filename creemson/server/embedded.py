@@ -50,7 +50,7 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
                 await trio.to_thread.run_sync(_import_server)
                 from creemson.server import server as module  # noqa: PLC0415 - imported by the thread
 
-                server = module.Server(own, logger=logger, engine=engine)
+                server = module.Server(own, logger=logger, engine=engine, temporary=True)
                 port = await nursery.start(server.run)
                 yield f"ws://127.0.0.1:{port}/ws"
                 nursery.cancel_scope.cancel()

@@ -64,6 +64,7 @@ class Server:
         wall_clock: returns the seconds since 1970.
         dropped_lines: returns the number of log lines that could not be written.
         engine: executors that the caller runs, and whose workers need not be ready; None makes and runs them.
+        temporary: whether the data folder is removed at the end, so that nothing needs to survive a loss of power.
 
     Raises:
         SettingsError: settings for the authentication or the cluster are missing or invalid.
@@ -78,6 +79,7 @@ class Server:
         wall_clock: Callable[[], float] = time.time,
         dropped_lines: Callable[[], int] = lambda: 0,
         engine: Engine | None = None,
+        temporary: bool = False,
     ) -> None:
         self._settings = settings
         self._log = logger
@@ -95,7 +97,7 @@ class Server:
             logger=logger,
         )
         data = settings.storage.data_dir.absolute()
-        self._catalog = choose_catalog(settings, on_damage=self._warn_of_damage)
+        self._catalog = choose_catalog(settings, on_damage=self._warn_of_damage, durable=not temporary)
         self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
         open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._stores = Stores(

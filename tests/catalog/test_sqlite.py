@@ -377,3 +377,14 @@ def test_the_largest_answer_can_be_recorded(path):
     largest = max(answer_limits(limits).values())
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert 3 * largest < database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+
+
+@pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 0)])
+def test_commits_are_synced_unless_nothing_must_survive(tmp_path, durable, level):
+    """PRAGMA synchronous: 2 is FULL, 0 is OFF."""
+    catalog = SqliteCatalog(tmp_path / "catalog.db", durable=durable)
+    catalog.open()
+    try:
+        assert catalog.database._database.execute("PRAGMA synchronous").fetchone() == (level,)
+    finally:
+        catalog.close()

@@ -10,11 +10,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from creemson import logs
 from creemson.executors.spawn import Spawned
-from creemson.logs.standard import END_SECONDS
-from creemson.logs.writer import BackgroundWriter, to_stream
-from creemson.server.engines import make_engine
 from creemson.server.first_worker import first_worker
 from creemson.settings.sections import Auth, Catalog, Server, Settings, Storage
 from creemson.startup import without_collections
@@ -38,6 +34,20 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
     """
     settings = settings or Settings()
     worker = worker or first_worker(settings)
+    try:
+        # The worker starts meanwhile; the thread keeps the tasks of the event loop running.
+        await trio.to_thread.run_sync(_import_server)
+    except BaseException:
+        if worker is not None:
+            worker.discard()
+        raise
+    # Imported by the thread.
+    from creemson import logs  # noqa: PLC0415
+    from creemson.logs.standard import END_SECONDS  # noqa: PLC0415
+    from creemson.logs.writer import BackgroundWriter, to_stream  # noqa: PLC0415
+    from creemson.server import server as module  # noqa: PLC0415
+    from creemson.server.engines import make_engine  # noqa: PLC0415
+
     with tempfile.TemporaryDirectory(prefix="creemson-") as folder:
         own = temporary(settings, Path(folder))
         lines = BackgroundWriter(to_stream(sys.stderr))
@@ -46,10 +56,6 @@ async def embedded(settings: Settings | None = None, *, worker: Spawned | None =
                 logger = logs.errors_only(lines)
                 engine = make_engine(own, logger, few_callers=True, first=worker)
                 nursery.start_soon(engine.run)
-                # The worker starts meanwhile; the thread keeps the tasks of the event loop running.
-                await trio.to_thread.run_sync(_import_server)
-                from creemson.server import server as module  # noqa: PLC0415 - imported by the thread
-
                 server = module.Server(own, logger=logger, engine=engine, temporary=True)
                 port = await nursery.start(server.run)
                 yield f"ws://127.0.0.1:{port}/ws"

@@ -6,6 +6,7 @@ import sys
 
 import psutil
 import pytest
+import trio
 
 from creemson.client import connect
 from creemson.errors import CreemsonError
@@ -73,9 +74,9 @@ def test_engine_of_a_few_callers_has_one_executor_with_a_spare_worker():
 
 def test_import_of_the_embedded_server_does_not_import_the_server():
     """The server is imported while its worker starts, which saves the time of the import."""
-    code = "import sys, creemson.cli.processing, creemson.api; print('creemson.server.server' in sys.modules)"
+    code = "import sys, creemson.cli.processing, creemson.api; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ran.stdout.strip() == "False"
+    assert not set(ran.stdout.split()) & {"creemson.server.server", "starlette", "structlog"}
 
 
 async def test_embedded_server_uses_the_worker_that_was_started_before():
@@ -87,6 +88,18 @@ async def test_embedded_server_uses_the_worker_that_was_started_before():
         assert (await client.process("cities.csv")).rows == 1
         assert set(psutil.Process().children()) - before == {psutil.Process(spawned.process.pid)}
     assert spawned.process.returncode is not None
+
+
+async def test_worker_ends_if_the_server_does_not_start():
+    """The caller is cancelled while the server is imported."""
+    this = psutil.Process()
+    before = this.children()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with embedded():
+            pytest.fail("it has started")
+    assert scope.cancelled_caught
+    assert this.children() == before
 
 
 OF_A_SERVER = {

@@ -155,7 +155,7 @@ async def test_jobs_and_uploads_survive_chaos(tmp_path):
     try:
         await trio.to_thread.run_sync(mortal.start)
         table.write_csv(mortal.server.data_dir / "uploads" / "table.csv")
-        with trio.fail_after(120 + runs):
+        with trio.fail_after(1200 + 10 * runs):
             async with proxied(mortal.server.port, plans) as proxy, trio.open_nursery() as chaos:
                 chaos.start_soon(reap, proxy)
                 async with trio.open_nursery() as working:

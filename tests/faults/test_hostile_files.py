@@ -23,7 +23,7 @@ MEGABYTE = 2**20
 MEMORY = 512 * MEGABYTE
 SLACK = 256 * MEGABYTE
 """Bytes that a worker may exceed its limit by, because memory is checked ten times a second (and polars is fast)."""
-SOON = 60.0
+SOON = 300.0
 """Seconds within which each request must end, on a busy machine."""
 
 

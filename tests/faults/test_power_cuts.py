@@ -27,6 +27,7 @@ import trio
 from websockets.exceptions import InvalidStatus
 
 from creemson.executors.local import LocalExecutor
+from creemson.server import engines
 from creemson.server import server as server_module
 from creemson.settings.sections import Auth, Server, Settings, Storage
 from creemson.storage.folder import store
@@ -305,6 +306,7 @@ class SharedWorkers:
     def __init__(self, executor):
         self.call = executor.call
         self.shed = executor.shed
+        self.size_changed = executor.size_changed
 
     async def run(self, *, task_status=trio.TASK_STATUS_IGNORED):
         task_status.started()
@@ -316,7 +318,7 @@ async def check_servers(wrecks, monkeypatch):
     logger = structlog.testing.CapturingLogger()
     log = structlog.wrap_logger(logger, wrapper_class=structlog.stdlib.BoundLogger, processors=[])
     executor = LocalExecutor(size=1, memory_bytes=0, nice=0, logger=log)
-    monkeypatch.setattr(server_module, "LocalExecutor", lambda **_: SharedWorkers(executor))
+    monkeypatch.setattr(engines, "LocalExecutor", lambda **_: SharedWorkers(executor))
     monkeypatch.setattr(store, "BOOT_ID", Path("/nonexistent"))  # as after a restart of the machine
     async with trio.open_nursery() as workers:
         await workers.start(executor.run)

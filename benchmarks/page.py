@@ -23,7 +23,8 @@ __all__ = ["CHANGES", "DROP", "KINDS", "P95", "SHOWN", "changes", "drop"]
 
 DROP, CHANGES = "a file of 10 MB dropped on the page", "changes on the page of 1 M rows"
 SHOWN, P95 = "until the rows are shown, p50", "until the rows are shown, p95"
-UNITS = {SHOWN: "ms", P95: "ms"}
+COST = "server CPU for each"
+UNITS = {SHOWN: "ms", P95: "ms", COST: "ms"}
 KINDS = FIND, FILTER, SORT_NUMBERS, SORT_TEXTS = ("find", "filter", "sort by numbers", "sort by texts")
 """Changes of what is shown."""
 PATIENCE = 60_000
@@ -77,11 +78,10 @@ def drop(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     with serving(CREEMSON, folder / "page") as system, _browsing(system) as page:
         numbers = iter(range(10**6))
 
-        def once() -> dict[str, float]:
-            return _figures(
-                [_dropped(page, f"dropped-{next(numbers)}.csv", rows) for _ in range(2 if quick else 6)]
-            )
+        def one() -> float:
+            return _dropped(page, f"dropped-{next(numbers)}.csv", rows)
 
+        once = partial(_figures, system, one, 2 if quick else 6)
         return in_turns({CREEMSON: once}, runs=runs, workload=DROP, units=UNITS)
 
 
@@ -114,25 +114,26 @@ def changes(folder: Path, *, runs: int, quick: bool) -> list[Series]:
 
         def find_in_all_rows() -> dict[str, float]:
             _shown(page, GOING, f"#file={name}")
-            return _repeated(find, count)()
+            return _figures(system, find, count)
 
         kinds: dict[str, Callable[[], float]] = {
             FILTER: narrow,
             SORT_NUMBERS: partial(sort, "price"),
             SORT_TEXTS: partial(sort, "name"),
         }
-        work = {FIND: find_in_all_rows, **{kind: _repeated(change, count) for kind, change in kinds.items()}}
+        work: dict[str, Callable[[], dict[str, float]]] = {FIND: find_in_all_rows}
+        for kind, change in kinds.items():
+            work[kind] = partial(_figures, system, change, count)
         return in_turns(work, runs=runs, workload=CHANGES, units=UNITS)
 
 
-def _repeated(change: Callable[[], float], count: int) -> Callable[[], dict[str, float]]:
-    return lambda: _figures([change() for _ in range(count)])
-
-
-def _figures(milliseconds: list[float]) -> dict[str, float]:
+def _figures(system: Serving, change: Callable[[], float], count: int) -> dict[str, float]:
+    before = system.cpu()
+    milliseconds = [change() for _ in range(count)]
     return {
         SHOWN: statistics.median(milliseconds),
         P95: statistics.quantiles(milliseconds, n=20, method="inclusive")[-1],
+        COST: (system.cpu() - before) / count * 1000,
     }
 
 

@@ -27,17 +27,21 @@ const files = new FileList(client, {
 let described = null; // the open file: name, options, description
 let requested = null; // the latest request for a description
 
-const uploads = new Uploads(client, () => store.view, ({ filename, columns }, batch) => {
+const uploads = new Uploads(client, () => store.view, (uploaded, batch) => {
+  const { filename, columns } = uploaded;
   files.note(filename, columns.length ? counted(columns.length, "column") : "not a table that can be read");
-  refresh();
+  if (filename === store.view.file) reopen(); // with the filters that were chosen
+  else if (isToShow(uploaded, batch)) use(filename);
+  refresh(); // the rows are asked for first
   tell("files");
-  if (filename === store.view.file) return reopen(); // with the filters that were chosen
-  // Of several files, the first readable one is shown. None replaces a view with which somebody has gone on since the drop.
-  const isFirst = !batch.isOpen && (columns.length > 0 || batch.isOnly);
-  if (!isFirst || batch.view !== store.view || document.querySelector("dialog[open]")) return;
-  batch.isOpen = true;
-  use(filename);
 });
+
+/** Of several files, the first readable one is shown. None replaces a view with which somebody has gone on since the drop. */
+function isToShow({ columns }, batch) {
+  const isFirst = !batch.isOpen && (columns.length > 0 || batch.isOnly);
+  batch.isOpen ||= isFirst;
+  return isFirst && batch.view === store.view && !document.querySelector("dialog[open]");
+}
 
 byId("sample").onclick = async () => {
   const bytes = await (await fetch("static/sample.csv")).blob();

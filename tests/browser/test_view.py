@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tests.browser.people import fresh, on_each_screen
+from tests.browser.people import SCREENS, fresh, on_each_screen
 from tests.browser.test_grid import GERMAN
 from tests.browser.test_page import shows, until, write
 
@@ -142,10 +142,13 @@ def test_text_to_find_is_not_in_downloads_and_groups_and_the_page_says_so(person
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("person", SCREENS[::3], indirect=True)
 def test_one_of_a_million_rows_is_found_with_two_actions(person, tmp_path):
     """Drop and type."""
     n = pl.int_range(1_000_000, eager=True)
-    path = write(tmp_path / "view-million.csv", n=n, code=(n * 2654435761 % 1_000_003).cast(pl.String) + "-x")
+    path = write(
+        fresh(tmp_path / "view-million.csv"), n=n, code=(n * 2654435761 % 1_000_003).cast(pl.String) + "-x"
+    )
     person.drop(path)
     person.type("#find", f"{777_777 * 2654435761 % 1_000_003}-X")
     until(

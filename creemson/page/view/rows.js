@@ -5,7 +5,8 @@ import { counted, whole } from "../format.js";
 import { Grid } from "../table/grid.js";
 import { windowSize } from "../table/windows.js";
 
-const TYPING_PAUSE = 150; // ms without a further letter
+const FAST_TYPING = 150; // ms between the letters of somebody who types fast
+const TYPING_PAUSE = 100; // ms without a further letter, if letters come fast; else the first rows of each are wanted
 const BUSY_AFTER = 250; // ms until rows that are out of date are dimmed
 const ASK_AGAIN = [2, 4, 8, 15, 30, 60]; // s, while only a part of a large file has been looked at
 
@@ -20,6 +21,7 @@ export class Rows {
   #timers = [];
   #on;
   #source = null;
+  #typed = 0; // when the latest letter was typed
 
   /** @param {import("../creemson.js").Client} client
    *  @param {object} on
@@ -57,7 +59,7 @@ export class Rows {
     this.#source = source;
     this.total = null;
     this.#later(() => byId("grid").classList.add("busy"), BUSY_AFTER);
-    if (typing) await new Promise((resolve) => this.#later(resolve, TYPING_PAUSE));
+    if (typing && this.#isFast()) await new Promise((resolve) => this.#later(resolve, TYPING_PAUSE));
     if (signal.aborted) return;
     try {
       const window = await this.#fetch(source, 0, windowSize(source.columns.length), signal);
@@ -69,6 +71,12 @@ export class Rows {
       this.fail(); // rows that are not those of the view would mislead
       this.#showProblem(error);
     }
+  }
+
+  #isFast() {
+    const before = this.#typed;
+    this.#typed = performance.now();
+    return this.#typed - before < FAST_TYPING;
   }
 
   /** Show no rows, but a way to try again. */

@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.sync.client import connect
 
-from benchmarks.big_job import COST, SECONDS, await_copy, generate, place
+from benchmarks.big_job import COST, SECONDS, await_copy, generate, uploaded
 from benchmarks.elsewhere import elsewhere
 from benchmarks.figures import Series
 from benchmarks.serving import Serving
@@ -54,13 +54,13 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
         for name, part_bytes in ((ONE, 0), (TWO, data.stat().st_size // 2)):
             options = (f"processing.dask_part_bytes={part_bytes}", "processing.nice=0")
             system = stack.enter_context(parts.serving(folder / name, *options))
-            table = stack.enter_context(place(system, data))
+            table = stack.enter_context(uploaded(system, data))
             await_copy(system, table)
             systems[name] = system, table
-        limits = itertools.count(1_000_000)  # each is another request
+        numbers = itertools.count()
         for workload, query in QUERIES.items():
             work: dict[str, Callable[[], Mapping[str, float]]] = {
-                name: partial(_once, system, table, query, limits)
+                name: partial(_once, system, table, query, numbers)
                 for name, (system, table) in systems.items()
             }
             # Two warm-up runs: one worker may have done nothing in the first one.
@@ -70,8 +70,11 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     return results
 
 
-def _once(system: Serving, name: str, query: Mapping[str, Any], limits: Iterator[int]) -> Mapping[str, float]:
-    message = {"type": "process", "id": "1", "filename": name, **query, "limit": next(limits)}
+def _once(
+    system: Serving, name: str, query: Mapping[str, Any], numbers: Iterator[int]
+) -> Mapping[str, float]:
+    where = [*query.get("where", ()), ["l_orderkey", ">", -next(numbers)]]  # each is another request
+    message = {"type": "process", "id": "1", "filename": name, **query, "where": where}
     with connect(system.url, compression=None, max_size=None) as socket:
         before, started = system.cpu(), time.perf_counter()
         socket.send(json.dumps(message))

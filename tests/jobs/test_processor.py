@@ -60,6 +60,9 @@ class FakePool:
         self.commands = []
         self.busy = 0
 
+    async def size_changed(self):
+        await trio.sleep_forever()
+
     async def call(self, command, *, on_progress=None):
         self.commands.append(command)
         what = self.todo.pop(0)

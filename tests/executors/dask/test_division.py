@@ -146,10 +146,8 @@ async def test_part_whose_worker_fails_fails_the_attempt(tmp_path, end):
 # --- with a real cluster --------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def copied(executor, tmp_path):
-    """A CSV of five row groups, and the command for its copy."""
-    source = write_large(tmp_path, 450_000)
+async def copied_of(executor, source, tmp_path):
+    """Copy a file; return a function that makes commands for it."""
     copy, out = tmp_path / "copy", tmp_path / "out"
     out.mkdir()
     await executor._local.call(commands.import_(source=str(source), name=source.name, target=str(copy)))
@@ -158,6 +156,12 @@ async def copied(executor, tmp_path):
         return run(source, out, query, name, copy=str(copy), may_be_divided=True)
 
     return make
+
+
+@pytest.fixture
+async def copied(executor, tmp_path):
+    """A CSV of five row groups, and the command for its copy."""
+    return await copied_of(executor, write_large(tmp_path, 450_000), tmp_path)
 
 
 async def test_groups_of_four_tasks_are_those_of_one(executor, copied, tmp_path):
@@ -176,19 +180,44 @@ async def test_groups_of_four_tasks_are_those_of_one(executor, copied, tmp_path)
     assert progress[-1]["rows"] == 450_000
 
 
+class Divided:
+    """Run each command in four parts."""
+
+    def __init__(self, executor):
+        self._executor = executor
+
+    async def call(self, command, *, on_progress):
+        return await call_divided(self._executor._call_cluster, command, 4, on_progress)
+
+
 async def test_cancelled_parts_leave_nothing(executor, copied, cluster, nursery, tmp_path):
     """They are stopped as one task is."""
     (process,) = cluster.engine_processes()
 
-    class Divided:
-        async def call(self, command, *, on_progress):
-            return await call_divided(executor._call_cluster, command, 4, on_progress)
-
-    call = Call(Divided(), copied(GROUPS))
+    call = Call(Divided(executor), copied(GROUPS))
     await nursery.start(call.run)
     await call.cancel()
     await idle(process.pid)
     assert names(tmp_path / "out") == []
+
+
+@pytest.mark.slow
+async def test_killed_worker_ends_the_attempt_and_leaves_nothing(executor, cluster, nursery, large, tmp_path):
+    """The job queue tries again. A process that is killed between two parts costs nothing."""
+    make = await copied_of(executor, large, tmp_path)
+    published = []
+    with trio.fail_after(5 * PATIENCE):
+        for number in range(20):
+            call = Call(Divided(executor), make(GROUPS, f"{number}.parquet"))
+            await nursery.start(call.run)
+            for process in cluster.engine_processes():
+                process.kill()
+            await call.ended.wait()
+            if call.error is not None:
+                break
+            published.append(f"{number}.parquet")
+    assert call.error.reason == "worker_died"
+    assert names(tmp_path / "out") == sorted(published)
 
 
 async def test_executor_divides_what_is_large_among_free_workers(

@@ -95,17 +95,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Tests and doctests without the slow ones; arguments are passed to pytest. In CI, with coverage."""
-    if "CI" in os.environ:
-        coverage(session)
-        return
+    """Tests and doctests without the slow ones; arguments are passed to pytest."""
     install_for_tests(session)
     session.run("pytest", "-m", "not slow", *PARALLEL, *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """The same tests with branch coverage, also of the servers and workers that they start; somewhat slower."""
+    """The same tests with branch coverage, also of the servers and workers that they start; takes thrice as long."""
     install_for_tests(session)
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-m", "not slow", *PARALLEL, *session.posargs)

@@ -104,8 +104,9 @@ async function reread(options) {
 /** Show what a job was for, or its output if that is not known here or of an earlier version of its file. */
 async function show({ job, address, isOld }) {
   if (address && !isOld) return store.go(address);
+  const before = store.view;
   const output = await follower.attach("Waiting for the job", job);
-  if (output) store.open(output.filename);
+  if (output && store.view === before) store.open(output.filename); // else somebody has gone on with something else
 }
 
 /** Describe a file; of an archive with several tables, the first one, from which people can go on to another. */

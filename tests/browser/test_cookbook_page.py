@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from tests.browser.test_page import cells, keep, opened, saved, shows, until, upload, visit
+from tests.servers import wait_until
 from tests.test_cookbook import write_files
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,8 @@ def test_header_rows_set_to_two_joins_the_column_names(begin):
     page = begin("report.csv")
     page.get_by_label("Header rows").fill("2")
     page.press("#option-header", "Enter")
-    until(page, "document.querySelector('#grid').textContent.includes('2023 Q4')")
-    assert cells(page)[0] == ["North", "410", "455", "430"]
+    shows(page, [["North", "410", "455", "430"], ["South", "380", "390", "402"]])
+    assert "2023 Q4" in page.inner_text("#grid thead")
 
 
 def test_sheet_selected_shows_its_rows(begin):
@@ -49,7 +50,6 @@ def test_sheet_selected_shows_its_rows(begin):
     page = begin("plan.xlsx")
     page.get_by_label("Sheet").select_option("Staff 2025")
     until(page, "document.querySelector('#grid').textContent.includes('Starts on')")
-    assert cells(page)[0][0] == "Ada"
     assert pl.read_parquet(saved(page, "Parquet")).row(0) == ("Ada", date(2025, 1, 15), 37.5)
 
 
@@ -70,8 +70,7 @@ def test_decimal_comma_selected_reads_fractions(begin):
     until(page, "document.querySelectorAll('#grid thead small')[3]?.textContent === 'text'")
     page.click("#view-columns summary")
     page.uncheck("#view-columns label:has-text('Größe') input")
-    until(page, "document.querySelectorAll('#grid th').length === 3")
-    assert cells(page)[0] == ["Schraube", "0,12", "1.000"]
+    wait_until(lambda: cells(page)[:1] == [["Schraube", "0,12", "1.000"]])
     assert saved(page, "CSV, normalized").read_text().splitlines()[1] == "Schraube,0.12,1.000"
 
 

@@ -18,7 +18,7 @@ PROTOCOL_WORDS = re.compile(
 )
 MAX_FIRST_SCRIPTS = 150_000
 """Maximum bytes of the scripts that are loaded before rows are shown."""
-MAX_SCRIPTS = 189_000
+MAX_SCRIPTS = 190_000
 """Maximum bytes of all scripts."""
 
 

@@ -577,6 +577,7 @@ def test_jobs_of_other_clients_are_listed_and_followed(page, server):
         assert other.until("result", "error")[-1]["type"] == "result"
     for row in mine, theirs:
         page.wait_for_selector(f"{row}:has-text('done')")
+    assert page.inner_text("#view-name") == "page-mine.csv"  # what was asked later stays
 
 
 @pytest.mark.slow

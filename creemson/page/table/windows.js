@@ -3,6 +3,7 @@
 const MAX_ROWS = 200; // of a window
 const MAX_CELLS = 40_000; // of a window
 const MAX_CACHED = 20; // windows
+const REST = 300; // ms without a request, after which the windows beside are fetched: most views are soon followed by another
 const PAUSE = 40; // ms after a request, so that dragging through millions of rows does not request all of them
 
 /** @param {number} columns of a table
@@ -15,6 +16,7 @@ export class Windows {
   #wanted = [0, 0];
   #busy = false;
   #closed = false;
+  #rest = 0; // timer
 
   /**
    * @param {object} options
@@ -51,6 +53,7 @@ export class Windows {
    *  @param {number} end one past the last */
   request(first, end) {
     this.#wanted = [first, end];
+    clearTimeout(this.#rest);
     if (!this.#busy) this.#fetchMissing();
   }
 
@@ -63,12 +66,13 @@ export class Windows {
   /** Ignore rows that are still in flight. */
   close() {
     this.#closed = true;
+    clearTimeout(this.#rest);
   }
 
-  async #fetchMissing() {
+  async #fetchMissing(isResting = false) {
     this.#busy = true;
     try {
-      for (let number = this.#nextMissing(); number !== undefined && !this.#closed; number = this.#nextMissing()) {
+      for (let number = this.#nextMissing(isResting); number !== undefined && !this.#closed; number = this.#nextMissing(isResting)) {
         const rows = await this.fetch(number * this.size, this.size);
         if (this.#closed) return;
         this.#cache.set(number, rows);
@@ -76,6 +80,8 @@ export class Windows {
         this.onRows();
         await new Promise((resolve) => setTimeout(resolve, PAUSE));
       }
+      clearTimeout(this.#rest);
+      if (!isResting && !this.#closed) this.#rest = setTimeout(() => this.#busy || this.#fetchMissing(true), REST);
     } catch (error) {
       if (!this.#closed) this.onError(error);
     } finally {
@@ -84,13 +90,13 @@ export class Windows {
   }
 
   /** @returns {number|undefined} number of the window to fetch next; undefined if all are cached */
-  #nextMissing() {
+  #nextMissing(isResting) {
     const [first, end] = this.#wanted;
     if (end <= first) return undefined;
     const [from, to] = [Math.floor(first / this.size), Math.floor((end - 1) / this.size)];
     const numbers = Array.from({ length: to - from + 1 }, (_, index) => from + index);
     const last = Math.floor((this.total - 1) / this.size);
     const beside = [to + 1, from - 1].filter((number) => number >= 0 && number <= last);
-    return [...numbers, ...beside].find((number) => !this.#cache.has(number));
+    return [...numbers, ...(isResting ? beside : [])].find((number) => !this.#cache.has(number));
   }
 }

@@ -71,7 +71,7 @@ def cancel(folder: Path, *, runs: int, quick: bool) -> list[Series]:
 
 def cancel_elsewhere(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     """Measure the same with the file in an object store, and the work on a Dask cluster."""
-    data = generate(folder, 0.2 if quick else 1.0)
+    data = generate(folder, 0.2 if quick else 0.5)
     with (
         elsewhere(folder / "parts", workers=1) as parts,
         parts.serving_stored(folder / "cancel", "storage.tables=never") as system,

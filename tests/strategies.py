@@ -16,6 +16,7 @@ from creemson.model.query import (
     TYPES,
     UNARY_OPERATORS,
     Aggregate,
+    AnyOf,
     ColumnRef,
     Condition,
     DistinctBy,
@@ -90,6 +91,7 @@ sort_keys = st.builds(SortKey, column_refs, st.booleans())
 aggregates = st.builds(Aggregate, column_refs, st.sampled_from(FUNCTIONS), st.none() | names)
 _CUSTOM: dict[Any, st.SearchStrategy[Any]] = {
     Condition: conditions(),
+    AnyOf: st.lists(conditions(), min_size=1, max_size=3).map(lambda found: AnyOf(tuple(found))),
     SortKey: sort_keys,
     Aggregate: aggregates,
     Options: options,

@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -19,7 +19,7 @@ from creemson.client.values.words import in_arguments
 from creemson.errors import InvalidFormat
 from creemson.model.converter import plain, structure
 from creemson.model.filenames import check_name
-from creemson.model.query import Aggregate, ColumnRef, Condition, Options, Query, SortKey, View
+from creemson.model.query import Aggregate, Clause, ColumnRef, Condition, Options, Query, SortKey, View
 from creemson.wire.messages import Process
 
 __all__ = [
@@ -49,8 +49,11 @@ Source: TypeAlias = str | os.PathLike[str] | Content
 a table of polars, pandas, pyarrow or any other library that has Arrow's interface."""
 ColumnNames: TypeAlias = Iterable[ColumnRef]
 """Columns by 0-based index or name."""
-Conditions: TypeAlias = Iterable[Condition | Sequence[Any]]
-"""Conditions such as ``("delay", ">", 60)`` or ``("delay", "not_null")``."""
+Conditions: TypeAlias = Iterable[
+    Clause | Sequence[Any] | Mapping[Literal["any"], Iterable[Condition | Sequence[Any]]]
+]
+"""Conditions such as ``("delay", ">", 60)`` or ``("delay", "not_null")``, which must all hold; of those in
+``{"any": […]}``, one must hold."""
 Aggregates: TypeAlias = Iterable[Aggregate | Sequence[Any]]
 """Aggregates such as ``("delay", "mean")`` or ``("delay", "mean", "average")``."""
 SortKeys: TypeAlias = ColumnRef | Iterable[ColumnRef | SortKey | Sequence[Any]]

@@ -13,7 +13,7 @@ import polars as pl
 
 from creemson.errors import InvalidFormat
 from creemson.formats.columns import exactly
-from creemson.model.query import Condition
+from creemson.model.query import MAX_FIND, TEXT_OPERATORS, Condition
 
 __all__ = [
     "MAX_INTEGER",
@@ -64,12 +64,10 @@ def condition_expression(condition: Condition, name: str, dtype: pl.DataType, pa
         return column.is_not_null()
     if isinstance(dtype, (pl.Categorical, pl.Enum)):  # as text, not by the codes of the categories
         column, dtype = column.cast(pl.String), pl.String()
-    if operator in ("contains", "starts_with"):
+    if operator in TEXT_OPERATORS:
         if dtype != pl.String or not isinstance(value, str):
             raise _misfit(f"{path}: {operator} compares text with text; {name!r} is {dtype}, got {value!r}")
-        if operator == "contains":
-            return column.str.contains(value, literal=True)
-        return column.str.starts_with(value)
+        return _text_comparison(column, operator, value, path)
     column = number_or_null(column, dtype)
     if operator in ("in", "not_in"):
         literals = [
@@ -82,6 +80,22 @@ def condition_expression(condition: Condition, name: str, dtype: pl.DataType, pa
         return _compared(column, operator, typed, dtype)
     literal = pl.lit(typed)
     return _COMPARISONS[operator](column, literal)
+
+
+def _text_comparison(column: pl.Expr, operator: str, value: str, path: str) -> pl.Expr:
+    """Compare text with text; upper and lower case as in :mod:`creemson.engine.windows.find`."""
+    match operator:
+        case "contains":
+            return column.str.contains(value, literal=True)
+        case "starts_with":
+            return column.str.starts_with(value)
+        case "ends_with":
+            return column.str.ends_with(value)
+    if len(value) > MAX_FIND:  # it becomes a pattern, whose size is limited
+        raise _misfit(f"{path}: {operator} takes texts of up to {MAX_FIND} characters, got {len(value)}")
+    begin = "" if operator in ("icontains", "iends_with") else "^"
+    end = "" if operator in ("icontains", "istarts_with") else "$"
+    return column.str.contains(f"(?i){begin}{pl.escape_regex(value)}{end}")
 
 
 _COMPARISONS: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {

@@ -20,7 +20,7 @@ from creemson.formats.columns import exactly
 from creemson.formats.report import Report
 from creemson.formats.table import text_of
 from creemson.model.nearest import nearest
-from creemson.model.query import Aggregate, ColumnRef, Condition, Query
+from creemson.model.query import Aggregate, Clause, ColumnRef, Condition, Query, conditions_of
 
 __all__ = ["ROWS", "Aggregated", "Plan", "columns_of", "tapped"]
 
@@ -35,7 +35,7 @@ def columns_of(query: Query) -> set[ColumnRef] | None:
     return {
         *(query.selectedColumns or ()),
         *(query.group_by or ()),
-        *(condition.column for condition in query.where or ()),
+        *(condition.column for condition in conditions_of(query.where)),
         *(aggregate.column for aggregate in query.aggregate or () if not aggregate.counts_rows),
         *(key.column for key in query.sort or ()),
         *(query.distinct if isinstance(query.distinct, tuple) else ()),
@@ -124,8 +124,7 @@ class Plan:
         }
         self._schema |= {name: cast.dtype for name, cast in self._casts.items()}
         self._where = [
-            self._condition(condition, f"$.where[{index}]")
-            for index, condition in enumerate(query.where or ())
+            self._clause(clause, f"$.where[{index}]") for index, clause in enumerate(query.where or ())
         ]
         self.groups = [
             self._resolve(ref, f"$.group_by[{index}]") for index, ref in enumerate(query.group_by or ())
@@ -279,8 +278,8 @@ class Plan:
 
     def _cast(self, frame: pl.LazyFrame, report: Report | None) -> pl.LazyFrame:
         """Apply casts and conditions: as many conditions as possible before the casts, so that a scan can skip rows."""
-        before = [condition for name, condition in self._where if name not in self._casts]
-        after = [condition for name, condition in self._where if name in self._casts]
+        before = [condition for names, condition in self._where if names.isdisjoint(self._casts)]
+        after = [condition for names, condition in self._where if not names.isdisjoint(self._casts)]
         if before:
             frame = frame.filter(before)
         if not (after or self.is_grouped or self._distinct or self._keys):
@@ -320,7 +319,7 @@ class Plan:
 
     def _needed(self) -> list[str]:
         """The columns of the file that must be read."""
-        used = {name for name, _ in self._where}
+        used = {name for names, _ in self._where for name in names}
         used.update(each.column for each in self.aggregates if each.column is not None)
         used.update(self.groups)
         if not self.is_grouped:
@@ -396,8 +395,18 @@ class Plan:
             return name
         raise _not_found(name, self._grouped_names, "the grouped output", path)
 
+    def _clause(self, clause: Clause, path: str) -> tuple[set[str], pl.Expr]:
+        """The columns of an element of ``where``, and the expression that must be true."""
+        if isinstance(clause, Condition):
+            name, expression = self._condition(clause, path)
+            return {name}, expression
+        found = [
+            self._condition(condition, f"{path}.any[{index}]")
+            for index, condition in enumerate(clause.conditions)
+        ]
+        return {name for name, _ in found}, pl.any_horizontal(expression for _, expression in found)
+
     def _condition(self, condition: Condition, path: str) -> tuple[str, pl.Expr]:
-        """The column of a condition, and the expression that must be true."""
         name = self._resolve(condition.column, f"{path}[0]")
         return name, condition_expression(condition, name, self._schema[name], path)
 

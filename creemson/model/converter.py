@@ -31,6 +31,8 @@ from creemson.model.query import (
     OPERATORS,
     UNARY_OPERATORS,
     Aggregate,
+    AnyOf,
+    Clause,
     ColumnRef,
     Condition,
     DateFormat,
@@ -107,6 +109,23 @@ def _condition(value: Any, _: Any) -> Condition:
     if operator in LIST_OPERATORS and type(parts[2]) is not list:
         raise ValueError(f"expected a list of values for {operator!r}, got {excerpt(parts[2])}")
     return Condition(_column_ref(parts[0], None), operator, *parts[2:])
+
+
+def _clause(value: Any, _: Any) -> Clause:
+    if type(value) is not dict:
+        return _condition(value, None)
+    if value.keys() != {"any"}:
+        raise ValueError(f'expected a condition, or {{"any": [condition, …]}}, got {excerpt(value)}')
+    members = _list(value["any"], "a list of conditions")
+    if not members:
+        raise ValueError('expected at least one condition in "any", got []')
+    found = []
+    for index, member in enumerate(members):
+        try:
+            found.append(_condition(member, None))
+        except ValueError as error:
+            raise ValueError(f'in "any", number {index}: {error}') from None
+    return AnyOf(tuple(found))
 
 
 def _sort_key(value: Any, _: Any) -> SortKey:
@@ -377,6 +396,10 @@ def _make_converter() -> OrjsonConverter:
         (Condition, _condition, _plain_condition),
         (SortKey, _sort_key, lambda key: [key.column, "desc" if key.descending else "asc"]),
         (Aggregate, _aggregate, _plain_aggregate),
+    )
+    converter.register_structure_hook_func(partial(eq, Clause), _clause)
+    converter.register_unstructure_hook(
+        AnyOf, lambda clause: {"any": [_plain_condition(condition) for condition in clause.conditions]}
     )
     for kind, structure_hook, unstructure_hook in parts:
         converter.register_structure_hook(kind, structure_hook)

@@ -1,5 +1,6 @@
 """A query: the work that a client requests on a table, and the options for reading the file."""
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
@@ -16,9 +17,12 @@ __all__ = [
     "MAX_NAME",
     "MAX_ROWS",
     "OPERATORS",
+    "TEXT_OPERATORS",
     "TYPES",
     "UNARY_OPERATORS",
     "Aggregate",
+    "AnyOf",
+    "Clause",
     "ColumnRef",
     "ColumnType",
     "Condition",
@@ -31,6 +35,7 @@ __all__ = [
     "Selection",
     "SortKey",
     "View",
+    "conditions_of",
 ]
 
 MAX_FIND = 1000
@@ -41,8 +46,19 @@ MAX_NAME = 1000
 MAX_ROWS = 1000
 """Maximum rows in one answer: a ``rows`` window or a ``preview``."""
 OPERATORS = (
-    "==", "!=", "<", "<=", ">", ">=", "in", "not_in", "is_null", "not_null", "contains", "starts_with",
+    "==", "!=", "<", "<=", ">", ">=", "in", "not_in", "is_null", "not_null", "contains", "starts_with", "ends_with",
+    "icontains", "istarts_with", "iends_with", "iequals",
 )  # fmt: skip
+TEXT_OPERATORS = (
+    "contains",
+    "starts_with",
+    "ends_with",
+    "icontains",
+    "istarts_with",
+    "iends_with",
+    "iequals",
+)
+"""Compare text with text; those that begin with ``i`` without regard to case."""
 UNARY_OPERATORS = ("is_null", "not_null")
 LIST_OPERATORS = ("in", "not_in")
 ALL_ROWS = "*"
@@ -80,6 +96,17 @@ class Condition:
 
 
 @attrs.frozen
+class AnyOf:
+    """``{"any": [condition, …]}`` in ``where``: at least one of the conditions must hold."""
+
+    conditions: tuple[Condition, ...]
+
+
+Clause: TypeAlias = Condition | AnyOf
+"""An element of ``where``."""
+
+
+@attrs.frozen
 class SortKey:
     """One ``[column, "asc" | "desc"]`` of ``sort``."""
 
@@ -99,6 +126,12 @@ class Aggregate:
     def counts_rows(self) -> bool:
         """Whether rows are counted, and no values of a column."""
         return self.column == ALL_ROWS and self.function == "count"
+
+
+def conditions_of(where: Iterable[Clause] | None) -> Iterator[Condition]:
+    """Return all conditions of ``where``, also those of which only one must hold."""
+    for clause in where or ():
+        yield from clause.conditions if isinstance(clause, AnyOf) else (clause,)
 
 
 @attrs.frozen(kw_only=True)
@@ -151,7 +184,7 @@ class Query:
         strict: whether it is an error if anything must be repaired or would be lost.
         selectedColumns: columns of the output, in this order; None selects all.
         cast: new column types, by the file's column names; all other operations see the new type.
-        where: conditions; a row must meet all of them.
+        where: conditions, or lists of which one must hold; a row must meet all of them.
         group_by: columns to group by; they come first in the output.
         aggregate: what to compute for each group.
         distinct: whether to remove duplicate rows of the output; or the columns that decide which rows are
@@ -168,7 +201,7 @@ class Query:
     strict: bool = False
     selectedColumns: Selection | None = None
     cast: dict[str, ColumnType] | None = None
-    where: tuple[Condition, ...] | None = None
+    where: tuple[Clause, ...] | None = None
     group_by: tuple[ColumnRef, ...] | None = None
     aggregate: tuple[Aggregate, ...] | None = None
     distinct: DistinctBy | None = None
@@ -190,7 +223,7 @@ class View:
         sort: sort keys, the most significant first; rows that are equal keep their order.
     """
 
-    where: tuple[Condition, ...] | None = None
+    where: tuple[Clause, ...] | None = None
     find: Annotated[str, Bounds(0, MAX_FIND)] | None = None
     sort: tuple[SortKey, ...] | None = None
 

@@ -12,7 +12,13 @@ export type ColumnType =
 export type Condition =
   | [column: ColumnRef, operator: "is_null" | "not_null"]
   | [column: ColumnRef, operator: "in" | "not_in", values: Value[]]
-  | [column: ColumnRef, operator: "==" | "!=" | "<" | "<=" | ">" | ">=" | "contains" | "starts_with", value: Value];
+  | [column: ColumnRef, operator: "==" | "!=" | "<" | "<=" | ">" | ">=", value: Value]
+  | [column: ColumnRef, operator: TextOperator, value: string];
+/** Compares text with text; those that begin with i without regard to case. */
+export type TextOperator =
+  | "contains" | "starts_with" | "ends_with" | "icontains" | "istarts_with" | "iends_with" | "iequals";
+/** An element of `where`, whose elements must all hold: a condition, or several of which one must hold. */
+export type Clause = Condition | { any: Condition[] };
 export type SortKey = [column: ColumnRef, direction: "asc" | "desc"];
 export type AggregateFunction =
   | "count" | "sum" | "mean" | "min" | "max" | "median" | "std" | "first" | "last" | "n_unique";
@@ -46,7 +52,7 @@ export interface Query {
   /** Default: all. */
   selectedColumns?: ColumnRef[] | null;
   cast?: { [column: string]: ColumnType } | null;
-  where?: Condition[] | null;
+  where?: Clause[] | null;
   group_by?: ColumnRef[] | null;
   aggregate?: Aggregate[] | null;
   distinct?: boolean | ColumnRef[] | null;
@@ -288,7 +294,7 @@ export class CreemsonError extends Error {
 }
 
 export interface RowsOptions {
-  where?: Condition[];
+  where?: Clause[];
   sort?: SortKey[];
   /** A text that a row must have in any of its cells, in any case. */
   find?: string;

@@ -14,7 +14,7 @@ import attrs
 
 from creemson.model.constraints import Bounds, Distinct, OneOf, Pattern, SafeName
 from creemson.model.filenames import MAX_NAME_BYTES
-from creemson.model.query import FUNCTIONS, OPERATORS, Aggregate, Condition, SortKey
+from creemson.model.query import FUNCTIONS, OPERATORS, Aggregate, AnyOf, Condition, SortKey
 from creemson.wire.messages import CLIENT_TYPES, PROTOCOL_VERSION, SERVER_TYPES, LegacyRequest
 
 __all__ = ["describe"]
@@ -32,10 +32,15 @@ _PLAIN: Mapping[Any, Schema] = types.MappingProxyType(
     }
 )
 _COLUMN: Schema = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
-_ARRAYS: Mapping[Any, Schema] = types.MappingProxyType(
+_CONDITION: Schema = {
+    "type": "array", "items": [_COLUMN, {"enum": list(OPERATORS)}, {}], "minItems": 2, "maxItems": 3,
+}  # fmt: skip
+_SHAPES: Mapping[Any, Schema] = types.MappingProxyType(
     {
-        Condition: {
-            "type": "array", "items": [_COLUMN, {"enum": list(OPERATORS)}, {}], "minItems": 2, "maxItems": 3,
+        Condition: _CONDITION,
+        AnyOf: {
+            "type": "object", "properties": {"any": {"type": "array", "items": _CONDITION, "minItems": 1}},
+            "required": ["any"], "additionalProperties": False,
         },
         SortKey: {"type": "array", "items": [_COLUMN, {"enum": ["asc", "desc"]}], "minItems": 2, "maxItems": 2},
         Aggregate: {
@@ -44,7 +49,7 @@ _ARRAYS: Mapping[Any, Schema] = types.MappingProxyType(
         },
     }
 )  # fmt: skip
-"""Classes whose instances are lists on the wire."""
+"""Classes whose instances look different on the wire."""
 
 
 @functools.cache
@@ -119,8 +124,8 @@ def schema_of(kind: Any) -> Schema:
     """
     if kind in _PLAIN:
         return dict(_PLAIN[kind])
-    if kind in _ARRAYS:
-        return dict(_ARRAYS[kind])
+    if kind in _SHAPES:
+        return dict(_SHAPES[kind])
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         schema = schema_of(arguments[0])

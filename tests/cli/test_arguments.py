@@ -1,8 +1,10 @@
 """Conditions of the command line: as people write them, and those that can never hold."""
 
+import json
+
 import pytest
 
-from creemson.cli.shared.arguments import parse_condition
+from creemson.cli.shared.arguments import parse, parse_condition
 from creemson.cli.shared.impossible import impossible
 from creemson.model.query import Condition
 
@@ -13,6 +15,11 @@ COLUMNS = {
     "name": ("name", "String"),
     "x": ("x", "Float64"),
 }
+
+
+@pytest.mark.parametrize("value", [["odd > name", ">", 1], {"any": [["a", ">", 1], ["b", "is_null"]]}])
+def test_condition_may_be_json(value):
+    assert parse(json.dumps(value), "--where", parse_condition) == value
 
 
 @pytest.mark.parametrize(

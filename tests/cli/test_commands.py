@@ -460,6 +460,7 @@ def test_serve_with_open_prints_one_line_and_accepts(tmp_path):
         ('a in ["x", 1]', ["a", "in", ["x", 1]]),
         ("a not_in x, 2", ["a", "not_in", ["x", 2]]),
         ('a starts_with "1"', ["a", "starts_with", "1"]),
+        ("a icontains Zoë", ["a", "icontains", "Zoë"]),
     ],
 )
 def test_condition_text_is_parsed_into_its_parts(text, parts):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from creemson.client.arguments import check_durations, options_of, request_of, work_for, work_of
 from creemson.errors import CreemsonError, InvalidFormat
-from creemson.model.query import Condition, Options, Query, SortKey
+from creemson.model.query import AnyOf, Condition, Options, Query, SortKey
 from creemson.wire import codec, messages
 
 ENDLESS = [1]
@@ -116,6 +116,13 @@ def test_parts_of_the_model_are_accepted():
     same = work_of("a.csv", where=[("x", ">", Decimal(1))], sort=[("x", "asc")], options={"decimal": ","})
     assert work == same
     assert options_of(Options(decimal=",")) == options_of({"decimal": ","}) == Options(decimal=",")
+
+
+def test_conditions_of_which_one_must_hold_are_accepted():
+    """In the form of the protocol, also with tuples, or as parts of the model."""
+    conditions = (Condition("a", "==", 1), Condition("b", "is_null"))
+    for where in ([{"any": [("a", "==", 1), ("b", "is_null")]}], [AnyOf(conditions)]):
+        assert work_of("a.csv", where=where).request.where == (AnyOf(conditions),)
 
 
 def test_query_with_an_unsendable_value_is_refused():

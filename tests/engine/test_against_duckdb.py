@@ -48,7 +48,9 @@ def conditions(draw):
     column = draw(st.sampled_from(list(COLUMNS)))
     cells = COLUMNS[column][1]
     operators = ["==", "!=", "<", "<=", ">", ">=", "in", "not_in", "is_null", "not_null"]
-    operator = draw(st.sampled_from([*operators, *(["contains", "starts_with"] if column == "t" else [])]))
+    operator = draw(
+        st.sampled_from([*operators, *(["contains", "starts_with", "ends_with"] if column == "t" else [])])
+    )
     if operator in ("is_null", "not_null"):
         return [column, operator], f'"{column}" IS {"NOT " * (operator == "not_null")}NULL'
     if operator in ("in", "not_in"):
@@ -56,7 +58,7 @@ def conditions(draw):
         listed = ", ".join(map(sql_literal, values))
         return [column, operator, values], f'"{column}" {"NOT " * (operator == "not_in")}IN ({listed})'
     value = draw(cells)
-    if operator in ("contains", "starts_with"):
+    if operator in ("contains", "starts_with", "ends_with"):
         return [column, operator, value], f'{operator}("{column}", {sql_literal(value)})'
     return [
         column,

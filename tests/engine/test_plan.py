@@ -316,7 +316,7 @@ KINDS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 boole
         ({"cast": {"a": "string"}, "where": [["a", "==", 1]]}, "invalid_message",
          "$.where[0][2]: 'a' is String, which cannot be compared with 1. Write it in quotes, as text."),
         ({"where": [["a", "like", "1"]]}, "invalid_message",
-         "where[0]: expected an operator (== != < <= > >= in not_in is_null not_null contains starts_with), "
+         "where[0]: expected an operator (== != < <= > >= in not_in is_null not_null contains starts_with ends_with icontains istarts_with iends_with iequals), "
          'got "like"'),
         ({"cast": {"a": "integr"}}, "invalid_message",
          f"cast.a: expected one of ({KINDS}), got \"integr\". Did you mean 'int8'?"),

@@ -27,7 +27,7 @@ from creemson.engine.run import columns, run
 from creemson.engine.windows.window import window
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats.open import open_table
-from creemson.model.query import FUNCTIONS, Aggregate, Condition, Query, SortKey
+from creemson.model.query import FUNCTIONS, TEXT_OPERATORS, Aggregate, AnyOf, Condition, Query, SortKey
 from creemson.model.results import Column
 from tests.examples import examples_of
 
@@ -192,6 +192,12 @@ def test_column_name_that_polars_would_interpret_is_literal(tmp_path, name):
         (("text", "contains", "a.c"), [1]),
         (("text", "contains", ""), [0, 1, 3, 4]),
         (("text", "starts_with", "a"), [1, 3, 4]),
+        (("text", "ends_with", "c"), [1, 3]),
+        (("text", "icontains", "A.C"), [1]),
+        (("text", "icontains", ""), [0, 1, 3, 4]),
+        (("text", "istarts_with", "A"), [1, 3, 4]),
+        (("text", "iends_with", "C"), [1, 3]),
+        (("text", "iequals", "A"), [4]),
         (("day", ">", "2024-01-03"), [0, 1]),
         (("day", "in", ("2024-01-03", "2024-01-05")), [0, 2]),
         (("at", "==", "2024-01-04T12:00:00"), [1]),
@@ -230,6 +236,17 @@ def test_several_conditions_are_joined_by_and(table):
     assert frame["n"].to_list() == [3]
 
 
+def test_one_of_several_conditions_is_enough(table):
+    """Also if another one is neither true nor false, because the cell is missing; beside conditions that must hold."""
+    either = AnyOf((Condition("text", "==", "a"), Condition("n", ">", 1), Condition("text", "iequals", "B")))
+    frame = run_query(table, selectedColumns=("n",), where=(either, Condition("n", "not_null")))
+    alone = [set(matching_rows(table, *attrs.astuple(condition))) for condition in either.conditions]
+    assert len(frame) == len(set.union(*alone) & set(matching_rows(table, "n", "not_null")))
+    with pytest.raises(ProcessingError) as caught:
+        run_query(table, where=(AnyOf((Condition("n", ">", 1), Condition("nowhere", ">", 1))),))
+    assert caught.value.details[0].startswith("$.where[0].any[1][0]")
+
+
 @pytest.mark.parametrize(
     ("condition", "path", "word"),
     [
@@ -241,6 +258,8 @@ def test_several_conditions_are_joined_by_and(table):
         (("n", "in", (1, "x")), "$.where[0][2][1]", "'x'"),
         (("n", "contains", "1"), "$.where[0]", "Int64"),
         (("text", "starts_with", 1), "$.where[0]", "text"),
+        (("text", "icontains", "x" * 1001), "$.where[0]", "1000 characters"),
+        (("n", "iequals", "1"), "$.where[0]", "Int64"),
         (("day", "==", "yesterday"), "$.where[0][2]", "ISO 8601"),
         (("day", "==", 5), "$.where[0][2]", "ISO 8601"),
         (("day", "in", ("2024-01-01", "x")), "$.where[0][2][1]", "'x'"),
@@ -387,15 +406,15 @@ ROWS = st.lists(
     max_size=25,
 )
 NUMBER = st.integers(-3, 3)
-CONDITIONS = st.lists(
-    st.one_of(
+CONDITION = st.one_of(
         st.builds(Condition, st.sampled_from(["n", 0, 2, "x"]), st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), NUMBER),
-        st.builds(Condition, st.sampled_from(["t", 1]), st.sampled_from(["==", "<", "contains", "starts_with"]), st.sampled_from(["a", "b"])),
+        st.builds(Condition, st.sampled_from(["t", 1]), st.sampled_from(["==", "<", *TEXT_OPERATORS]), st.sampled_from(["a", "b", "B"])),
         st.builds(Condition, st.sampled_from([0, 2]), st.sampled_from(["in", "not_in"]), st.lists(NUMBER, max_size=3).map(tuple)),
         st.builds(Condition, st.integers(0, 2), st.sampled_from(["is_null", "not_null"])),
-    ),
-    max_size=2,
 )  # fmt: skip
+CONDITIONS = st.lists(
+    CONDITION | st.builds(AnyOf, st.lists(CONDITION, min_size=1, max_size=3).map(tuple)), max_size=2
+)
 TESTS = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
@@ -407,6 +426,11 @@ TESTS = {
     "not_in": lambda a, b: a not in b,
     "contains": lambda a, b: b in a,
     "starts_with": lambda a, b: a.startswith(b),
+    "ends_with": lambda a, b: a.endswith(b),
+    "icontains": lambda a, b: b.lower() in a.lower(),
+    "istarts_with": lambda a, b: a.lower().startswith(b.lower()),
+    "iends_with": lambda a, b: a.lower().endswith(b.lower()),
+    "iequals": lambda a, b: a.lower() == b.lower(),
 }
 NAMES = ["n", "t", "x"]
 
@@ -416,6 +440,8 @@ def place(ref):
 
 
 def passes(row, condition):
+    if isinstance(condition, AnyOf):
+        return any(passes(row, each) for each in condition.conditions)
     cell = row[place(condition.column)]
     if condition.operator in ("is_null", "not_null"):
         return (cell is None) == (condition.operator == "is_null")

@@ -82,11 +82,12 @@ def conditions(draw):
     ]
 
 
+clauses = conditions() | st.lists(conditions(), min_size=1, max_size=3).map(lambda found: {"any": found})
 queries = st.fixed_dictionaries(
     {"filename": st.just("all.parquet")},
     optional={
         "selectedColumns": st.lists(columns, min_size=1, max_size=3),
-        "where": st.lists(conditions(), min_size=1, max_size=2),
+        "where": st.lists(clauses, min_size=1, max_size=2),
         "group_by": st.lists(columns, max_size=2),
         "aggregate": st.lists(
             st.tuples(columns, st.sampled_from(FUNCTIONS)).map(list)
@@ -138,7 +139,7 @@ def test_many_queries_have_a_result_or_a_reason(everything, value):
 views = st.fixed_dictionaries(
     {},
     optional={
-        "where": st.lists(conditions(), min_size=1, max_size=2),
+        "where": st.lists(clauses, min_size=1, max_size=2),
         "sort": st.lists(st.tuples(columns, st.sampled_from(["asc", "desc"])).map(list), max_size=2),
         "find": st.text(min_size=1, max_size=3) | st.sampled_from(["1", "e", "-", "nan", "2", "T0"]),
     },

@@ -129,10 +129,20 @@ def test_decode_of_arbitrary_json_gives_a_message_or_an_error(value):
             '{"type": "process", "id": "a", "filename": "a", "where": [["b", "=~", 1], ["b"], ["b", "in", 1]]}',
             "invalid_message",
             (
-                "$.where[0]: expected an operator (== != < <= > >= in not_in is_null not_null contains starts_with),"
+                "$.where[0]: expected an operator (== != < <= > >= in not_in is_null not_null contains starts_with ends_with icontains istarts_with iends_with iequals),"
                 ' got "=~"',
                 '$.where[1]: expected ["column", "operator", value], got ["b"]',
                 "$.where[2]: expected a list of values for 'in', got 1",
+            ),
+        ),
+        (
+            '{"type": "process", "id": "a", "filename": "a", "where": [{"any": []}, {"all": []}, {"any": [["b", "in", 1]]}, {"any": [{"any": []}]}]}',
+            "invalid_message",
+            (
+                '$.where[0]: expected at least one condition in "any", got []',
+                '$.where[1]: expected a condition, or {"any": [condition, …]}, got {"all":[]}',
+                "$.where[2]: in \"any\", number 0: expected a list of values for 'in', got 1",
+                '$.where[3]: in "any", number 0: expected ["column", "operator", value], got {"any":[]}',
             ),
         ),
         (

@@ -29,7 +29,7 @@ def parse(text: str | None, option: str, read: Callable[[str], Any]) -> Any:
     if text is None:
         return None
     try:
-        return orjson.loads(text) if text.lstrip().startswith("[") else read(text)
+        return orjson.loads(text) if text.lstrip().startswith(("[", '{"any"')) else read(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r}: {error}", param_hint=option) from None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from creemson.model.query import Condition
+from creemson.model.query import AnyOf, Clause, Condition
 
 __all__ = ["impossible"]
 
@@ -13,7 +13,7 @@ _INTEGER = re.compile(r"(U?)Int(\d+)")
 
 
 def impossible(
-    conditions: Sequence[Condition], columns: Mapping[int | str, tuple[str, str]]
+    conditions: Sequence[Clause], columns: Mapping[int | str, tuple[str, str]]
 ) -> list[tuple[int, str]]:
     """Return the conditions that can never hold, by their index, each with the reason.
 
@@ -27,7 +27,7 @@ def impossible(
     found = []
     known: dict[str, list[Condition]] = {}
     for index, condition in enumerate(conditions):
-        if condition.column not in columns:
+        if isinstance(condition, AnyOf) or condition.column not in columns:
             continue
         name, dtype = columns[condition.column]
         earlier = known.setdefault(name, [])

@@ -12,7 +12,8 @@ from creemson.executors.commands import WorkerCommand
 __all__ = ["ClusterState", "Executor", "Figures", "OnProgress", "TransientFault"]
 
 Figures: TypeAlias = Mapping[str, Any]
-"""Progress of a command: ``phase``, ``bytes_read``, ``bytes_total``, ``rows``, ``fraction``."""
+"""Progress of a command: ``phase``, ``bytes_read``, ``bytes_total``, ``rows``, ``fraction``; and ``machine``, the name
+of the machine that does the work, if it is not this one."""
 OnProgress: TypeAlias = Callable[[Figures], None]
 
 

@@ -69,6 +69,8 @@ GATHER_TIME = 0.01
 bottleneck, and the delay costs nothing."""
 TIDY_INTERVAL = 60.0
 """Seconds between two searches for ended jobs that can be forgotten."""
+MAX_MACHINES = 20
+"""Maximum number of machines that a job tells of in one attempt."""
 STOP_GRACE = 2.0
 """Maximum seconds for attempts to stop at the end of a drain; the executor kills workers within a fraction of this."""
 
@@ -516,8 +518,16 @@ class Processor:
         if start.attempt == 1:
             self._metrics.phase_seconds.labels("queued").observe(start.waited)
 
+        machines: set[str] = set()
+
         def on_progress(figures: Mapping[str, Any]) -> None:
             nonlocal phase, since
+            machine = figures.get("machine")
+            if machine is not None:
+                figures = {name: value for name, value in figures.items() if name != "machine"}
+                if machine not in machines and len(machines) < MAX_MACHINES:
+                    machines.add(machine)
+                    self._apply(self._jobs.note(start.job, start.attempt, f"The job runs on {machine}."))
             if figures["phase"] != phase:
                 now = trio.current_time()
                 self._metrics.phase_seconds.labels(phase).observe(now - since)

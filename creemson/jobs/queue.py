@@ -218,6 +218,19 @@ class JobQueue:
             *self._fill(now),
         ]
 
+    def note(self, job: str, attempt: int, message: str) -> list[Effect]:
+        """Tell the waiters something about a running attempt; they get it as a ``log`` message.
+
+        Args:
+            job: its id.
+            attempt: its number; what concerns a stopped attempt is dropped.
+            message: the text.
+        """
+        found = self._active.get(job)
+        if found is None or found.state != "running" or found.attempt != attempt:
+            return []
+        return found.log("info", message)
+
     def progress(self, now: float, job: str, attempt: int, figures: Mapping[str, Any]) -> list[Effect]:
         """Report the progress of an attempt; waiters are notified at most every :data:`PROGRESS_INTERVAL`.
 

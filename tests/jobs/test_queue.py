@@ -564,6 +564,15 @@ def test_attach_makes_the_job_kept(driver):
     assert driver.jobs.running == 1
 
 
+def test_note_on_a_running_attempt_reaches_all_who_wait(driver):
+    """Also those who attach later; notes on other attempts and jobs are dropped."""
+    waiter, _ = driver.submit("a")
+    event = Logged("j1", 1, "info", "The job runs on x.")
+    assert driver.jobs.note("j1", 1, event.message) == [Notify(waiter, event)]
+    assert Notify(Waiter("d", 1), event) in driver.jobs.attach("ann", "j1", 0, Waiter("d", 1))
+    assert driver.jobs.note("j1", 2, "late") == driver.jobs.note("nowhere", 1, "late") == []
+
+
 def test_restart_begins_unfinished_jobs_again_in_order(driver):
     """With event numbers that no client has seen."""
     driver.submit("a")

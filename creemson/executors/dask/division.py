@@ -66,9 +66,9 @@ class PartsProgress:
         self._parts[number] = figures
         found = self._parts.values()
         return {
+            **figures,
             "phase": "reading",
             "bytes_read": sum(part["bytes_read"] for part in found) // self.count,
-            "bytes_total": figures["bytes_total"],
             "rows": sum(part["rows"] for part in found),
             "fraction": round(PARTS_SHARE * sum(part["fraction"] for part in found) / self.count, 4),
         }

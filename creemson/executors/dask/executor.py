@@ -185,7 +185,7 @@ class DaskExecutor:
                 run.worker, run.machine, run.pid = event["worker"], event["machine"], event["pid"]
                 self._log.debug("command begun on the cluster", machine=run.machine, pid=run.pid)
             case "progress" if run.on_progress is not None and run.cause is None:
-                run.on_progress(event["figures"])
+                run.on_progress({**event["figures"], "machine": run.machine})
             case "ended":
                 run.stopped.set()
 

@@ -63,14 +63,15 @@ export class Work {
   }
 
   async #job(words, begin, remember = () => {}) {
+    let note = ""; // the last message of the server, such as on which machine the job runs
     const output = await this.#run(words, () => {
       const { promise, cancel } = begin({
         onAccepted: (job) => {
           remember(job);
           this.#onJob();
         },
-        onProgress: ({ fraction, eta_s: left }) => this.#show(words, fraction, isPresent(left) ? `${seconds(left)} left` : ""),
-        onLog: ({ message }) => this.#show(words, null, message),
+        onProgress: ({ fraction, eta_s: left }) => this.#show(words, fraction, note, isPresent(left) ? `${seconds(left)} left` : ""),
+        onLog: ({ message }) => this.#show(words, null, (note = message)),
       });
       return { promise: promise.then(({ output_data: found }) => found), cancel };
     });
@@ -95,10 +96,10 @@ export class Work {
     }
   }
 
-  #show(words, fraction, figures) {
+  #show(words, fraction, ...more) {
     const bar = byId(`${this.#name}-bar`);
     if (fraction === null) bar.removeAttribute("value");
     else bar.value = fraction;
-    byId(`${this.#name}-words`).textContent = [words, figures].filter(Boolean).join(" · ");
+    byId(`${this.#name}-words`).textContent = [words, ...more].filter(Boolean).join(" · ");
   }
 }

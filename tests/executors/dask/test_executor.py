@@ -21,7 +21,7 @@ async def test_query_on_the_cluster_writes_the_same_output_as_here(executor, tmp
         value = await executor.call(run(SAMPLE, there), on_progress=progress.append)
         expected = await executor._local.call(run(SAMPLE, here))
     assert value == expected
-    assert set(progress[-1]) == {"phase", "bytes_read", "bytes_total", "rows", "fraction"}
+    assert set(progress[-1]) == {"phase", "bytes_read", "bytes_total", "rows", "fraction", "machine"}
     assert names(there) == names(here)
     assert (there / "out.parquet").read_bytes() == (here / "out.parquet").read_bytes()
     assert executor.size == 1 + 1

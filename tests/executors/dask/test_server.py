@@ -4,6 +4,7 @@ The files are in a folder, or in an object store, from which the workers fetch t
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -96,14 +97,16 @@ def test_upload_is_described_processed_and_rendered(server):
 
 
 def test_progress_is_told_before_the_result(server):
-    """Each report has the same fields."""
+    """Each report has the same fields; a job on the cluster also says on which machine it runs."""
     with server.connect() as client:
         client.send({"type": "process", "id": "1", **SORT, "limit": 4})
         messages = client.until("result", "error")
     assert messages[-1]["type"] == "result", messages[-1]
     reports = [message for message in messages if message["type"] == "progress"]
     assert reports
-    assert all({"phase", "fraction"} <= set(report) for report in reports)
+    assert all({"phase", "fraction"} <= set(report) and "machine" not in report for report in reports)
+    logs = [message["message"] for message in messages if message["type"] == "log"]
+    assert logs == ([f"The job runs on {os.uname().nodename}."] if server.engine == "dask" else [])
 
 
 def test_cancelled_job_ends_and_the_worker_takes_the_next_one(server):
@@ -147,7 +150,7 @@ def test_as_many_jobs_run_as_there_are_workers(server):
         running = set()
         while len(running) < count:
             message = client.receive()
-            assert message["type"] in ("accepted", "progress"), message
+            assert message["type"] in ("accepted", "progress", "log"), message
             if message["type"] == "progress" and message["phase"] != "queued":
                 running.add(message["id"])
         for number in range(count):

@@ -21,6 +21,7 @@ const DIGIT_WIDTH = 9; // of the row numbers
 const INDEX_PADDING = 24; // around the row numbers
 const MAX_HEIGHT = 8_000_000;
 const MEASURED_ROWS = 60; // whose cells decide the widths of columns
+const EDGE_SCROLL = 40; // for each move of a pointer beyond an edge
 const HEADER = -1; // as a row, for the active cell
 
 /** @typedef {{name: string, type: string, numeric: boolean, note: string, chart: function(): (Node|null),
@@ -128,8 +129,8 @@ export class Grid {
     region.addEventListener("click", (event) => this.#click(event), { signal });
     region.addEventListener("dblclick", (event) => this.#fitAgain(event), { signal });
     region.addEventListener("pointerdown", (event) => this.#startDrag(event), { signal });
-    region.addEventListener("pointermove", (event) => this.#dragged(event), { signal });
-    for (const type of ["pointerup", "pointercancel"]) region.addEventListener(type, () => this.#endDrag(), { signal });
+    addEventListener("pointermove", (event) => this.#dragged(event), { signal }); // also beyond the edges of the region
+    for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => this.#endDrag(), { signal });
     this.observer = new ResizeObserver(() => this.#draw());
     this.observer.observe(region);
   }
@@ -258,10 +259,20 @@ export class Grid {
       this.region.setPointerCapture(event.pointerId); // the header is made anew while it is dragged
       return this.#resize(this.#drag.column, this.#drag.width + event.clientX - this.#drag.x);
     }
-    const header = document.elementFromPoint(event.clientX, event.clientY)?.closest("th");
-    if (!header || !this.region.contains(header) || header.ariaColIndex - 1 === this.#range[1]) return;
-    this.#range[1] = header.ariaColIndex - 1;
+    const column = this.#columnAt(event.clientX);
+    if (column === this.#range[1]) return;
+    this.#range[1] = column;
     this.#draw();
+  }
+
+  /** The column at a place of the window; beyond an edge of the region, it scrolls and takes the column at the edge. */
+  #columnAt(x) {
+    const { left, right } = this.region.getBoundingClientRect();
+    if (x < left || x > right) this.region.scrollLeft += x < left ? -EDGE_SCROLL : EDGE_SCROLL;
+    const header = this.head.querySelector("th");
+    const origin = header.getBoundingClientRect().left - this.#layout.start(header.ariaColIndex - 1);
+    const inside = Math.min(Math.max(x, left + 1), right - 2) - origin;
+    return this.#layout.between(inside, inside)[0];
   }
 
   #endDrag() {

@@ -23,6 +23,7 @@ export class FileView {
   #description = null; // columns, reading and issues of the file
   #groups = null; // request and output of the latest job for groups
   #columns = []; // of the rows: name, dtype and profile
+  #isNew = false; // no rows were shown yet; on a small screen, the files are above them
 
   /** @param {import("../creemson.js").Client} client
    *  @param {import("./store.js").Store} store
@@ -54,6 +55,7 @@ export class FileView {
     byId("view").hidden = false;
     byId("view-name").textContent = visible(file);
     focusUnlessBusy(byId("view-title"), byId("files-section"), byId("jobs-section"));
+    this.#isNew = true;
     this.draw();
   }
 
@@ -80,7 +82,10 @@ export class FileView {
     if (hasRows) await this.#drawRows(view, output, typing);
     else this.#rows.fail(); // rows from before would mislead
     await this.#load();
-    if (hasRows && view === this.#store.view) this.#tools?.follow(this.#shown(), this.#rows.total);
+    if (!hasRows || view !== this.#store.view) return;
+    this.#tools?.follow(this.#shown(), this.#rows.total);
+    if (this.#isNew && byId("grid").getBoundingClientRect().top > innerHeight / 2) byId("view").scrollIntoView();
+    this.#isNew = false;
   }
 
   async #drawRows(view, output, typing) {

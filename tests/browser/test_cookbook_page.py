@@ -42,7 +42,7 @@ def test_header_rows_set_to_two_joins_the_column_names(begin):
     page.get_by_label("Header rows").fill("2")
     page.press("#option-header", "Enter")
     shows(page, [["North", "410", "455", "430"], ["South", "380", "390", "402"]])
-    assert "2023 Q4" in page.inner_text("#grid thead")
+    until(page, "document.querySelector('#grid thead').textContent.includes('2023 Q4')")
 
 
 def test_sheet_selected_shows_its_rows(begin):
@@ -94,6 +94,8 @@ def test_thousands_and_date_formats_are_read_as_the_page_says(begin):
     page = begin("prices.csv")
     page.get_by_label("Decimal separator").select_option(label="comma")
     page.get_by_label("Thousands separator").select_option(label="point")
+    # A download that is begun before the file has been read again would be stopped.
+    until(page, "document.querySelector('#view-reading').textContent.includes('thousands point')")
     until(page, "document.querySelectorAll('#grid thead small')[3]?.textContent === 'number'")
     assert saved(page, "CSV, normalized").read_text().splitlines()[3].endswith(",12000")
 

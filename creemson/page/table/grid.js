@@ -21,7 +21,7 @@ const DIGIT_WIDTH = 9; // of the row numbers
 const INDEX_PADDING = 24; // around the row numbers
 const MAX_HEIGHT = 8_000_000;
 const MEASURED_ROWS = 60; // whose cells decide the widths of columns
-const EDGE_SCROLL = 40; // for each move of a pointer beyond an edge
+const EDGE_SCROLL = 40; // for each move beyond an edge
 const HEADER = -1; // as a row, for the active cell
 
 /** @typedef {{name: string, type: string, numeric: boolean, note: string, chart: function(): (Node|null),
@@ -129,7 +129,7 @@ export class Grid {
     region.addEventListener("click", (event) => this.#click(event), { signal });
     region.addEventListener("dblclick", (event) => this.#fitAgain(event), { signal });
     region.addEventListener("pointerdown", (event) => this.#startDrag(event), { signal });
-    addEventListener("pointermove", (event) => this.#dragged(event), { signal }); // also beyond the edges of the region
+    addEventListener("pointermove", (event) => this.#dragged(event), { signal }); // also beyond the edges
     for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => this.#endDrag(), { signal });
     this.observer = new ResizeObserver(() => this.#draw());
     this.observer.observe(region);
@@ -256,7 +256,7 @@ export class Grid {
   #dragged(event) {
     if (!this.#drag && !this.#range) return;
     if (this.#drag) {
-      this.region.setPointerCapture(event.pointerId); // the header is made anew while it is dragged
+      this.region.setPointerCapture(event.pointerId); // the header is made anew
       return this.#resize(this.#drag.column, this.#drag.width + event.clientX - this.#drag.x);
     }
     const column = this.#columnAt(event.clientX);
@@ -265,7 +265,7 @@ export class Grid {
     this.#draw();
   }
 
-  /** The column at a place of the window; beyond an edge of the region, it scrolls and takes the column at the edge. */
+  /** The column at a place; beyond an edge of the region, this scrolls. */
   #columnAt(x) {
     const { left, right } = this.region.getBoundingClientRect();
     if (x < left || x > right) this.region.scrollLeft += x < left ? -EDGE_SCROLL : EDGE_SCROLL;

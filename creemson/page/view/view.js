@@ -23,7 +23,7 @@ export class FileView {
   #description = null; // columns, reading and issues of the file
   #groups = null; // request and output of the latest job for groups
   #columns = []; // of the rows: name, dtype and profile
-  #isNew = false; // no rows were shown yet; on a small screen, the files are above them
+  #isNew = false; // no rows were shown yet; on a small screen, they are below the files
 
   /** @param {import("../creemson.js").Client} client
    *  @param {import("./store.js").Store} store

@@ -6,8 +6,7 @@ export const FUNCTIONS = {
 };
 
 const COMPARISONS = {
-  "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", contains: "contains", starts_with: "starts with", ends_with: "ends with",
-  icontains: "contains", istarts_with: "starts with", iends_with: "ends with", iequals: "is",
+  "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", contains: "contains", starts_with: "starts with",
 };
 const MAX_VALUES = 3; // named in a chip
 

@@ -63,7 +63,7 @@ export class Work {
   }
 
   async #job(words, begin, remember = () => {}) {
-    let note = ""; // the last message of the server, such as on which machine the job runs
+    let note = ""; // such as on which machine the job runs
     const output = await this.#run(words, () => {
       const { promise, cancel } = begin({
         onAccepted: (job) => {

@@ -288,6 +288,8 @@ def _certain_kinds(
         values: Receives the values of these columns.
     """
     certain: dict[str, Kind] = {}
+    if texts.is_empty():
+        return certain  # without cells, nothing is certain
     narrowest = {name: next(iter(kinds.values())) for name, kinds in candidates.items() if kinds}
     # If a column has a second kind with another order of day and month, it is not certain.
     narrowest = {name: kind for name, kind in narrowest.items() if not kind.day_order}

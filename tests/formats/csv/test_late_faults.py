@@ -1,6 +1,7 @@
 """A fault early in a file, or far beyond the sample, costs its own row only and is reported with its line."""
 
 import gzip
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -133,3 +134,19 @@ def test_row_with_names_in_some_columns_stays(tmp_path):
     for columns in (None, (0,)):
         outcome = run(Query(filename="t.csv", selectedColumns=columns), source, target, lambda _: None)
         assert (outcome.rows, outcome.issues) == (120_001, None)
+
+
+def test_quotes_that_are_doubled_or_beside_a_delimiter_are_not_loose():
+    """Wherever the blocks of the file begin, and although a cell ends with a delimiter."""
+    rows = b'1,"a,",2\n"b ""c""","",3\r\n4,"d\ne","f"\n'
+    for size in range(1, len(rows) + 1):
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        file = SimpleNamespace(
+            dialect=SimpleNamespace(quote='"', delimiter=","),
+            source=SimpleNamespace(compression=None),
+            blocks=lambda pieces=pieces: (piece for piece in pieces),
+        )
+        assert not integrity._may_have_loose_quotes(file), size
+        loose = [*pieces, b'"say "hi" now",5\n']
+        file.blocks = lambda loose=loose: (piece for piece in loose)
+        assert integrity._may_have_loose_quotes(file), size

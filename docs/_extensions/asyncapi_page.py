@@ -89,7 +89,7 @@ def _kind(schema: Schema) -> str:
             return f"[{', '.join(_type(item) for item in schema['items'])}]"
         case "array":
             return f"list of {_type(schema['items'])}"
-        case "object" if "additionalProperties" in schema:
+        case "object" if isinstance(schema.get("additionalProperties"), Mapping):
             return f"object with values: {_type(schema['additionalProperties'])}"
         case kind:
             return str(kind)

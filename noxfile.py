@@ -89,7 +89,10 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict type checking."""
-    session.install("mypy>=1.15", ".[dask,postgres,s3]", "fastapi", "uvicorn", "websockets", "types-psutil")
+    session.install(
+        "mypy>=1.15", ".[dask,postgres,s3]", "fastapi", "playwright", "uvicorn", "websockets",
+        "types-psutil",
+    )  # fmt: skip
     session.run("mypy")
 
 

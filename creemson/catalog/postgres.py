@@ -109,7 +109,7 @@ _OPTIONS = {
 }
 """Parameters of each connection (postgresql.org/docs/current/libpq-connect.html); those in the URL win, except
 ``options``, which come before those of the URL."""
-MAX_COLLISIONS = 9
+MAX_COLLISIONS = 100
 """How often a transaction is tried that collides with others."""
 RESTART_TIME = 10.0
 """Seconds for which a lost connection is tried again before errors are raised: a restart takes one or two."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
+from creemson.catalog.columns import COLUMNS, insert, select
 from creemson.catalog.database import Database, Transaction
-from creemson.catalog.statements import COLUMNS
 
 __all__ = ["export_rows", "import_rows"]
 
@@ -26,7 +26,7 @@ def export_rows(database: Database) -> Iterator[bytes]:
     """
     yield HEAD
     for table, columns in COLUMNS.items():
-        for row in database.read(f"SELECT {', '.join(columns)} FROM {table}"):  # noqa: S608 - of constants
+        for row in database.read(select(table)):
             values = dict(zip(columns, row, strict=True))
             if "kept" in values:
                 values["kept"] = bool(values["kept"])  # SQLite has numbers for truth values
@@ -50,20 +50,18 @@ def import_rows(database: Database, lines: Iterable[bytes]) -> dict[str, int]:
     """
     rows = _parsed(lines)
 
-    def insert(transaction: Transaction) -> None:
+    def insert_all(transaction: Transaction) -> None:
         for table in COLUMNS:
             if transaction.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall():  # noqa: S608 - of constants
                 raise ValueError(
                     f"The catalog is not empty: it has rows in {table!r}. Import into a new one."
                 )
-        for table, columns in COLUMNS.items():
-            places = ", ".join("?" * len(columns))
-            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - of constants
+        for table in COLUMNS:
             found = rows[table]
             for first in range(0, len(found), BATCH):
-                transaction.executemany(statement, found[first : first + BATCH])
+                transaction.executemany(insert(table), found[first : first + BATCH])
 
-    database.change(insert)
+    database.change(insert_all)
     return {table: len(found) for table, found in rows.items()}
 
 

@@ -6,18 +6,15 @@ from typing import Any
 import attrs
 import orjson
 
+from creemson.catalog.columns import COLUMNS, record, select
 from creemson.catalog.database import Database, Transaction
 from creemson.catalog.objects import Kind, ObjectRow
 
 __all__ = ["DatabaseObjects"]
 
-_COLUMNS = tuple(field.name for field in attrs.fields(ObjectRow))
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM objects"  # noqa: S608 - of constants
+_SELECT = select("objects")
 _NAMED = f"{_SELECT} WHERE caller = ? AND name = ? AND kind = ? AND kind <> 'kept'"
-_RECORD = (
-    f"INSERT INTO objects ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "  # noqa: S608 - of constants
-    f"ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
-)
+_RECORD = record("objects")
 _KEEP = "UPDATE objects SET kind = 'kept' WHERE key = ?"
 
 
@@ -76,10 +73,10 @@ class DatabaseObjects:
         """Record rows; return those with other keys that they replace, which become ``kept``."""
         given = list(rows)
 
-        def record(transaction: Transaction) -> list[ObjectRow]:
+        def record_all(transaction: Transaction) -> list[ObjectRow]:
             return [old for row in given for old in _record(transaction, row)]
 
-        return self._database.change(record)
+        return self._database.change(record_all)
 
     def publish(self, row: ObjectRow, *, overwrite: bool) -> list[ObjectRow]:
         """Do the same for one row, unless there is one of its name and kind that it must not replace."""
@@ -135,6 +132,6 @@ def _record(transaction: Transaction, row: ObjectRow) -> list[ObjectRow]:
 
 
 def _row(found: Sequence[Any]) -> ObjectRow:
-    values = dict(zip(_COLUMNS, found, strict=True))
+    values = dict(zip(COLUMNS["objects"], found, strict=True))
     values["tails"] = () if values["tails"] == "[]" else tuple(orjson.loads(values["tails"]))
     return ObjectRow(**values)

@@ -1,58 +1,23 @@
 """The rows of the catalog in a database; implements :class:`creemson.catalog.catalog.Catalog`."""
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 import attrs
 
 from creemson.catalog.catalog import JobRow, PartRow, TableRow
+from creemson.catalog.columns import insert, record, select
 from creemson.catalog.database import Database, Transaction
 from creemson.catalog.object_statements import DatabaseObjects
-from creemson.catalog.objects import ObjectRow
 
-__all__ = ["COLUMNS", "DatabaseCatalog"]
-
-
-def _names(row: type) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(row))
+__all__ = ["DatabaseCatalog"]
 
 
-COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "files": ("path", "version", "sha256", "used"),
-        "parts": _names(PartRow),
-        "jobs": _names(JobRow),
-        "tables": _names(TableRow),
-        "objects": _names(ObjectRow),
-        "facts": ("name", "value"),
-    }
-)
-"""The columns of each table; those of rows in the order of their attributes."""
-
-
-def _select(table: str) -> str:
-    return f"SELECT {', '.join(COLUMNS[table])} FROM {table}"  # noqa: S608 - of constants
-
-
-def _insert(table: str) -> str:
-    columns = COLUMNS[table]
-    places = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - of constants
-
-
-def _record(table: str) -> str:
-    """Return a statement that inserts a row, or replaces the one with the same first column."""
-    key, *others = COLUMNS[table]
-    values = ", ".join(f"{name} = excluded.{name}" for name in others)
-    return f"{_insert(table)} ON CONFLICT ({key}) DO UPDATE SET {values}"
-
-
-_SELECT_PARTS = _select("parts")
-_SELECT_JOBS = f"{_select('jobs')} ORDER BY created, id"
-_SELECT_TABLES = _select("tables")
-_INSERT_PART = _insert("parts")
-_RECORD_JOB = _record("jobs")
-_RECORD_TABLE = _record("tables")
+_SELECT_PARTS = select("parts")
+_SELECT_JOBS = f"{select('jobs')} ORDER BY created, id"
+_SELECT_TABLES = select("tables")
+_INSERT_PART = insert("parts")
+_RECORD_JOB = record("jobs")
+_RECORD_TABLE = record("tables")
 
 
 class DatabaseCatalog:
@@ -127,14 +92,14 @@ class DatabaseCatalog:
     def record_part(self, row: PartRow) -> None:
         """Record an unfinished upload; it replaces an earlier one of the same caller and name."""
 
-        def record(transaction: Transaction) -> None:
+        def record_all(transaction: Transaction) -> None:
             transaction.execute(
                 "DELETE FROM parts WHERE path = ? OR (caller = ? AND name = ?)",
                 (row.path, row.caller, row.name),
             )
             transaction.execute(_INSERT_PART, attrs.astuple(row))
 
-        self.database.change(record)
+        self.database.change(record_all)
 
     def update_part(self, path: str, durable: int, boot: str, touched: float) -> None:
         """Record the progress of an unfinished upload."""
@@ -157,14 +122,14 @@ class DatabaseCatalog:
         """Record jobs, and delete the jobs that are given by id: in this order, and in one transaction."""
         rows = list(jobs)
 
-        def record(transaction: Transaction) -> None:
+        def record_all(transaction: Transaction) -> None:
             for job in rows:
                 if isinstance(job, str):
                     transaction.execute("DELETE FROM jobs WHERE id = ?", (job,))
                 else:
                     transaction.execute(_RECORD_JOB, attrs.astuple(job))
 
-        self.database.change(record)
+        self.database.change(record_all)
 
     # --- columnar copies of files --------------------------------------------------------------------
 

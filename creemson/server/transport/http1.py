@@ -149,6 +149,7 @@ class _Connection:
 
     async def run(self) -> Upgrade | None:
         """Serve until the connection ends; return the same as :func:`serve`."""
+        first: h11.Request | Upgrade | None = None  # still None if the reading is cancelled
         with self._draining.calling(self._end_if_idle):
             with self._reading:
                 first = await self._read()

@@ -106,7 +106,7 @@ class Peer:
 class Served:
     """A connection that is being served."""
 
-    def __init__(self, nursery, app, *, timeouts=TIMEOUTS, draining=None, streams=None, closes=True):
+    def __init__(self, nursery, app, *, timeouts=TIMEOUTS, draining=None, streams=None, closes=True, bugs=0):
         client, self.stream = streams or memory_stream_pair()
         self.peer = Peer(client)
         self.log = structlog.testing.CapturingLogger()
@@ -115,6 +115,7 @@ class Served:
         self.upgrade = None
         self.refusals = []
         self.describe = http1.describe_plainly
+        self.bugs = bugs
         nursery.start_soon(self._run, app, timeouts, closes)
 
     async def _run(self, app, timeouts, closes):
@@ -127,6 +128,8 @@ class Served:
             describe=self.describe,
             logger=self.log,
         )
+        bugs = [call for call in self.failures if call.args == ("HTTP connection failed unexpectedly",)]
+        assert len(bugs) == self.bugs, "a bug of the server, and not of the app"
         self.ended = trio.current_time()
         self.upgrade = upgrade and upgrade.head + upgrade.rest
         if self.upgrade is None and closes:
@@ -1158,10 +1161,10 @@ async def test_internal_error_is_logged_and_not_raised(nursery, monkeypatch):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(http1, "wants_websocket", broken)
-    served = Served(nursery, echo)
+    served = Served(nursery, echo, bugs=1)
     await served.peer.send(get())
     assert await served.peer.rest() == b""
-    assert len(served.failures) == 1
+    await served.done.wait()
 
 
 # --- shutting down -------------------------------------------------------------------------------------

@@ -58,4 +58,4 @@ def choose_catalog(
         raise SettingsError(
             f"catalog.url needs psycopg ({error}): pip install 'creemson[postgres]'"
         ) from None
-    return PostgresCatalog(url)
+    return PostgresCatalog(url, shared=settings.is_shared)

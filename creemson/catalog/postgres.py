@@ -128,10 +128,11 @@ class PostgresCatalog(DatabaseCatalog):
 
     Args:
         url: ``postgresql://…``, or key and value pairs as libpq takes them.
+        shared: whether several servers may use the catalog at once.
     """
 
-    def __init__(self, url: str) -> None:
-        database = PostgresDatabase(url)
+    def __init__(self, url: str, *, shared: bool = False) -> None:
+        database = PostgresDatabase(url, shared=shared)
         super().__init__(database)
         self.open = database.open
         self.close = database.close
@@ -144,12 +145,12 @@ class PostgresDatabase:
     transaction was committed is not known if the connection is lost at that moment.
 
     Args:
-        url: see :class:`PostgresCatalog`.
+        url, shared: see :class:`PostgresCatalog`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, shared: bool = False) -> None:
         self._name = shown(url)
-        self._writer = _Line(url, self._own)
+        self._writer = _Line(url, self._share if shared else self._own)
         self._reader = _Line(url)
 
     def open(self) -> None:
@@ -197,6 +198,15 @@ class PostgresDatabase:
                     f"another server uses the catalog {self._name}. Stop that server, or choose another database",
                 )
             time.sleep(RETRY_INTERVAL)
+
+    def _share(self, connection: psycopg.Connection) -> None:
+        """Take the same lock together with other servers that share the catalog."""
+        if connection.execute("SELECT pg_try_advisory_lock_shared(%s)", (OWNER_LOCK,)).fetchone() != (True,):
+            raise OSError(
+                errno.EBUSY,
+                f"a server that does not share the catalog {self._name} uses it. Stop that server, or let it have its "
+                "files in the object store, too (storage.url)",
+            )
 
     @contextlib.contextmanager
     def _as_os_error(self) -> Iterator[None]:

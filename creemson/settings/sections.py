@@ -351,6 +351,11 @@ class Settings:
     processing: Processing = attrs.field(factory=Processing)
     log: Log = attrs.field(factory=Log)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several servers may serve the same files and jobs: what is known and all bytes are elsewhere."""
+        return self.catalog.url is not None and self.storage.url is not None
+
 
 SECTIONS: Mapping[str, type[attrs.AttrsInstance]] = MappingProxyType(
     {section.name: section.type for section in attrs.fields(Settings) if section.type is not None}

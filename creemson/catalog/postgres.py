@@ -90,6 +90,29 @@ CREATE TABLE facts (
     value TEXT NOT NULL
 );
 """,
+    # For several servers, see `creemson.catalog.shared`: whose a job is, and whose turn is next.
+    """
+ALTER TABLE jobs
+    ADD COLUMN party TEXT COLLATE "C" NOT NULL DEFAULT '',
+    ADD COLUMN owner TEXT,
+    ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0,
+    ADD COLUMN until TIMESTAMPTZ,
+    ADD COLUMN joined BOOLEAN NOT NULL DEFAULT false;
+UPDATE jobs SET party = caller;
+CREATE INDEX jobs_by_key ON jobs (caller, key);
+CREATE INDEX jobs_by_version ON jobs (caller, version) WHERE state = 'queued';
+CREATE INDEX jobs_waiting ON jobs (party, created) WHERE state = 'queued' AND owner IS NULL;
+CREATE INDEX jobs_owned ON jobs (owner) WHERE state = 'queued' AND owner IS NOT NULL;
+CREATE SEQUENCE turns_given;
+CREATE TABLE turns (
+    party TEXT COLLATE "C" PRIMARY KEY,
+    given BIGINT NOT NULL
+);
+CREATE TABLE servers (
+    id TEXT PRIMARY KEY,
+    until TIMESTAMPTZ NOT NULL
+);
+""",
 )
 """The migrations from each version of the tables to the next; a new catalog runs all of them. See
 :mod:`creemson.catalog.sqlite` for what the columns are."""

@@ -43,6 +43,15 @@ def object_store():
 
 
 @pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL, for all tests that leave it running; each takes a database of its own."""
+    from tests.databases import postgres  # it imports what only these tests need
+
+    with postgres() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory, request):
     """One server for all tests that leave it unchanged; it must stop cleanly at the end.
 

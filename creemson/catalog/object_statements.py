@@ -9,12 +9,15 @@ import orjson
 from creemson.catalog.columns import COLUMNS, record, select
 from creemson.catalog.database import Database, Transaction
 from creemson.catalog.objects import Kind, ObjectRow
+from creemson.catalog.shared.claims import Claim, LostClaimError
 
 __all__ = ["DatabaseObjects"]
 
 _SELECT = select("objects")
 _NAMED = f"{_SELECT} WHERE caller = ? AND name = ? AND kind = ? AND kind <> 'kept'"
 _RECORD = record("objects")
+_CLAIMED = "SELECT 1 FROM jobs WHERE id = ? AND owner = ? AND epoch = ? AND state = 'queued' FOR SHARE"
+"""Only for PostgreSQL: SQLite has one server, and no claims."""
 _KEEP = "UPDATE objects SET kind = 'kept' WHERE key = ?"
 
 
@@ -69,11 +72,13 @@ class DatabaseObjects:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return [_row(found) for found in self._database.read(_SELECT + where, tuple(conditions.values()))]
 
-    def record(self, rows: Iterable[ObjectRow]) -> list[ObjectRow]:
+    def record(self, rows: Iterable[ObjectRow], claim: Claim | None = None) -> list[ObjectRow]:
         """Record rows; return those with other keys that they replace, which become ``kept``."""
         given = list(rows)
 
         def record_all(transaction: Transaction) -> list[ObjectRow]:
+            if claim is not None:
+                _check_claim(transaction, claim)
             return [old for row in given for old in _record(transaction, row)]
 
         return self._database.change(record_all)
@@ -119,6 +124,13 @@ class DatabaseObjects:
         rows = list(parameters)
         if rows:
             self._database.change(lambda transaction: transaction.executemany(statement, rows))
+
+
+def _check_claim(transaction: Transaction, claim: Claim) -> None:
+    """Check that a claim is the one of an unfinished job, and keep it so until the transaction ends."""
+    held = transaction.execute(_CLAIMED, (claim.job, claim.owner, claim.epoch)).fetchall()
+    if not held:
+        raise LostClaimError(claim.job)
 
 
 def _record(transaction: Transaction, row: ObjectRow) -> list[ObjectRow]:

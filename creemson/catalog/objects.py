@@ -10,6 +10,8 @@ from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
+from creemson.catalog.shared.claims import Claim
+
 __all__ = ["Kind", "ObjectRow", "Objects"]
 
 Kind: TypeAlias = Literal["part", "upload", "output", "kept"]
@@ -78,8 +80,16 @@ class Objects(Protocol):
     def rows(self, caller: str | None = None, kind: Kind | None = None) -> Sequence[ObjectRow]:
         """Return the rows of a caller (None: of all) and of a kind (None: of all)."""
 
-    def record(self, rows: Iterable[ObjectRow]) -> Sequence[ObjectRow]:
-        """Record rows; return those with other keys that they replace, which become ``kept``. One transaction."""
+    def record(self, rows: Iterable[ObjectRow], claim: Claim | None = None) -> Sequence[ObjectRow]:
+        """Record rows; return those with other keys that they replace, which become ``kept``. One transaction.
+
+        Args:
+            rows: the rows.
+            claim: record nothing if this is no longer the claim of an unfinished job.
+
+        Raises:
+            LostClaimError: it is not.
+        """
 
     def publish(self, row: ObjectRow, *, overwrite: bool) -> Sequence[ObjectRow]:
         """Do the same for one row.

@@ -15,6 +15,7 @@ import attrs
 
 from creemson.catalog.catalog import PartRow
 from creemson.catalog.objects import ObjectRow
+from creemson.catalog.shared.claims import Claim
 from creemson.errors import ProcessingError
 from creemson.model.identity import Identity
 from creemson.model.nearest import nearest
@@ -337,15 +338,18 @@ class Store(Protocol):
         End it with :meth:`publish_output` or :meth:`discard_output`.
         """
 
-    def publish_output(self, name: str, target: str) -> None:
+    def publish_output(self, name: str, target: str, claim: Claim | None = None) -> None:
         """Count and publish an output, or a rendering of one, that a worker has written, with what belongs to it.
 
         Args:
             name: name of the output.
             target: what :meth:`output_path` returned.
+            claim: whose job it is an output of, if several servers share the jobs.
 
         Raises:
             ProcessingError: ``storage_full``: it does not fit the quota, and was removed.
+            LostClaimError: the job belongs to another server by now, or has ended; nothing was published. The caller
+                must call :meth:`discard_output`.
             OSError: the object store failed.
         """
 

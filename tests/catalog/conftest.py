@@ -6,14 +6,7 @@ import pytest
 
 from creemson.catalog.postgres import PostgresCatalog
 from creemson.catalog.sqlite import SqliteCatalog
-from tests.databases import PATIENCE, postgres
-
-
-@pytest.fixture(scope="session")
-def postgres_server():
-    """A PostgreSQL."""
-    with postgres() as server:
-        yield server
+from tests.databases import PATIENCE
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from creemson.catalog.catalog import Catalog, PartRow
+from creemson.catalog.shared.claims import Claim
 from creemson.errors import CreemsonError, InvalidFormat, ProcessingError
 from creemson.model.filenames import check_name, composed
 from creemson.model.identity import identity_of
@@ -633,8 +634,9 @@ class FolderStore:
                 path.unlink(missing_ok=True)
         self._settle(*paths)
 
-    def publish_output(self, name: str, target: str) -> None:  # noqa: ARG002 - the worker has given it its name
+    def publish_output(self, name: str, target: str, claim: Claim | None = None) -> None:
         """Count an output, or a rendering of one, that a worker has written, with its texts and file of rejects."""
+        del target, claim  # the worker has given it its name; a folder has one server
         paths = [self._files.outputs / one for one in (name, texts_name(name), rejects_name(name))]
         try:
             self._ledger.admit(*map(self._key, paths))

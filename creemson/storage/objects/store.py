@@ -17,6 +17,7 @@ import attrs
 
 from creemson.catalog.catalog import Catalog
 from creemson.catalog.objects import Kind, ObjectRow
+from creemson.catalog.shared.claims import Claim
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.model.filenames import check_name, composed
 from creemson.model.identity import Identity
@@ -536,7 +537,7 @@ class ObjectStore:
         key = f"{folder}/output.{name.partition('.')[2]}"
         return str(Address(self._bucket.name, self._bucket.prefix + key, name))
 
-    def publish_output(self, name: str, target: str) -> None:
+    def publish_output(self, name: str, target: str, claim: Claim | None = None) -> None:
         """Count and publish an output, or a rendering of one, with what belongs to it."""
         key = Address.parse(target).path.removeprefix(self._bucket.prefix)
         folder = key.rpartition("/")[0]
@@ -554,7 +555,7 @@ class ObjectStore:
             raise ProcessingError(
                 "worker_died", f"The output {name!r} is not in the object store. Try again."
             )
-        replaced = self._rows.record(rows)
+        replaced = self._rows.record(rows, claim)
         self._garbage.end_writing(folder, discard=False)
         self._garbage.remove_objects(
             folder, found.keys() - names.keys()

@@ -37,9 +37,9 @@ class World:
 
     def start(self, *, holding=()):
         """Begin, as a server does; ``holding`` are names and versions that unfinished jobs need."""
-        self.catalog = SqliteCatalog(self.folder / "catalog.db")
+        self.catalog = self.make_catalog()
         self.catalog.open()
-        self.backend = ObjectStores(self.url, self.catalog, clock=lambda: self.now, piece=PIECE)
+        self.backend = self.make_backend()
         self.stores = Stores(
             self.folder, self.catalog, quota=self.quota, clock=lambda: self.now, backend=self.backend
         )
@@ -53,6 +53,12 @@ class World:
             assert self.store.hold(name, version)
         self.stores.drop_unheld()
         self.bucket = ObjectBucket(self.url)
+
+    def make_catalog(self):
+        return SqliteCatalog(self.folder / "catalog.db")
+
+    def make_backend(self):
+        return ObjectStores(self.url, self.catalog, clock=lambda: self.now, piece=PIECE)
 
     def restart(self, **options):
         """Begin again, as after a crash: nothing was closed."""

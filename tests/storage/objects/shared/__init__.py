@@ -1,0 +1,1 @@
+"""Stores of several servers that share a catalog and an object store."""

@@ -26,7 +26,7 @@ from creemson.cli.shared.run import describe_os_error
 from creemson.errors import CreemsonError
 from creemson.executors import commands
 from creemson.executors.local import LocalExecutor
-from creemson.executors.machine import machine_memory
+from creemson.executors.machine import machine_memory, worker_memory
 from creemson.server.auth.authenticators import make_authenticator, token_file
 from creemson.server.auth.tokens import Tokens
 from creemson.server.transport.tls import Certificate
@@ -201,7 +201,7 @@ def _tokens(settings: Settings) -> Iterator[Finding]:
 
 def _memory(settings: Settings) -> Iterator[Finding]:
     total = machine_memory()
-    share = settings.processing.worker_memory_bytes or int(total * 0.8 / settings.processing.workers)
+    share = worker_memory(settings)
     text = f"{_rounded(total)}, {_rounded(share)} for each of {settings.processing.workers} workers"
     if share < MIN_MEMORY:
         yield Finding("warn", "memory", f"{text}: reduce processing.workers.")

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from creemson.settings.sections import Processing
+from creemson.settings.sections import Settings
 
-__all__ = ["SHARE", "machine_memory", "worker_memory"]
+__all__ = ["machine_memory", "server_memory", "worker_memory"]
 
 SHARE = 0.8
 """The default limit, as a share of the machine's memory."""
@@ -24,6 +24,14 @@ def machine_memory() -> int:
     return total
 
 
-def worker_memory(processing: Processing) -> int:
+def server_memory(settings: Settings) -> int:
+    """Return the memory limit of a server and its workers in bytes: its share of the machine's, if none is set."""
+    return settings.limits.memory_bytes or int(machine_memory() * SHARE / settings.server.processes)
+
+
+def worker_memory(settings: Settings) -> int:
     """Return the memory limit of each worker process in bytes: its share of the machine's, if none is set."""
-    return processing.worker_memory_bytes or int(machine_memory() * SHARE / processing.workers)
+    processing = settings.processing
+    return processing.worker_memory_bytes or int(
+        machine_memory() * SHARE / settings.server.processes / processing.workers
+    )

@@ -9,7 +9,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.errors import ProcessingError
-from creemson.executors.machine import SHARE, machine_memory
+from creemson.executors.machine import machine_memory
 
 __all__ = ["Memory"]
 
@@ -26,7 +26,7 @@ class Memory:
     """Watches how much memory is used.
 
     Args:
-        limit: bytes for the server and its workers together; 0 means a share of the machine's memory.
+        limit: bytes for the server and its workers together.
         workers: returns the ids of the worker processes.
         shed: stops the command that uses the most memory; returns whether one was stopped.
         logger: Logger.
@@ -44,7 +44,7 @@ class Memory:
         shed: Callable[[], bool],
         logger: FilteringBoundLogger,
     ) -> None:
-        self.limit = limit or int(machine_memory() * SHARE)
+        self.limit = limit
         self.server = 0
         self.workers = 0
         self._min_available = machine_memory() * MIN_AVAILABLE  # bytes

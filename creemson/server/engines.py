@@ -90,7 +90,7 @@ def make_engine(
     processing = settings.processing
     make = partial(
         LocalExecutor,
-        memory_bytes=worker_memory(processing),
+        memory_bytes=worker_memory(settings),
         nice=processing.nice,
         logger=logger,
         max_line=max_line(settings),

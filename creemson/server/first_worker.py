@@ -19,5 +19,5 @@ def first_worker(settings: Settings) -> Spawned | None:
         The process; None if it cannot be started now: then the server tries it, and reports the error.
     """
     with contextlib.suppress(OSError):
-        return spawn(memory_bytes=worker_memory(settings.processing), nice=settings.processing.nice)
+        return spawn(memory_bytes=worker_memory(settings), nice=settings.processing.nice)
     return None

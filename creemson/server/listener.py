@@ -21,6 +21,7 @@ from creemson.server.handshake import Handshake
 from creemson.server.http.middleware import limited, rate_limit
 from creemson.server.http.refusals import describe_refusal, unparsed_refusal
 from creemson.server.http.responses import refusal
+from creemson.server.port import Port
 from creemson.server.refusals import Refusals
 from creemson.server.transport import http1
 from creemson.server.transport.asgi import ASGIApp
@@ -75,10 +76,9 @@ class Listener:
         self._certificate = certificate
         self._handshake = Handshake(settings, callers, draining)
         self._log = logger
-        self._accepting = trio.CancelScope()
+        self._port = Port(settings.server.host, settings.server.port, is_shared=settings.server.reuse_port)
         self._app = app
         self._draining = draining
-        self._listeners: list[trio.SocketListener] = []
         self._connections: set[Connection] = set()
         self._from_address: Counter[str] = Counter()  # open TCP connections by address
         self._streams = 0  # open TCP connections
@@ -93,27 +93,19 @@ class Listener:
         Raises:
             OSError: the address cannot be bound.
         """
-        server = self._settings.server
-        try:
-            self._listeners = await trio.open_tcp_listeners(server.port, host=server.host)
-        except OSError as error:
-            where = f"Cannot listen on {server.host}, port {server.port}"
-            raise OSError(error.errno, f"{where}: {error.strerror or error}") from error
-        port: int = self._listeners[0].socket.getsockname()[1]
-        return port
+        return await self._port.open()
 
     def unbind(self) -> None:
         """Give the address back, also if no connection was accepted. Idempotent."""
-        for listener in self._listeners:
-            listener.socket.close()
+        self._port.unbind()
 
     async def run(self) -> None:
         """Accept connections until :meth:`close`, and return when the last one has ended."""
-        async with trio.open_nursery() as handlers, trio.open_nursery() as watching:
+        async with trio.open_nursery() as watching:
             if self._callers.guarded:
                 watching.start_soon(self._recheck)
-            with self._accepting:
-                await trio.serve_listeners(self._serve, self._listeners, handler_nursery=handlers)
+            async with trio.open_nursery() as handlers:
+                await self._port.accept(self._serve, handlers)
             watching.cancel_scope.cancel()
 
     async def _recheck(self) -> None:
@@ -124,14 +116,19 @@ class Listener:
                 connection.recheck()
 
     def stop(self) -> None:
-        """Start draining: refuse new WebSockets and new work; HTTP reports the server as not ready."""
+        """Start draining: refuse new WebSockets and new work; HTTP reports the server as not ready.
+
+        On a shared port, new connections go to the other servers from now on.
+        """
         self._draining.set()
+        if self._settings.server.reuse_port:
+            self._port.close()
         for connection in self._connections:
             connection.drain()
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Stop accepting connections, and close the open ones."""
-        self._accepting.cancel()
+        self._port.close()
         for connection in self._connections:
             connection.close(code, reason)
 

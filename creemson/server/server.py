@@ -16,6 +16,7 @@ from creemson.catalog.catalog import Catalog
 from creemson.catalog.choice import choose_catalog
 from creemson.errors import SHUTDOWN_REASON, CloseCode
 from creemson.executors.executor import ClusterState
+from creemson.executors.machine import server_memory
 from creemson.executors.memory import Memory
 from creemson.jobs.commands import InboxMessage
 from creemson.jobs.processor import Processor
@@ -124,7 +125,7 @@ class Server:
             wall_clock=wall_clock,
         )
         self._memory = Memory(
-            limits.memory_bytes,
+            server_memory(settings),
             workers=lambda: [pid for executor in engine.all for pid in executor.pids],
             shed=lambda: any(executor.shed() for executor in engine.all),
             logger=logger,

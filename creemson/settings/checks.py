@@ -82,8 +82,38 @@ def problems(settings: Settings) -> list[str]:
         found.append(
             f"storage.data_dir = {str(settings.storage.data_dir)!a} is not UTF-8: choose a folder whose path is."
         )
+    found += _port_problems(settings)
     found += _dask_problems(settings.processing)
     return found
+
+
+def _port_problems(settings: Settings) -> Iterator[str]:
+    """List what is missing for several servers on one port: any of them answers any client."""
+    server = settings.server
+    if not server.reuse_port:
+        return
+    missing = [
+        what
+        for what, is_set in (
+            ("catalog.url (PostgreSQL)", settings.catalog.url is not None),
+            ("storage.url (an object store)", settings.storage.url is not None),
+        )
+        if not is_set
+    ]
+    if missing:
+        yield (
+            "server.reuse_port = true lets several servers answer on one port, so all need the same files and jobs: "
+            f"set {' and '.join(missing)}, the same for each."
+        )
+    if server.port == 0:
+        yield (
+            "server.reuse_port = true needs a port that all servers know: set server.port to another number than 0."
+        )
+    if server.processes < 2:
+        yield (
+            "server.reuse_port = true needs server.processes: how many servers run on this machine. Each then takes "
+            "its share of the cores and the memory."
+        )
 
 
 def _dask_problems(processing: Processing) -> Iterator[str]:

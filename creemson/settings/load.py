@@ -84,7 +84,17 @@ def load(
     if faults:
         raise SettingsError("\n".join(faults))
     sections: dict[str, Any] = {name: cls(**values[name]) for name, cls in SECTIONS.items()}
-    return Loaded(Settings(**sections), MappingProxyType(origins))
+    settings = Settings(**sections)
+    if origins["processing.workers"] == "default":
+        settings = attrs.evolve(
+            settings, processing=attrs.evolve(settings.processing, workers=_workers(settings))
+        )
+    return Loaded(settings, MappingProxyType(origins))
+
+
+def _workers(settings: Settings) -> int:
+    """Return the workers of one server, of those that this machine has cores for."""
+    return max(1, settings.processing.workers // settings.server.processes)
 
 
 def _checked(field: "attrs.Attribute[Any]", value: object) -> Any:

@@ -87,6 +87,15 @@ class Server:
         'a list of origins such as ["https://app.example.org"] (no path, no final slash), or "*"',
         validators.deep_iterable(validators.matches_re(ORIGIN)),
     )
+    reuse_port: bool = setting(
+        False,
+        "share the port with other servers of this machine; requires server.processes and `catalog.url`",
+        to_flag,
+        "true or false",
+    )
+    processes: int = count_setting(
+        1, "number of servers on this machine, each started by itself, that share its cores and memory"
+    )
     drain_timeout: float = duration_setting(
         "10 s",
         "time for running jobs to finish on shutdown; unfinished jobs resume at the next start",
@@ -176,7 +185,9 @@ class Limits:
     )
     outbox_bytes: int = size_setting("8 MiB", "maximum unsent bytes of a connection before it is closed")
     memory_bytes: int = size_setting(
-        "0", "memory use above which new jobs are refused with `busy`; 0: 80 % of the machine's memory", low=0
+        "0",
+        "memory use above which new jobs are refused with `busy`; 0: 80 % of the server's share",
+        low=0,
     )
 
     @property
@@ -277,10 +288,11 @@ class Processing:
     """Worker processes."""
 
     workers: int = count_setting(
-        attrs.Factory(core_count), "number of worker processes; default: one per usable core"
+        attrs.Factory(core_count),
+        "number of worker processes; default: one per usable core, divided by server.processes",
     )
     worker_memory_bytes: int = size_setting(
-        "0", "memory limit of one worker; 0: its share of the machine's memory", low=0
+        "0", "memory limit of one worker; 0: its share of the server's memory", low=0
     )
     nice: int = count_setting(
         19, "niceness of the workers, so that they do not starve the server", low=0, high=19

@@ -2,7 +2,6 @@
 
 import os
 
-import pytest
 import structlog
 
 from creemson.executors import machine
@@ -92,11 +91,6 @@ def test_memory_when_reading_fails_keeps_last_value(monkeypatch):
     monkeypatch.setattr(module, "_resident", fail)
     memory.check()
     assert memory.used == 60 * MIB
-
-
-def test_memory_limit_default_is_share_of_machine(monkeypatch):
-    """The default limit is four fifths of the machine's memory."""
-    assert Watched(monkeypatch, limit=0).limit == pytest.approx(0.8 * 10**10)
 
 
 def test_machine_memory_in_container_is_cgroup_limit(tmp_path, monkeypatch):

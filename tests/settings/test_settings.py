@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from creemson.cli.shared.options import load_settings
+from creemson.executors import machine
 from creemson.settings import checks
 from creemson.settings.checks import cautions, describe, problems
 from creemson.settings.fields import TEXT_KINDS
@@ -26,6 +27,8 @@ DEFAULTS = {
     "server.tls_cert": None,
     "server.tls_key": None,
     "server.allowed_origins": (),
+    "server.reuse_port": False,
+    "server.processes": 1,
     "server.drain_timeout": 10.0,
     "server.transport": "fast",
     "auth.mode": "none",
@@ -545,6 +548,39 @@ def test_certificate_without_key_is_refused(given, absent):
     """One of the two files alone is refused, and the other is named."""
     found = problems(with_(server={f"tls_{given}": "x.pem"}))
     assert f"server.tls_{given} is set without server.tls_{absent}: set both or neither." in found
+
+
+def test_shared_port_needs_shared_jobs_and_files_a_number_and_the_number_of_servers():
+    """Each message says what to set."""
+    everything = {
+        "server": {"reuse_port": True, "processes": 2},
+        "catalog": {"url": "postgresql://db/name"},
+        "storage": {"url": "s3://bucket"},
+    }
+    assert problems(with_(**everything)) == []
+    (found,) = problems(with_(server=everything["server"]))
+    assert "set catalog.url (PostgreSQL) and storage.url (an object store), the same for each" in found
+    (found,) = problems(with_(**everything | {"storage": {}}))
+    assert "set storage.url" in found
+    (found,) = problems(with_(**everything | {"server": {"reuse_port": True, "processes": 2, "port": 0}}))
+    assert "set server.port" in found
+    (found,) = problems(with_(**everything | {"server": {"reuse_port": True}}))
+    assert "needs server.processes" in found
+
+
+def test_servers_of_one_machine_divide_its_cores_and_memory(monkeypatch):
+    """What is set explicitly is not divided, and each server has a worker."""
+    cores = len(os.sched_getaffinity(0))
+    assert load_from("server.processes=2").settings.processing.workers == max(1, cores // 2)
+    assert load_from("server.processes=1000").settings.processing.workers == 1
+    loaded = load_from("server.processes=2", "processing.workers=5").settings
+    assert loaded.processing.workers == 5
+    monkeypatch.setattr(machine, "machine_memory", lambda: 1000)
+    assert machine.server_memory(Settings()) == 800
+    assert (machine.server_memory(loaded), machine.worker_memory(loaded)) == (400, 80)
+    limits = ("limits.memory_bytes=30", "processing.worker_memory_bytes=3")
+    loaded = load_from("server.processes=2", *limits).settings
+    assert (machine.server_memory(loaded), machine.worker_memory(loaded)) == (30, 3)
 
 
 def test_dask_engine_needs_a_scheduler_and_all_tls_files_or_none():

@@ -83,7 +83,7 @@ def worker(
                 files=given if processing.dask_scheduler.startswith("tls:") else None,
                 count=processing.workers,
                 process=HostSettings(
-                    memory_bytes=worker_memory(processing),
+                    memory_bytes=worker_memory(settings),
                     nice=processing.nice,
                     max_line=max_line(settings),
                     scratch=scratch,

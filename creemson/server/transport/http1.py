@@ -34,6 +34,8 @@ __all__ = ["serve"]
 
 KEEP_ALIVE = 30.0
 """Seconds within which the next request must begin."""
+FIRST_REQUEST = 0.5
+"""The same for the first request, if the server is shutting down."""
 RECEIVE_BYTES = 64 * 1024
 """Bytes per read."""
 PROBE_AFTER, MAX_PROBE_INTERVAL = 0.5, 15.0
@@ -76,7 +78,8 @@ async def serve(
             after the request still gets the response (RFC 9112 section 9.6).
         timeouts: `handshake` limits the time for the head of a request; `send` limits the time in which the
             peer takes a piece of the response, and the time for the next piece of a body that the app waits for.
-        draining: once it is set, the connection ends as soon as no request is in progress.
+        draining: once it is set, the connection ends as soon as no request is in progress; the first one still gets
+            its response if it arrives in time.
         on_refusal: called with the status of an error response that is not the app's, except 400 and 500.
         describe: makes the headers and the body of an error response that is not the app's.
         logger: Logger.
@@ -181,7 +184,11 @@ class _Connection:
         return upgrade
 
     def _end_if_idle(self) -> None:
-        if self._is_idle:
+        if not self._is_idle:
+            return
+        if self._request is None:  # the client has just connected: its first request may be under way
+            self._limit_reading(FIRST_REQUEST)
+        else:
             self.end(polite=False)
 
     def _cancel_apps_after(self, seconds: float) -> None:
@@ -258,7 +265,7 @@ class _Connection:
             and not (data := data.lstrip(BLANK))
         ):
             return True
-        if self._is_idle and self._exchange:
+        if self._is_idle and (self._exchange or self.draining):
             self._limit_reading(self._timeouts.handshake)
         self._h11.receive_data(bytes(data))
         return True

@@ -124,7 +124,12 @@ class Files:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise OSError(error.errno, "Another server uses this data folder", str(self.root)) from None
+                raise OSError(
+                    error.errno,
+                    "Another server uses this data folder. Stop that one, or choose another folder with --data-dir "
+                    "(storage.data_dir): each server needs its own",
+                    str(self.root),
+                ) from None
             yield
 
     @contextmanager

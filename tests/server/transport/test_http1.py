@@ -1170,18 +1170,33 @@ async def test_internal_error_is_logged_and_not_raised(nursery, monkeypatch):
 # --- shutting down -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("earlier", [0, 1])
-async def test_draining_ends_idle_connections_at_once(nursery, autojump_clock, earlier):
-    """Whether or not there was a request before."""
+async def test_draining_ends_idle_connections_at_once(nursery, autojump_clock):
+    """Those that have had a response."""
     served = Served(nursery, echo)
-    for _ in range(earlier):
-        await served.peer.send(get())
-        await served.peer.response()
+    await served.peer.send(get())
+    await served.peer.response()
     await wait_all_tasks_blocked()
     served.draining.set()
     assert await served.peer.rest() == b""
     await served.done.wait()
     assert trio.current_time() == 0
+
+
+async def test_draining_waits_a_moment_for_a_first_request(nursery, autojump_clock):
+    """A client that has just connected gets its response; a connection without a request ends soon."""
+    silent, served = Served(nursery, echo), Served(nursery, echo)
+    await wait_all_tasks_blocked()
+    for one in (silent, served):
+        one.draining.set()
+    await wait_all_tasks_blocked()
+    await served.peer.send(get()[:10])
+    await trio.sleep(http1.FIRST_REQUEST + 0.1)
+    await served.peer.send(get()[10:])
+    response = await served.peer.response()
+    assert (response.status, response.headers["connection"]) == (200, "close")
+    assert await silent.peer.rest() == b""
+    await silent.done.wait()
+    assert trio.current_time() < 1
 
 
 async def test_draining_within_a_head_waits_for_the_request(nursery, autojump_clock):

@@ -68,8 +68,8 @@ async def connect(
 
     Args:
         url: address of the server, ``http://HOST:PORT``, or ``https://`` for TLS; also ``ws://HOST:PORT/ws``. Several
-            addresses are those of servers that know the same files and jobs; if one cannot be reached, the next is
-            tried.
+            addresses are those of servers that know the same files and jobs; if one shuts down or cannot be reached,
+            the client goes to the next one at once.
         token: authenticates the caller, if the server requires it; or a function that returns the token, which may be
             asynchronous: called before each connection attempt, and before a JSON web token expires.
         ssl_context: for TLS; None trusts the certificates that the system trusts.

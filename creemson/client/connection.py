@@ -132,6 +132,7 @@ class Connection:
         lost: set when the connection is broken or closed.
         failure: the reason, if it is known.
         final: whether another connection would end in the same way.
+        is_leaving: whether the server has closed the connection because it shuts down.
         useful: whether more than the welcome has arrived.
         opened_at: time of opening, on trio's clock.
         last_activity: time of the last message or pong from the server, on trio's clock.
@@ -153,6 +154,7 @@ class Connection:
         self.lost = trio.Event()
         self.failure: CreemsonError | None = None
         self.final = False
+        self.is_leaving = False
         self.useful = False
         self.opened_at = self.last_activity = trio.current_time()
         self.latency: float | None = None
@@ -309,6 +311,7 @@ class Connection:
                 for answer in _decode(message):
                     await self._handle(answer)
         except ConnectionClosed as closed:
+            self.is_leaving = closed.reason is not None and closed.reason.code == CloseCode.GOING_AWAY
             if closed.reason is not None and closed.reason.code in FINAL_CLOSE_CODES:
                 self.final = True
                 why = closed.reason.reason or FINAL_CLOSE_CODES[CloseCode(closed.reason.code)]

@@ -257,21 +257,23 @@ class Session:
             if self._failure is not None:
                 return
             connection, self._connection = self._connection, None
-            if connection is None:
-                failed += 1
-                self._at = (self._at + 1) % len(self._urls)
-                if failed % len(self._urls):
-                    continue  # with the next address, at once
-            else:
-                failed = 0
             now = trio.current_time()
             # A server that repeatedly sends a welcome and then closes the connection does not count as available.
             if connection is not None and (
                 connection.useful or now - connection.opened_at > STABLE_AFTER or state.connections == 1
             ):
                 backoff.reset()
-                state.retry_count = 0
+                state.retry_count = failed = 0
                 deadline = now + options.give_up_after
+            if connection is None or connection.is_leaving:
+                failed += 1
+                self._at = (self._at + 1) % len(self._urls)
+                if failed % len(self._urls):
+                    state.phase = "waiting" if state.connections else "connecting"
+                    self._notify()
+                    continue  # with the next address, at once
+            else:
+                failed = 0
             if end.final or now >= deadline:
                 self._fail(end.error)
                 return

@@ -409,6 +409,7 @@ export class Client extends EventTarget {
  * Connect to a server in the background; returns immediately.
  *
  * @param url default: `ws`, relative to the page; `http` means `ws`, and an address that ends in `/` is completed by `ws`.
- *   If there are several, of servers with the same files and jobs, the next one is tried when one cannot be reached.
+ *   If there are several, of servers with the same files and jobs, the client goes on at the next one when one shuts down
+ *   or cannot be reached.
  */
 export function connect(url?: string | URL | (string | URL)[], options?: ConnectOptions): Client;

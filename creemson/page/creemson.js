@@ -25,6 +25,7 @@ const DEFAULT_CHUNK = 2 ** 18;
 const RENEW_AFTER = 0.8; // of the time that a token is still valid
 const RENEW_PAUSE = 500; // at least, also if the token function returns the old token again
 const MAX_TIMEOUT = 2 ** 31 - 1; // of setTimeout
+const GOING_AWAY = 1001; // the server shuts down
 const FATAL_CLOSE_CODES = new Set([4401, 4403]); // another attempt would fail in the same way
 const RETRY_LATER = new Set(["busy", "shutting_down"]);
 const SERVER_LEAVING = new Set(["connection_lost", "shutting_down"]); // jobs continue without the connection
@@ -580,6 +581,7 @@ class Connection {
   #inFlight = new Map(); // by id: those that were sent over this connection
   #lastId = 0;
   #attempts = 0;
+  #failed = 0; // addresses that were tried in vain, one after another
   #reconnectTimer = null;
   #checkTimer;
   #listeners = new AbortController();
@@ -768,17 +770,29 @@ class Connection {
     const stable = wasOpen && performance.now() - this.#openedAt > STABLE_AFTER;
     const renewable = wasOpen && typeof this.#token === "function"; // the token has ended; the next one may be valid
     this.#drop();
-    if (!wasOpen) this.#at = (this.#at + 1) % this.#urls.length;
     if (FATAL_CLOSE_CODES.has(code) && !renewable) {
       const message = "The server rejected the connection. Provide a valid token.";
       return this.close(this.#lastError ?? new CreemsonError({ code: 1002, reason: "unauthenticated", message }));
     }
     this.#attempts = stable ? 1 : this.#attempts + 1;
-    // Full jitter, also on the first attempt and after a requested delay: all clients lose the server at the same time.
-    const ceiling = Math.min(BACKOFF.cap, BACKOFF.base * 2 ** (this.#attempts - 1));
-    const retryIn = this.#serverDelay + Math.random() * ceiling;
+    const retryIn = this.#moved(wasOpen && code !== GOING_AWAY, stable) ? 0 : this.#delay();
     this.#reconnectTimer = setTimeout(() => this.connect(), retryIn);
     this.#setState("waiting", { retryIn });
+  }
+
+  /** Go to the next address if this one has no server any more; true if that one was not tried yet. */
+  #moved(stays, stable) {
+    if (stays || stable) this.#failed = 0;
+    if (stays) return false;
+    this.#failed += 1;
+    this.#at = (this.#at + 1) % this.#urls.length;
+    return this.#failed % this.#urls.length !== 0;
+  }
+
+  /** Full jitter, also on the first attempt and after a requested delay: all clients lose the server at the same time. */
+  #delay() {
+    const rounds = Math.ceil(this.#attempts / this.#urls.length); // each with one delay
+    return this.#serverDelay + Math.random() * Math.min(BACKOFF.cap, BACKOFF.base * 2 ** (rounds - 1));
   }
 
   /** The network is back or the page became visible: reconnect now, or check that the connection is alive. */
@@ -1070,7 +1084,7 @@ function endpoint(url) {
  * Connect to a server in the background; returns immediately.
  *
  * @param {string|URL|(string|URL)[]} [url] default: `ws`, relative to the page; if there are several, of servers with the
- *   same files and jobs, the next one is tried when one cannot be reached
+ *   same files and jobs, the next one is tried at once when one shuts down or cannot be reached
  * @param {object} [options] token: for authentication, or a function that returns one or a promise of one: it is called
  *   before each connection, and before the end (`exp`) of a JSON web token; name: of this client, for the server's log
  * @returns {Client}

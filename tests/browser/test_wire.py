@@ -750,6 +750,37 @@ def test_repeated_losses_back_off_with_jitter(page, server, fake):
     assert [wait["retryIn"] for wait in waits] == [0.75 * min(15_000, 250 * 2**n) for n in range(8)]
 
 
+def test_next_address_is_tried_at_once_if_a_server_shuts_down_or_cannot_be_reached(page, server, fake):
+    """The client waits when it has tried all addresses; the delays grow with the rounds."""
+
+    def leave(socket, message):
+        welcome(socket, message)
+        socket.close(code=1001, reason="going")
+
+    fake.answer = leave
+    page.clock.install()
+    page.add_init_script("Math.random = () => 0.75;")
+    opened(page, server)
+    page.evaluate("""() => {
+      const urls = ["a", "b", "c"].map((name) => `ws://${name}.test/ws`);
+      globalThis.several = [];
+      globalThis.many = wire.connect(urls);
+      many.addEventListener("state", ({ detail }) => detail.state === "waiting" && several.push(detail.retryIn));
+    }""")
+    waits = run(
+        page,
+        """while (several.length < 7) {
+          many.reconnectNow();
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        many.close();
+        return several.slice(0, 7);""",
+    )
+    assert waits == [0, 0, 187.5, 0, 0, 375, 0]
+    tried = [socket.url.split("/")[2][0] for socket in fake.sockets if ".test/" in socket.url]
+    assert "".join(tried).startswith("abcabca")
+
+
 def test_retry_after_from_server_delays_reconnection(page, server, fake):
     """Jitter is added to the `retry_after` of an error without an id, because all clients get the same."""
 

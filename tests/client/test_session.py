@@ -181,6 +181,40 @@ async def test_next_address_is_tried_at_once(serve, autojump_clock):
     assert [gap > 0 for gap in gaps] == [False, True, False, False, True]
 
 
+async def shuts_down(peer):
+    await peer.hear()
+    await peer.socket.aclose(code=1001, reason="shutting down")
+
+
+async def test_client_of_a_server_that_shuts_down_goes_to_the_next_address_at_once(serve, autojump_clock):
+    """Its request is repeated there. It waits, less than half a second, if all were tried or there is only one."""
+    server = serve(shuts_down, shuts_down, NOBODY, answer_files)
+    async with connect([f"ws://{name}/ws" for name in "abc"], rng=random.Random(1)) as asking:
+        assert await asking.files() == ()
+    assert [url[5] for url in server.urls] == ["a", "b", "c", "a"]
+    assert server.times[:3] == [0, 0, 0]
+    assert 0 < server.times[3] <= 0.5
+    began = trio.current_time()
+    serve(shuts_down, answer_files)
+    async with client() as asking:
+        assert await asking.files() == ()
+    assert 0 < trio.current_time() - began <= 0.5
+
+
+async def test_servers_that_only_shut_down_are_not_tried_without_end(serve, autojump_clock):
+    """A welcome alone does not count: the client waits when it has tried all addresses."""
+
+    async def leaves(peer):
+        await peer.socket.aclose(code=1001)
+
+    server = serve(answers_then_drops, leaves)
+    async with connect(["ws://a/ws", "ws://b/ws"], give_up_after=60, rng=random.Random(1)) as asking:
+        await asking.files()
+        with pytest.raises(ConnectionLost):
+            await asking.files()
+    assert 10 < len(server.times) < 120
+
+
 async def test_all_addresses_are_tried_before_an_error(serve, autojump_clock):
     """Once, if the client need not wait for a server; also if one of them has no such page."""
     missing = Unreachable(unreachable_error(URL, "HTTP 404"), final=True)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from creemson.catalog.catalog import Catalog
 from creemson.catalog.database import Database
+from creemson.catalog.shared.sharing import Sharing
 from creemson.settings.sections import Settings
 from creemson.settings.units import SettingsError
 
@@ -31,6 +32,9 @@ class OpenableCatalog(Catalog, Protocol):
 
     def close(self) -> None:
         """Close the database; it can be opened again."""
+
+    def sharing(self) -> Sharing | None:
+        """Return what this server shares with other servers; None if no other one may use the catalog."""
 
 
 def choose_catalog(

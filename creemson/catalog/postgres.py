@@ -5,6 +5,7 @@ import errno
 import functools
 import math
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,9 @@ import psycopg
 from psycopg import conninfo, errors
 
 from creemson.catalog.database import Cursor, Transaction, check_version
+from creemson.catalog.shared.jobs import SharedJobs
+from creemson.catalog.shared.postgres_hints import PostgresHints
+from creemson.catalog.shared.sharing import Sharing
 from creemson.catalog.statements import DatabaseCatalog
 
 __all__ = ["PostgresCatalog", "PostgresDatabase", "shown"]
@@ -157,8 +161,19 @@ class PostgresCatalog(DatabaseCatalog):
     def __init__(self, url: str, *, shared: bool = False) -> None:
         database = PostgresDatabase(url, shared=shared)
         super().__init__(database)
+        self._url = url
+        self._shared = shared
         self.open = database.open
         self.close = database.close
+
+    def sharing(self) -> Sharing | None:
+        """Return what this server shares with others, each time with a new id of the server; None if it is alone."""
+        if not self._shared:
+            return None
+        owner = secrets.token_hex(8)
+        database = PostgresDatabase(self._url, shared=True)
+        hints = PostgresHints(lambda: psycopg.connect(_with_options(self._url), autocommit=True), owner)
+        return Sharing(owner, SharedJobs(database, owner), hints, database)
 
 
 class PostgresDatabase:
@@ -224,6 +239,14 @@ class PostgresDatabase:
 
     def _share(self, connection: psycopg.Connection) -> None:
         """Take the same lock together with other servers that share the catalog."""
+        # A pooler gives another process id than that of the session, and each transaction another session
+        # (pgbouncer.org/features.html): no lock and no hint would last.
+        if connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,):
+            raise OSError(
+                errno.EINVAL,
+                f"the catalog {self._name} is behind a connection pooler; several servers need connections of their "
+                "own. Let catalog.url name PostgreSQL itself",
+            )
         if connection.execute("SELECT pg_try_advisory_lock_shared(%s)", (OWNER_LOCK,)).fetchone() != (True,):
             raise OSError(
                 errno.EBUSY,

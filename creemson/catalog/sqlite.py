@@ -138,6 +138,9 @@ class SqliteCatalog(DatabaseCatalog):
         self.open = database.open
         self.close = database.close
 
+    def sharing(self) -> None:
+        """Return None: one server at a time uses it."""
+
 
 class SqliteDatabase:
     """The database; see :class:`creemson.catalog.database.Database`.

@@ -211,6 +211,7 @@ class Job:
         value: the result, if the job is done.
         error: the reason, if the job failed or was cancelled.
         kept: whether any waiter has requested that the job continues without its connection.
+        surrendered: whether another server may have it by now, so that nothing of it counts here.
         waiters: the requests to notify, in the order in which they arrived (a dict, because there may be thousands).
         detached: number of waiters whose connection was lost and for which the job continues.
         latest: the last progress event; earlier ones are not replayed.
@@ -238,6 +239,7 @@ class Job:
     value: Any = None
     error: CreemsonError | None = None
     kept: bool = False
+    surrendered: bool = False
     waiters: dict[Waiter, None] = attrs.field(factory=dict)
     detached: int = 0
     latest: Progressed | None = None

@@ -1,7 +1,7 @@
 """The journal: records jobs in the catalog before clients are notified."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -42,6 +42,9 @@ class Journal:
     Args:
         catalog: records the jobs.
         deliver: carries out a :class:`Delivery`.
+        record: records rows, and deletes those given by id, in one transaction; returns the ids of the jobs that are
+            another server's by now, and that it did not record. None: the catalog's own method, for a server alone.
+        on_lost: called with a batch and these ids; returns the deliveries that must still be made.
         on_failure: called with a batch that could not be recorded, before later entries are carried out; returns the
             deliveries of this batch that must still be made.
         on_written: called with the rows of each batch when they are recorded, or have failed to be.
@@ -57,6 +60,10 @@ class Journal:
         deliver: Callable[[Delivery], None],
         on_failure: Callable[[Sequence[Entry], OSError], Sequence[Delivery]],
         on_written: Callable[[Sequence[JobRow | str]], None] = lambda _: None,
+        record: Callable[[Sequence[JobRow | str]], Collection[str]] | None = None,
+        on_lost: Callable[[Sequence[Entry], Collection[str]], Sequence[Delivery]] = lambda batch, _: (
+            _deliveries(batch)
+        ),
         logger: FilteringBoundLogger,
         gather_time: Callable[[], float] = lambda: 0.0,
         in_thread: InThread = trio.to_thread.run_sync,
@@ -64,6 +71,8 @@ class Journal:
         self._catalog = catalog
         self._in_thread = in_thread
         self._deliver = deliver
+        self._record = record
+        self._on_lost = on_lost
         self._on_failure = on_failure
         self._on_written = on_written
         self._log = logger
@@ -107,11 +116,13 @@ class Journal:
             batch = list(self._entries)
             self._entries.clear()
             self._writing = True
-            deliveries: Sequence[Delivery] = [entry for entry in batch if isinstance(entry, Delivery)]
+            deliveries: Sequence[Delivery] = _deliveries(batch)
             rows = [entry for entry in batch if not isinstance(entry, Delivery)]
             try:
-                if rows:
+                if rows and self._record is None:
                     await self._in_thread(self._catalog.record_jobs, rows)
+                elif rows and (lost := await self._in_thread(self._record, rows)):
+                    deliveries = self._on_lost(batch, lost)
             except OSError as error:
                 self._log.error("jobs could not be recorded", error=str(error))
                 deliveries = self._on_failure(batch, error)
@@ -127,3 +138,7 @@ class Journal:
         while self._entries or self._writing:
             self._empty = trio.Event()
             await self._empty.wait()
+
+
+def _deliveries(batch: Sequence[Entry]) -> list[Delivery]:
+    return [entry for entry in batch if isinstance(entry, Delivery)]

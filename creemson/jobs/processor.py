@@ -8,7 +8,7 @@ block.
 import contextlib
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,8 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.catalog.catalog import Catalog, JobRow
+from creemson.catalog.shared.claims import LostClaimError
+from creemson.catalog.shared.sharing import Sharing
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error
 from creemson.executors import commands as worker_commands
 from creemson.executors.commands import WorkerCommand
@@ -52,7 +54,8 @@ from creemson.jobs.queue import JobQueue
 from creemson.jobs.reading import MAX_CHANGES, call_on
 from creemson.jobs.records import Work, job_of, key_of, reader, result_of_worker, row_of
 from creemson.jobs.renderings import Renderings
-from creemson.jobs.sharing.bounds import bounds_of
+from creemson.jobs.servers.shared_queue import SharedQueue
+from creemson.jobs.sharing.bounds import Bound, bounds_of
 from creemson.jobs.sharing.turns import SPARE, party_of
 from creemson.metrics import Metrics
 from creemson.model.converter import plain
@@ -89,6 +92,7 @@ class Processor:
         wall_clock: returns seconds since 1970.
         memory: decides whether new work must be refused; None disables the check.
         metrics: gets the durations of jobs.
+        sharing: what this server shares with others; None if it is alone.
         in_thread: see :class:`Journal`.
     """
 
@@ -105,6 +109,7 @@ class Processor:
         wall_clock: Callable[[], float],
         metrics: Metrics,
         memory: Memory | None = None,
+        sharing: Sharing | None = None,
         in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
         self._settings = settings
@@ -117,7 +122,9 @@ class Processor:
             catalog,
             deliver=self._deliver,
             on_failure=self._fail_unrecorded,
-            on_written=self._release_ended,
+            on_written=self._written,
+            record=None if sharing is None else self._record_shared,
+            on_lost=self._lost,
             logger=logger,
             gather_time=lambda: GATHER_TIME if self._jobs.queued else 0.0,
             in_thread=in_thread,
@@ -130,8 +137,21 @@ class Processor:
             slots=workers.size - SPARE,
             slots_per_caller=settings.limits.jobs_per_caller,
             retries=settings.retries.job,
-            bounds=bounds,
+            # What several servers remember is in the catalog only.
+            bounds=bounds if sharing is None else attrs.evolve(bounds, remembered=Bound(0, 0)),
         )
+        self._shared: SharedQueue | None = None
+        if sharing is not None:
+            self._shared = SharedQueue(
+                sharing,
+                queue=self._jobs,
+                bounds=bounds,
+                running_of_caller=settings.limits.jobs_per_caller,
+                processing=self,
+                in_thread=in_thread,
+                keep_outputs=settings.storage.keep_outputs,
+                logger=logger,
+            )
         self._renderings = Renderings(
             workers=workers,
             timeout=settings.timeouts.job,
@@ -176,12 +196,16 @@ class Processor:
             self._nursery.start_soon(self._journal.run)
             storage = self._settings.storage
             await self._imports.open(reader(), storage.tables_bytes if storage.tables == "auto" else 0)
-            await self._restore()
+            if self._shared is None:
+                await self._restore()
+            else:
+                await self._nursery.start(self._shared.run)
             self._nursery.start_soon(self._imports.run)
             self._nursery.start_soon(self._run_timer)
             self._nursery.start_soon(self._follow_size)
             await self._nursery.start(self._renderings.run)
-            self._nursery.start_soon(self._tidy)
+            if self._shared is None:
+                self._nursery.start_soon(self._tidy)
             task_status.started()
             # Closed in any case at the end, so that no sender waits for a processor that has ended.
             async with self._inbox:
@@ -191,15 +215,20 @@ class Processor:
 
     def counts(self, caller: str | None = None) -> Mapping[str, int]:
         """Count jobs; see :meth:`JobQueue.counts`."""
-        return self._jobs.counts(caller)
+        return self._jobs.counts(caller) if self._shared is None else self._shared.counts(caller)
 
     async def drain(self, grace: float) -> None:
         """Stop accepting jobs and let running attempts finish; stop them after ``grace`` seconds."""
         self._imports.stop()
+        if self._shared is not None and await self._shared.has_others():
+            grace = 0  # the others start the jobs again at once
         self._apply(self._jobs.drain(trio.current_time()))
         with trio.move_on_after(grace):
             await self._until_quiet()
         self._apply(self._jobs.stop_all(trio.current_time()))
+        if self._shared is not None:
+            await self._journal.flush()
+            await self._shared.hand_over()
         with trio.move_on_after(STOP_GRACE):
             await self._until_quiet()
         await self._journal.flush()
@@ -218,7 +247,10 @@ class Processor:
             case Disconnect():
                 self._ports.pop(command.connection, None)
                 self._lookups.disconnect(command.connection)
-                self._apply(self._jobs.disconnect(trio.current_time(), command.connection))
+                if self._shared is not None:
+                    self._shared.put(command)
+                else:
+                    self._apply(self._jobs.disconnect(trio.current_time(), command.connection))
             case Command():
                 try:
                     self._handle_request(command)
@@ -234,6 +266,8 @@ class Processor:
     def _handle_request(self, command: Command) -> None:
         now = trio.current_time()
         match command.ask:
+            case Submit() | Attach() | ListJobs() | CancelJob() if self._shared is not None:
+                self._shared.put(command)
             case Submit() as ask:
                 self._submit(now, command, ask)
             case Attach(job, after):
@@ -250,6 +284,8 @@ class Processor:
                 self._reply(command.connection, command.request, Cancelled(None))
             case StopLookUp(other):
                 self._lookups.cancel(command.connection, other)
+            case CancelRequest() if self._shared is not None:
+                self._shared.put(command)
             case CancelRequest(other):
                 self._cancelled(command, *self._jobs.leave(now, Waiter(command.connection, other)))
             case ReadColumns() | ReadRows() | FindFile() as ask:
@@ -327,11 +363,98 @@ class Processor:
             if isinstance(row, JobRow) and row.state != "queued":
                 self._release(row.id)
 
+    def _written(self, rows: Sequence[JobRow | str]) -> None:
+        if self._shared is None:
+            self._release_ended(rows)
+            return
+        self._shared.recorded(rows)
+        ended = {
+            (row.caller, row.version)
+            for row in rows
+            if isinstance(row, JobRow) and row.state != "queued" and row.version is not None
+        }
+        assert self._nursery is not None
+        for caller, version in ended:
+            self._nursery.start_soon(self._drop, self._stores.of(caller), version)
+
+    def _record_shared(self, rows: Sequence[JobRow | str]) -> set[str]:
+        assert self._shared is not None
+        return self._shared.record(rows)
+
+    def _lost(self, batch: Sequence[Entry], jobs: Collection[str]) -> Sequence[Delivery]:
+        assert self._shared is not None
+        return self._shared.lost(batch, jobs)
+
     async def _drop(self, store: Store, version: str) -> None:
         try:
             await self._in_thread(store.drop, version)
         except OSError as error:  # the next server tries again
             self._log.warning("kept bytes not removed", error=str(error))
+
+    # --- for several servers -------------------------------------------------------------------------
+
+    def apply(self, effects: Sequence[Effect]) -> None:
+        """See :class:`creemson.jobs.servers.shared_queue.Processing`."""
+        self._apply(effects)
+
+    def reply(self, connection: str, request: int, reply: Reply) -> None:
+        """Deliver a reply after all entries of the journal that precede it."""
+        self._reply(connection, request, reply)
+
+    def register(self, connection: str, port: Port) -> None:
+        """Let replies to a connection leave through a port."""
+        self._ports[connection] = port
+
+    async def prepare(self, command: Command, ask: Submit) -> Job:
+        """Return a new job for the present version of its file."""
+        query = ask.query
+        store = self._stores.of(command.caller)
+        found = await self._in_thread(store.look_up, query.filename)
+        await self._in_thread(store.check_quota)
+        if self._memory is not None and self._memory.scarce:
+            raise self._memory.refusal()
+        key, size_bytes = key_of(found.version, query)
+        limit = self._settings.timeouts.job
+        return Job(
+            secrets.token_hex(8),
+            (command.caller, key),
+            command.caller,
+            Work(query, key, command.caller, found.version),
+            limit if ask.timeout is None else min(limit, ask.timeout),
+            created=trio.current_time(),
+            party=party_of(command.caller, command.connection),
+            kept=ask.keep,
+            size_bytes=size_bytes,
+        )
+
+    async def has_output(self, job: Job) -> bool:
+        """Whether the output of a job that is done is still there."""
+        has: bool = await self._in_thread(self._stores.of(job.caller).has_output, job.work.output)
+        return has
+
+    async def rebind(self, job: Job) -> CreemsonError | None:
+        """Let an unfinished job start on its version of the file; return the error if that is impossible."""
+        return await self._rebind(job)
+
+    def restored(self, row: JobRow) -> Job | None:
+        """Return the job that a row describes; None if this version of the server does not understand it."""
+        try:
+            return job_of(row, self._epoch)
+        except (ValueError, TypeError, KeyError, CreemsonError) as error:
+            self._log.warning("a job cannot be restored", job=row.id, error=str(error))
+            return None
+
+    def row(self, job: Job) -> JobRow:
+        """Return the row that describes a job."""
+        return row_of(job, self._epoch)
+
+    def info(self, job: Job) -> JobInfo:
+        """Return what clients are told about a job."""
+        return self._info(job)
+
+    def now_in_row(self) -> float:
+        """Return the time in seconds since 1970."""
+        return trio.current_time() + self._epoch
 
     # --- effects -------------------------------------------------------------------------------------
 
@@ -346,23 +469,18 @@ class Processor:
                     self._journal.put(delivery, later=notified > RUN)
                 case Record(job):
                     self._record(job)
+                case Erase() | Forget() if self._shared is not None:
+                    pass  # another server may answer from it
                 case Erase(name):
                     self._journal.put(name)
-                case Start():
-                    # Created here and not in the task, because a cancel may come before the task has begun.
-                    scope = self._scopes[effect.job] = trio.CancelScope()
-                    self._nursery.start_soon(self._attempt, effect, scope)
-                case Stop(name, _):
-                    self._scopes[name].cancel()
                 case Grant(lease):
                     self._renderings.granted(lease)
                 case Revoke(lease):
                     self._renderings.revoked(lease)
+                case Start() | Stop():
+                    self._start_or_stop(effect)
                 case Forget(_, work):
-                    try:
-                        self._stores.of(work.caller).remove_output(work.output)
-                    except OSError as error:
-                        self._log.warning("output not removed", output=work.output, error=str(error))
+                    self._remove_output(work)
         used, queued = self._jobs.used, self._jobs.queued
         if not used:
             self._quiet.set()
@@ -370,9 +488,28 @@ class Processor:
         self._imports.jobs_changed(running=bool(used or queued), has_room=has_room)
         if self._jobs.next_wake() < self._wake_at:
             self._wake.set()
+        if self._shared is not None:
+            self._shared.changed()
+
+    def _start_or_stop(self, effect: Start | Stop) -> None:
+        if isinstance(effect, Stop):
+            self._scopes[effect.job].cancel()
+            return
+        assert self._nursery is not None
+        # Created here and not in the task, because a cancel may come before the task has begun.
+        scope = self._scopes[effect.job] = trio.CancelScope()
+        self._nursery.start_soon(self._attempt, effect, scope)
+
+    def _remove_output(self, work: Work) -> None:
+        try:
+            self._stores.of(work.caller).remove_output(work.output)
+        except OSError as error:
+            self._log.warning("output not removed", output=work.output, error=str(error))
 
     def _fail_unrecorded(self, batch: Sequence[Entry], error: OSError) -> Sequence[Delivery]:
         """Fail the new jobs that could not be recorded. The ends of other jobs are delivered anyway."""
+        if self._shared is not None:  # when the database is back, the jobs start again
+            return self._shared.lost(batch, {entry.id for entry in batch if isinstance(entry, JobRow)})
         fault = disk_error(error)
         deliveries = [entry for entry in batch if isinstance(entry, Delivery)]
         accepted = {entry.reply.job for entry in deliveries if isinstance(entry.reply, Accepted)}
@@ -432,7 +569,8 @@ class Processor:
             if job.state == "done":  # from now on, it is served from cache
                 job.value = mark_cached(job.value)
                 self._expect_output(job)
-            self._apply(self._jobs.set_size(job, len(row.outcome or "")))
+            if self._shared is None:
+                self._apply(self._jobs.set_size(job, len(row.outcome or "")))
 
     async def _restore(self) -> None:
         """Restore the jobs that the previous server recorded."""
@@ -473,7 +611,8 @@ class Processor:
         try:
             version = store.look_up(name).version if work.version is None else work.version
             await self._recognise(store, name, version)
-            if not self._hold(job.id, work.caller, name, version):
+            shared = self._shared is not None
+            if not (store.hold(name, version) if shared else self._hold(job.id, work.caller, name, version)):
                 store.find_version(name, version)
         except CreemsonError as error:
             return error
@@ -536,7 +675,7 @@ class Processor:
 
         with scope:
             try:
-                outcome = await self._run_query(work, on_progress)
+                outcome = await self._run_query(start.job, work, on_progress)
                 value = result_of_worker(work.output, outcome, elapsed=trio.current_time() - began)
             except TransientFault as fault:
                 error, transient = fault.error, True
@@ -545,6 +684,8 @@ class Processor:
             except OSError as fault:  # of the object store, when the output was published
                 log.warning("output not published", error=str(fault))
                 error, transient = disk_error(fault), True
+            except LostClaimError:
+                log.info("the job is another server's by now")
             except Exception:
                 # A fault in one job must not affect the others.
                 log.exception("job failed unexpectedly")
@@ -561,7 +702,7 @@ class Processor:
             )
         )
 
-    async def _run_query(self, work: Work, on_progress: OnProgress) -> Any:
+    async def _run_query(self, job: str, work: Work, on_progress: OnProgress) -> Any:
         """Run a query on the version of the file for which it was accepted, and publish the output."""
         assert work.version is not None  # see _rebind
         store, query = self._stores.of(work.caller), plain(work.query)
@@ -582,7 +723,8 @@ class Processor:
 
         find = partial(store.find_version, work.query.filename, work.version)
         await self._recognise(store, work.query.filename, work.version)
-        async with output_target(store, work.output, self._in_thread) as target:
+        claim = None if self._shared is None else self._shared.claim_of(job)
+        async with output_target(store, work.output, self._in_thread, claim) as target:
             return await call_on(
                 self._workers, find, lambda found: command(found, target), on_progress=on_progress
             )

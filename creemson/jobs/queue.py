@@ -18,7 +18,7 @@ recorded. What a caller may hold is bounded: see :mod:`creemson.jobs.sharing.bou
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from creemson.errors import CreemsonError, ProcessingError, shutting_down
@@ -41,11 +41,11 @@ from creemson.jobs.job import (
     Transition,
     next_state,
 )
-from creemson.jobs.sharing.bounds import Bounds, Tally
+from creemson.jobs.sharing.bounds import Bounds, Tally, too_many_bytes, too_many_jobs
 from creemson.jobs.sharing.history import History
 from creemson.jobs.sharing.turns import Turns
 
-__all__ = ["JobQueue"]
+__all__ = ["JobQueue", "already_ended", "cancelled", "job_not_found", "too_many_restarts"]
 
 PROGRESS_INTERVAL = 0.1
 """Minimum number of seconds between two progress events of one job."""
@@ -57,8 +57,6 @@ BACKOFF = 0.2
 """Seconds before the first retry; the delay doubles with each further one."""
 MAX_BACKOFF = 30.0
 """Maximum seconds before a retry."""
-BUSY_RETRY_AFTER = 1.0
-"""Seconds after which a refused caller may try again."""
 SEQ_BLOCK = 1_000_000
 """Number of event numbers that each server process reserves for a job, enough for a day. So no number is used again
 after a restart, although the number of the last event is recorded only when the job ends."""
@@ -195,20 +193,11 @@ class JobQueue:
             self._history.add(job)
             return self._trim(job.caller)
         job.restarts += 1
-        job.seq = job.restarts * SEQ_BLOCK
-        self._active[job.id] = job
-        self._bytes.add(job.caller, job.size_bytes)
-        self._by_key.setdefault(job.key, job)
-        self._enqueue(job)
-        self._restored += 1
+        self._take_over(job, job.restarts)
         if not job.kept:
-            return self._abort(now, job, _cancelled(DISCONNECTED))
+            return self._abort(now, job, cancelled(DISCONNECTED))
         if job.restarts > MAX_RESTARTS:
-            error = ProcessingError(
-                "worker_died",
-                f"The server stopped {job.restarts} times before this job was done, so it is not tried again. "
-                "Ask for less, or read the server's log.",
-            )
+            error = too_many_restarts(job.restarts)
         if error is not None:
             return self._abort(now, job, error, "fail")
         job.detached = 1
@@ -217,6 +206,44 @@ class JobQueue:
             *job.log("info", "The server was restarted; the job starts again."),
             *self._fill(now),
         ]
+
+    def adopt(
+        self, now: float, job: Job, epoch: int, waiters: Iterable[Waiter], *, wanted: bool
+    ) -> list[Effect]:
+        """Take a job that several servers share, and that is this server's from now on.
+
+        Args:
+            now: the time.
+            job: the job as recorded. It is not recorded again.
+            epoch: how often it has been claimed; its events have higher numbers than those of earlier epochs.
+            waiters: the requests of this server that wait for it; they have been told that it is accepted.
+            wanted: whether others may come back to it, so that it goes on if all of these leave.
+        """
+        self._take_over(job, epoch - 1)
+        job.detached = int(wanted)
+        for waiter in waiters:
+            self._add_waiter(job, waiter)
+        goes_on = job.log("info", "Another server takes the job; it starts again.") if job.restarts else []
+        return [*goes_on, *self._fill(now)]
+
+    def surrender(self, now: float, job: str) -> tuple[list[Effect], list[Waiter]]:
+        """Give up a job that is another server's by now: its attempt stops, and whatever comes of it is dropped.
+
+        Returns:
+            The effects, and the requests that waited for it; they are told nothing.
+        """
+        found = self._active.get(job)
+        if found is None or found.surrendered:
+            return [], []
+        found.surrendered = True
+        waiters = list(found.waiters)
+        for waiter in waiters:
+            self._remove_waiter(waiter)
+        self._release(found)
+        effects = [] if found.ended else self._move(found, "suspend") if found.state != "suspended" else []
+        if found.slot == "free":
+            self._drop(found)
+        return effects + self._fill(now), waiters
 
     def note(self, job: str, attempt: int, message: str) -> list[Effect]:
         """Tell the waiters something about a running attempt; they get it as a ``log`` message.
@@ -296,6 +323,9 @@ class JobQueue:
         self._turns.give_back(found)
         effects: list[Effect] = []
         retry = transient and found.attempt <= self._retries
+        if found.surrendered:
+            self._drop(found)
+            return self._fill(now)
         if found.ended:
             if value is not None and found.key not in self._by_key:
                 effects = [Forget(job, found.work)]  # the attempt ended before it could be stopped
@@ -327,10 +357,8 @@ class JobQueue:
         """
         found = self._find(caller, job)
         if found.state in ("done", "failed"):
-            raise ProcessingError(
-                "job_not_found", f"The job {job!r} has already ended; there is nothing to cancel."
-            )
-        return self._abort(now, found, _cancelled(f"The job {job!r} was cancelled."))
+            raise already_ended(job)
+        return self._abort(now, found, cancelled(f"The job {job!r} was cancelled."))
 
     def leave(self, now: float, waiter: Waiter) -> tuple[str, list[Effect]]:
         """Cancel one request; the job continues if others wait for it.
@@ -346,7 +374,7 @@ class JobQueue:
             raise ProcessingError(
                 "job_not_found", "That request has no unfinished job; there is nothing to cancel."
             )
-        error = _cancelled("The request was cancelled.")
+        error = cancelled("The request was cancelled.")
         if len(found.waiters) == 1 and not found.detached:
             return found.id, self._abort(now, found, error)
         self._remove_waiter(waiter)
@@ -355,12 +383,18 @@ class JobQueue:
     def disconnect(self, now: float, connection: str) -> list[Effect]:
         """Remove the waiters of a lost connection, and cancel the jobs that no other request waits for or keeps."""
         effects: list[Effect] = []
-        for waiter, found in list(self._by_waiter.get(connection, {}).items()):
-            self._remove_waiter(waiter)
-            found.detached += waiter.keep
-            if not found.waiters and not found.detached:
-                effects += self._abort(now, found, _cancelled(DISCONNECTED))
+        for waiter in list(self._by_waiter.get(connection, {})):
+            effects += self.lose(now, waiter)
         return effects
+
+    def lose(self, now: float, waiter: Waiter) -> list[Effect]:
+        """Do the same for one of the waiters of a connection."""
+        found = self._by_waiter[waiter.connection][waiter]
+        self._remove_waiter(waiter)
+        found.detached += waiter.keep
+        if found.waiters or found.detached:
+            return []
+        return self._abort(now, found, cancelled(DISCONNECTED))
 
     def request(self, now: float, lease: Lease) -> list[Effect]:
         """Ask for a slot for work that is not a job.
@@ -454,6 +488,11 @@ class JobQueue:
         return self._places.total - len(self._leases) + self._slots_of_leases
 
     @property
+    def room(self) -> int:
+        """Number of slots that neither work uses nor jobs wait for."""
+        return max(0, self._slots - self.used - self._places.total)
+
+    @property
     def running(self) -> int:
         """Number of slots that jobs use."""
         return self.used - self._slots_of_leases
@@ -479,6 +518,20 @@ class JobQueue:
             "failed": self._ended["failed"],
             "cancelled": self._ended["cancelled"],
         }
+
+    def active(self, job: str) -> Job | None:
+        """Return a job that has no outcome, or whose attempt still runs; not one that was given up."""
+        found = self._active.get(job)
+        return None if found is None or found.surrendered else found
+
+    @property
+    def given_up(self) -> list[str]:
+        """The ids of the jobs that were given up, and whose attempts still run."""
+        return [found.id for found in self._active.values() if found.surrendered]
+
+    def waits(self, waiter: Waiter) -> bool:
+        """Whether a request waits for a job of this queue."""
+        return waiter in self._by_waiter.get(waiter.connection, {})
 
     def unfinished(self) -> list[Job]:
         """Return the jobs without an outcome that are not suspended."""
@@ -513,7 +566,7 @@ class JobQueue:
     def _find(self, caller: str, job: str) -> Job:
         found = self._active.get(job) or self._history.get(job)
         if found is None or found.caller != caller:
-            raise ProcessingError("job_not_found", f"There is no job {job[:80]!r}.")
+            raise job_not_found(job)
         return found
 
     def _excess(self, caller: str, size_bytes: int = 0) -> ProcessingError | None:
@@ -521,17 +574,15 @@ class JobQueue:
         places, size = self._places, self._bytes
         mine, bound = places.held[caller], places.bound
         if mine >= bound.per_caller and mine < bound.total:
-            return _busy(f"{mine} of your jobs wait already, the most for one caller.")
+            return too_many_jobs(mine, mine=True)
         if places.total >= bound.total:
-            return _busy(f"The queue is full: {places.total} jobs wait already.")
+            return too_many_jobs(places.total, mine=False)
         if not size_bytes:
             return None
         if size.held[caller] and size.held[caller] + size_bytes > size.bound.per_caller:
-            return _busy(
-                f"Your waiting jobs have {size.held[caller]} bytes; {size.bound.per_caller} is the most."
-            )
+            return too_many_bytes(size.held[caller], size.bound.per_caller, mine=True)
         if size.total and size.total + size_bytes > size.bound.total:
-            return _busy(f"All waiting jobs have {size.total} bytes; {size.bound.total} is the most.")
+            return too_many_bytes(size.total, size.bound.total, mine=False)
         return None
 
     def _join(self, job: Job, waiter: Waiter) -> list[Effect]:
@@ -600,6 +651,20 @@ class JobQueue:
             job.slot = "stopping"
             return [Stop(job.id, job.attempt)]
         return []
+
+    def _take_over(self, job: Job, restarts: int) -> None:
+        """Queue a job that was recorded earlier."""
+        job.seq = restarts * SEQ_BLOCK
+        self._active[job.id] = job
+        self._bytes.add(job.caller, job.size_bytes)
+        self._by_key.setdefault(job.key, job)
+        self._enqueue(job)
+        self._restored += 1
+
+    def _drop(self, job: Job) -> None:
+        """Forget a job that is another server's, once no attempt of it runs here."""
+        del self._active[job.id]
+        self._bytes.add(job.caller, -job.size_bytes)
 
     def _enqueue(self, job: Job) -> None:
         """Let a new job wait for a slot."""
@@ -681,6 +746,7 @@ class JobQueue:
             assert (found.slot == "working") == (found.state == "running")
             assert not (found.state in PLACED and found.slot != "free")
             assert not (found.ended and found.slot == "free"), "it belongs to the history"
+            assert not (found.surrendered and (found.slot == "free" or found.waiters))
         assert self.running == slots.total()
         assert self.queued == places.total()
         for lease in self._leases:
@@ -718,9 +784,25 @@ class JobQueue:
             assert (found.id in self._history) == found.ended
 
 
-def _cancelled(message: str) -> ProcessingError:
+def cancelled(message: str) -> ProcessingError:
+    """Return the error of a job or a request that was cancelled."""
     return ProcessingError("cancelled", message)
 
 
-def _busy(why: str) -> ProcessingError:
-    return ProcessingError("busy", f"{why} Try again in a moment.", retry_after=BUSY_RETRY_AFTER)
+def job_not_found(job: str) -> ProcessingError:
+    """Return the error of a request for a job that does not exist, or is another caller's."""
+    return ProcessingError("job_not_found", f"There is no job {job[:80]!r}.")
+
+
+def already_ended(job: str) -> ProcessingError:
+    """Return the error of a request to cancel a job that is done or has failed."""
+    return ProcessingError("job_not_found", f"The job {job!r} has already ended; there is nothing to cancel.")
+
+
+def too_many_restarts(restarts: int) -> ProcessingError:
+    """Return the error of a job during which servers have stopped too often."""
+    return ProcessingError(
+        "worker_died",
+        f"The server stopped {restarts} times before this job was done, so it is not tried again. "
+        "Ask for less, or read the server's log.",
+    )

@@ -22,6 +22,7 @@ __all__ = [
     "Work",
     "job_of",
     "key_of",
+    "outcome_of",
     "output_name",
     "reader",
     "result_of_worker",
@@ -99,12 +100,11 @@ def row_of(job: Job, epoch: float) -> JobRow:
         job: its ``work`` is a :class:`Work`, and its ``value`` a ``ResultData``.
         epoch: seconds since 1970 at time 0 of the job's clock.
     """
-    outcome: dict[str, Any] | None = None
+    outcome: str | None = None
     if job.error is not None:
-        fields = ("reason", "message", "details", "retry_after")
-        outcome = {name: getattr(job.error, name) for name in fields}
+        outcome = outcome_of(job.error)
     elif job.ended:
-        outcome = plain(job.value)
+        outcome = orjson.dumps(plain(job.value)).decode()
     return JobRow(
         id=job.id,
         key=job.work.key,
@@ -117,9 +117,15 @@ def row_of(job: Job, epoch: float) -> JobRow:
         finished=None if job.finished is None else job.finished + epoch,
         restarts=job.restarts,
         seq=job.seq,
-        outcome=None if outcome is None else orjson.dumps(outcome).decode(),
+        outcome=outcome,
         version=job.work.version,
     )
+
+
+def outcome_of(error: CreemsonError) -> str:
+    """Return the outcome of a job that has failed or was cancelled, as JSON."""
+    fields = ("reason", "message", "details", "retry_after")
+    return orjson.dumps({name: getattr(error, name) for name in fields}).decode()
 
 
 def job_of(row: JobRow, epoch: float) -> Job:

@@ -99,6 +99,7 @@ class Server:
         )
         data = settings.storage.data_dir.absolute()
         self._catalog = choose_catalog(settings, on_damage=self._warn_of_damage, durable=not temporary)
+        self._sharing = self._catalog.sharing()
         self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
         open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._stores = Stores(
@@ -139,6 +140,7 @@ class Server:
             quick=engine.quick,
             memory=self._memory,
             metrics=self._metrics,
+            sharing=self._sharing,
             logger=logger,
             wall_clock=wall_clock,
         )
@@ -179,7 +181,8 @@ class Server:
             OSError: the data folder or the token file is unusable, another server uses the folder, the address
                 cannot be bound, or the cluster cannot be reached.
         """
-        with self._stores.locked(), contextlib.closing(self._catalog):
+        sharing = contextlib.nullcontext() if self._sharing is None else contextlib.closing(self._sharing)
+        with self._stores.locked(), contextlib.closing(self._catalog), sharing:
             await trio.to_thread.run_sync(self._prepare)
             port = await self._listener.open()
             try:
@@ -254,6 +257,8 @@ class Server:
         backup = self._catalog.open()
         if backup is not None:
             self._warn_of_damage(backup)
+        if self._sharing is not None:
+            self._sharing.open()
         self._stores.prepare()
         scratch = scratch_folder(self._settings)
         if scratch is not None:

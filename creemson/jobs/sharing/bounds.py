@@ -5,9 +5,13 @@ from collections import Counter
 
 import attrs
 
+from creemson.errors import ProcessingError
 from creemson.settings.sections import Settings
 
-__all__ = ["Bound", "Bounds", "Tally", "bounds_of"]
+__all__ = ["Bound", "Bounds", "Tally", "bounds_of", "busy", "too_many_bytes", "too_many_jobs"]
+
+BUSY_RETRY_AFTER = 1.0
+"""Seconds after which a refused caller may try again."""
 
 MAX_REMEMBERED = 1000
 """Maximum number of ended jobs of all callers that are remembered."""
@@ -97,3 +101,22 @@ class Tally:
         self.held[caller] += amount
         if not self.held[caller]:
             del self.held[caller]
+
+
+def too_many_jobs(waiting: int, *, mine: bool) -> ProcessingError:
+    """Return the error of a caller for whom no more job may wait: because of its own ones, or of those of all."""
+    if mine:
+        return busy(f"{waiting} of your jobs wait already, the most for one caller.")
+    return busy(f"The queue is full: {waiting} jobs wait already.")
+
+
+def too_many_bytes(waiting: int, bound: float, *, mine: bool) -> ProcessingError:
+    """Return the same for a caller whose request is too large beside those that wait."""
+    if mine:
+        return busy(f"Your waiting jobs have {waiting} bytes; {bound} is the most.")
+    return busy(f"All waiting jobs have {waiting} bytes; {bound} is the most.")
+
+
+def busy(why: str) -> ProcessingError:
+    """Return the error of a caller who may try again in a moment."""
+    return ProcessingError("busy", f"{why} Try again in a moment.", retry_after=BUSY_RETRY_AFTER)

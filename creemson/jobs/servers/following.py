@@ -1,0 +1,115 @@
+"""Follows the jobs that another server has, or that none has yet, for the requests of this server. Without I/O."""
+
+from collections.abc import Iterator
+
+import attrs
+
+from creemson.jobs.events import Logged, Progressed, Waiter
+
+__all__ = ["Followed", "Following"]
+
+
+@attrs.define
+class Followed:
+    """A job of another server.
+
+    Attributes:
+        job, caller: its id, and who owns it.
+        owner: the server that was asked to tell about it; None if the job waits.
+        waiters: the requests that wait for it, each with the number of the last event that it has seen.
+        seq: number of the last event that was heard.
+        logged, latest: what was heard, for those who come later.
+    """
+
+    job: str
+    caller: str
+    owner: str | None = None
+    waiters: dict[Waiter, int] = attrs.field(factory=dict)
+    seq: int = 0
+    logged: list[Logged] = attrs.field(factory=list)
+    latest: Progressed | None = None
+
+    def events(self, after: int) -> list[Logged | Progressed]:
+        """Return the events with a number above ``after`` that are known."""
+        events: list[Logged | Progressed] = [*self.logged, *([self.latest] if self.latest else [])]
+        return [event for event in sorted(events, key=lambda event: event.seq) if event.seq > after]
+
+
+class Following:
+    """The jobs that are followed, by id."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Followed] = {}
+        self._by_connection: dict[str, dict[Waiter, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._jobs))
+
+    def get(self, job: str) -> Followed | None:
+        """Return a job."""
+        return self._jobs.get(job)
+
+    def add(self, job: str, caller: str, waiter: Waiter, after: int) -> list[Logged | Progressed]:
+        """Let a request wait for a job; return the events above ``after`` that it can be told at once."""
+        followed = self._jobs.setdefault(job, Followed(job, caller))
+        followed.waiters[waiter] = after
+        self._by_connection.setdefault(waiter.connection, {})[waiter] = job
+        return followed.events(after)
+
+    def has(self, waiter: Waiter) -> bool:
+        """Whether a request waits for a job here."""
+        return waiter in self._by_connection.get(waiter.connection, {})
+
+    def owned_by(self, job: str, owner: str | None) -> bool:
+        """Note who has a job; return whether that server must be asked to tell about it."""
+        followed = self._jobs.get(job)
+        if followed is None or followed.owner == owner:
+            return False
+        followed.owner = owner
+        return owner is not None
+
+    def heard(self, event: Progressed | Logged) -> list[Waiter]:
+        """Note an event; return whom to tell. Late and repeated ones are told to nobody."""
+        followed = self._jobs.get(event.job)
+        if followed is None or event.seq <= followed.seq:
+            return []
+        followed.seq = event.seq
+        if isinstance(event, Logged):
+            followed.logged.append(event)
+        else:
+            followed.latest = event
+        return [waiter for waiter, after in followed.waiters.items() if event.seq > after]
+
+    def leave(self, waiter: Waiter) -> tuple[Followed, bool]:
+        """Let a request wait no longer; return the job, and whether nobody here waits for it now.
+
+        Raises:
+            KeyError: it does not wait here.
+        """
+        followed = self._jobs[self._by_connection[waiter.connection][waiter]]
+        self._drop(waiter)
+        del followed.waiters[waiter]
+        if not followed.waiters:
+            del self._jobs[followed.job]
+        return followed, not followed.waiters
+
+    def disconnect(self, connection: str) -> list[Followed]:
+        """Remove the requests of a connection; return the jobs for which nobody here waits now."""
+        left = [self.leave(waiter) for waiter in list(self._by_connection.get(connection, {}))]
+        return [followed for followed, last in left if last]
+
+    def take(self, job: str) -> Followed | None:
+        """Stop following a job, because it has ended, or is this server's own now."""
+        followed = self._jobs.pop(job, None)
+        for waiter in () if followed is None else followed.waiters:
+            self._drop(waiter)
+        return followed
+
+    def _drop(self, waiter: Waiter) -> None:
+        of_connection = self._by_connection[waiter.connection]
+        del of_connection[waiter]
+        if not of_connection:
+            del self._by_connection[waiter.connection]

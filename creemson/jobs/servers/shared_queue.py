@@ -1,0 +1,825 @@
+"""The part of the processor that shares its jobs with other servers.
+
+    submit ──> row ──claim──> JobQueue of one server ──record──> row with the outcome
+                 └─────────── followed by all servers with requests that wait for it
+
+A job that finds no room waits in the catalog, where any server with a free slot claims it. The server that has the
+claim runs the job in its :class:`~creemson.jobs.queue.JobQueue`, as if it were alone; it may record and publish only as
+long as the claim is the latest. A server whose requests wait for a job of another one is told by hints, and looks at
+the rows of all jobs that it follows at times, because a hint may be lost.
+"""
+
+import sys
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+
+import attrs
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from creemson.catalog.catalog import JobRow
+from creemson.catalog.shared.claims import Claim
+from creemson.catalog.shared.hints import ALL
+from creemson.catalog.shared.jobs import Candidate, Full, Limits, Outcome, Stored
+from creemson.catalog.shared.sharing import Sharing
+from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error, shutting_down
+from creemson.jobs.commands import (
+    Attach,
+    CancelJob,
+    Cancelled,
+    CancelRequest,
+    Command,
+    Disconnect,
+    JobsListed,
+    ListJobs,
+    Port,
+    Reply,
+    Submit,
+)
+from creemson.jobs.events import Accepted, Ended, Waiter
+from creemson.jobs.job import Effect, Job, Record
+from creemson.jobs.journal import Delivery, Entry, InThread
+from creemson.jobs.queue import (
+    DISCONNECTED,
+    MAX_RESTARTS,
+    JobQueue,
+    already_ended,
+    cancelled,
+    job_not_found,
+    too_many_restarts,
+)
+from creemson.jobs.reading import MAX_CHANGES
+from creemson.jobs.records import outcome_of
+from creemson.jobs.servers import messages
+from creemson.jobs.servers.following import Followed, Following
+from creemson.jobs.servers.leases import RENEW, Leases
+from creemson.jobs.sharing.bounds import Bounds, too_many_bytes, too_many_jobs
+from creemson.model.results import JobInfo
+
+__all__ = ["Processing", "SharedQueue"]
+
+LOOK = 1.0
+"""Seconds between two looks at the rows: for jobs that wait, for those whose owner is gone, and for those followed."""
+AGAIN = 0.5
+"""Seconds after which a database that failed is tried again."""
+BATCH = 50
+"""Maximum number of jobs that are submitted in one transaction."""
+TRIM = 30.0
+"""Seconds between two removals of jobs that need not be remembered."""
+SERVER = "server-"
+"""How the names of other servers begin among those of connections."""
+
+
+class Processing(Protocol):
+    """What the processor does for this part of it."""
+
+    def apply(self, effects: Sequence[Effect]) -> None:
+        """Carry out effects of the queue."""
+
+    def reply(self, connection: str, request: int, reply: Reply) -> None:
+        """Deliver a reply after all entries of the journal that precede it."""
+
+    def register(self, connection: str, port: Port) -> None:
+        """Let replies to a connection leave through a port."""
+
+    async def prepare(self, command: Command, ask: Submit) -> Job:
+        """Return a new job for the present version of its file.
+
+        Raises:
+            CreemsonError: it is refused.
+        """
+
+    async def has_output(self, job: Job) -> bool:
+        """Whether the output of a job that is done is still there."""
+
+    async def rebind(self, job: Job) -> CreemsonError | None:
+        """Let an unfinished job start on its version of the file; return the error if that is impossible."""
+
+    def restored(self, row: JobRow) -> Job | None:
+        """Return the job that a row describes; None if this version of the server does not understand it."""
+
+    def row(self, job: Job) -> JobRow:
+        """Return the row that describes a job."""
+
+    def info(self, job: Job) -> JobInfo:
+        """Return what clients are told about a job."""
+
+    def now_in_row(self) -> float:
+        """Return the time in seconds since 1970."""
+
+
+@attrs.define
+class _Submission:
+    candidate: Candidate
+    done: trio.Event = attrs.field(factory=trio.Event)
+    outcome: Outcome | OSError = None
+
+
+class SharedQueue:
+    """Handles the commands that concern jobs; see the module.
+
+    Args:
+        sharing: the rows, and the hints.
+        queue: the jobs of this server.
+        bounds: what callers may hold, over all servers.
+        running_of_caller: maximum number of jobs of one caller that run at once, over all servers.
+        processing: the rest of the processor.
+        in_thread: runs what blocks.
+        keep_outputs: seconds after which an ended job is forgotten, if its output is gone.
+        logger: Logger.
+    """
+
+    def __init__(
+        self,
+        sharing: Sharing,
+        *,
+        queue: JobQueue,
+        bounds: Bounds,
+        running_of_caller: int,
+        processing: Processing,
+        in_thread: InThread,
+        keep_outputs: float,
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._keep_outputs = keep_outputs
+        self._rows = sharing.jobs
+        self._hints = sharing.hints
+        self._me = sharing.owner
+        self._queue = queue
+        self._running_of_caller = running_of_caller
+        self._bounds = bounds
+        self._limits = Limits(
+            bounds.queued.per_caller,
+            bounds.queued.total,
+            bounds.active_bytes.per_caller,
+            bounds.active_bytes.total,
+            running_of_caller,
+        )
+        self._processing = processing
+        self._in_thread = in_thread
+        self._log = logger
+        self._nursery: trio.Nursery | None = None
+        self._leases = Leases()
+        self._claimed = trio.Event()  # set when there is a new claim
+        self._following = Following()
+        self._asked: dict[
+            str, deque[Command | Disconnect]
+        ] = {}  # by connection; its task carries them out in turn
+        self._submissions: deque[_Submission] = deque()
+        self._submitted = trio.Event()
+        self._reserved = 0  # slots for jobs that are about to be submitted
+        self._may_wait = True  # whether jobs may wait that this server can claim
+        self._wake = trio.Event()  # set when there may be something to claim
+        self._unseen: set[str] = set()  # jobs whose rows are to be read
+        self._look = trio.Event()
+        self._outgoing: list[tuple[str, messages.Message]] = []
+        self._sends = trio.Event()
+        self._remote: dict[tuple[str, str], Waiter] = {}  # by server and job: the request of that server
+        self._number = 0
+        self._draining = False
+        self._counts: Counter[tuple[str, str]] = Counter()  # of the last look: by caller and state
+
+    # --- for the processor ---------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Share jobs until cancelled; started once this server has told the others that it lives."""
+        await self._in_thread(self._rows.renew, ())
+        async with trio.open_nursery() as self._nursery:
+            for task in (
+                self._listen, self._send, self._submit_batches, self._claim, self._renew, self._expire,
+                self._look_at_rows, self._look_for_others, self._trim,
+            ):  # fmt: skip
+                self._nursery.start_soon(task)
+            task_status.started()
+
+    def put(self, command: Command | Disconnect) -> None:
+        """Carry out a command after the earlier ones of its connection."""
+        assert self._nursery is not None
+        waiting = self._asked.get(command.connection)
+        if waiting is None:
+            self._asked[command.connection] = deque([command])
+            self._nursery.start_soon(self._serve, command.connection)
+        else:
+            waiting.append(command)
+
+    def changed(self) -> None:
+        """Note that slots may be free."""
+        if self._may_wait and not self._draining and self._room():
+            self._wake.set()
+
+    def claim_of(self, job: str) -> Claim | None:
+        """Return the claim of a job of this server; None if it is lost."""
+        return self._leases.claim_of(job)
+
+    def record(self, rows: Sequence[JobRow | str]) -> set[str]:
+        """Record jobs of this server; return those that were lost. Runs in a thread."""
+        owned = []
+        lost = set()
+        for row in rows:
+            if isinstance(row, JobRow):
+                claim = self._leases.claim_of(row.id)
+                if claim is None:
+                    lost.add(row.id)
+                else:
+                    owned.append((row, claim))
+        return lost | (self._rows.record(owned) if owned else set())
+
+    def recorded(self, rows: Iterable[JobRow | str]) -> None:
+        """Note which rows were recorded."""
+        for row in rows:
+            if isinstance(row, JobRow) and row.state != "queued":
+                self._leases.ended(row.id)
+
+    def lost(self, batch: Sequence[Entry], jobs: Collection[str]) -> list[Delivery]:
+        """Give up jobs that could not be recorded; return the deliveries of the batch that must still be made."""
+        for job in jobs:
+            self._give_up(job)
+        kept = []
+        for entry in batch:
+            if not isinstance(entry, Delivery):
+                continue
+            ended = entry.reply.job if isinstance(entry.reply, Ended) else None
+            if ended in jobs and ended is not None and not entry.connection.startswith(SERVER):
+                # Whoever waits for the job gets the outcome that the job's next owner finds.
+                self._unseen.add(ended)
+                self._following.add(ended, "", Waiter(entry.connection, entry.request), 0)
+            else:
+                kept.append(entry)
+        self._look.set()
+        return kept
+
+    def counts(self, caller: str | None = None) -> dict[str, int]:
+        """Count the jobs of all servers, as they were a second ago."""
+        counted: Counter[str] = Counter()
+        for (owner, state), number in self._counts.items():
+            if caller in (None, owner):
+                counted[state] += number
+        return {state: counted[state] for state in ("queued", "running", "done", "failed", "cancelled")}
+
+    async def has_others(self) -> bool:
+        """Whether another server lives, to which jobs can be handed over."""
+        self._draining = True
+        try:
+            return bool(await self._in_thread(self._rows.others))
+        except OSError:
+            return False
+
+    async def hand_over(self) -> None:
+        """Release all jobs, and tell those who follow jobs that the server ends."""
+        self._draining = True
+        claims = self._leases.claims()
+        for claim in claims:
+            self._leases.ended(claim.job)
+        try:
+            await self._in_thread(self._rows.release, claims)
+            await self._in_thread(self._rows.leave)
+            if claims:
+                await self._in_thread(self._hints.send, [(ALL, messages.encode(messages.Work()) or "")])
+        except OSError as error:  # the leases end by themselves
+            self._log.warning("jobs not released", error=str(error))
+        for job in self._following:
+            self._tell(self._following.take(job), Ended(job, None, error=shutting_down()))
+
+    # --- commands ------------------------------------------------------------------------------------
+
+    async def _serve(self, connection: str) -> None:
+        """Carry out the commands of a connection, one after the other."""
+        waiting = self._asked[connection]
+        while waiting:
+            command = waiting[0]
+            if isinstance(command, Disconnect):
+                self._disconnected(connection)
+            else:
+                try:
+                    await self._handle(command)
+                except CreemsonError as error:
+                    self._end(command, error)
+                except OSError as error:
+                    self._log.warning("request failed", connection=connection, error=str(error))
+                    self._end(command, disk_error(error))
+                except Exception:
+                    # A fault in one request must not affect the others.
+                    self._log.exception("request failed unexpectedly", connection=connection)
+                    self._end(command, internal_error())
+            waiting.popleft()
+        del self._asked[connection]
+
+    def _end(self, command: Command, error: CreemsonError) -> None:
+        self._processing.reply(command.connection, command.request, Ended(None, None, error=error))
+
+    async def _handle(self, command: Command) -> None:
+        match command.ask:
+            case Submit() as ask:
+                for _ in range(MAX_CHANGES):
+                    if await self._submit(command, ask):
+                        return
+                raise ProcessingError(
+                    "file_changed", f"{ask.query.filename!r} is being replaced all the time. Ask again."
+                )
+            case Attach(job, after):
+                await self._attach(command, job, after)
+            case ListJobs():
+                stored = await self._in_thread(self._rows.of_caller, command.caller)
+                listed = [self._info(one) for one in stored]
+                found = tuple(info for info in listed if info is not None)
+                self._processing.reply(command.connection, command.request, JobsListed(found))
+            case CancelJob(job):
+                await self._cancel(command, job)
+            case CancelRequest(other):
+                await self._leave(command, Waiter(command.connection, other))
+
+    async def _submit(self, command: Command, ask: Submit) -> bool:
+        """Submit a job; return False if that must be tried again."""
+        new = await self._processing.prepare(command, ask)
+        if self._draining:
+            raise shutting_down()
+        waiter = Waiter(command.connection, command.request, ask.keep)
+        # A job that ends with its connection stays where the connection is.
+        claim = not ask.keep or self._room() > 0
+        self._reserved += claim
+        try:
+            submission = _Submission(Candidate(self._processing.row(new), new.party, claim, self._limits))
+            self._submissions.append(submission)
+            self._submitted.set()
+            sent = trio.current_time()
+            await submission.done.wait()
+        finally:
+            self._reserved -= claim
+        outcome = submission.outcome
+        if isinstance(outcome, OSError):
+            raise outcome
+        if outcome is None:
+            return False
+        if isinstance(outcome, Full):
+            raise _refusal(outcome)
+        stored = outcome.stored
+        if stored.row.state == "done":
+            return await self._answer_again(command, stored)
+        if not outcome.is_new:
+            self._processing.reply(
+                command.connection, command.request, Accepted(stored.row.id, int(stored.owner is None))
+            )
+            self._join(stored, waiter, sys.maxsize)
+            return True
+        if stored.owner is None:
+            self._processing.reply(
+                command.connection, command.request, Accepted(stored.row.id, outcome.waiting + 1)
+            )
+            self._following.add(stored.row.id, command.caller, waiter, 0)
+            self._tell_all(messages.Work())
+            self._may_wait = True
+            self._wake.set()
+            return True
+        self._processing.reply(command.connection, command.request, Accepted(stored.row.id, 0))
+        self._took(sent, stored)
+        effects = self._queue.adopt(trio.current_time(), new, stored.epoch, [waiter], wanted=False)
+        self._processing.apply(effects)
+        return True
+
+    async def _answer_again(self, command: Command, stored: Stored) -> bool:
+        """Answer with the result of an equal job; return False if it cannot be given again."""
+        done = self._processing.restored(stored.row)
+        if done is None or not await self._processing.has_output(done):
+            await self._in_thread(self._rows.forget, [stored.row.id])
+            return False
+        self._processing.reply(command.connection, command.request, Accepted(done.id, 0))
+        self._processing.reply(command.connection, command.request, done.outcome(cached=True))
+        return True
+
+    async def _attach(self, command: Command, job: str, after: int) -> None:
+        waiter = Waiter(command.connection, command.request)
+        if self._queue.active(job) is not None:
+            self._processing.apply(self._queue.attach(command.caller, job, after, waiter))
+            return
+        stored = await self._in_thread(self._rows.job, job)
+        if stored is None or stored.row.caller != command.caller:
+            raise job_not_found(job)
+        if stored.row.state == "queued":
+            self._join(stored, waiter, after)
+            await self._in_thread(self._rows.join, job)
+            return
+        ended = self._processing.restored(stored.row)
+        if ended is None:
+            raise job_not_found(job)
+        self._processing.reply(command.connection, command.request, ended.outcome())
+
+    def _join(self, stored: Stored, waiter: Waiter, after: int) -> None:
+        """Let a request wait for an unfinished job, wherever it is."""
+        row = stored.row
+        if self._queue.active(row.id) is not None:
+            self._processing.apply(self._queue.attach(row.caller, row.id, after, waiter))
+            return
+        for event in self._following.add(row.id, row.caller, waiter, after):
+            self._processing.reply(waiter.connection, waiter.request, event)
+        self._saw(stored)
+
+    async def _cancel(self, command: Command, job: str) -> None:
+        error = cancelled(f"The job {job!r} was cancelled.")
+        before = await self._in_thread(
+            self._rows.cancel, command.caller, job, outcome_of(error), self._processing.now_in_row()
+        )
+        if before is None:
+            raise job_not_found(job)
+        if before.row.state in ("done", "failed"):
+            raise already_ended(job)
+        self._processing.reply(command.connection, command.request, Cancelled(job))
+        self._leases.ended(job)
+        found = self._queue.active(job)
+        if found is not None and not found.ended:
+            effects = self._queue.cancel(trio.current_time(), command.caller, job)
+            self._processing.apply([effect for effect in effects if not isinstance(effect, Record)])
+        self._tell(self._following.take(job), Ended(job, before.row.seq + 1, error=error))
+        self._tell_all(messages.Ended(job))
+
+    async def _leave(self, command: Command, waiter: Waiter) -> None:
+        """Let one request wait no longer for its job."""
+        if not self._following.has(waiter):
+            job, effects = self._queue.leave(trio.current_time(), waiter)
+            self._processing.apply([effect for effect in effects if isinstance(effect, Record)])
+            self._processing.reply(command.connection, command.request, Cancelled(job))
+            self._processing.apply([effect for effect in effects if not isinstance(effect, Record)])
+            return
+        error = cancelled("The request was cancelled.")
+        followed, last = self._following.leave(waiter)
+        if last and followed.owner is not None:
+            self._tell_server(followed.owner, messages.Leave(self._me, followed.job, cancelled=True))
+        elif last:
+            await self._in_thread(
+                lambda: self._rows.cancel(
+                    followed.caller,
+                    followed.job,
+                    outcome_of(error),
+                    self._processing.now_in_row(),
+                    only_if_unwanted=True,
+                )
+            )
+        self._processing.reply(command.connection, command.request, Cancelled(followed.job))
+        self._processing.reply(waiter.connection, waiter.request, Ended(followed.job, None, error=error))
+
+    def _disconnected(self, connection: str) -> None:
+        self._processing.apply(self._queue.disconnect(trio.current_time(), connection))
+        for followed in self._following.disconnect(connection):
+            if followed.owner is not None:
+                self._tell_server(followed.owner, messages.Leave(self._me, followed.job, cancelled=False))
+
+    def _info(self, stored: Stored) -> JobInfo | None:
+        job = self._processing.restored(stored.row)
+        if job is None:
+            return None
+        info = self._processing.info(job)
+        runs = stored.row.state == "queued" and stored.owner is not None
+        return attrs.evolve(info, state="running") if runs else info
+
+    # --- jobs of this server -------------------------------------------------------------------------
+
+    def _room(self) -> int:
+        return max(0, self._queue.room - self._reserved)
+
+    def _took(self, sent: float, stored: Stored) -> None:
+        self._leases.claimed(sent, Claim(stored.row.id, self._me, stored.epoch))
+        self._claimed.set()
+
+    async def _submit_batches(self) -> None:
+        """Submit jobs: those that come during a transaction share the next one."""
+        while True:
+            while not self._submissions:
+                self._submitted = trio.Event()
+                await self._submitted.wait()
+            batch = [self._submissions.popleft() for _ in range(min(BATCH, len(self._submissions)))]
+            try:
+                outcomes = await self._in_thread(self._rows.submit, [one.candidate for one in batch])
+            except OSError as error:
+                outcomes = [error] * len(batch)
+            for submission, outcome in zip(batch, outcomes, strict=True):
+                submission.outcome = outcome
+                submission.done.set()
+
+    async def _claim(self) -> None:
+        """Take jobs that wait, whenever there is room for them."""
+        while True:
+            with trio.move_on_after(LOOK) as waited:
+                await self._wake.wait()
+            self._wake = trio.Event()
+            room = 0 if self._draining else self._room()
+            if not room:
+                continue
+            sent = trio.current_time()
+            try:
+                claimed = await self._in_thread(
+                    self._rows.claim, room, self._running_of_caller, self._queue.given_up
+                )
+            except OSError as error:
+                self._log.warning("waiting jobs not claimed", error=str(error))
+                await trio.sleep(AGAIN)
+                continue
+            self._may_wait = len(claimed) == room or (not waited.cancelled_caught and bool(claimed))
+            if claimed:
+                self._tell_all(messages.Claims(self._me, tuple(one.stored.row.id for one in claimed)))
+            for one in claimed:
+                await self._adopt(sent, one.stored, one.party)
+            self.changed()
+
+    async def _adopt(self, sent: float, stored: Stored, party: str) -> None:
+        """Start a job that was claimed, with the requests of this server that follow it."""
+        job = self._processing.restored(stored.row)
+        self._took(sent, stored)
+        if job is None or self._draining:
+            self._leases.ended(stored.row.id)
+            await self._release(Claim(stored.row.id, self._me, stored.epoch))
+            return
+        job.party = party
+        fault = await self._processing.rebind(job)
+        if self._leases.claim_of(job.id) is None:  # cancelled, or lost meanwhile
+            self._unseen.add(job.id)
+            self._look.set()
+            return
+        followed = self._following.take(job.id)
+        waiters = {} if followed is None else followed.waiters
+        now = trio.current_time()
+        wanted = stored.joined or not waiters
+        self._processing.apply(self._queue.adopt(now, job, stored.epoch, waiters, wanted=wanted))
+        if fault is not None:
+            self._processing.apply(self._queue.fail(now, job.id, fault))
+
+    async def _release(self, claim: Claim) -> None:
+        try:
+            await self._in_thread(self._rows.release, [claim])
+        except OSError as error:  # its lease ends by itself
+            self._log.warning("job not released", job=claim.job, error=str(error))
+
+    async def _renew(self) -> None:
+        """Renew the leases at times."""
+        wait = RENEW
+        while True:
+            await trio.sleep(wait)
+            asked, sent = self._leases.claims(), trio.current_time()
+            if self._draining:
+                continue
+            try:
+                found = await self._in_thread(self._rows.renew, [claim.job for claim in asked])
+            except OSError as error:
+                self._log.warning("leases not renewed", jobs=len(asked), error=str(error))
+                wait = AGAIN
+                continue
+            wait = RENEW
+            for claim in self._leases.renewed(sent, asked, found):
+                self._give_up(claim.job)
+
+    async def _expire(self) -> None:
+        """Give up the jobs whose leases could not be renewed in time."""
+        while True:
+            self._claimed = trio.Event()
+            with trio.move_on_at(self._leases.next_wake()):
+                await self._claimed.wait()
+            for claim in self._leases.expire(trio.current_time()):
+                self._log.warning("lease is over", job=claim.job)
+                self._give_up(claim.job)
+
+    def _give_up(self, job: str) -> None:
+        """Stop a job that may be another server's; its requests follow it from now on."""
+        self._leases.ended(job)
+        found = self._queue.active(job)
+        if found is None:
+            return
+        effects, waiters = self._queue.surrender(trio.current_time(), job)
+        self._processing.apply(effects)
+        for waiter in waiters:
+            if waiter.connection.startswith(SERVER):
+                self._remote.pop((waiter.connection.removeprefix(SERVER), job), None)
+            else:
+                self._following.add(job, found.caller, waiter, 0)
+        self._unseen.add(job)
+        self._look.set()
+
+    # --- jobs of other servers -----------------------------------------------------------------------
+
+    async def _look_at_rows(self) -> None:
+        """Read the rows of jobs that are followed: soon, if there is a reason; all of them at times."""
+        last = trio.current_time()
+        while True:
+            with trio.move_on_at(last + LOOK):
+                await self._look.wait()
+            self._look = trio.Event()
+            wanted, self._unseen = self._unseen, set()
+            if trio.current_time() >= last + LOOK:
+                last = trio.current_time()
+                wanted.update(self._following)
+            wanted = {job for job in wanted if self._following.get(job) is not None}
+            if not wanted:
+                continue
+            try:
+                found = await self._in_thread(self._rows.some, wanted)
+            except OSError as error:
+                self._log.warning("jobs of other servers not read", error=str(error))
+                await trio.sleep(AGAIN)
+                continue
+            for stored in found:
+                self._saw(stored)
+            for job in wanted - {stored.row.id for stored in found}:
+                self._tell(self._following.take(job), Ended(None, None, error=job_not_found(job)))
+
+    def _saw(self, stored: Stored) -> None:
+        """Note what the row of a job says."""
+        job = stored.row.id
+        if stored.row.state == "queued":
+            if stored.owner != self._me and self._following.owned_by(job, stored.owner):
+                assert stored.owner is not None
+                self._tell_server(stored.owner, messages.Follow(self._me, job, stored.row.caller))
+            return
+        followed = self._following.take(job)
+        if followed is None:
+            return
+        ended = self._processing.restored(stored.row)
+        self._tell(
+            followed, Ended(None, None, error=job_not_found(job)) if ended is None else ended.outcome()
+        )
+
+    def _tell(self, followed: Followed | None, event: Ended) -> None:
+        for waiter in () if followed is None else followed.waiters:
+            self._processing.reply(waiter.connection, waiter.request, event)
+
+    async def _look_for_others(self) -> None:
+        """Let jobs wait again whose owners are gone; count all jobs."""
+        while True:
+            try:
+                for orphan in await self._in_thread(self._rows.orphans):
+                    await self._end_orphan(orphan)
+                    self._may_wait = True
+                    self._wake.set()
+                counted = await self._in_thread(self._rows.counts)
+            except OSError as error:
+                self._log.warning("jobs of other servers not read", error=str(error))
+            else:
+                self._counts = Counter()
+                for caller, state, owned, number in counted:
+                    shown = "running" if owned and state == "queued" else state
+                    self._counts[caller, shown] += number
+            await trio.sleep(LOOK)
+
+    async def _end_orphan(self, orphan: Stored) -> None:
+        """End a job that nobody shall start again."""
+        error: ProcessingError | None = None
+        state = "failed"
+        if not orphan.row.kept:
+            error, state = cancelled(DISCONNECTED), "cancelled"
+        elif orphan.row.restarts > MAX_RESTARTS:
+            error = too_many_restarts(orphan.row.restarts)
+        if error is not None:
+            now = self._processing.now_in_row()
+            await self._in_thread(
+                self._rows.settle, orphan.row.id, orphan.epoch, state, outcome_of(error), now
+            )
+        else:
+            self._log.info("job of another server starts again", job=orphan.row.id)
+
+    async def _trim(self) -> None:
+        """Forget the oldest jobs."""
+        bounds = self._bounds
+        while True:
+            await trio.sleep(TRIM)
+            try:
+                await self._in_thread(
+                    self._rows.trim,
+                    bounds.remembered.per_caller,
+                    bounds.remembered.total,
+                    bounds.remembered_bytes.per_caller,
+                    bounds.remembered_bytes.total,
+                )
+                await self._forget_without_output()
+            except OSError as error:
+                self._log.warning("old jobs not forgotten", error=str(error))
+
+    async def _forget_without_output(self) -> None:
+        before = self._processing.now_in_row() - self._keep_outputs
+        for stored in await self._in_thread(self._rows.ended_before, before):
+            job = self._processing.restored(stored.row)
+            if job is None or not await self._processing.has_output(job):
+                await self._in_thread(self._rows.forget, [stored.row.id])
+
+    # --- hints ---------------------------------------------------------------------------------------
+
+    def _tell_all(self, message: messages.Message) -> None:
+        self._tell_server(ALL, message)
+
+    def _tell_server(self, server: str, message: messages.Message) -> None:
+        if (server, message) not in self._outgoing[-1:]:
+            self._outgoing.append((server, message))
+            self._sends.set()
+
+    async def _send(self) -> None:
+        while True:
+            while not self._outgoing:
+                self._sends = trio.Event()
+                await self._sends.wait()
+            batch, self._outgoing = self._outgoing, []
+            texts = [(server, text) for server, message in batch if (text := messages.encode(message))]
+            try:
+                await self._in_thread(self._hints.send, texts)
+            except OSError as error:
+                self._log.warning("hints not sent", hints=len(texts), error=str(error))
+                await trio.sleep(AGAIN)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                readable = await self._in_thread(self._hints.connect)
+                self._unseen.update(self._following)
+                self._look.set()
+                while True:
+                    await trio.lowlevel.wait_readable(readable)
+                    for text in self._hints.received():
+                        self._heard(messages.decode(text))
+            except OSError as error:
+                self._log.warning("hints not received", error=str(error))
+                await trio.sleep(AGAIN)
+
+    def _heard(self, message: messages.Message | None) -> None:
+        match message:
+            case messages.Work():
+                self._may_wait = True
+                self.changed()
+            case messages.Claims(server, jobs) if server != self._me:
+                for job in jobs:
+                    followed = self._following.get(job)
+                    if followed is not None and self._following.owned_by(job, server):
+                        self._tell_server(server, messages.Follow(self._me, job, followed.caller))
+            case messages.Ended(job):
+                if self._following.get(job) is not None:
+                    self._unseen.add(job)
+                    self._look.set()
+                elif self._queue.active(job) is not None and self._leases.claim_of(job) is not None:
+                    assert self._nursery is not None
+                    self._nursery.start_soon(self._check, job)
+            case messages.News(event):
+                for waiter in self._following.heard(event):
+                    self._processing.reply(waiter.connection, waiter.request, event)
+            case messages.Follow(server, job, caller):
+                self._tell_about(server, job, caller)
+            case messages.Leave(server, job, cancelled):
+                self._left(server, job, cancelled=cancelled)
+            case _:
+                pass
+
+    async def _check(self, job: str) -> None:
+        """Give up a job of this server if its row says that it has ended."""
+        try:
+            stored = await self._in_thread(self._rows.job, job)
+        except OSError:
+            return  # the next renewal finds it out
+        claim = self._leases.claim_of(job)
+        if claim is not None and (
+            stored is None or (stored.owner, stored.epoch) != (claim.owner, claim.epoch)
+        ):
+            self._give_up(job)
+
+    def _tell_about(self, server: str, job: str, caller: str) -> None:
+        """Let another server know what becomes of a job of this one."""
+        found = self._queue.active(job)
+        if found is None or found.ended or found.caller != caller or self._draining:
+            self._tell_server(server, messages.Ended(job))
+            return
+        if (server, job) in self._remote:
+            return
+        self._number += 1
+        connection = f"{SERVER}{server}"
+        waiter = self._remote[server, job] = Waiter(connection, self._number)
+        self._processing.register(connection, _Remote(self, server))
+        self._processing.apply(self._queue.attach(caller, job, 0, waiter))
+
+    def _left(self, server: str, job: str, *, cancelled: bool) -> None:
+        waiter = self._remote.pop((server, job), None)
+        if waiter is None or not self._queue.waits(waiter):
+            return
+        now = trio.current_time()
+        if cancelled:
+            self._processing.apply(self._queue.leave(now, waiter)[1])
+        else:
+            self._processing.apply(self._queue.lose(now, waiter))
+
+    def forward(self, server: str, reply: Reply) -> None:
+        """Tell another server what its request would be told here."""
+        if isinstance(reply, Ended):
+            if reply.job is not None:
+                self._remote.pop((server, reply.job), None)
+                self._tell_server(server, messages.Ended(reply.job))
+        elif not isinstance(reply, Accepted):
+            self._tell_server(server, messages.News(reply))  # type: ignore[arg-type] # the queue sends nothing else
+
+
+@attrs.frozen
+class _Remote:
+    """The port of another server."""
+
+    shared: SharedQueue
+    server: str
+
+    def deliver(self, request: int, reply: Reply) -> None:
+        del request  # the reply names its job
+        self.shared.forward(self.server, reply)
+
+
+def _refusal(full: Full) -> ProcessingError:
+    if full.what == "jobs":
+        return too_many_jobs(full.amount, mine=full.mine)
+    return too_many_bytes(full.amount, full.bound, mine=full.mine)

@@ -16,6 +16,7 @@ import trio
 
 from creemson import logs
 from creemson.cli.shared.options import load_settings, with_data_dir, with_settings
+from creemson.cli.shared.readiness import notify_ready
 from creemson.cli.shared.run import hangup, run
 from creemson.logs.standard import in_background
 from creemson.logs.writer import BackgroundWriter
@@ -106,6 +107,7 @@ async def _serve(
                 f"Creemson is running at {page} "
                 f"(WebSocket at {page.replace('http', 'ws', 1)}ws; press Ctrl-C to stop)"
             )
+            notify_ready(os.environ)
             if open_page:
                 await trio.to_thread.run_sync(webbrowser.open, page, abandon_on_cancel=True)
 

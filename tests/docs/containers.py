@@ -9,7 +9,11 @@ import yaml
 from tests.docs.conftest import DOCS
 
 DEPLOY = DOCS / "deploy"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "a-key",
+    "AWS_SECRET_ACCESS_KEY": "a-secret",
+    "POSTGRES_PASSWORD": "a-password",
+}
 """The environment of the user of the compose file."""
 
 
@@ -47,7 +51,8 @@ def of_compose(name):
 
 
 def filled(value):
-    """A value with what the user's environment has in the place of variables that must be set."""
+    """A value with what the user's environment has in the place of variables that must be set, and the defaults of others."""
+    value = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
     return re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: CREDENTIALS[match[1]], value)
 
 

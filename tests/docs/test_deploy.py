@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
+from contextlib import contextmanager
 
 import jsonschema
 import pytest
@@ -18,8 +19,11 @@ import trustme
 import yaml
 from websockets.sync.client import connect
 
+from creemson.settings.checks import problems
+from creemson.settings.load import load
 from tests.docs import schemas
 from tests.docs.conftest import DOCS, ROOT
+from tests.objectstores import free_port
 from tests.servers import SAMPLE, serving, wait_until
 
 DEPLOY = DOCS / "deploy"
@@ -80,7 +84,7 @@ def test_command_of_the_container_starts_with_the_environment_of_compose(tmp_pat
         subprocess.run([sys.executable, *json.loads(check)[1:]], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.cluster.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.cluster.yaml", "compose.servers.yaml"])
 def test_compose_file_fits_the_schema(name):
     """It is YAML with known keys; its build context has the Dockerfile; its volumes exist, except what users make."""
     compose = yaml.safe_load(text_of(name))
@@ -121,76 +125,94 @@ def test_prometheus_file_fits_the_schema():
     jsonschema.validate(yaml.safe_load(text_of("prometheus.yaml")), schemas.PROMETHEUS)
 
 
-def test_systemd_unit_is_accepted(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "instance"),
+    [("creemson.service", "creemson.service"), ("creemson@.service", "creemson@1.service")],
+)
+def test_systemd_unit_is_accepted(tmp_path, name, instance):
     """`systemd-analyze verify` finds no fault, with a program that exists here."""
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
-    unit = tmp_path / "creemson.service"
-    unit.write_text(text_of("creemson.service").replace("/opt/creemson/bin/creemson", sys.executable))
+    unit = tmp_path / instance
+    unit.write_text(text_of(name).replace("/opt/creemson/bin/creemson", sys.executable))
     done = subprocess.run([program, "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
     faults = [line for line in done.stderr.splitlines() if "creemson" in line]
     assert faults == []
 
 
-def test_command_and_settings_of_the_unit_are_accepted(tmp_path):
-    """`creemson config` understands the file of settings, and the unit's options and environment."""
-    unit = text_of("creemson.service")
+@pytest.mark.parametrize(
+    ("name", "settings", "folder"),
+    [
+        ("creemson.service", "creemson.toml", "/var/lib/creemson"),
+        ("creemson@.service", "servers.toml", "/var/lib/creemson/1"),
+    ],
+)
+def test_command_and_settings_of_the_unit_are_accepted(name, settings, folder):
+    """They are those of a server that may start, with the folder that systemd makes."""
+    unit = text_of(name).replace("%i", "1")
     command = shlex.split(re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1])
-    assert command[1:3] == ["serve", "--config"]
-    name, value = re.search(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE).groups()
-    shown = subprocess.run(
-        [sys.executable, "-m", "creemson", "config", "--config", DEPLOY / "creemson.toml", "--json"],
-        capture_output=True, text=True, timeout=60, check=True, env=os.environ | {name: value},
-    ).stdout  # fmt: skip
-    assert "/var/lib/creemson" in shown
-    assert "https://tables.example.org" in shown
+    assert command[1:] == ["serve", "--config", f"/etc/creemson/{settings}"]
+    variable, value = re.search(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE).groups()
+    assert f"/var/lib/{re.search(r'^StateDirectory=(.*)$', unit, re.MULTILINE)[1]}" == folder
+    loaded = load(config=DEPLOY / settings, environ={variable: value}, overrides=()).settings
+    assert problems(loaded) == []
+    assert str(loaded.storage.data_dir) == folder
+    assert loaded.server.allowed_origins == ("https://tables.example.org",)
+    assert loaded.is_shared == loaded.server.reuse_port == ("@" in name)
+
+
+@contextmanager
+def running_nginx(folder, name, port, *replaced):
+    """Run nginx with a file, on a port, with other addresses in place of those in the file; yields a TLS context."""
+    if NGINX is None:
+        pytest.skip("nginx is missing: apt-get install nginx-light")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("tables.example.org", "localhost")
+    certificate.cert_chain_pems[0].write_to_path(folder / "chain.pem")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    site = text_of(name)
+    for theirs, ours in (
+        ("listen 443", f"listen 127.0.0.1:{port}"),
+        ("/etc/nginx/", f"{folder}/"),
+        *replaced,
+    ):
+        assert theirs in site
+        site = site.replace(theirs, ours)
+    (folder / "site.conf").write_text(site)
+    folders = " ".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main = folder / "main.conf"
+    main.write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; {folders} include {folder}/site.conf; }}\n"
+    )
+    command = [NGINX, "-c", str(main), "-p", str(folder), "-e", "stderr"]
+    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=60)
+    assert tested.returncode == 0, tested.stderr
+    with (folder / "nginx.log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+        try:
+            wait_until(lambda: is_listening(port) or process.poll() is not None)
+            assert process.poll() is None, (folder / "nginx.log").read_text()
+            context = ssl.create_default_context()
+            authority.configure_trust(context)
+            yield context
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 @pytest.fixture
 def nginx(tmp_path):
     """Start nginx with the file, on a free port, in front of a server."""
-    if NGINX is None:
-        pytest.skip("nginx is missing: apt-get install nginx-light")
-    authority = trustme.CA()
-    certificate = authority.issue_cert("tables.example.org", "localhost")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "chain.pem")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    main = tmp_path / "main.conf"
-    origin = f"https://localhost:{port}"
-    options = ("--config", str(DEPLOY / "creemson.toml"), "--set", "auth.mode=none")
-    with serving(
-        tmp_path / "data", *options, "--set", f'server.allowed_origins=["{origin}","https://localhost"]'
-    ) as server:
-        site = (
-            text_of("nginx.conf")
-            .replace("listen 443", f"listen 127.0.0.1:{port}")
-            .replace("/etc/nginx/", f"{tmp_path}/")
-        )
-        (tmp_path / "site.conf").write_text(site.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"))
-        folders = " ".join(
-            f"{kind}_temp_path {tmp_path}/{kind};"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        main.write_text(
-            f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr; events {{}}\n"
-            f"http {{ access_log off; {folders} include {tmp_path}/site.conf; }}\n"
-        )
-        command = [NGINX, "-c", str(main), "-p", str(tmp_path), "-e", "stderr"]
-        tested = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=60)
-        assert tested.returncode == 0, tested.stderr
-        with (tmp_path / "nginx.log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
-            try:
-                wait_until(lambda: is_listening(port) or process.poll() is not None)
-                assert process.poll() is None, (tmp_path / "nginx.log").read_text()
-                context = ssl.create_default_context()
-                authority.configure_trust(context)
-                yield port, context
-            finally:
-                process.terminate()
-                process.wait(30)
+    port = free_port()
+    origins = f'server.allowed_origins=["https://localhost:{port}","https://localhost"]'
+    options = ("--config", str(DEPLOY / "creemson.toml"), "--set", "auth.mode=none", "--set", origins)
+    with serving(tmp_path / "data", *options) as server:
+        replaced = ("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+        with running_nginx(tmp_path, "nginx.conf", port, replaced) as context:
+            yield port, context
 
 
 def is_listening(port):
@@ -230,40 +252,42 @@ def has_certificate(port, root):
     return True
 
 
-@pytest.fixture
-def caddy(tmp_path):
-    """Start Caddy with the file as it is, for localhost on a free port, in front of a server."""
+@contextmanager
+def running_caddy(folder, name, port, **environment):
+    """Run Caddy with a file as it is, for localhost, on a port; yields a TLS context."""
     if CADDY is None:
         pytest.skip("caddy is missing: apt-get install caddy")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    main = tmp_path / "Caddyfile"
+    main = folder / "Caddyfile"
     # For a local name, Caddy is its own authority. It must neither change what this machine trusts, nor use port 80.
     main.write_text(
         f"{{\n\tadmin off\n\thttps_port {port}\n\tauto_https disable_redirects\n\tskip_install_trust\n}}\n"
-        f"import {DEPLOY / 'Caddyfile'}\n"
+        f"import {DEPLOY / name}\n"
     )
+    local = {"DOMAIN": "localhost", "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    command = [CADDY, "run", "--adapter", "caddyfile", "--config", str(main)]
+    with (
+        (folder / "caddy.log").open("wb") as log,
+        subprocess.Popen(command, stderr=log, env=os.environ | local | environment) as process,
+    ):
+        root = folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+        try:
+            wait_until(lambda: has_certificate(port, root) or process.poll() is not None)
+            assert process.poll() is None, (folder / "caddy.log").read_text()
+            yield ssl.create_default_context(cafile=root)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture
+def caddy(tmp_path):
+    """Start Caddy with the file as it is, for localhost on a free port, in front of a server."""
+    port = free_port()
     options = ("--config", str(DEPLOY / "creemson.toml"), "--set", "auth.mode=none")
     with serving(tmp_path / "data", *options) as server:
-        environment = os.environ | {
-            "DOMAIN": "localhost",
-            "UPSTREAM": f"127.0.0.1:{server.port}",
-            "XDG_DATA_HOME": str(tmp_path),
-            "XDG_CONFIG_HOME": str(tmp_path),
-        }
-        command = [CADDY, "run", "--adapter", "caddyfile", "--config", str(main)]
-        with (
-            (tmp_path / "caddy.log").open("wb") as log,
-            subprocess.Popen(command, stderr=log, env=environment) as process,
-        ):
-            root = tmp_path / "caddy" / "pki" / "authorities" / "local" / "root.crt"
-            try:
-                wait_until(lambda: has_certificate(port, root) or process.poll() is not None)
-                assert process.poll() is None, (tmp_path / "caddy.log").read_text()
-                yield port, ssl.create_default_context(cafile=root)
-            finally:
-                process.terminate()
-                process.wait(30)
+        upstream = f"127.0.0.1:{server.port}"
+        with running_caddy(tmp_path, "Caddyfile", port, UPSTREAM=upstream) as context:
+            yield port, context
 
 
 def test_caddy_file_forwards_messages_and_bytes(caddy):
@@ -271,11 +295,12 @@ def test_caddy_file_forwards_messages_and_bytes(caddy):
     upload_and_process(*caddy, "caddy.csv")
 
 
-def test_caddy_file_is_accepted_as_it_is():
+@pytest.mark.parametrize("name", ["Caddyfile", "Caddyfile.servers"])
+def test_caddy_file_is_accepted_as_it_is(name):
     """`caddy validate`, with the names in the file."""
     if CADDY is None:
         pytest.skip("caddy is missing: apt-get install caddy")
-    command = [CADDY, "validate", "--adapter", "caddyfile", "--config", DEPLOY / "Caddyfile"]
+    command = [CADDY, "validate", "--adapter", "caddyfile", "--config", DEPLOY / name]
     subprocess.run(command, check=True, timeout=60)
 
 

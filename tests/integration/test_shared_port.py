@@ -1,12 +1,13 @@
 """Several real servers on one port."""
 
+import socket
 import threading
 
 import pytest
 
 from tests.databases import postgres
 from tests.objectstores import free_port
-from tests.servers import serving, wait_until
+from tests.servers import PATIENCE, serving, wait_until
 
 SERVERS = 2
 
@@ -28,7 +29,7 @@ def on_one_port(database, object_store):
     }
     port = free_port()
     arguments = ["--port", str(port), *(f"--set={key}={value}" for key, value in options.items())]
-    return lambda folder: serving(folder, *arguments, env=object_store.environment)
+    return lambda folder, **env: serving(folder, *arguments, env=object_store.environment | env)
 
 
 def accepted(server):
@@ -77,10 +78,22 @@ def test_servers_share_a_port_and_one_leaves_without_a_failed_connection(on_one_
         wait_until(lambda: accepted(staying) == before + 10)
 
 
+def listening(address):
+    """A socket as systemd has it for messages of services."""
+    systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    systemd.settimeout(PATIENCE)
+    systemd.bind(str(address))
+    return systemd
+
+
 @pytest.mark.slow
 def test_each_server_on_a_port_needs_a_folder_of_its_own(on_one_port, tmp_path):
-    """The refusal says so."""
-    with on_one_port(tmp_path / "a"):
+    """The refusal says so. A server tells systemd that it is ready, so that the next one can be restarted."""
+    with (
+        listening(tmp_path / "socket") as systemd,
+        on_one_port(tmp_path / "a", NOTIFY_SOCKET=str(tmp_path / "socket")),
+    ):
+        assert systemd.recv(100) == b"READY=1"
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "a").symlink_to(tmp_path / "a")
         with (

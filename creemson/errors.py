@@ -33,6 +33,7 @@ __all__ = [
     "internal_error",
     "is_disk_full",
     "shutting_down",
+    "storage_full",
 ]
 
 
@@ -247,6 +248,21 @@ def disk_error(error: OSError, *, name: str | None = None) -> ProcessingError:
         )
     return ProcessingError(
         "internal", f"The server's disk failed ({error.strerror}). The error was logged; try again later."
+    )
+
+
+def storage_full(quota: int, total: int, more: int) -> ProcessingError:
+    """Return the error for bytes that do not fit the quota of a caller.
+
+    Args:
+        quota: maximum number of bytes.
+        total: number of bytes that are stored.
+        more: number of bytes that do not fit.
+    """
+    return ProcessingError(
+        "storage_full",
+        f"You may store {quota:,} bytes, {total:,} are stored already; {more:,} more do not fit. "
+        "Delete files that you no longer need.",
     )
 
 

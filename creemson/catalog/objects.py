@@ -12,7 +12,7 @@ import attrs
 
 from creemson.catalog.shared.claims import Claim
 
-__all__ = ["Kind", "ObjectRow", "Objects"]
+__all__ = ["UNGUARDED", "Guard", "Kind", "ObjectRow", "Objects", "PartLostError"]
 
 Kind: TypeAlias = Literal["part", "upload", "output", "kept"]
 """An unfinished upload; an uploaded file; an output, or what belongs to one; replaced bytes that a job still needs."""
@@ -27,7 +27,7 @@ class ObjectRow:
         caller: name of the caller who owns it.
         kind: what it is. A caller has at most one row of a name and of each kind, except ``kept``.
         name: name of the file.
-        version: version of the content; empty for a part.
+        version: version of the content; of a part: who writes it now, another text for each upload that continues it.
         size: in bytes; of a part, as announced.
         piece: bytes of each of its objects but the last, which may be shorter; 0: it is one object.
         durable: bytes of a part that are in the store.
@@ -51,6 +51,30 @@ class ObjectRow:
     fingerprint: str | None = None
     modified: float = 0.0
     used: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Guard:
+    """What must still hold when rows are recorded. Only several servers need more than the first.
+
+    Attributes:
+        writer: the part becomes a file only if this one writes it; empty: it has no row.
+        claim: whose job the rows are an output of.
+        store: id of the store that has written the objects, see :mod:`creemson.catalog.shared.leases`; empty: whoever.
+        quota: maximum number of bytes that the caller may have afterwards; 0: there is no limit.
+    """
+
+    writer: str = ""
+    claim: Claim | None = None
+    store: str = ""
+    quota: int = 0
+
+
+UNGUARDED = Guard()
+
+
+class PartLostError(Exception):
+    """Somebody else writes an unfinished upload, or it was removed; nothing was recorded."""
 
 
 class Objects(Protocol):
@@ -80,26 +104,50 @@ class Objects(Protocol):
     def rows(self, caller: str | None = None, kind: Kind | None = None) -> Sequence[ObjectRow]:
         """Return the rows of a caller (None: of all) and of a kind (None: of all)."""
 
-    def record(self, rows: Iterable[ObjectRow], claim: Claim | None = None) -> Sequence[ObjectRow]:
-        """Record rows; return those with other keys that they replace, which become ``kept``. One transaction.
+    def record(self, rows: Iterable[ObjectRow], guard: Guard = UNGUARDED) -> Sequence[ObjectRow]:
+        """Record rows of one caller; return those with other keys that they replace, which become ``kept``.
 
-        Args:
-            rows: the rows.
-            claim: record nothing if this is no longer the claim of an unfinished job.
+        All of it is one transaction.
 
         Raises:
-            LostClaimError: it is not.
+            LostClaimError: the claim of the guard is not valid any more.
+            ProcessingError: ``storage_full``, or ``worker_died``: the store of the guard was away for too long.
         """
 
-    def publish(self, row: ObjectRow, *, overwrite: bool) -> Sequence[ObjectRow]:
+    def publish(self, row: ObjectRow, *, overwrite: bool, guard: Guard = UNGUARDED) -> Sequence[ObjectRow]:
         """Do the same for one row.
 
         Raises:
             FileExistsError: there is a row of this name and kind, and ``overwrite`` is False.
+            PartLostError: somebody else writes this upload.
+            ProcessingError: as above.
         """
 
-    def update_part(self, key: str, durable: int, tails: Sequence[int], modified: float) -> None:
-        """Record the progress of an unfinished upload."""
+    def take_part(
+        self, key: str, writer: str, *, sha256: str | None, fingerprint: str | None, modified: float
+    ) -> ObjectRow | None:
+        """Let another one write an unfinished upload; whoever has written it finds that it is lost.
+
+        Args:
+            key: its key.
+            writer: the new one.
+            sha256: as announced; None does not change it.
+            fingerprint: as announced; None does not change it.
+            modified: the time.
+
+        Returns:
+            Its row; None if it is gone.
+        """
+
+    def update_part(self, key: str, writer: str, durable: int, tails: Sequence[int], modified: float) -> None:
+        """Record the progress of an unfinished upload.
+
+        Raises:
+            PartLostError: somebody else writes it.
+        """
+
+    def forget_part(self, key: str, writer: str) -> Sequence[ObjectRow]:
+        """Delete the row of an unfinished upload, unless somebody else writes it; return it."""
 
     def record_digest(self, key: str, sha256: str) -> None:
         """Record the digest of a file."""

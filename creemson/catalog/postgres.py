@@ -16,6 +16,7 @@ from psycopg import conninfo, errors
 
 from creemson.catalog.database import Cursor, Transaction, check_version
 from creemson.catalog.shared.jobs import SharedJobs
+from creemson.catalog.shared.objects import SharedObjects
 from creemson.catalog.shared.postgres_hints import PostgresHints
 from creemson.catalog.shared.sharing import Sharing
 from creemson.catalog.statements import DatabaseCatalog
@@ -117,6 +118,32 @@ CREATE TABLE servers (
     until TIMESTAMPTZ NOT NULL
 );
 """,
+    # For several servers, see `creemson.catalog.shared.leases` and `usage`.
+    """
+CREATE TABLE stores (
+    id TEXT PRIMARY KEY,
+    until TIMESTAMPTZ NOT NULL
+);
+CREATE TABLE leases (
+    prefix TEXT NOT NULL,
+    store TEXT NOT NULL REFERENCES stores ON DELETE CASCADE,
+    PRIMARY KEY (store, prefix)
+);
+CREATE TABLE reservations (
+    key TEXT PRIMARY KEY,
+    caller TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    replaces TEXT,
+    store TEXT NOT NULL REFERENCES stores ON DELETE CASCADE
+);
+CREATE INDEX reservations_by_caller ON reservations (caller);
+CREATE INDEX reservations_by_store ON reservations (store);
+CREATE TABLE removals (
+    key TEXT PRIMARY KEY,
+    at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+CREATE INDEX removals_by_time ON removals (at);
+""",
 )
 """The migrations from each version of the tables to the next; a new catalog runs all of them. See
 :mod:`creemson.catalog.sqlite` for what the columns are."""
@@ -131,6 +158,8 @@ _OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
     "options": f"-c search_path={SCHEMA} -c statement_timeout=30s -c lock_timeout=10s -c synchronous_commit=on "
+    # A server that is stopped in a transaction must not keep its locks.
+    "-c idle_in_transaction_session_timeout=5s "
     # The database notices a machine that vanished after 25 s, so that another one can take the lock.
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
 }
@@ -160,7 +189,7 @@ class PostgresCatalog(DatabaseCatalog):
 
     def __init__(self, url: str, *, shared: bool = False) -> None:
         database = PostgresDatabase(url, shared=shared)
-        super().__init__(database)
+        super().__init__(database, SharedObjects(database) if shared else None)
         self._url = url
         self._shared = shared
         self.open = database.open

@@ -25,11 +25,12 @@ class DatabaseCatalog:
 
     Args:
         database: where they are.
+        objects: the rows of files in an object store; None: those of one server.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, objects: DatabaseObjects | None = None) -> None:
         self.database = database
-        self.objects = DatabaseObjects(database)
+        self.objects = objects or DatabaseObjects(database)
 
     # --- files ---------------------------------------------------------------------------------------
 

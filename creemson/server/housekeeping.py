@@ -11,10 +11,12 @@ from creemson.settings.sections import Settings
 from creemson.storage.clock import AgeClock
 from creemson.storage.stores import Stores
 
-__all__ = ["measure_lag", "sweep_expired"]
+__all__ = ["keep_leases", "measure_lag", "sweep_expired"]
 
 SWEEP_INTERVAL = 60.0
 """Seconds between two sweeps."""
+RENEW_INTERVAL = 5.0
+"""Seconds between two renewals of what the stores use; see :data:`creemson.catalog.shared.leases.LEASE`."""
 LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop's delay."""
 
@@ -46,6 +48,19 @@ async def sweep_expired(
                 log.info("swept", files=removed)
         await trio.to_thread.run_sync(malloc.give_back)
         await trio.sleep(SWEEP_INTERVAL)
+
+
+async def keep_leases(stores: Stores, log: FilteringBoundLogger) -> None:
+    """Tell other servers what the stores use, until cancelled; if there are no others, end at once."""
+    if not stores.is_shared:
+        return
+    thread = trio.CapacityLimiter(1)  # of its own: it must not wait for transfers
+    while True:
+        await trio.sleep(RENEW_INTERVAL)
+        try:
+            await trio.to_thread.run_sync(stores.renew, limiter=thread)
+        except OSError as error:
+            log.warning("the stores could not be renewed", error=str(error))
 
 
 async def measure_lag(metrics: Metrics) -> None:

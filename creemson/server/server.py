@@ -32,7 +32,7 @@ from creemson.server.connection.state import ConnectionState
 from creemson.server.connection.upload_registry import UploadRegistry
 from creemson.server.engines import Engine, make_engine, scratch_folder
 from creemson.server.heartbeats import Heartbeats
-from creemson.server.housekeeping import measure_lag, sweep_expired
+from creemson.server.housekeeping import keep_leases, measure_lag, sweep_expired
 from creemson.server.http.app import make_app
 from creemson.server.http.handlers import Status
 from creemson.server.listener import Listener, Socket
@@ -182,7 +182,12 @@ class Server:
                 cannot be bound, or the cluster cannot be reached.
         """
         sharing = contextlib.nullcontext() if self._sharing is None else contextlib.closing(self._sharing)
-        with self._stores.locked(), contextlib.closing(self._catalog), sharing:
+        with (
+            self._stores.locked(),
+            contextlib.closing(self._catalog),
+            contextlib.closing(self._stores),
+            sharing,
+        ):
             await trio.to_thread.run_sync(self._prepare)
             port = await self._listener.open()
             try:
@@ -194,6 +199,7 @@ class Server:
     async def _serve(self, port: int, task_status: trio.TaskStatus[int]) -> None:
         async with trio.open_nursery() as service:
             service.start_soon(sweep_expired, self._stores, self._age_clock, self._settings, self._log)
+            service.start_soon(keep_leases, self._stores, self._log)
             service.start_soon(self._memory.run)
             service.start_soon(self._shared.heartbeats.run)
             service.start_soon(measure_lag, self._metrics)

@@ -13,7 +13,7 @@ still enough. One upload at a time gets this credit for a file. While it runs, t
 import threading
 from collections.abc import Callable, Collection, Mapping
 
-from creemson.errors import ProcessingError
+from creemson.errors import ProcessingError, storage_full
 
 __all__ = ["Ledger"]
 
@@ -28,6 +28,11 @@ class Ledger:
         measure: returns the bytes of the file with a key, 0 if there is none. It is called with the lock held, so that
             a file that two threads change is counted as the last one leaves it.
     """
+
+    scans = True
+    """Whether the count must be corrected at times."""
+    limit_of_rows = 0
+    """Number of bytes that the catalog checks when it records a row; 0: :meth:`admit` checks it."""
 
     def __init__(self, quota: int, measure: Callable[[str], int]) -> None:
         self._quota = quota
@@ -189,8 +194,4 @@ class Ledger:
             self._changed.add(key)
 
     def _full(self, more: int) -> ProcessingError:
-        return ProcessingError(
-            "storage_full",
-            f"You may store {self._quota:,} bytes, {self.total:,} are stored already; {more:,} more do not fit. "
-            "Delete files that you no longer need.",
-        )
+        return storage_full(self._quota, self.total, more)

@@ -33,6 +33,7 @@ __all__ = [
     "file_exists",
     "file_not_found",
     "same_content",
+    "upload_taken",
 ]
 
 HINT_CANDIDATES = 100
@@ -447,3 +448,18 @@ def same_content(row: PartRow | ObjectRow, sha256: str | None, fingerprint: str 
     pairs = ((row.sha256, sha256), (row.fingerprint, fingerprint))
     both = [(old, new) for old, new in pairs if old is not None and new is not None]
     return bool(both) and all(old == new for old, new in both)
+
+
+def upload_taken(name: str, *, deleted: bool) -> ProcessingError:
+    """Return the error for an upload that another connection has ended.
+
+    Args:
+        name: name of the file.
+        deleted: whether the file was deleted; otherwise, another connection has taken the upload over.
+    """
+    why = (
+        f"{name!r} was deleted during its upload. Upload it again if it is still needed."
+        if deleted
+        else f"Another connection has taken over the upload of {name!r}."
+    )
+    return ProcessingError("cancelled", why)

@@ -32,6 +32,20 @@ class Backend(Protocol):
     def tables(self) -> SharedTables | None:
         """The columnar copies as objects; None if there are none."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may use it at the same time."""
+
+    def renew(self) -> None:
+        """Tell other servers what is in use; called every few seconds if it is shared.
+
+        Raises:
+            OSError: the catalog failed.
+        """
+
+    def close(self) -> None:
+        """Tell other servers that nothing is in use any more."""
+
     def prepare(self) -> None:
         """Check that it can be used.
 
@@ -128,6 +142,23 @@ class Stores:
         for caller in (ANYONE, *self._backend.callers()):
             self.of(caller)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may use the same files, so :meth:`renew` must be called every few seconds."""
+        return self._backend.is_shared
+
+    def renew(self) -> None:
+        """Tell other servers what is in use.
+
+        Raises:
+            OSError: the catalog failed.
+        """
+        self._backend.renew()
+
+    def close(self) -> None:
+        """Tell other servers that nothing is in use any more."""
+        self._backend.close()
+
     def drop_unheld(self) -> None:
         """See :meth:`Store.drop_unheld`, for all callers.
 
@@ -145,6 +176,9 @@ class Stores:
         Raises:
             OSError: the disk failed; the stores of some callers may have been swept.
         """
+        if self.is_shared:  # other servers may have had callers that this one does not know
+            for caller in self._backend.callers():
+                self.of(caller)
         removed: list[str] = []
         for store in list(self._stores.values()):
             removed += store.sweep(

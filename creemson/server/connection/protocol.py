@@ -35,6 +35,7 @@ from creemson.server.connection.requests import LegacyOrder, Request, Requests
 from creemson.server.connection.state import ConnectionState
 from creemson.server.connection.transfers import Transfers
 from creemson.settings.sections import Settings
+from creemson.storage.store import upload_taken
 from creemson.wire import codec, messages
 from creemson.wire.codec import Rejected, error_message
 from creemson.wire.messages import PROTOCOL_VERSION, LegacyRequest, ServerMessage
@@ -473,12 +474,7 @@ class Protocol:
         if upload is None:
             return []
         name = upload.message.filename
-        why = (
-            f"{name!r} was deleted during its upload. Upload it again if it is still needed."
-            if deleted
-            else f"Another connection has taken over the upload of {name!r}."
-        )
-        return self.fail(upload.request, ProcessingError("cancelled", why))
+        return self.fail(upload.request, upload_taken(name, deleted=deleted))
 
     # --- downloads -----------------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ class FolderStores:
     tables = None
     """Workers on other machines read the copies in the folder, if they see it."""
 
+    is_shared = False
+    """A folder has one server."""
+
     def __init__(self, data: Files, catalog: Catalog, *, clock: Callable[[], float]) -> None:
         self._data = data
         self._catalog = catalog
@@ -38,6 +41,12 @@ class FolderStores:
 
     def prepare(self) -> None:
         """Do nothing: a store checks its folders when it is opened."""
+
+    def renew(self) -> None:
+        """Do nothing: there is no other server."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
     def callers(self) -> Iterator[str]:
         """Yield the callers who have a folder of their own."""

@@ -103,7 +103,7 @@ class ObjectBucket:
         with self._explained():
             obstore.put(self._store, self.prefix + key, data, use_multipart=False)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes | memoryview) -> bool:
         """Write an object unless there is one of this name; return whether it was written.
 
         Raises:

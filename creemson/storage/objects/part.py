@@ -9,6 +9,7 @@ yet in a whole piece stays in memory, too, to be written with it.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,10 +22,14 @@ from creemson.storage.objects.bucket import ObjectBucket
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["PIECE_BYTES", "ObjectPart", "objects_of"]
+__all__ = ["PIECE_BYTES", "ObjectPart", "PieceTakenError", "objects_of"]
 
 PIECE_BYTES = 8 * 1024 * 1024
 """Usual bytes of a piece. A file of 10 GiB has 1280; an upload that is killed sends at most so many bytes again."""
+
+
+class PieceTakenError(Exception):
+    """There is an object of this name with other bytes: another server has written it."""
 
 
 @attrs.define(eq=False)
@@ -37,11 +42,13 @@ class ObjectPart:
         piece: bytes of each of its objects but the last.
         overwrite: whether the file may replace one of the same name.
         resumable: whether it has a row, and can be continued.
+        writer: identifies who writes it, by its row; empty if it has none.
         size: number of bytes that have arrived.
         durable: number of these that are in objects.
         tails: sizes of the objects behind the last whole piece.
         published: the row of the file, once it is finished.
         interrupted: whether the object store has failed, so bytes that have arrived are lost.
+        lost: whether somebody else has taken it over, or removed it.
     """
 
     name: str
@@ -49,24 +56,33 @@ class ObjectPart:
     piece: int
     overwrite: bool
     resumable: bool
+    writer: str = ""
     size: int = 0
     durable: int = 0
     tails: tuple[int, ...] = ()
     published: ObjectRow | None = None
     interrupted: bool = False
-    _bucket: ObjectBucket = attrs.field(kw_only=True)
+    lost: bool = False
+    _put_piece: Callable[[str, bytes | memoryview], None] = attrs.field(kw_only=True)
     digest: "_Hash" = attrs.field(factory=hashlib.sha256, kw_only=True)  # of the bytes that have arrived
     _rest: bytearray = attrs.field(factory=bytearray, kw_only=True)  # the bytes behind the last whole piece
 
     @classmethod
     def resume(
-        cls, row: ObjectRow, bucket: ObjectBucket, *, overwrite: bool, digest: "_Hash | None" = None
+        cls,
+        row: ObjectRow,
+        bucket: ObjectBucket,
+        put: Callable[[str, bytes | memoryview], None],
+        *,
+        overwrite: bool,
+        digest: "_Hash | None" = None,
     ) -> "ObjectPart":
         """Continue an upload that another server, or this one, has begun.
 
         Args:
             row: its row.
             bucket: the object store.
+            put: writes an object; see :class:`creemson.storage.objects.bookkeeping.PutPiece`.
             overwrite: whether the file may replace one of the same name.
             digest: digest of the bytes that are durable, if known; otherwise all of them are read.
 
@@ -74,7 +90,7 @@ class ObjectPart:
             FileNotFoundError: some of it is gone.
             ObjectStoreError: it could not be read.
         """
-        part = cls(row.name, row.key, row.piece, overwrite, resumable=True, bucket=bucket)
+        part = cls(row.name, row.key, row.piece, overwrite, True, row.version, put_piece=put)
         whole = row.durable - sum(row.tails)
         for key, _ in _tails_of(row, whole, row.tails):
             part._rest += bucket.get(key)
@@ -136,7 +152,7 @@ class ObjectPart:
 
     def _put(self, key: str, data: bytes | memoryview) -> None:
         try:
-            self._bucket.put(key, data)
+            self._put_piece(key, data)
         except ObjectStoreError:
             self.interrupted = True
             raise

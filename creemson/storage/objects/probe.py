@@ -4,10 +4,11 @@ import secrets
 import threading
 from collections.abc import Callable
 
+from creemson.catalog.objects import Objects
 from creemson.errors import ObjectStoreError
 from creemson.storage.objects.bucket import ObjectBucket
 
-__all__ = ["OWNER", "probe"]
+__all__ = ["OWNER", "check_owner", "probe"]
 
 OWNER = "creemson-owner"
 """Name of the object with the id of the catalog that knows what is under the prefix."""
@@ -77,10 +78,10 @@ def _probe(bucket: ObjectBucket, owner: str | None) -> None:
     finally:
         bucket.remove([key, f"{folder}/new"])
     if owner is not None:
-        _check_owner(bucket, owner)
+        _take_prefix(bucket, owner)
 
 
-def _check_owner(bucket: ObjectBucket, owner: str) -> None:
+def _take_prefix(bucket: ObjectBucket, owner: str) -> None:
     """Check that no other catalog uses the prefix: each would remove the objects that only the other one knows."""
     if bucket.create(OWNER, owner.encode()):
         return
@@ -90,4 +91,17 @@ def _check_owner(bucket: ObjectBucket, owner: str) -> None:
             f"{bucket.url} belongs to another catalog. Choose another prefix in storage.url, or start the server with "
             f"the catalog.db that belongs to it. If that is lost, so is the list of its files: remove the object "
             f"{OWNER!r} to let this server take the prefix over and remove all that is there."
+        )
+
+
+def check_owner(rows: Objects, owner: str, url: str) -> None:
+    """Check that the catalog is the one with which the server has started: a new one knows no objects.
+
+    Raises:
+        ObjectStoreError: it is another one.
+    """
+    if rows.owner(secrets.token_hex(16)) != owner:
+        raise ObjectStoreError(
+            f"The catalog was damaged and replaced, so no object of {url} is removed. Restore it from a backup, and "
+            "start the server again"
         )

@@ -13,10 +13,8 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
 from creemson.catalog.catalog import Catalog
-from creemson.catalog.objects import Kind, ObjectRow
+from creemson.catalog.objects import Guard, Kind, ObjectRow, PartLostError
 from creemson.catalog.shared.claims import Claim
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.model.filenames import check_name, composed
@@ -25,12 +23,10 @@ from creemson.model.results import OUTPUT_FORMATS, FileInfo
 from creemson.storage.handles import Handles
 from creemson.storage.names import NORMALIZED, owner_name, rejects_name, rendering_of, texts_name
 from creemson.storage.objects.address import Address
+from creemson.storage.objects.bookkeeping import Bookkeeping
 from creemson.storage.objects.bucket import ObjectBucket
-from creemson.storage.objects.garbage import Garbage
-from creemson.storage.objects.holds import Holds
-from creemson.storage.objects.part import ObjectPart
+from creemson.storage.objects.part import ObjectPart, PieceTakenError
 from creemson.storage.objects.reader import ObjectStream
-from creemson.storage.quota import Ledger
 from creemson.storage.store import (
     HINT_CANDIDATES,
     Found,
@@ -40,6 +36,7 @@ from creemson.storage.store import (
     file_exists,
     file_not_found,
     same_content,
+    upload_taken,
 )
 from creemson.storage.tables.tables import Tables
 from creemson.storage.versions import digest_in, digest_version
@@ -59,7 +56,7 @@ class ObjectStore:
     Args:
         bucket: the object store.
         catalog: the catalog; its owner opens and closes it.
-        garbage: removes objects.
+        books: what is in use, what may go, and how much is stored.
         threads: reads ahead for downloads.
         caller: name of the caller.
         piece: bytes of each object of an upload but the last.
@@ -76,7 +73,7 @@ class ObjectStore:
         bucket: ObjectBucket,
         catalog: Catalog,
         *,
-        garbage: Garbage,
+        books: Bookkeeping,
         threads: Executor,
         caller: str,
         piece: int,
@@ -87,15 +84,16 @@ class ObjectStore:
     ) -> None:
         self._bucket = bucket
         self._rows = catalog.objects
-        self._garbage = garbage
+        self._garbage = books.garbage
+        self._put = books.put
         self._threads = threads
         self._caller = caller
         self._piece = piece
-        self._ledger = Ledger(quota, self._size_of)
+        self._ledger = books.ledger(caller, quota, self._size_of)
         self._clock = clock
         self._handles = handles
         self._tables = tables
-        self._holds = Holds(self._rows, caller)
+        self._holds = books.holds(caller)
         self._publication = threading.Lock()  # held while a file gets its name
         self._lock = threading.Lock()  # for the next four fields
         self._open: dict[str, float] = {}  # by key: parts that are being written, time of the last sync
@@ -172,11 +170,7 @@ class ObjectStore:
         """Remove kept bytes that nobody holds."""
         if not self._garbage.knows_holders:
             return
-        rows = self._holds.unheld(version)
-        try:
-            self._forget(rows)
-        finally:
-            self._holds.gone(rows)
+        self._forgotten(self._holds.remove_unheld(version))
 
     def drop_unheld(self) -> None:
         """Remove what an earlier server has kept; call this after the jobs have held what they need."""
@@ -292,6 +286,11 @@ class ObjectStore:
         """Remove rows, and then their objects."""
         if rows:
             self._rows.forget([row.key for row in rows])
+            self._forgotten(rows)
+
+    def _forgotten(self, rows: Sequence[ObjectRow]) -> None:
+        """Count files without the rows that were removed, and remove their objects."""
+        if rows:
             self._settle(*(_key_of(row) for row in rows), *(row.key for row in rows))
             self._garbage.remove(rows)
 
@@ -306,7 +305,7 @@ class ObjectStore:
         self._ledger.check(more)
 
     def _recount(self) -> None:
-        if not self._ledger.counts:
+        if not (self._ledger.counts and self._ledger.scans):
             return
         self._ledger.begin_scan()
         sizes = {_key_of(row): row.size for row in self._rows.rows(self._caller)}
@@ -345,23 +344,22 @@ class ObjectStore:
         sha256 = sha256 and sha256.lower()
         old = self._rows.named(self._caller, name, "part")
         if resume and old is not None and old.size == size and same_content(old, sha256, fingerprint):
-            part = self._resume(old, overwrite=overwrite)
+            part = self._resume(old, sha256, fingerprint, overwrite=overwrite)
             if part is not None:
-                # A later upload must agree with all that was given for these bytes.
-                row = attrs.evolve(
-                    old,
-                    sha256=sha256 or old.sha256,
-                    fingerprint=fingerprint or old.fingerprint,
-                    modified=self._clock(),
-                )
-                self._record_part(part, row)
                 return part
+            old = self._rows.named(self._caller, name, "part")
+            self._check_target(name, overwrite=overwrite)
         part = self._create(name, size, overwrite=overwrite, resumable=True, instead_of=old)
         row = ObjectRow(
-            key=part.key, caller=self._caller, kind="part", name=name, version="", size=size, piece=self._piece,
-            sha256=sha256, fingerprint=fingerprint, modified=self._clock(),
+            key=part.key, caller=self._caller, kind="part", name=name, version=part.writer, size=size,
+            piece=self._piece, sha256=sha256, fingerprint=fingerprint, modified=self._clock(),
         )  # fmt: skip
-        self._record_part(part, row)
+        try:
+            replaced = self._rows.record([row])
+        except BaseException:
+            self._close(part, discard=True)
+            raise
+        self._forget(replaced)
         return part
 
     def begin_unannounced(self, name: str, *, least: int) -> ObjectPart:
@@ -382,27 +380,31 @@ class ObjectStore:
         with self._writing(key):
             old = None if instead_of is None else instead_of.key
             self._ledger.claim(key, size, instead_of=old, replaces=f"upload:{name}")
-        return ObjectPart(name, key, self._piece, overwrite, resumable, bucket=self._bucket)
+        writer = secrets.token_hex(8) if resumable else ""
+        return ObjectPart(name, key, self._piece, overwrite, resumable, writer, put_piece=self._put)
 
-    def _resume(self, row: ObjectRow, *, overwrite: bool) -> ObjectPart | None:
+    def _resume(
+        self, old: ObjectRow, sha256: str | None, fingerprint: str | None, *, overwrite: bool
+    ) -> ObjectPart | None:
+        """Continue an upload; whoever has written it finds out. A later one must agree with all that was announced."""
         try:
-            with self._writing(row.key):
-                self._ledger.claim(row.key, row.size, replaces=f"upload:{row.name}")
+            with self._writing(old.key):
+                self._ledger.claim(old.key, old.size, replaces=f"upload:{old.name}")
+                row = self._take(old, sha256, fingerprint)
                 with self._lock:
                     size, digest = self._digests.pop(row.key, (-1, None))
                 known = digest if size == row.durable else None
-                return ObjectPart.resume(row, self._bucket, overwrite=overwrite, digest=known)
-        except FileNotFoundError:  # somebody has removed an object
+                return ObjectPart.resume(row, self._bucket, self._put, overwrite=overwrite, digest=known)
+        except FileNotFoundError:  # it has ended, or somebody has removed an object
             return None
 
-    def _record_part(self, part: ObjectPart, row: ObjectRow) -> None:
-        """Record an unfinished upload, which may replace another one of its name."""
-        try:
-            replaced = self._rows.record([row])
-        except BaseException:
-            self._close(part, discard=True)
-            raise
-        self._forget(replaced)
+    def _take(self, old: ObjectRow, sha256: str | None, fingerprint: str | None) -> ObjectRow:
+        row = self._rows.take_part(
+            old.key, secrets.token_hex(8), sha256=sha256, fingerprint=fingerprint, modified=self._clock()
+        )
+        if row is None:
+            raise FileNotFoundError(old.key)
+        return row
 
     def settle(self, part: ObjectPart) -> None:
         """Count an upload whose bytes have all arrived as large as it is, if it was claimed to be larger."""
@@ -413,25 +415,46 @@ class ObjectStore:
         """Append to an upload; return the number of its bytes that are durable."""
         self._ledger.claim(part.key, part.size + len(data))
         before = part.durable
-        needless = part.write(data)
-        if part.resumable:
-            if part.durable > before:
-                self._update(part)
-                self._garbage.remove_objects(part.key, needless)
-            # The clock may have been set back.
-            elif abs(self._clock() - self._open[part.key]) >= SYNC_SECONDS:
-                return self.sync(part)
+        with self._own(part):
+            needless = part.write(data)
+            if part.resumable:
+                if part.durable > before:
+                    self._update(part)
+                    self._garbage.remove_objects(part.key, needless)
+                # The clock may have been set back.
+                elif abs(self._clock() - self._open[part.key]) >= SYNC_SECONDS:
+                    return self.sync(part)
         return part.durable
 
     def sync(self, part: ObjectPart) -> int:
         """Make the bytes of a resumable upload durable, and remember how many they are; return their number."""
-        part.sync()
-        self._update(part)
+        with self._own(part):
+            part.sync()
+            self._update(part)
         return part.durable
 
     def _update(self, part: ObjectPart) -> None:
         self._open[part.key] = self._clock()
-        self._rows.update_part(part.key, part.durable, part.tails, self._clock())
+        self._rows.update_part(part.key, part.writer, part.durable, part.tails, self._clock())
+
+    @contextlib.contextmanager
+    def _own(self, part: ObjectPart) -> Iterator[None]:
+        """Turn the end of an upload by another server into an error.
+
+        Raises:
+            ProcessingError: ``cancelled``.
+        """
+        try:
+            yield
+        except PartLostError:
+            part.lost = True
+            deleted = self._rows.named(self._caller, part.name, "part", "upload") is None
+            raise upload_taken(part.name, deleted=deleted) from None
+        except PieceTakenError:
+            raise ProcessingError(
+                "checksum_mismatch",
+                f"Other bytes of {part.name!r} have arrived at another server. Try again.",
+            ) from None
 
     def finish(self, part: ObjectPart, sha256: str | None) -> str:
         """Turn an upload into a file under its name; return the digest of its bytes."""
@@ -439,8 +462,9 @@ class ObjectStore:
         try:
             digest = part.sha256
             check_digest(part.name, digest, sha256)
-            needless = part.complete()
-            self._publish(part, digest)
+            with self._own(part):
+                needless = part.complete()
+                self._publish(part, digest)
             done = True
         finally:
             self._close(part, discard=not done and not (part.resumable and part.interrupted))
@@ -458,7 +482,10 @@ class ObjectStore:
             if old is not None and self._holds.is_held(old.version):
                 self._ledger.claim(old.key, old.size)  # bytes that are kept count
             try:
-                replaced = self._rows.publish(row, overwrite=part.overwrite)
+                # The row of a part keeps its objects; without one, only those who live keep them.
+                store = "" if part.resumable else self._garbage.store_of(part.key)
+                guard = Guard(writer=part.writer, store=store)
+                replaced = self._rows.publish(row, overwrite=part.overwrite, guard=guard)
             except BaseException as error:
                 if old is not None:
                     self._settle(old.key)
@@ -478,6 +505,9 @@ class ObjectStore:
             self.sync(part)
             with self._lock:
                 self._digests[part.key] = part.size, part.digest
+        except ProcessingError:
+            if not part.lost:
+                raise
         finally:
             self._close(part, discard=False)
 
@@ -508,13 +538,11 @@ class ObjectStore:
 
     def _close(self, part: ObjectPart, *, discard: bool) -> None:
         """Close a part; with ``discard``, remove it, unless it has become a file."""
-        self._closed(part.key, discard=discard)
+        self._closed(part.key, discard=discard or part.lost)
         if discard and part.published is None:
             self._release(part.key)
             with contextlib.suppress(OSError):  # the next sweep removes it
-                row = self._rows.row(part.key)
-                if row is not None:
-                    self._forget([row])
+                self._forgotten(self._rows.forget_part(part.key, part.writer) if part.resumable else [])
 
     def _closed(self, key: str, *, discard: bool) -> None:
         with self._lock:
@@ -555,7 +583,8 @@ class ObjectStore:
             raise ProcessingError(
                 "worker_died", f"The output {name!r} is not in the object store. Try again."
             )
-        replaced = self._rows.record(rows, claim)
+        guard = Guard(claim=claim, store=self._garbage.store_of(folder), quota=self._ledger.limit_of_rows)
+        replaced = self._rows.record(rows, guard)
         self._garbage.end_writing(folder, discard=False)
         self._garbage.remove_objects(
             folder, found.keys() - names.keys()
@@ -595,6 +624,14 @@ class ObjectStore:
         rows = self._output_rows(*renderings, texts_name(name), rejects_name(name))
         with self._lock:
             self._doomed.update(row.key for row in rows)
+        self._garbage.soon(self._remove_doomed)
+
+    def _remove_doomed(self) -> None:
+        with self._lock:
+            doomed = list(self._doomed)
+        self._rows.keep(doomed)
+        with self._lock:
+            self._doomed.difference_update(doomed)
 
     def _output_rows(self, *names: str) -> list[ObjectRow]:
         rows = (self._rows.named(self._caller, name, "output") for name in names)
@@ -607,34 +644,41 @@ class ObjectStore:
     ) -> Sequence[str]:
         """Remove files that have not been used for long; see :meth:`creemson.storage.store.Store.sweep`."""
         now = self._clock() if now is None else now
-        with self._lock:
-            used, self._used = self._used, {}
-        try:
-            self._rows.record_use(used)
-        except OSError:  # the next sweep tries again
-            with self._lock:
-                self._used = {**used, **self._used}
+        used = self.record_uses()
         keep: Mapping[Kind, float] = {"upload": keep_uploads, "output": keep_outputs, "part": keep_parts}
         rows = self._rows.rows(self._caller)
         last = {row.key: max(row.modified, row.used, used.get(row.key, 0.0)) for row in rows}
         owners = {row.name: last[row.key] for row in rows if row.kind == "output"}
+        before = now - self._garbage.grace
         expired = []
         for row in rows:
-            if row.kind == "kept" or row.key in self._open:
+            if row.kind == "kept":
                 continue
             owner = owner_name(row.name, OUTPUT_FORMATS[0]) if row.kind == "output" else ""
-            if max(last[row.key], owners.get(owner, 0.0)) < now - keep[row.kind]:
+            if max(last[row.key], owners.get(owner, 0.0)) < before - keep[row.kind]:
                 expired.append(row)
-        self._forget([row for row in expired if row.kind == "part"])
+        if any(row.kind == "part" for row in expired):
+            written = self._garbage.written()
+            expired = [row for row in expired if row.kind != "part" or row.key not in written]
+        for row in expired:
+            if row.kind == "part":
+                self._forgotten(self._rows.forget_part(row.key, row.version))
         self._unname([row for row in expired if row.kind != "part"])
-        with self._lock:
-            doomed = list(self._doomed)
-        self._rows.keep(doomed)
-        with self._lock:
-            self._doomed.difference_update(doomed)
+        self._remove_doomed()
         self._drop_kept()
         self._recount()
         return [row.name for row in expired]
+
+    def record_uses(self) -> Mapping[str, float]:
+        """Record when files were used, and return that: times by key."""
+        with self._lock:
+            used, self._used = self._used, {}
+        try:
+            self._rows.record_use(used)
+        except OSError:  # the next call tries again
+            with self._lock:
+                self._used = {**used, **self._used}
+        return used
 
 
 def _key_of(row: ObjectRow) -> str:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from creemson.catalog.catalog import Catalog
+from creemson.catalog.shared.objects import SharedObjects
 from creemson.storage.handles import Handles
 from creemson.storage.objects.bucket import ObjectBucket
-from creemson.storage.objects.garbage import Garbage
+from creemson.storage.objects.one.bookkeeping import in_memory
 from creemson.storage.objects.part import PIECE_BYTES
 from creemson.storage.objects.probe import probe
+from creemson.storage.objects.several.bookkeeping import in_catalog
 from creemson.storage.objects.store import ObjectStore
 from creemson.storage.objects.tables import ObjectTables
 from creemson.storage.tables.tables import SharedTables, Tables
@@ -31,6 +33,7 @@ class ObjectStores:
         shares_tables: whether workers on other machines read columnar copies, so that these become objects, too.
 
     Attributes:
+        is_shared: whether several servers may use the catalog and the object store, which the catalog knows.
         tables: the columnar copies as objects; None if there are none.
 
     Raises:
@@ -51,11 +54,19 @@ class ObjectStores:
         self._clock = clock
         self._piece = piece
         self._bucket = ObjectBucket(url)
-        self._garbage = Garbage(self._bucket, catalog.objects)
+        self._threads = ThreadPoolExecutor(READ_AHEAD, "read-ahead")
+        rows = catalog.objects
+        self.is_shared = isinstance(rows, SharedObjects)
+        self._books = (
+            in_catalog(self._bucket, rows, self._threads)
+            if isinstance(rows, SharedObjects)
+            else in_memory(self._bucket, rows)
+        )
+        self._garbage = self._books.garbage
+        self._opened: list[ObjectStore] = []
         self.tables: SharedTables | None = (
             ObjectTables(self._bucket, self._garbage) if shares_tables else None
         )
-        self._threads = ThreadPoolExecutor(READ_AHEAD, "read-ahead")
 
     def prepare(self) -> None:
         """Check the object store.
@@ -63,6 +74,7 @@ class ObjectStores:
         Raises:
             ObjectStoreError: it cannot be used; the message says why, and what to do.
         """
+        self._garbage.open()
         self._garbage.owner = self._catalog.objects.owner(secrets.token_hex(16))
         probe(self._url, self._garbage.owner)
 
@@ -72,10 +84,10 @@ class ObjectStores:
 
     def open(self, caller: str, *, quota: int, handles: Handles, tables: Tables) -> ObjectStore:
         """Return the store of a caller."""
-        return ObjectStore(
+        store = ObjectStore(
             self._bucket,
             self._catalog,
-            garbage=self._garbage,
+            books=self._books,
             threads=self._threads,
             caller=caller,
             piece=self._piece,
@@ -84,7 +96,19 @@ class ObjectStores:
             handles=handles,
             tables=tables,
         )
+        self._opened.append(store)
+        return store
+
+    def renew(self) -> None:
+        """Tell other servers what is in use, and was used."""
+        self._garbage.renew()
+        for store in list(self._opened):
+            store.record_uses()
+
+    def close(self) -> None:
+        """Tell other servers that nothing is in use any more."""
+        self._garbage.close()
 
     def sweep(self, now: float) -> list[str]:
-        """Remove objects that no row names; see :meth:`Garbage.sweep`."""
+        """Remove objects that no row names; see :class:`creemson.storage.objects.bookkeeping.Garbage`."""
         return self._garbage.sweep(now)

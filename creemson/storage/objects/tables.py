@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from creemson.storage.objects.bookkeeping import Garbage
 from creemson.storage.objects.bucket import ObjectBucket
-from creemson.storage.objects.garbage import Garbage
 
 __all__ = ["ObjectTables"]
 

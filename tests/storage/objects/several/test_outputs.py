@@ -3,7 +3,7 @@
 import pytest
 
 from creemson.catalog.shared.claims import LostClaimError
-from tests.storage.objects.shared.conftest import end, submit
+from tests.storage.objects.several.conftest import end, submit
 
 NAME = "o-1.parquet"
 

@@ -4,26 +4,24 @@ Nobody waits for it, and nothing is lost if it fails: what could not be removed 
 after a restart it is found by a listing.
 """
 
-import contextlib
-import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 
 from creemson.catalog.objects import ObjectRow, Objects
 from creemson.errors import ObjectStoreError
 from creemson.storage.objects.bucket import ObjectBucket
 from creemson.storage.objects.part import objects_of
-from creemson.storage.objects.probe import OWNER
+from creemson.storage.objects.probe import OWNER, check_owner
 
-__all__ = ["Garbage"]
+__all__ = ["MemoryGarbage"]
 
 LIST_SECONDS = 3600.0
 """Seconds between two listings of all objects: each is paid for."""
 
 
-class Garbage:
-    """What is to be removed from the object store. May be used by any thread.
+class MemoryGarbage:
+    """Implements :class:`creemson.storage.objects.bookkeeping.Garbage`.
 
     Args:
         bucket: the object store.
@@ -33,6 +31,8 @@ class Garbage:
         owner: id of the catalog; until it is set, nothing is removed for want of a row.
         knows_holders: whether the jobs of an earlier server hold what they need; until then, nothing kept is removed.
     """
+
+    grace = 0.0
 
     def __init__(self, bucket: ObjectBucket, rows: Objects) -> None:
         self._bucket = bucket
@@ -45,6 +45,18 @@ class Garbage:
         self._listed_at: float | None = None
         self.knows_holders = False
         self.owner = ""
+
+    def open(self) -> None:
+        """Do nothing: there is no other server."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def renew(self) -> None:
+        """Do nothing."""
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do nothing: nobody but the next sweep needs it."""
 
     def remove(self, rows: Iterable[ObjectRow]) -> None:
         """Remove the objects of files without a row, as soon as no download reads them."""
@@ -72,16 +84,15 @@ class Garbage:
             if discard:
                 self._discarded.add(key)
 
-    @contextlib.contextmanager
-    def writing(self, key: str) -> Iterator[None]:
-        """Do :meth:`begin_writing` for the duration of a block; discard what was written if the block fails."""
-        self.begin_writing(key)
-        try:
-            yield
-        except BaseException:
-            self.end_writing(key, discard=True)
-            raise
-        self.end_writing(key, discard=False)
+    def store_of(self, key: str) -> str:
+        """Return nothing: there is one store."""
+        del key
+        return ""
+
+    def written(self) -> Collection[str]:
+        """Return the beginnings of keys under which somebody writes."""
+        with self._lock:
+            return set(self._writing)
 
     def begin_reading(self, key: str) -> Callable[[], None]:
         """Keep the objects of a file until the function is called that this returns. Does not wait."""
@@ -125,7 +136,7 @@ class Garbage:
         with self._lock:
             discarded = set(self._discarded)
         if self._listed_at is None or not 0 <= now - self._listed_at < LIST_SECONDS:
-            self._check_owner()
+            check_owner(self._rows, self.owner, self._bucket.url)
             found = self._without_row("")
             self._listed_at = now
         else:
@@ -134,14 +145,6 @@ class Garbage:
         with self._lock:
             self._discarded -= discarded
         return found
-
-    def _check_owner(self) -> None:
-        """Check that the catalog is the one with which the server has started: a new one knows no objects."""
-        if self._rows.owner(secrets.token_hex(16)) != self.owner:
-            raise ObjectStoreError(
-                f"The catalog was damaged and replaced, so no object of {self._bucket.url} is removed. Restore it "
-                "from a backup, and start the server again"
-            )
 
     def _without_row(self, beginning: str) -> list[str]:
         """List the objects under a beginning of keys that no row names, and that nobody reads or writes."""

@@ -23,6 +23,22 @@ class Server(World):
     def make_catalog(self):
         return PostgresCatalog(self.database, shared=True)
 
+    @property
+    def garbage(self):
+        return self.backend._garbage
+
+    def wait(self):
+        """Let the time pass after which objects may be removed; servers that live renew their stores."""
+        self.sql("UPDATE removals SET at = at - interval '61 s'")
+
+    def vanish(self):
+        """Let the store expire, as of a server that is stopped."""
+        self.sql("UPDATE stores SET until = now() - interval '1 s' WHERE id = %s", self.garbage._store)
+
+    def list_again(self):
+        """Let the time pass after which all objects are listed."""
+        self.sql("DELETE FROM facts WHERE name = 'listed'")
+
     def close(self):
         self.catalog.close()
 
@@ -53,10 +69,25 @@ def end(server, claim):
     server.sql("UPDATE jobs SET state = 'done' WHERE id = %s", claim.job)
 
 
+@pytest.fixture(scope="session")
+def database(postgres_server):
+    """A database for all tests: to make one takes longer than most of them."""
+    url = postgres_server.url()
+    with contextlib.closing(PostgresCatalog(url)) as catalog:
+        catalog.open()
+    return url
+
+
+TABLES = "files, parts, jobs, tables, objects, facts, stores, leases, reservations, removals"
+
+
 @pytest.fixture
-def make(tmp_path, url, postgres_server):
-    """A function that starts a server; all share the catalog and the object store."""
-    database, numbers = postgres_server.url(), itertools.count()
+def make(tmp_path, url, database):
+    """A function that starts a server; all share the catalog, which is empty, and the object store."""
+    numbers = itertools.count()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SET search_path = creemson")
+        connection.execute(f"TRUNCATE {TABLES}")
     with contextlib.ExitStack() as stack:
 
         def make(**options):

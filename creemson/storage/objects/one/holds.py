@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from creemson.catalog.objects import ObjectRow, Objects
 
-__all__ = ["Holds"]
+__all__ = ["MemoryHolds"]
 
 
-class Holds:
-    """The held versions of one caller. May be used by any thread.
+class MemoryHolds:
+    """Implements :class:`creemson.storage.objects.bookkeeping.Holds`.
 
     Args:
         rows: the files that there are.
@@ -46,7 +46,7 @@ class Holds:
         return there
 
     def release(self, version: str) -> bool:
-        """Remove a holder; return whether :meth:`unheld` may return rows of this version."""
+        """Remove a holder; return whether there are kept rows."""
         with self._lock:
             self._holders[version] -= 1
             if self._holders[version] > 0:
@@ -65,16 +65,17 @@ class Holds:
             found = self._rows.kept(self._caller, version)
             return next((row for row in found if row.key not in self._dropping), None)
 
-    def unheld(self, version: str) -> list[ObjectRow]:
-        """Return the kept rows of a version that nobody holds; the caller must remove them, and call :meth:`gone`."""
+    def remove_unheld(self, version: str) -> Sequence[ObjectRow]:
+        """Delete the kept rows of a version that nobody holds, and return them."""
         with self._lock:
             if version in self._holders:
                 return []
             rows = [row for row in self._rows.kept(self._caller, version) if row.key not in self._dropping]
             self._dropping.update(row.key for row in rows)
-            return rows
-
-    def gone(self, rows: Sequence[ObjectRow]) -> None:
-        """Note that rows of :meth:`unheld` are removed, or stay after an error."""
-        with self._lock:
-            self._dropping.difference_update(row.key for row in rows)
+        keys = [row.key for row in rows]
+        try:
+            self._rows.forget(keys)
+        finally:
+            with self._lock:
+                self._dropping.difference_update(keys)
+        return rows

@@ -432,6 +432,10 @@ class Processor:
         has: bool = await self._in_thread(self._stores.of(job.caller).has_output, job.work.output)
         return has
 
+    async def remove_output(self, job: Job) -> None:
+        """Remove the output of a job that is done."""
+        await self._in_thread(self._remove_output, job.work)
+
     async def rebind(self, job: Job) -> CreemsonError | None:
         """Let an unfinished job start on its version of the file; return the error if that is impossible."""
         return await self._rebind(job)
@@ -724,6 +728,8 @@ class Processor:
         find = partial(store.find_version, work.query.filename, work.version)
         await self._recognise(store, work.query.filename, work.version)
         claim = None if self._shared is None else self._shared.claim_of(job)
+        if claim is None and self._shared is not None:
+            raise LostClaimError(job)
         async with output_target(store, work.output, self._in_thread, claim) as target:
             return await call_on(
                 self._workers, find, lambda found: command(found, target), on_progress=on_progress

@@ -30,6 +30,24 @@ _SUBMISSIONS = 0x6A6F6273
 MAX_SERVED = 10_000
 """Number of parties above which those without jobs lose their turns."""
 
+_CHECK = f"""
+WITH there AS (
+    -- Locked, so that the bytes are not removed by somebody who does not see this job yet.
+    SELECT key FROM objects WHERE caller = ? AND version = ? LIMIT 1 FOR KEY SHARE
+)
+SELECT (SELECT count(*) FROM there), (SELECT count(*) FROM jobs WHERE {_OWNED} AND caller = ?),
+    count(*), count(*) FILTER (WHERE caller = ?),
+    coalesce(sum(length(query)), 0)::bigint, coalesce(sum(length(query)) FILTER (WHERE caller = ?), 0)::bigint
+FROM jobs WHERE {_WAITS}
+"""
+_INTO_JOBS = f"INSERT INTO jobs ({', '.join(COLUMNS['jobs'])}, party, owner, epoch, until)"
+_VALUES = ", ".join("?" * len(COLUMNS["jobs"]))
+_INSERT_WAITING = f"{_INTO_JOBS} VALUES ({_VALUES}, ?, NULL, 0, NULL)"
+_GIVE_TURN = (
+    "INSERT INTO turns VALUES (?, nextval('turns_given')) "
+    "ON CONFLICT (party) DO UPDATE SET given = excluded.given"
+)
+_INSERT_CLAIMED = f"WITH new AS ({_INTO_JOBS} VALUES ({_VALUES}, ?, ?, 1, {_UNTIL})) {_GIVE_TURN}"
 _NEXT = f"""
 WITH RECURSIVE parties AS (
     (SELECT party FROM jobs WHERE {_WAITS} ORDER BY party LIMIT 1)
@@ -199,41 +217,24 @@ class SharedJobs:
                     (row.kept, row.timeout, found.row.id),
                 )
             return Submitted(found, is_new=False)
-        # Locked, so that the bytes are not removed by somebody who does not see this job yet.
-        there = transaction.execute(
-            "SELECT key FROM objects WHERE caller = ? AND version = ? LIMIT 1 FOR KEY SHARE",
-            (row.caller, row.version),
+        (there, running, *waiting), *_ = transaction.execute(
+            _CHECK, (row.caller, row.version, row.caller, row.caller, row.caller)
         ).fetchall()
         if not there:
             return None
-        found_waiting = transaction.execute(
-            "SELECT count(*), count(*) FILTER (WHERE caller = ?), coalesce(sum(length(query)), 0)::bigint, "
-            f"coalesce(sum(length(query)) FILTER (WHERE caller = ?), 0)::bigint FROM jobs WHERE {_WAITS}",
-            (row.caller, row.caller),
-        ).fetchall()
-        waiting = _Waiting(*found_waiting[0])
-        claims = candidate.claim
-        if claims and row.kept:
-            (running,), *_ = transaction.execute(
-                f"SELECT count(*) FROM jobs WHERE {_OWNED} AND caller = ?",
-                (row.caller,),
-            ).fetchall()
-            claims = running < limits.running_of_caller
+        waits = _Waiting(*waiting)
+        claims = candidate.claim and (not row.kept or running < limits.running_of_caller)
         if not claims:
-            full = _excess(limits, waiting, len(row.query))
+            full = _excess(limits, waits, len(row.query))
             if full is not None:
                 return full
-        columns = ", ".join(COLUMNS["jobs"])
-        places = ", ".join("?" * len(COLUMNS["jobs"]))
-        transaction.execute(
-            f"INSERT INTO jobs ({columns}, party, owner, epoch, until) VALUES ({places}, ?, ?, ?, "
-            f"CASE WHEN ? THEN {_UNTIL} END)",
-            (*attrs.astuple(row), candidate.party, self._owner if claims else None, int(claims), claims),
-        )
+        values = attrs.astuple(row)
         if claims:
-            self._give_turns(transaction, [candidate.party])
+            transaction.execute(_INSERT_CLAIMED, (*values, candidate.party, self._owner, candidate.party))
+        else:
+            transaction.execute(_INSERT_WAITING, (*values, candidate.party))
         stored = Stored(row, self._owner if claims else None, int(claims), joined=False)
-        return Submitted(stored, is_new=True, waiting=waiting.jobs)
+        return Submitted(stored, is_new=True, waiting=waits.jobs)
 
     def job(self, job: str) -> Stored | None:
         """Return a job."""
@@ -320,19 +321,17 @@ class SharedJobs:
                 (self._owner, [job for (job,) in locked]),
             ).fetchall()
             claimed = [Claimed(_stored(row[:-1]), row[-1]) for row in rows]
-            self._give_turns(transaction, [one.party for one in claimed])
+            # In the same order everywhere, so that no two servers wait for each other.
+            transaction.executemany(
+                _GIVE_TURN, [(party,) for party in sorted({one.party for one in claimed})]
+            )
             return sorted(claimed, key=lambda one: one.stored.row.created)
 
         return self._database.change(claim)
 
-    def _give_turns(self, transaction: Transaction, parties: Iterable[str]) -> None:
-        transaction.executemany(
-            "INSERT INTO turns VALUES (?, nextval('turns_given')) "
-            "ON CONFLICT (party) DO UPDATE SET given = excluded.given",
-            [
-                (party,) for party in sorted(set(parties))
-            ],  # in the same order everywhere, so no two wait for each other
-        )
+    def waits(self) -> bool:
+        """Whether any job waits."""
+        return bool(self._database.read(f"SELECT id FROM jobs WHERE {_WAITS} LIMIT 1"))
 
     def renew(self, jobs: Collection[str]) -> dict[str, int]:
         """Prolong the leases of jobs, and say that this server lives.
@@ -447,28 +446,41 @@ class SharedJobs:
         query = f"SELECT {_STORED} FROM jobs WHERE state <> 'queued' AND finished < ?"
         return [_stored(row) for row in self._database.read(query, (time,))]
 
-    def trim(self, per_caller: float, in_all: float, bytes_per_caller: float, bytes_in_all: float) -> None:
-        """Forget the oldest ended jobs beyond these numbers, and turns of parties that have no jobs."""
+    def trim(
+        self, per_caller: float, in_all: float, bytes_per_caller: float, bytes_in_all: float
+    ) -> list[Stored]:
+        """Forget the oldest ended jobs beyond these numbers, and turns of parties that have no jobs.
 
-        def trim(transaction: Transaction) -> None:
-            transaction.execute(
+        Returns:
+            The jobs that are forgotten.
+        """
+
+        def trim(transaction: Transaction) -> list[Stored]:
+            forgotten = transaction.execute(
                 "DELETE FROM jobs WHERE id IN (SELECT id FROM ("
                 "SELECT id, row_number() OVER mine AS number, sum(length(outcome)) OVER mine AS bytes, "
                 "row_number() OVER everyones AS number_in_all, sum(length(outcome)) OVER everyones AS bytes_in_all "
                 "FROM jobs WHERE state <> 'queued' "
                 "WINDOW mine AS (PARTITION BY caller ORDER BY finished DESC, id), "
                 "everyones AS (ORDER BY finished DESC, id)) AS ended "
-                "WHERE number > ? OR number_in_all > ? OR number > 1 AND (bytes > ? OR bytes_in_all > ?))",
+                "WHERE number > ? OR number_in_all > ? OR number > 1 AND (bytes > ? OR bytes_in_all > ?)) "
+                f"RETURNING {_STORED}",
                 (per_caller, in_all, bytes_per_caller, bytes_in_all),
-            )
+            ).fetchall()
             transaction.execute(
                 "DELETE FROM turns WHERE (SELECT count(*) FROM turns) > ? AND NOT EXISTS "
                 "(SELECT FROM jobs WHERE jobs.party = turns.party AND state = 'queued')",
                 (MAX_SERVED,),
             )
             transaction.execute("DELETE FROM servers WHERE until < now() - interval '1 hour'")
+            return [_stored(row) for row in forgotten]
 
-        self._database.change(trim)
+        return self._database.change(trim)
+
+    def answers(self, caller: str, key: str) -> bool:
+        """Whether any job does, or has done, this work."""
+        query = "SELECT id FROM jobs WHERE caller = ? AND key = ? AND state IN ('queued', 'done') LIMIT 1"
+        return bool(self._database.read(query, (caller, key)))
 
 
 def _stored(row: Sequence[Any]) -> Stored:

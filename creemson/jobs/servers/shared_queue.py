@@ -93,6 +93,9 @@ class Processing(Protocol):
     async def has_output(self, job: Job) -> bool:
         """Whether the output of a job that is done is still there."""
 
+    async def remove_output(self, job: Job) -> None:
+        """Remove the output of a job that is done."""
+
     async def rebind(self, job: Job) -> CreemsonError | None:
         """Let an unfinished job start on its version of the file; return the error if that is impossible."""
 
@@ -169,6 +172,7 @@ class SharedQueue:
         self._submissions: deque[_Submission] = deque()
         self._submitted = trio.Event()
         self._reserved = 0  # slots for jobs that are about to be submitted
+        self._used = 0  # slots in use, as far as it is known
         self._may_wait = True  # whether jobs may wait that this server can claim
         self._wake = trio.Event()  # set when there may be something to claim
         self._unseen: set[str] = set()  # jobs whose rows are to be read
@@ -205,7 +209,8 @@ class SharedQueue:
 
     def changed(self) -> None:
         """Note that slots may be free."""
-        if self._may_wait and not self._draining and self._room():
+        freed, self._used = self._queue.used < self._used, self._queue.used
+        if freed and self._may_wait:
             self._wake.set()
 
     def claim_of(self, job: str) -> Claim | None:
@@ -331,9 +336,8 @@ class SharedQueue:
 
     async def _submit(self, command: Command, ask: Submit) -> bool:
         """Submit a job; return False if that must be tried again."""
+        self._check_draining()
         new = await self._processing.prepare(command, ask)
-        if self._draining:
-            raise shutting_down()
         waiter = Waiter(command.connection, command.request, ask.keep)
         # A job that ends with its connection stays where the connection is.
         claim = not ask.keep or self._room() > 0
@@ -371,11 +375,18 @@ class SharedQueue:
             self._may_wait = True
             self._wake.set()
             return True
+        if self._draining:  # meanwhile; another server starts it
+            await self._release(Claim(stored.row.id, self._me, stored.epoch))
+            raise shutting_down()
         self._processing.reply(command.connection, command.request, Accepted(stored.row.id, 0))
         self._took(sent, stored)
         effects = self._queue.adopt(trio.current_time(), new, stored.epoch, [waiter], wanted=False)
         self._processing.apply(effects)
         return True
+
+    def _check_draining(self) -> None:
+        if self._draining:
+            raise shutting_down()
 
     async def _answer_again(self, command: Command, stored: Stored) -> bool:
         """Answer with the result of an equal job; return False if it cannot be given again."""
@@ -498,7 +509,7 @@ class SharedQueue:
     async def _claim(self) -> None:
         """Take jobs that wait, whenever there is room for them."""
         while True:
-            with trio.move_on_after(LOOK) as waited:
+            with trio.move_on_after(LOOK):
                 await self._wake.wait()
             self._wake = trio.Event()
             room = 0 if self._draining else self._room()
@@ -509,16 +520,17 @@ class SharedQueue:
                 claimed = await self._in_thread(
                     self._rows.claim, room, self._running_of_caller, self._queue.given_up
                 )
+                self._may_wait = len(claimed) == room or await self._in_thread(self._rows.waits)
             except OSError as error:
                 self._log.warning("waiting jobs not claimed", error=str(error))
                 await trio.sleep(AGAIN)
                 continue
-            self._may_wait = len(claimed) == room or (not waited.cancelled_caught and bool(claimed))
             if claimed:
                 self._tell_all(messages.Claims(self._me, tuple(one.stored.row.id for one in claimed)))
             for one in claimed:
                 await self._adopt(sent, one.stored, one.party)
-            self.changed()
+            if self._may_wait and claimed and self._room():  # some have ended meanwhile
+                self._wake.set()
 
     async def _adopt(self, sent: float, stored: Stored, party: str) -> None:
         """Start a job that was claimed, with the requests of this server that follow it."""
@@ -679,16 +691,26 @@ class SharedQueue:
         while True:
             await trio.sleep(TRIM)
             try:
-                await self._in_thread(
+                forgotten = await self._in_thread(
                     self._rows.trim,
                     bounds.remembered.per_caller,
                     bounds.remembered.total,
                     bounds.remembered_bytes.per_caller,
                     bounds.remembered_bytes.total,
                 )
+                for stored in forgotten:
+                    await self._remove_output(stored.row)
                 await self._forget_without_output()
             except OSError as error:
                 self._log.warning("old jobs not forgotten", error=str(error))
+
+    async def _remove_output(self, row: JobRow) -> None:
+        """Remove the output of a job that is forgotten, unless an equal job needs it."""
+        if row.state != "done" or await self._in_thread(self._rows.answers, row.caller, row.key):
+            return
+        job = self._processing.restored(row)
+        if job is not None:
+            await self._processing.remove_output(job)
 
     async def _forget_without_output(self) -> None:
         before = self._processing.now_in_row() - self._keep_outputs
@@ -738,7 +760,7 @@ class SharedQueue:
         match message:
             case messages.Work():
                 self._may_wait = True
-                self.changed()
+                self._wake.set()
             case messages.Claims(server, jobs) if server != self._me:
                 for job in jobs:
                     followed = self._following.get(job)

@@ -297,7 +297,9 @@ def test_oldest_jobs_are_forgotten(servers):
     assert [stored.row.id for stored in one.jobs.of_caller("ann")] == ["ann-9", "ann-3", "ann-2", "ann-1"]
     one.jobs.trim(3, 100, 20, 1e9)
     assert [stored.row.id for stored in one.jobs.of_caller("ann")] == ["ann-9", "ann-3", "ann-2"]
-    one.jobs.trim(3, 1, 1e9, 1e9)
+    forgotten = one.jobs.trim(3, 1, 1e9, 1e9)
+    assert sorted(stored.row.id for stored in forgotten) == ["ann-2", "bob-2", "bob-3"]
+    assert [one.jobs.answers("ann", key) for key in ("k2", "k3", "k9")] == [False, True, True]
     assert len(one.jobs.of_caller("ann")) + len(one.jobs.of_caller("bob")) == 2
     assert [stored.row.id for stored in one.jobs.ended_before(9.0)] == ["ann-3"]
 

@@ -2,12 +2,14 @@
 
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 
+import creemson
 from tests.databases import postgres
 from tests.objectstores import free_port
-from tests.servers import PATIENCE, serving, wait_until
+from tests.servers import PATIENCE, SAMPLE, serving, wait_until
 
 SERVERS = 2
 
@@ -76,6 +78,47 @@ def test_servers_share_a_port_and_one_leaves_without_a_failed_connection(on_one_
             with staying.connect() as client:
                 assert client.ask({"type": "ping", "id": "p"})["type"] == "pong"
         wait_until(lambda: accepted(staying) == before + 10)
+
+
+@pytest.mark.slow
+def test_clients_of_a_shared_port_do_not_notice_a_rolling_restart(on_one_port, tmp_path):
+    """Each server is restarted while the other one runs: no call of the client library fails."""
+    ended, done, failures = threading.Event(), [], []
+
+    def work(number):
+        try:
+            with creemson.Client(running["a"][1].base) as client:
+                client.upload(SAMPLE, name=f"{number}.csv")
+                while not ended.is_set():
+                    result = client.process(f"{number}.csv", where=[["year", ">", len(done)]], limit=1)
+                    done.append(result.columns)
+        except Exception as error:
+            failures.append(error)
+
+    with ExitStack() as stack:
+        running = {name: start(stack, on_one_port(tmp_path / name)) for name in ("a", "b")}
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        try:
+            for name in running:
+                before = len(done)
+                wait_until(lambda before=before: len(done) > before + 4 or failures)
+                running[name][0].close()
+                running[name] = start(stack, on_one_port(tmp_path / name))
+            before = len(done)
+            wait_until(lambda: len(done) > before + 4 or failures)
+        finally:
+            ended.set()
+            for worker in workers:
+                worker.join()
+    assert failures == []
+
+
+def start(stack, server):
+    """Run a server that can be stopped alone, and otherwise ends with the stack."""
+    own = stack.enter_context(ExitStack())
+    return own, own.enter_context(server)
 
 
 def listening(address):

@@ -27,6 +27,10 @@ _WAITS = "state = 'queued' AND owner IS NULL"
 _OWNED = "state = 'queued' AND owner IS NOT NULL"
 _SUBMISSIONS = 0x6A6F6273
 """Key of the advisory lock that submissions take one after the other: "jobs" as a number."""
+OTHER_CHOICES = 4
+"""How many more jobs a claim looks at than it takes: others may claim the same ones at this moment."""
+MAX_CHOICES = 5
+"""How often a claim chooses jobs, if others have claimed all that it has chosen."""
 MAX_SERVED = 10_000
 """Number of parties above which those without jobs lose their turns."""
 
@@ -48,7 +52,7 @@ _GIVE_TURN = (
     "ON CONFLICT (party) DO UPDATE SET given = excluded.given"
 )
 _INSERT_CLAIMED = f"WITH new AS ({_INTO_JOBS} VALUES ({_VALUES}, ?, ?, 1, {_UNTIL})) {_GIVE_TURN}"
-_NEXT = f"""
+_CLAIM = f"""
 WITH RECURSIVE parties AS (
     (SELECT party FROM jobs WHERE {_WAITS} ORDER BY party LIMIT 1)
     UNION ALL
@@ -74,12 +78,31 @@ WITH RECURSIVE parties AS (
     SELECT first.*, coalesce(used_by_caller.jobs, 0)
         + row_number() OVER (PARTITION BY first.caller ORDER BY turn, given, first.created) AS of_caller
     FROM first LEFT JOIN used_by_caller ON used_by_caller.caller = first.caller
+), chosen AS (
+    SELECT id, row_number() OVER (ORDER BY turn, given, created) AS place FROM allowed WHERE of_caller <= ?
+    ORDER BY place LIMIT ?
+), locked AS MATERIALIZED (
+    SELECT jobs.id FROM jobs JOIN chosen ON chosen.id = jobs.id WHERE {_WAITS}
+    ORDER BY chosen.place LIMIT ? FOR UPDATE OF jobs SKIP LOCKED
+), claimed AS (
+    UPDATE jobs SET owner = ?, epoch = epoch + 1, until = {_UNTIL} WHERE id IN (SELECT id FROM locked)
+    RETURNING {_STORED}, jobs.party
+), served AS (
+    INSERT INTO turns
+    SELECT party, nextval('turns_given') FROM (SELECT DISTINCT party FROM claimed ORDER BY party) AS parties
+    ON CONFLICT (party) DO UPDATE SET given = excluded.given
 )
-SELECT id FROM allowed WHERE of_caller <= ? ORDER BY turn, given, created LIMIT ?
+SELECT EXISTS (SELECT FROM chosen), claimed.* FROM (SELECT set_config('synchronous_commit', 'off', true)) AS always
+LEFT JOIN claimed ON true
 """
-"""The jobs whose turn it is: of the parties with the fewest running jobs, of equal ones of those whose last turn is the
-longest ago. For each party it visits some rows of the index, and not all that wait
-(wiki.postgresql.org/wiki/Loose_indexscan)."""
+"""Claims the jobs whose turn it is: of the parties with the fewest running jobs, of equal ones of those whose last turn
+is the longest ago. For each party it visits some rows of the index, and not all that wait
+(wiki.postgresql.org/wiki/Loose_indexscan). Other servers may choose the same jobs at this moment: who locks a job
+first, gets it. It is one statement, because each takes a round trip to the database, for which the locks are held.
+Turns are given in the same order everywhere, so that no two servers wait for each other.
+
+It does not wait for the disk: if the database crashes at once, the job waits again. Its server does not know that until
+it renews its leases, but can neither record nor publish anything, because the row does not name it."""
 
 
 @attrs.frozen
@@ -306,28 +329,17 @@ class SharedJobs:
         """
         left_out = list(without)
 
-        def claim(transaction: Transaction) -> list[Claimed]:
-            next_ones = transaction.execute(_NEXT, (left_out, room, running_of_caller, room)).fetchall()
-            if not next_ones:
-                return []
-            # Another server may have chosen the same ones: who locks a job first, gets it.
-            locked = transaction.execute(
-                f"SELECT id FROM jobs WHERE id = ANY (?) AND {_WAITS} FOR UPDATE SKIP LOCKED",
-                ([job for (job,) in next_ones],),
-            ).fetchall()
-            rows = transaction.execute(
-                f"UPDATE jobs SET owner = ?, epoch = epoch + 1, until = {_UNTIL} WHERE id = ANY (?) "
-                f"RETURNING {_STORED}, jobs.party",
-                (self._owner, [job for (job,) in locked]),
-            ).fetchall()
-            claimed = [Claimed(_stored(row[:-1]), row[-1]) for row in rows]
-            # In the same order everywhere, so that no two servers wait for each other.
-            transaction.executemany(
-                _GIVE_TURN, [(party,) for party in sorted({one.party for one in claimed})]
+        choices = room + OTHER_CHOICES
+        parameters = (left_out, choices, running_of_caller, choices, room, self._owner)
+        for _ in range(MAX_CHOICES):
+            rows = self._database.change(
+                lambda transaction: transaction.execute(_CLAIM, parameters).fetchall()
             )
-            return sorted(claimed, key=lambda one: one.stored.row.created)
-
-        return self._database.change(claim)
+            claimed = [Claimed(_stored(row), party) for _, *row, party in rows if party is not None]
+            [is_any_chosen, *_], *_ = rows
+            if claimed or not is_any_chosen:
+                return sorted(claimed, key=lambda one: one.stored.row.created)
+        return []
 
     def waits(self) -> bool:
         """Whether any job waits."""

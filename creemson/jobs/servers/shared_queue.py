@@ -517,8 +517,10 @@ class SharedQueue:
                 continue
             sent = trio.current_time()
             try:
+                # Not what it has already: after a crash of the database, a claim may be forgotten there.
+                own = [claim.job for claim in self._leases.claims()]
                 claimed = await self._in_thread(
-                    self._rows.claim, room, self._running_of_caller, self._queue.given_up
+                    self._rows.claim, room, self._running_of_caller, [*self._queue.given_up, *own]
                 )
                 self._may_wait = len(claimed) == room or await self._in_thread(self._rows.waits)
             except OSError as error:

@@ -134,6 +134,18 @@ def test_caller_with_many_running_jobs_waits(servers):
     assert claimed(two, 9, running_of_caller=3) == ["ann-2"]
 
 
+def test_job_that_another_server_is_about_to_claim_is_left_to_it(servers):
+    """The next one is claimed at once: a server that got none would believe that none waits."""
+    one = servers.new()
+    submit(one, *(candidate(number) for number in range(3)))
+    with psycopg.connect(servers.url) as other:
+        other.execute("SELECT id FROM creemson.jobs WHERE id = 'ann-0' FOR UPDATE")
+        assert claimed(one, 1) == ["ann-1"]
+        assert claimed(one, 9) == ["ann-2"]
+        assert claimed(one, 9) == []  # after some attempts
+    assert claimed(one, 9) == ["ann-0"]
+
+
 def test_parties_take_turns(servers):
     """Who runs the least is next; of those, who waits the longest for a turn."""
     one, two = servers.new(), servers.new()

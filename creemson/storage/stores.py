@@ -20,7 +20,7 @@ from creemson.storage.folder.files import Files
 from creemson.storage.folder.stores import FolderStores
 from creemson.storage.handles import Handles
 from creemson.storage.store import Store
-from creemson.storage.tables.tables import SharedTables, Tables
+from creemson.storage.tables.tables import SharedTables, TableRows, Tables
 
 __all__ = ["Backend", "Stores", "locked"]
 
@@ -45,6 +45,10 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Tell other servers that nothing is in use any more."""
+
+    @property
+    def table_rows(self) -> TableRows:
+        """The rows of the columnar copies that this server has in its data folder."""
 
     def prepare(self) -> None:
         """Check that it can be used.
@@ -100,7 +104,9 @@ class Stores:
         self._clock = clock
         self._handles = handles or Handles.within(math.inf)
         self._backend: Backend = backend or FolderStores(self._data, catalog, clock=clock)
-        self.tables = Tables(data / "tables", catalog, clock=clock, objects=self._backend.tables)
+        self.tables = Tables(
+            data / "tables", self._backend.table_rows, clock=clock, objects=self._backend.tables
+        )
         self._lock = threading.Lock()
         self._stores: dict[str, Store] = {}
 

@@ -15,6 +15,11 @@ __all__ = ["SharedObjects"]
 
 _NEEDED = "SELECT 1 FROM jobs WHERE caller = ? AND version = ? AND state = 'queued' LIMIT 1"
 _KEPT = f"{select('objects')} WHERE caller = ? AND version = ? AND kind = 'kept' FOR UPDATE"
+_FORGET_COUNTS = """
+DELETE FROM tables WHERE NOT EXISTS (
+    SELECT 1 FROM objects WHERE objects.caller = tables.caller AND objects.version = tables.version
+)
+"""
 _OF_KEYS = f"{select('objects')} WHERE key = ANY (?)"
 
 
@@ -39,6 +44,15 @@ class SharedObjects(DatabaseObjects):
     def rows_of(self, keys: Sequence[str]) -> list[ObjectRow]:
         """Return the rows that there are of some keys."""
         return [object_row(found) for found in self._database.read(_OF_KEYS, (list(keys),))]
+
+    def row_counts(self, caller: str) -> dict[str, int]:
+        """Return the numbers of rows of a caller's files, by version, as far as any server has counted them."""
+        query = "SELECT version, rows FROM tables WHERE caller = ? ORDER BY used"
+        return dict(self._database.read(query, (caller,)))
+
+    def forget_row_counts(self) -> None:
+        """Delete those of files that are gone."""
+        self._database.change(lambda transaction: transaction.execute(_FORGET_COUNTS))
 
     def is_needed(self, caller: str, version: str) -> bool:
         """Return whether an unfinished job of a caller needs a version."""

@@ -36,7 +36,7 @@ class FolderStores:
 
     def __init__(self, data: Files, catalog: Catalog, *, clock: Callable[[], float]) -> None:
         self._data = data
-        self._catalog = catalog
+        self._catalog = self.table_rows = catalog
         self._clock = clock
 
     def prepare(self) -> None:

@@ -173,9 +173,11 @@ class Bookkeeping:
         holds: makes that of one caller, by name.
         ledger: makes that of one caller, by name, quota, and a function that returns the bytes of a key.
         put: writes the pieces of uploads.
+        row_counts: returns the numbers of rows of a caller's files, by version, as far as other servers know them.
     """
 
     garbage: Garbage
     holds: Callable[[str], Holds]
     ledger: Callable[[str, int, Callable[[str], int]], Ledger]
     put: PutPiece
+    row_counts: Callable[[str], Mapping[str, int]] = attrs.field(default=lambda _: {})

@@ -86,6 +86,7 @@ class ObjectStore:
         self._rows = catalog.objects
         self._garbage = books.garbage
         self._put = books.put
+        self._row_counts = books.row_counts
         self._threads = threads
         self._caller = caller
         self._piece = piece
@@ -216,7 +217,7 @@ class ObjectStore:
 
     def listing(self) -> tuple[FileInfo, ...]:
         """Return the uploaded files, sorted by name."""
-        rows = self._tables.rows_of(self._caller)
+        rows = {**self._row_counts(self._caller), **self._tables.rows_of(self._caller)}
         return tuple(
             FileInfo(
                 filename=row.name,

@@ -12,9 +12,10 @@ from creemson.storage.objects.one.bookkeeping import in_memory
 from creemson.storage.objects.part import PIECE_BYTES
 from creemson.storage.objects.probe import probe
 from creemson.storage.objects.several.bookkeeping import in_catalog
+from creemson.storage.objects.several.table_rows import OwnTableRows
 from creemson.storage.objects.store import ObjectStore
 from creemson.storage.objects.tables import ObjectTables
-from creemson.storage.tables.tables import SharedTables, Tables
+from creemson.storage.tables.tables import SharedTables, TableRows, Tables
 
 __all__ = ["ObjectStores"]
 
@@ -30,11 +31,13 @@ class ObjectStores:
         catalog: the catalog; its owner opens and closes it.
         clock: returns seconds since 1970.
         piece: bytes of each object of an upload but the last.
-        shares_tables: whether workers on other machines read columnar copies, so that these become objects, too.
+        shares_tables: whether workers on other machines read columnar copies, so that these become objects, too. They
+            do not if several servers share the object store.
 
     Attributes:
         is_shared: whether several servers may use the catalog and the object store, which the catalog knows.
         tables: the columnar copies as objects; None if there are none.
+        table_rows: the rows of those in the data folder.
 
     Raises:
         ObjectStoreError: the environment is not usable.
@@ -65,8 +68,9 @@ class ObjectStores:
         self._garbage = self._books.garbage
         self._opened: list[ObjectStore] = []
         self.tables: SharedTables | None = (
-            ObjectTables(self._bucket, self._garbage) if shares_tables else None
+            ObjectTables(self._bucket, self._garbage) if shares_tables and not self.is_shared else None
         )
+        self.table_rows: TableRows = OwnTableRows(catalog) if self.is_shared else catalog
 
     def prepare(self) -> None:
         """Check the object store.

@@ -10,18 +10,18 @@ import contextlib
 import hashlib
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
 import attrs
 
-from creemson.catalog.catalog import Catalog, TableRow
+from creemson.catalog.catalog import TableRow
 from creemson.storage import durable
 from creemson.storage.names import is_temporary, remove_path
 from creemson.storage.tables.bounds import FREE_SHARE, surplus
 
-__all__ = ["SharedTables", "TableKey", "Tables"]
+__all__ = ["SharedTables", "TableKey", "TableRows", "Tables"]
 
 _WITH_OBJECTS = ", with objects"
 
@@ -38,6 +38,22 @@ class TableKey(NamedTuple):
     caller: str
     version: str
     options: str
+
+
+class TableRows(Protocol):
+    """The part of :class:`creemson.catalog.catalog.Catalog` that concerns copies."""
+
+    def tables(self) -> Sequence[TableRow]:
+        """Return all copies."""
+
+    def record_table(self, row: TableRow) -> None:
+        """Record a copy; it replaces one with the same path."""
+
+    def use_tables(self, used: Mapping[str, float]) -> None:
+        """Record when copies were last used, in seconds since 1970, by path."""
+
+    def forget_tables(self, paths: Iterable[str]) -> None:
+        """Delete the rows of copies."""
 
 
 class SharedTables(Protocol):
@@ -61,7 +77,7 @@ class Tables:
 
     Args:
         folder: folder of the copies.
-        catalog: the catalog; its owner opens and closes it.
+        catalog: has their rows; its owner opens and closes it.
         clock: returns seconds since 1970.
         objects: the copies as objects; None if there are none.
     """
@@ -69,7 +85,7 @@ class Tables:
     def __init__(
         self,
         folder: Path,
-        catalog: Catalog,
+        catalog: TableRows,
         *,
         clock: Callable[[], float],
         objects: SharedTables | None = None,

@@ -21,4 +21,5 @@ def in_catalog(bucket: ObjectBucket, rows: SharedObjects, threads: Executor) -> 
         holds=lambda caller: SharedHolds(rows, caller),
         ledger=lambda caller, quota, _: SharedLedger(rows.usage(caller, quota), quota, garbage.store_of),
         put=PutOnce(bucket),
+        row_counts=rows.row_counts,
     )

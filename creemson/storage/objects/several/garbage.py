@@ -159,6 +159,7 @@ class SharedGarbage:
         if self._leases.may_list(LIST_SECONDS):
             check_owner(self._rows, self.owner, self._bucket.url)
             self._leases.remove(self._without_row(name for name, _ in self._bucket.sizes()))
+            self._rows.forget_row_counts()
         return found + self._remove_noted()
 
     def _without_row(self, names: Iterable[str]) -> list[str]:

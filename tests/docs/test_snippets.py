@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -121,14 +122,24 @@ def run_inside(text, space, server):
     trio.run(space["_main"])
 
 
+def apart(function, *arguments):
+    """Call a function in a thread: Playwright, if tests of the browser ran before, leaves asyncio's loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(function, *arguments).result()
+
+
 @pytest.mark.parametrize("name", WITH_PYTHON)
 def test_python_blocks_of_the_page_run_in_order(name, own_server):
     """The page is one program."""
+    apart(run_in_order, name, own_server)
+
+
+def run_in_order(name, server):
     space = {"creemson": creemson}
-    for mark, text in blocks_of(name, own_server):
+    for mark, text in blocks_of(name, server):
         with contextlib.redirect_stdout(io.StringIO()):
             if mark == INSIDE:
-                run_inside(text, space, own_server)
+                run_inside(text, space, server)
             else:
                 exec(compile(text, name, "exec"), space)
     close(space)
@@ -147,8 +158,12 @@ class Console(code.InteractiveConsole):
 @pytest.mark.parametrize("name", WITH_PYTHON)
 def test_python_blocks_can_be_pasted_line_by_line(name, own_server):
     """As in the console of Python before 3.13, where an empty line ends an indented block, and only that does."""
+    apart(paste, name, own_server)
+
+
+def paste(name, server):
     console = Console({"__name__": "__console__"})
-    for mark, text in blocks_of(name, own_server):
+    for mark, text in blocks_of(name, server):
         if mark == INSIDE:
             continue
         with contextlib.redirect_stdout(io.StringIO()):

@@ -1,6 +1,7 @@
 """Hints by NOTIFY and LISTEN of PostgreSQL."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable
 
 import psycopg
@@ -11,6 +12,7 @@ __all__ = ["PostgresHints"]
 
 _PREFIX = "creemson"
 """Name of the channel of all servers, and beginning of the names of those of each."""
+_NOTIFY = "SELECT pg_notify(channel, hint) FROM unnest(%s::text[], %s::text[]) AS hints (channel, hint)"
 
 
 class PostgresHints:
@@ -26,6 +28,7 @@ class PostgresHints:
         self._owner = owner
         self._listening: psycopg.Connection | None = None
         self._sending: psycopg.Connection | None = None
+        self._lock = threading.Lock()  # for `_sending`
 
     def connect(self) -> int:
         """See :meth:`creemson.catalog.shared.hints.Hints.connect`."""
@@ -54,13 +57,14 @@ class PostgresHints:
 
     def send(self, hints: Iterable[tuple[str, str]]) -> None:
         """See :meth:`creemson.catalog.shared.hints.Hints.send`."""
-        parameters = [(_channel(server), hint) for server, hint in hints]
+        given = list(hints)
+        parameters = [_channel(server) for server, _ in given], [hint for _, hint in given]
         try:
-            if self._sending is None or self._sending.closed:
-                self._sending = self._connect()
-                self._sending.execute("SET synchronous_commit = off")  # nothing is written but hints
-            with self._sending.transaction(), self._sending.cursor() as cursor:
-                cursor.executemany("SELECT pg_notify(%s, %s)", parameters)
+            with self._lock:
+                if self._sending is None or self._sending.closed:
+                    self._sending = self._connect()
+                    self._sending.execute("SET synchronous_commit = off")  # nothing is written but hints
+                self._sending.execute(_NOTIFY, parameters)
         except psycopg.Error as error:
             raise OSError(f"no hints to other servers: {error}") from error
 

@@ -43,7 +43,7 @@ from creemson.jobs.job import (
 )
 from creemson.jobs.sharing.bounds import Bounds, Tally, too_many_bytes, too_many_jobs
 from creemson.jobs.sharing.history import History
-from creemson.jobs.sharing.turns import Turns
+from creemson.jobs.sharing.turns import SPARE, Turns
 
 __all__ = ["JobQueue", "already_ended", "cancelled", "job_not_found", "too_many_restarts"]
 
@@ -223,7 +223,7 @@ class JobQueue:
         job.detached = int(wanted)
         for waiter in waiters:
             self._add_waiter(job, waiter)
-        goes_on = job.log("info", "Another server takes the job; it starts again.") if job.restarts else []
+        goes_on = job.log("info", "Another server takes the job; it starts again.") if epoch > 1 else []
         return [*goes_on, *self._fill(now)]
 
     def surrender(self, now: float, job: str) -> tuple[list[Effect], list[Waiter]]:
@@ -491,6 +491,11 @@ class JobQueue:
     def room(self) -> int:
         """Number of slots that neither work uses nor jobs wait for."""
         return max(0, self._slots - self.used - self._places.total)
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether, beyond that room, there is a slot for a party that uses none."""
+        return self.used + self._places.total < self._slots + SPARE
 
     @property
     def running(self) -> int:

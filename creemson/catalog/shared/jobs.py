@@ -31,6 +31,8 @@ OTHER_CHOICES = 4
 """How many more jobs a claim looks at than it takes: others may claim the same ones at this moment."""
 MAX_CHOICES = 5
 """How often a claim chooses jobs, if others have claimed all that it has chosen."""
+SPARE = 1
+"""Number of slots of each server, and of each caller, that are only for parties that use no slot."""
 MAX_SERVED = 10_000
 """Number of parties above which those without jobs lose their turns."""
 
@@ -40,6 +42,7 @@ WITH there AS (
     SELECT key FROM objects WHERE caller = ? AND version = ? LIMIT 1 FOR KEY SHARE
 )
 SELECT (SELECT count(*) FROM there), (SELECT count(*) FROM jobs WHERE {_OWNED} AND caller = ?),
+    (SELECT count(*) FROM jobs WHERE {_OWNED} AND party = ?),
     count(*), count(*) FILTER (WHERE caller = ?),
     coalesce(sum(length(query)), 0)::bigint, coalesce(sum(length(query)) FILTER (WHERE caller = ?), 0)::bigint
 FROM jobs WHERE {_WAITS}
@@ -79,13 +82,17 @@ WITH RECURSIVE parties AS (
         + row_number() OVER (PARTITION BY first.caller ORDER BY turn, given, first.created) AS of_caller
     FROM first LEFT JOIN used_by_caller ON used_by_caller.caller = first.caller
 ), chosen AS (
-    SELECT id, row_number() OVER (ORDER BY turn, given, created) AS place FROM allowed WHERE of_caller <= ?
+    SELECT id, turn, row_number() OVER (ORDER BY turn, given, created) AS place FROM allowed
+    WHERE of_caller <= CASE turn WHEN 1 THEN ? + {SPARE} ELSE ? END AND (turn = 1 OR ?)
     ORDER BY place LIMIT ?
 ), locked AS MATERIALIZED (
-    SELECT jobs.id FROM jobs JOIN chosen ON chosen.id = jobs.id WHERE {_WAITS}
+    SELECT jobs.id, chosen.turn, chosen.place FROM jobs JOIN chosen ON chosen.id = jobs.id WHERE {_WAITS}
     ORDER BY chosen.place LIMIT ? FOR UPDATE OF jobs SKIP LOCKED
+), taken AS (
+    SELECT id FROM (SELECT id, turn, row_number() OVER (ORDER BY place) AS number FROM locked) AS numbered
+    WHERE number <= ? OR turn = 1
 ), claimed AS (
-    UPDATE jobs SET owner = ?, epoch = epoch + 1, until = {_UNTIL} WHERE id IN (SELECT id FROM locked)
+    UPDATE jobs SET owner = ?, epoch = epoch + 1, until = {_UNTIL} WHERE id IN (SELECT id FROM taken)
     RETURNING {_STORED}, jobs.party
 ), served AS (
     INSERT INTO turns
@@ -142,12 +149,14 @@ class Candidate:
         party: who takes turns for it.
         claim: whether the server has room to start it at once, or must keep it because its connection owns it.
         limits: what holds if it is a new one.
+        spare: whether the server has room for it if its party uses no slot of any server.
     """
 
     row: JobRow
     party: str
     claim: bool
     limits: Limits
+    spare: bool = False
 
 
 @attrs.frozen
@@ -240,13 +249,17 @@ class SharedJobs:
                     (row.kept, row.timeout, found.row.id),
                 )
             return Submitted(found, is_new=False)
-        (there, running, *waiting), *_ = transaction.execute(
-            _CHECK, (row.caller, row.version, row.caller, row.caller, row.caller)
+        (there, running, used, *waiting), *_ = transaction.execute(
+            _CHECK, (row.caller, row.version, row.caller, candidate.party, row.caller, row.caller)
         ).fetchall()
         if not there:
             return None
         waits = _Waiting(*waiting)
-        claims = candidate.claim and (not row.kept or running < limits.running_of_caller)
+        if row.kept:
+            may_run = running < limits.running_of_caller + (0 if used else SPARE)
+            claims = may_run and (candidate.claim or (candidate.spare and not used))
+        else:
+            claims = candidate.claim
         if not claims:
             full = _excess(limits, waits, len(row.query))
             if full is not None:
@@ -319,18 +332,24 @@ class SharedJobs:
 
     # --- whose a job is ------------------------------------------------------------------------------
 
-    def claim(self, room: int, running_of_caller: int, without: Iterable[str] = ()) -> list[Claimed]:
+    def claim(
+        self, room: int, running_of_caller: int, without: Iterable[str] = (), *, spare: bool = False
+    ) -> list[Claimed]:
         """Take jobs that wait, as many as ``room``; parties take turns over all servers.
 
         Args:
             room: number of jobs that can start here now.
             running_of_caller: maximum number of jobs of one caller that run at once.
             without: ids of jobs that this server cannot take now.
+            spare: whether one more can start, of a party that uses no slot of any server; see
+                :mod:`creemson.jobs.sharing.turns`.
         """
-        left_out = list(without)
+        left_out, limit = list(without), running_of_caller
 
-        choices = room + OTHER_CHOICES
-        parameters = (left_out, choices, running_of_caller, choices, room, self._owner)
+        choices = room + spare + OTHER_CHOICES
+        parameters = (
+            left_out, choices, limit, limit, room > 0, choices, room + spare, room, self._owner,
+        )  # fmt: skip
         for _ in range(MAX_CHOICES):
             rows = self._database.change(
                 lambda transaction: transaction.execute(_CLAIM, parameters).fetchall()

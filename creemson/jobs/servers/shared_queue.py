@@ -12,6 +12,7 @@ the rows of all jobs that it follows at times, because a hint may be lost.
 import sys
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 import attrs
@@ -341,15 +342,18 @@ class SharedQueue:
         waiter = Waiter(command.connection, command.request, ask.keep)
         # A job that ends with its connection stays where the connection is.
         claim = not ask.keep or self._room() > 0
-        self._reserved += claim
+        spare = not claim and self._has_spare()
+        self._reserved += claim or spare
         try:
-            submission = _Submission(Candidate(self._processing.row(new), new.party, claim, self._limits))
+            submission = _Submission(
+                Candidate(self._processing.row(new), new.party, claim, self._limits, spare)
+            )
             self._submissions.append(submission)
             self._submitted.set()
             sent = trio.current_time()
             await submission.done.wait()
         finally:
-            self._reserved -= claim
+            self._reserved -= claim or spare
         outcome = submission.outcome
         if isinstance(outcome, OSError):
             raise outcome
@@ -487,6 +491,9 @@ class SharedQueue:
     def _room(self) -> int:
         return max(0, self._queue.room - self._reserved)
 
+    def _has_spare(self) -> bool:
+        return self._queue.has_spare and self._reserved <= self._queue.room
+
     def _took(self, sent: float, stored: Stored) -> None:
         self._leases.claimed(sent, Claim(stored.row.id, self._me, stored.epoch))
         self._claimed.set()
@@ -508,21 +515,32 @@ class SharedQueue:
 
     async def _claim(self) -> None:
         """Take jobs that wait, whenever there is room for them."""
+        next_spare = trio.current_time()  # if only the spare slot is free, when to look again
         while True:
             with trio.move_on_after(LOOK):
                 await self._wake.wait()
             self._wake = trio.Event()
-            room = 0 if self._draining else self._room()
-            if not room:
-                continue
             sent = trio.current_time()
+            room = 0 if self._draining else self._room()
+            # Most jobs may not use the spare slot, so not each that comes is a reason to look.
+            spare = self._has_spare() and not self._draining and (room > 0 or sent >= next_spare)
+            if not (room or spare):
+                continue
+            if not room:
+                next_spare = sent + LOOK
             try:
                 # Not what it has already: after a crash of the database, a claim may be forgotten there.
                 own = [claim.job for claim in self._leases.claims()]
                 claimed = await self._in_thread(
-                    self._rows.claim, room, self._running_of_caller, [*self._queue.given_up, *own]
+                    partial(
+                        self._rows.claim,
+                        room,
+                        self._running_of_caller,
+                        [*self._queue.given_up, *own],
+                        spare=spare,
+                    )
                 )
-                self._may_wait = len(claimed) == room or await self._in_thread(self._rows.waits)
+                self._may_wait = len(claimed) >= room or await self._in_thread(self._rows.waits)
             except OSError as error:
                 self._log.warning("waiting jobs not claimed", error=str(error))
                 await trio.sleep(AGAIN)

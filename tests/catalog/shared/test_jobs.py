@@ -78,8 +78,8 @@ def submit(sharing, *candidates):
     return sharing.jobs.submit(candidates)
 
 
-def claimed(sharing, room, running_of_caller=1000, without=()):
-    return [one.stored.row.id for one in sharing.jobs.claim(room, running_of_caller, without)]
+def claimed(sharing, room, running_of_caller=1000, without=(), **options):
+    return [one.stored.row.id for one in sharing.jobs.claim(room, running_of_caller, without, **options)]
 
 
 def test_equal_work_is_accepted_once(servers):
@@ -132,6 +132,29 @@ def test_caller_with_many_running_jobs_waits(servers):
     found = submit(one, *(candidate(number, limits=limits, claim=True) for number in range(4)))
     assert [outcome.stored.owner for outcome in found] == [one.owner, one.owner, None, None]
     assert claimed(two, 9, running_of_caller=3) == ["ann-2"]
+
+
+def test_spare_slot_is_only_for_who_uses_no_slot_anywhere(servers):
+    """When a job is submitted, and when it is claimed; beyond the number of running jobs of its caller, too."""
+    one, two = servers.new(), servers.new()
+    limits = attrs.evolve(FREE, running_of_caller=1)
+
+    def spare(number, caller, party):
+        return attrs.evolve(candidate(number, caller=caller, party=party, limits=limits), spare=True)
+
+    found = submit(one, spare(0, "ann", "ann"), spare(1, "ann", "ann"))
+    assert [outcome.stored.owner for outcome in found] == [one.owner, None]
+    assert claimed(two, 0, spare=True) == []
+    submit(one, *(candidate(number, caller="bob", party=f"bob{number // 2}") for number in range(4)))
+    assert claimed(two, 0, 1, spare=True) == ["bob-0"]
+    assert claimed(one, 0, 1, spare=True) == ["bob-2"]
+    assert claimed(one, 0, 1, spare=True) == []
+    assert set(claimed(one, 2, spare=True)) == {"ann-1", "bob-1"}
+    submit(one, candidate(0, caller="cy"), candidate(1, caller="cy"))
+    assert claimed(one, 0, spare=True) == ["cy-0"]
+    servers.clear()
+    submit(one, *(candidate(number, caller=caller) for caller in ("ann", "bob", "cy") for number in range(2)))
+    assert claimed(two, 1, spare=True) == ["ann-0", "bob-0"]
 
 
 def test_job_that_another_server_is_about_to_claim_is_left_to_it(servers):

@@ -35,6 +35,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so does a shell's `&` f
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+PLACE = os.environ.get("CREEMSON_TESTS_ON")
+"""Where the servers of tests keep their files and do their jobs, if not alone on this machine."""
+
+
 @pytest.fixture(scope="session")
 def object_store():
     """An object store without a disk, for all tests."""
@@ -52,22 +56,44 @@ def postgres_server():
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, request):
+def start(request):
+    """Return the function that runs a server, as :func:`tests.servers.serving` does.
+
+    With CREEMSON_TESTS_ON=servers in the environment, three servers answer as one; those that are started with the
+    same folder share a catalog.
+    """
+    if PLACE != "servers":
+        return serving
+    from tests.several import several  # it imports what only these tests need
+
+    database = request.getfixturevalue("postgres_server")
+    endpoint = request.getfixturevalue("object_store")
+    places = {}
+
+    def start(folder, *arguments, **options):
+        if folder not in places:
+            places[folder] = database.url(), endpoint.bucket()
+        return several(folder, *places[folder], endpoint, *arguments, **options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, request, start):
     """One server for all tests that leave it unchanged; it must stop cleanly at the end.
 
     With CREEMSON_TESTS_ON=s3 in the environment, its files are in an object store; with CREEMSON_TESTS_ON=cluster its jobs
-    run on a Dask cluster, too.
+    run on a Dask cluster, too; with CREEMSON_TESTS_ON=servers it is three servers.
     """
-    place = os.environ.get("CREEMSON_TESTS_ON")
     # Copies of large files would be made in the background, at any time, on the workers that a test suspends or counts.
     arguments, env = ["--set", "storage.tables=never"], {}
-    if place in ("s3", "cluster"):
+    if PLACE in ("s3", "cluster"):
         endpoint = request.getfixturevalue("object_store")
         arguments += ["--set", f"storage.url={endpoint.bucket()}"]
         env = endpoint.environment
     with contextlib.ExitStack() as stack:
         cluster = None
-        if place == "cluster":
+        if PLACE == "cluster":
             from tests.executors.dask.clusters import (
                 Cluster,  # it imports Dask's needs only where they are used
             )
@@ -75,7 +101,7 @@ def server(tmp_path_factory, request):
             cluster = stack.enter_context(Cluster(tmp_path_factory.mktemp("cluster"), env).running())
             arguments += cluster.settings()
         folder = tmp_path_factory.mktemp("server") / "data"
-        server = stack.enter_context(serving(folder, *arguments, env=env))
+        server = stack.enter_context(start(folder, *arguments, env=env))
         server.cluster = cluster
         server.put("example.csv")
         yield server

@@ -33,12 +33,11 @@ class ServerProcess:
     def __init__(self, process, port, data_dir, log):
         self.process = process
         self.port = port
-        self._data_dir = data_dir
+        self.folder = data_dir  # has the tokens in any case
         self.log = log
         self.remote = False  # whether its files are in an object store
         self.cluster = None  # the Dask cluster that its jobs run on
-        self.url = f"ws://127.0.0.1:{port}/ws"
-        self.base = f"http://127.0.0.1:{port}"
+        self.servers = [self]  # more, if several answer as one
         self._most_workers = 2  # one for jobs, one for look-ups; more are started when they are needed
 
     @property
@@ -46,7 +45,19 @@ class ServerProcess:
         """The data folder. A test that looks into it says nothing about an object store."""
         if self.remote:
             pytest.skip("it looks into the data folder")
-        return self._data_dir
+        return self.folder
+
+    @property
+    def url(self):
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def base(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def one(self):
+        """Return one of the servers that answer as one: for tests of what belongs to a connection, as the order of answers."""
+        return self
 
     @contextmanager
     def connect(self, **options):
@@ -109,9 +120,23 @@ class ServerProcess:
                 with suppress(psutil.NoSuchProcess):
                     worker.resume()
 
-    def stop(self, sign=signal.SIGTERM):
+    def stored(self):
+        """Return the sizes of all files, also of unfinished ones, by name."""
+        found = {}
+        for folder in ("uploads", "outputs", "parts"):
+            for path in (self.data_dir / folder).iterdir():
+                found[f"{folder}/{path.name}"] = path.stat().st_size
+        return found
+
+    def send_signal(self, sign):
         self.process.send_signal(sign)
+
+    def wait(self):
         return self.process.wait(PATIENCE)
+
+    def stop(self, sign=signal.SIGTERM):
+        self.send_signal(sign)
+        return self.wait()
 
 
 ONE_WORKER = ("--set", "processing.workers=1")
@@ -206,6 +231,10 @@ class Client:
             pass
         return message
 
+    def cut(self):
+        """End the connection without a word, as a network does."""
+        cut(self.socket)
+
     def run(self, **fields):
         """Run a job and return its last message."""
         self.send({"type": "process", "id": "job", **fields})
@@ -229,6 +258,12 @@ class Client:
         while isinstance(message := self.receive(), bytes):
             pieces.append(message)
         return first, b"".join(pieces), message
+
+
+def cut(connection):
+    """End a connection of the library `websockets` without a word."""
+    with suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 def upgrade_request(path="/ws", *headers):

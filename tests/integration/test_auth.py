@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.faults.test_frames import after_upgrade, close_code
-from tests.servers import frame, read_all, serving, wait_until
+from tests.servers import frame, read_all, wait_until
 
 SECRET = "0123456789abcdef" * 4
 JWT = (
@@ -46,20 +46,20 @@ def closed(client):
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
+def guarded(start, tmp_path_factory):
     """A server that requires opaque tokens, and ann's token."""
     data = tmp_path_factory.mktemp("guarded") / "data"
     token = creemson("token", "create", "ann", "--data-dir", data)
-    with serving(data, "--set", "auth.mode=token") as server:
+    with start(data, "--set", "auth.mode=token") as server:
         yield server, token
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory):
+def impatient(start, tmp_path_factory):
     """Another one, which waits 0.6 s for a token."""
     data = tmp_path_factory.mktemp("impatient") / "data"
     token = creemson("token", "create", "ann", "--data-dir", data)
-    with serving(data, "--set", "auth.mode=token", "--set", "auth.timeout=0.6") as server:
+    with start(data, "--set", "auth.mode=token", "--set", "auth.timeout=0.6") as server:
         yield server, token
 
 
@@ -73,7 +73,7 @@ def test_token_in_header_or_hello_is_accepted(guarded):
     with server.connect(additional_headers=bearer(token)) as client:
         assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
         assert client.ask(hello())["type"] == "welcome"
-    with server.connect() as client:
+    with server.one().connect() as client:
         assert client.ask(hello(token))["type"] == "welcome"
         assert client.ask({"type": "files", "id": "f"})["files"] == []
         assert client.ask({"type": "ping", "id": "p"})["id"] == "p"
@@ -166,10 +166,10 @@ def test_public_pages_need_no_token(guarded, path):
 def test_revoked_token_closes_open_connections(guarded):
     """Open connections close within a second, new ones are refused immediately; other callers stay."""
     server, token = guarded
-    doomed = creemson("token", "create", "doomed", "--data-dir", server.data_dir)
-    with server.connect() as client, server.connect(additional_headers=bearer(token)) as other:
+    doomed = creemson("token", "create", "doomed", "--data-dir", server.folder)
+    with server.one().connect() as client, server.connect(additional_headers=bearer(token)) as other:
         assert client.ask(hello(doomed))["type"] == "welcome"
-        creemson("token", "revoke", "doomed", "--data-dir", server.data_dir)
+        creemson("token", "revoke", "doomed", "--data-dir", server.folder)
         with pytest.raises(InvalidStatus), server.connect(additional_headers=bearer(doomed)):
             pass
         assert httpx.get(f"{server.base}/status", headers=bearer(doomed)).status_code == 401
@@ -181,7 +181,7 @@ def test_revoked_token_closes_open_connections(guarded):
 def test_revoked_token_ends_http_requests_in_flight(guarded):
     """A download is cut, a half-sent upload is not stored, a job is answered with 401."""
     server, _ = guarded
-    token = creemson("token", "create", "zoe", "--data-dir", server.data_dir)
+    token = creemson("token", "create", "zoe", "--data-dir", server.folder)
     head = f"HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
     form = b'--B\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n'
 
@@ -209,7 +209,7 @@ def test_revoked_token_ends_http_requests_in_flight(guarded):
         download.sendall(f"GET /download/a.csv {head}\r\n".encode())
         assert download.recv(12) == b"HTTP/1.1 200"
         wait_until(lambda: list((folder / "parts").iterdir()))
-        creemson("token", "revoke", "zoe", "--data-dir", server.data_dir)
+        creemson("token", "revoke", "zoe", "--data-dir", server.folder)
         assert read_all(job).startswith(b"HTTP/1.1 401")
         assert read_all(upload).startswith(b"HTTP/1.1 401")
         assert len(read_all(download)) < 30_000_000
@@ -225,7 +225,7 @@ def test_token_is_in_no_log_or_file(guarded):
         client.ask(hello(token))
     with server.connect() as client:
         client.ask(hello("crm_ab_verysecretindeed"))
-    for path in [server.log, *server.data_dir.rglob("*")]:
+    for path in [path for one in server.servers for path in (one.log, *one.folder.rglob("*"))]:
         with suppress(
             FileNotFoundError, IsADirectoryError
         ):  # what other tests have left may be removed meanwhile
@@ -235,9 +235,10 @@ def test_token_is_in_no_log_or_file(guarded):
 
 
 @pytest.mark.slow
-def test_expired_jwt_closes_unless_renewed_by_hello(tmp_path):
+def test_expired_jwt_closes_unless_renewed_by_hello(start, tmp_path):
     """Another `hello` on the open connection renews it; otherwise the connection closes at expiry."""
-    with serving(tmp_path / "data", *JWT, "--set", "auth.jwt_leeway=0") as server:
+    with start(tmp_path / "data", *JWT, "--set", "auth.jwt_leeway=0") as servers:
+        server = servers.one()  # `hello` speaks for one connection
         with server.connect() as client, server.connect() as stale:
             assert client.ask(hello(signed(seconds=15)))["type"] == "welcome"
             assert client.ask(hello(signed(), id="again"))["id"] == "again"
@@ -258,9 +259,10 @@ def test_expired_jwt_closes_unless_renewed_by_hello(tmp_path):
         assert httpx.get(f"{server.base}/status", headers=bearer(signed())).status_code == 200
 
 
-def test_connections_per_caller_are_limited(tmp_path):
+def test_connections_per_caller_are_limited(start, tmp_path):
     """More are refused, in the handshake with 503 and after `hello` with 4429; other callers are unaffected."""
-    with serving(tmp_path / "data", *JWT, "--set", "limits.connections_per_caller=2") as server:
+    with start(tmp_path / "data", *JWT, "--set", "limits.connections_per_caller=2") as servers:
+        server = servers.one()  # each counts its own
         ann = {"additional_headers": bearer(signed())}
         with server.connect(**ann) as first, server.connect() as second:
             second.ask(hello(signed()))
@@ -286,12 +288,12 @@ def test_connections_per_caller_are_limited(tmp_path):
             wait_until(again)
 
 
-def test_damaged_token_file_admits_nobody(tmp_path):
+def test_damaged_token_file_admits_nobody(start, tmp_path):
     """Open connections stay; the log says what is wrong."""
     data = tmp_path / "data"
     token = creemson("token", "create", "ann", "--data-dir", data)
-    with serving(data, "--set", "auth.mode=token") as server:
-        with server.connect() as client:
+    with start(data, "--set", "auth.mode=token") as server:
+        with server.one().connect() as client:
             client.ask(hello(token))
             (data / "tokens").write_text("nonsense\n")
             answer = httpx.get(f"{server.base}/status", headers=bearer(token))

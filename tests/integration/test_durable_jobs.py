@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.servers import serving, wait_until
+from tests.servers import wait_until
 
 LONG = {"sort": [["text", "asc"]], "selectedColumns": ["text", "half"]}
 
@@ -34,17 +34,17 @@ def listed(client):
 
 @pytest.fixture
 def put(slow_csv):
-    return lambda server: (server.data_dir / "uploads" / "slow.csv").hardlink_to(slow_csv)
+    return lambda server: server.put("slow.csv", slow_csv)
 
 
-def test_job_survives_its_connection(tmp_path, put):
+def test_job_survives_its_connection(start, tmp_path, put):
     """It can be followed from another connection; a repeat is served from cache, by the same job."""
-    with serving(tmp_path / "data") as server:
+    with start(tmp_path / "data") as server:
         put(server)
         with server.frozen():
             with server.connect() as client:
                 job = begin(client)
-                client.socket.socket.close()
+                client.cut()
             with server.connect() as client:
                 [info] = listed(client)
                 assert (info["job"], info["state"], info["filename"]) == (job, "running", "slow.csv")
@@ -63,42 +63,42 @@ def test_job_survives_its_connection(tmp_path, put):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_job_survives_its_server(tmp_path, put, sign):
+def test_job_survives_its_server(start, tmp_path, put, sign):
     """Killed, or shut down with too little time: the next server runs accepted jobs, once."""
     arguments = ["--set", "server.drain_timeout=0.1"]
-    with serving(tmp_path / "data", *arguments) as server:
+    with start(tmp_path / "data", *arguments) as server:
         put(server)
         with server.frozen(), server.connect() as client:
             job = begin(client)
-            server.process.send_signal(sign)
+            server.send_signal(sign)
             if sign == signal.SIGTERM:
                 *_, error = client.until("error")
                 assert (error["reason"], error["job"], error["retryable"]) == ("shutting_down", job, True)
                 assert "seq" not in error
-            server.process.wait()
-    with serving(tmp_path / "data", *arguments) as server, server.connect() as client:
+            server.wait()
+    with start(tmp_path / "data", *arguments) as server, server.connect() as client:
         events = follow(client, job)
-        assert events[0]["type"] == "log"
-        assert "restarted" in events[0]["message"]
+        # Several servers take it as soon as one of them runs. If it has ended by now, its log is gone.
+        if len(server.servers) == 1 or len(events) > 1:
+            assert events[0]["type"] == "log"
+            assert "starts again" in events[0]["message"]
         assert events[-1]["type"] == "result"
         data = events[-1]["data"]
-    with serving(tmp_path / "data", *arguments) as server, server.connect() as client:
+    with start(tmp_path / "data", *arguments) as server, server.connect() as client:
         assert follow(client, job)[-1]["data"] == data
         client.send({"type": "process", "id": "q", "filename": "slow.csv", **LONG})
         accepted, again = client.until("result", "error")
         assert accepted["job"] == job
         assert again["data"]["output_data"] == data["output_data"] | {"cached": True}
-        outputs = [
-            path.name for path in (server.data_dir / "outputs").iterdir() if ".texts." not in path.name
-        ]
+        outputs = [name for name in server.stored() if name.startswith("outputs/") and ".texts." not in name]
         assert len(outputs) == 1
         assert len(listed(client)) == 1
 
 
 @pytest.mark.slow
-def test_jobs_recorded_in_one_batch_survive_a_kill(tmp_path):
+def test_jobs_recorded_in_one_batch_survive_a_kill(start, tmp_path):
     """Jobs are in the catalog when they are accepted, so the next server runs all of them."""
-    with serving(tmp_path / "data") as server:
+    with start(tmp_path / "data") as server:
         server.put("x.csv")
         accepted = {}
         with server.frozen(), server.connect() as client:
@@ -108,9 +108,9 @@ def test_jobs_recorded_in_one_batch_survive_a_kill(tmp_path):
                 message = client.receive()
                 assert message["type"] == "accepted", message
                 accepted[message["job"]] = int(message["id"])
-            server.process.kill()
-            server.process.wait()
-    with serving(tmp_path / "data") as server, server.connect() as client:
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+    with start(tmp_path / "data") as server, server.connect() as client:
         assert len(listed(client)) == 60
         for job, limit in accepted.items():
             assert follow(client, job)[-1]["data"]["output_data"]["rows"] == limit
@@ -120,12 +120,12 @@ def test_jobs_recorded_in_one_batch_survive_a_kill(tmp_path):
     "request_",
     [{"type": "process", "id": "p", "on_disconnect": "cancel", **LONG}, {"selectedColumns": ["text"]}],
 )
-def test_job_nobody_waits_for_is_stopped(tmp_path, put, request_):
+def test_job_nobody_waits_for_is_stopped(start, tmp_path, put, request_):
     """This applies to `on_disconnect: cancel` and to legacy requests."""
-    with serving(tmp_path / "data", "--set", "processing.workers=1") as server:
+    with start(tmp_path / "data", "--set", "processing.workers=1") as server:
         put(server)
         with server.frozen(), server.connect() as client, server.connect() as other:
             client.send({"filename": "slow.csv", **request_})
             wait_until(lambda: [job["state"] for job in listed(other)] == ["running"])
-            client.socket.socket.close()
+            client.cut()
             wait_until(lambda: [job["state"] for job in listed(other)] == ["cancelled"])

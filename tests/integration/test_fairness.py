@@ -3,17 +3,17 @@
 import pytest
 
 from tests.integration.test_auth import bearer, creemson
-from tests.servers import SAMPLE, serving
+from tests.servers import SAMPLE, wait_until
 
 LIMITS = {"queue_per_caller": 3, "lookups_per_caller": 4, "results_per_caller": 5, "messages_per_s": 1e6}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(start, tmp_path_factory):
     data = tmp_path_factory.mktemp("fairness") / "data"
     tokens = {name: creemson("token", "create", name, "--data-dir", data) for name in ("ann", "bob")}
     limits = [word for name, value in LIMITS.items() for word in ("--set", f"limits.{name}={value}")]
-    with serving(data, "--set", "auth.mode=token", *limits) as server:
+    with start(data, "--set", "auth.mode=token", *limits) as server:
         server.tokens = tokens
         yield server
 
@@ -55,7 +55,8 @@ def test_flooding_caller_takes_only_its_own_share(server, ann, bob):
             for number in range(8):
                 ann.send({"type": "process", "id": f"p{number}", "filename": "a.csv", "limit": 50 + number})
             accepted, refused = [], {}
-            while "p7" not in refused:
+            jobs = {f"p{number}" for number in range(8)}
+            while not jobs <= {*accepted, *refused}:
                 message = ann.receive()
                 if message["type"] == "accepted":
                     accepted.append(message["id"])
@@ -65,13 +66,15 @@ def test_flooding_caller_takes_only_its_own_share(server, ann, bob):
             for number in range(100):
                 second.send({"type": "attach", "id": f"a{number}", "job": job})
 
-            # One job or rendering runs, and three wait. Files of downloads are looked up in threads, and so may ask for
-            # their places after the jobs.
-            assert 2 <= len(accepted) <= 4
-            assert [name for name in refused if name[0] == "p"] == [f"p{n}" for n in range(len(accepted), 8)]
+            # One job or rendering runs on each server, and three wait. Files of downloads are looked up in threads, and
+            # so may ask for their places after the jobs.
+            assert 2 <= len(accepted) <= 3 + len(server.servers)
+            last = [name for name in refused if name in jobs]
+            if len(server.servers) == 1:
+                assert last == [f"p{number}" for number in range(len(accepted), 8)]
             assert {message["reason"] for message in refused.values()} == {"busy"}
-            assert "3 of your jobs wait" in refused["p7"]["message"]
-            assert refused["p7"]["retryable"]
+            assert "3 of your jobs wait" in refused[last[-1]]["message"]
+            assert refused[last[-1]]["retryable"]
 
             # Nothing of Bob's waits, is refused, or comes without what it should have.
             assert len(bob.ask({"type": "columns", "id": "c", "filename": "b.csv"})["columns"]) == 8
@@ -104,4 +107,5 @@ def test_excess_of_one_caller_leaves_the_results_of_others(ann, bob):
     assert {job["job"] for job in bob.ask({"type": "jobs", "id": "j"})["jobs"]} == mine
     assert bob.run(filename="b.csv", limit=3)["data"]["output_data"]["cached"]
     assert bob.download(output)[0]["type"] == "download"
-    assert len(ann.ask({"type": "jobs", "id": "j"})["jobs"]) == LIMITS["results_per_caller"]
+    # Several servers forget at times.
+    wait_until(lambda: len(ann.ask({"type": "jobs", "id": "j"})["jobs"]) == LIMITS["results_per_caller"])

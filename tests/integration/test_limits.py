@@ -8,24 +8,25 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import read_all, serving, upgrade_request, wait_until
+from tests.servers import read_all, upgrade_request, wait_until
 
 PING = {"type": "ping"}
 
 
 @pytest.fixture(scope="module")
-def rate_limited(tmp_path_factory):
+def rate_limited(start, tmp_path_factory):
     """A server that accepts 5 messages at once, and then one in 100 seconds."""
     pace = ("--set", "limits.messages_per_s=0.01", "--set", "limits.messages_burst=5")
-    with serving(tmp_path_factory.mktemp("paced") / "data", *pace) as server:
+    with start(tmp_path_factory.mktemp("paced") / "data", *pace) as server:
         server.put("example.csv")
-        yield server
+        yield server.one()
 
 
-def metric(server, name):
-    """Return the value of a line of /metrics."""
-    text = httpx.get(f"{server.base}/metrics").text
-    return sum(float(value) for value in re.findall(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE))
+def metric(server, name, of=sum):
+    """Return the value of a line of /metrics; of several servers, their sum or another figure."""
+    texts = [httpx.get(f"{one.base}/metrics").text for one in server.servers]
+    pattern = re.compile(rf"^{re.escape(name)} (\S+)$", re.MULTILINE)
+    return of(sum(map(float, pattern.findall(text))) for text in texts)
 
 
 def test_messages_over_rate_are_refused_with_retry_after(rate_limited):
@@ -42,10 +43,10 @@ def test_messages_over_rate_are_refused_with_retry_after(rate_limited):
 
 
 @pytest.mark.slow
-def test_client_that_waits_retry_after_is_served_again(tmp_path):
+def test_client_that_waits_retry_after_is_served_again(start, tmp_path):
     """After `retry_after` seconds the next message is accepted."""
     pace = ("--set", "limits.messages_per_s=1", "--set", "limits.messages_burst=1")
-    with serving(tmp_path / "data", *pace) as server, server.connect() as client:
+    with start(tmp_path / "data", *pace) as server, server.one().connect() as client:
         while (answer := client.ask(PING))["type"] == "pong":
             pass
         time.sleep(answer["retry_after"] + 0.01)
@@ -88,11 +89,12 @@ def test_http_requests_over_rate_are_429(rate_limited):
     assert answers[-1].json()["reason"] == "rate_limited"
 
 
-def test_client_that_ignores_refusals_is_closed(tmp_path):
+def test_client_that_ignores_refusals_is_closed(start, tmp_path):
     """After ten thousand refusals in a row: close 4429, and one line in the log."""
-    with serving(
+    with start(
         tmp_path / "data", "--set", "limits.messages_per_s=1", "--set", "limits.messages_burst=1"
-    ) as server:
+    ) as servers:
+        server = servers.one()
         with server.connect() as client:
             batch = json.dumps({"type": "batch", "messages": [PING] * 1000})
             with pytest.raises(ConnectionClosed) as closed:
@@ -106,6 +108,10 @@ def test_client_that_ignores_refusals_is_closed(tmp_path):
         assert log.count('"event": "refused"') == 1  # before that line, so that it has been written
         assert len(log.splitlines()) < 10
         assert metric(server, 'creemson_errors_total{reason="rate_limited"}') > 10_000
+
+
+def states(client):
+    return [job["state"] for job in client.ask({"type": "jobs", "id": "j"})["jobs"]]
 
 
 def nested(depth):
@@ -122,11 +128,11 @@ def test_deeply_nested_message_is_refused(server):
         assert client.ask('{"a":' * 5000 + "1" + "}" * 5000)["reason"] in ("invalid_json", "invalid_message")
 
 
-def test_requests_in_flight_are_limited_by_size(tmp_path):
+def test_requests_in_flight_are_limited_by_size(start, tmp_path):
     """Not only by number: too much in total is `busy` until some are answered."""
-    with serving(tmp_path / "data", "--set", "limits.message_bytes=64KiB") as server:
+    with start(tmp_path / "data", "--set", "limits.message_bytes=64KiB") as server:
         server.put("example.csv")
-        with server.connect() as client:
+        with server.one().connect() as client:
             with server.frozen():
                 for number in range(10):
                     values = [[0, "in", list(range(number * 10_000, number * 10_000 + 9_000))]]
@@ -142,9 +148,9 @@ def test_requests_in_flight_are_limited_by_size(tmp_path):
             assert client.run(filename="example.csv", limit=1)["type"] == "result"
 
 
-def test_scarce_memory_refuses_new_jobs_as_busy(tmp_path):
+def test_scarce_memory_refuses_new_jobs_as_busy(start, tmp_path):
     """/readyz is 503; lookups are still served, and /healthz is 200."""
-    with serving(tmp_path / "data", "--set", "limits.memory_bytes=1") as server:
+    with start(tmp_path / "data", "--set", "limits.memory_bytes=1") as server:
         server.put("example.csv")
         with server.connect() as client:
             refused = client.ask({"type": "process", "id": "p", "filename": "example.csv"})
@@ -160,35 +166,40 @@ def test_scarce_memory_refuses_new_jobs_as_busy(tmp_path):
         asked = httpx.post(f"{server.base}/process", json={"filename": "example.csv", "selectedColumns": [0]})
         assert asked.status_code == 503
         assert httpx.get(f"{server.base}/healthz").status_code == 200
-        assert metric(server, 'creemson_memory_bytes{of="limit"}') == 1
+        assert metric(server, 'creemson_memory_bytes{of="limit"}', max) == 1
         assert metric(server, 'creemson_memory_bytes{of="server"}') > 10_000_000
         wait_until(lambda: "memory is scarce" in server.log.read_text())
 
 
-def test_full_queue_refuses_jobs_as_busy(tmp_path):
+def test_full_queue_refuses_jobs_as_busy(start, tmp_path):
     """Beyond limits.queue; refusals are counted by reason."""
     with (
-        serving(tmp_path / "data", "--set", "limits.queue=2", "--set", "processing.workers=1") as server,
+        start(tmp_path / "data", "--set", "limits.queue=2", "--set", "processing.workers=1") as server,
         server.connect() as client,
     ):
         server.put("example.csv")
+        busy = len(server.servers)  # each has one worker for jobs
         with server.frozen():
-            for number in range(6):
+            for number in range(busy + 5):
+                if number == busy:
+                    wait_until(lambda: states(client) == ["running"] * busy)
                 client.send(
                     {"type": "process", "id": str(number), "filename": "example.csv", "limit": number + 1}
                 )
+                if number < busy:
+                    assert client.receive()["type"] == "accepted"
             refused = [
-                message for message in (client.receive() for _ in range(6)) if message["type"] == "error"
+                message for message in (client.receive() for _ in range(5)) if message["type"] == "error"
             ]
             assert [message["reason"] for message in refused] == ["busy"] * 3
-            assert metric(server, "creemson_queue_depth") == 2
+            wait_until(lambda: metric(server, "creemson_queue_depth", max) == 2)
         ends = 0
-        while ends < 3:
+        while ends < busy + 2:
             ends += client.receive()["type"] == "result"
         assert metric(server, 'creemson_errors_total{reason="busy"}') == 3
-        assert metric(server, 'creemson_job_seconds_count{state="done"}') == 3
-        assert metric(server, 'creemson_messages_received_total{type="process"}') == 6
-        assert metric(server, 'creemson_messages_sent_total{type="result"}') == 3
+        assert metric(server, 'creemson_job_seconds_count{state="done"}') == busy + 2
+        assert metric(server, 'creemson_messages_received_total{type="process"}') == busy + 5
+        assert metric(server, 'creemson_messages_sent_total{type="result"}') == busy + 2
 
 
 @pytest.mark.parametrize(
@@ -217,9 +228,9 @@ def test_local_host_name_is_accepted(server, host):
     assert httpx.get(f"{server.base}/columns/example.csv", headers={"Host": host}).status_code == 200
 
 
-def test_host_of_allowed_origin_is_accepted(tmp_path):
+def test_host_of_allowed_origin_is_accepted(start, tmp_path):
     """For a proxy that keeps the Host header."""
     listed = 'server.allowed_origins=["https://tables.example.org"]'
-    with serving(tmp_path / "data", "--set", listed) as server:
+    with start(tmp_path / "data", "--set", listed) as server:
         for host, status in (("tables.example.org", 200), ("other.example.org", 403)):
             assert httpx.get(f"{server.base}/status", headers={"Host": host}).status_code == status

@@ -8,7 +8,7 @@ import statistics
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import SAMPLE, serving, wait_until
+from tests.servers import SAMPLE, wait_until
 
 LEGACY = {"filename": "example.csv", "selectedColumns": [1, 2, 3]}
 
@@ -46,7 +46,7 @@ def test_selected_columns_keep_their_order(server):
 def test_legacy_answers_come_in_order(server, slow_csv):
     """A quick request sent later waits for the slow one; so does an invalid one."""
     server.put("order.csv", slow_csv)
-    with server.connect() as client:
+    with server.one().connect() as client:
         client.send({"filename": "order.csv", "selectedColumns": [0]})
         client.send({"filename": "nowhere.csv", "selectedColumns": [0]})
         client.send(LEGACY)
@@ -58,9 +58,9 @@ def test_legacy_answers_come_in_order(server, slow_csv):
 
 def test_offered_subprotocol_is_selected(server):
     """A client may offer none, or others too."""
-    with server.connect(subprotocols=["other", "creemson.v1"]) as client:
+    with server.one().connect(subprotocols=["other", "creemson.v1"]) as client:
         assert client.socket.subprotocol == "creemson.v1"
-    with server.connect() as client:
+    with server.one().connect() as client:
         assert client.socket.subprotocol is None
 
 
@@ -190,7 +190,7 @@ def test_empty_upload_is_stored(server):
 
 def test_failed_uploads_leave_nothing(server):
     """A wrong digest, too many bytes, an existing name, a cancelled upload."""
-    before = set((server.data_dir / "parts").iterdir())
+    before = server.stored()
     with server.connect() as client:
         assert client.upload("wrong.csv", b"a\n1\n", sha256="0" * 64)["reason"] == "checksum_mismatch"
         client.ask({"type": "upload", "id": "u", "filename": "wrong.csv", "size": 3})
@@ -198,6 +198,7 @@ def test_failed_uploads_leave_nothing(server):
         assert client.upload("example.csv", b"a\n1\n")["reason"] == "file_exists"
         too_large = {"type": "upload", "id": "u", "filename": "huge.csv", "size": 2**50}
         assert client.ask(too_large)["reason"] == "upload_too_large"
+    with server.one().connect() as client:
         client.ask({"type": "upload", "id": "u", "filename": "lost.csv", "size": 100})
         client.send(b"half")
         # On a busy machine, `upload_progress` comes first.
@@ -209,7 +210,7 @@ def test_failed_uploads_leave_nothing(server):
     with server.connect() as client:
         for name in ("wrong.csv", "lost.csv"):
             assert client.run(filename=name)["reason"] == "file_not_found"
-    assert set((server.data_dir / "parts").iterdir()) <= before
+    wait_until(lambda: server.stored().keys() <= before.keys())
 
 
 def test_batch_is_answered_member_by_member(server):
@@ -225,7 +226,7 @@ def test_batch_is_answered_member_by_member(server):
 
 def test_client_that_never_batches_gets_no_batch(server):
     """Each answer is a separate message."""
-    with server.connect() as client:
+    with server.one().connect() as client:
         for number in range(50):
             client.send({"type": "ping", "id": str(number)})
         assert [client.receive()["id"] for _ in range(50)] == [str(number) for number in range(50)]
@@ -326,7 +327,7 @@ def test_progress_never_goes_back_and_ends_at_1(server, slow_csv):
 
 def test_second_of_two_equal_ids_is_refused(server):
     """The first request continues."""
-    with server.connect() as client:
+    with server.one().connect() as client:
         with server.frozen():
             client.send({"type": "process", "id": "same", "filename": "example.csv", "selectedColumns": [4]})
             client.send({"type": "ping", "id": "same"})
@@ -403,7 +404,7 @@ def test_cancel_by_request_ends_only_that_request(server, slow_csv):
     """Others who wait for the same job get its result."""
     server.put("shared.csv", slow_csv)
     request = {"type": "process", "filename": "shared.csv", "sort": [["half", "desc"]]}
-    with server.connect() as client, server.connect() as other:
+    with server.one().connect() as client, server.connect() as other:
         with server.frozen():
             job = client.ask({**request, "id": "mine"})["job"]
             assert other.ask({**request, "id": "theirs"})["job"] == job
@@ -462,13 +463,13 @@ def test_disconnect_stops_or_keeps_the_job_as_requested(server, slow_csv):
         assert result["type"] == "result"
 
 
-def test_limits_come_from_the_settings(tmp_path):
+def test_limits_come_from_the_settings(start, tmp_path):
     """The enforced message limit is that of `welcome`."""
     with (
-        serving(
+        start(
             tmp_path / "data", "--set", "processing.workers=1", "--set", "limits.message_bytes=1000"
         ) as server,
-        server.connect() as client,
+        server.one().connect() as client,
     ):
         assert client.ask({"type": "hello", "version": 1})["limits"]["message_bytes"] == 1000
         client.send("x" * 1001)

@@ -13,7 +13,7 @@ from creemson.wire.messages import CLIENT_TYPES, Batch, Hello
 from tests import strategies
 from tests.examples import examples_of
 from tests.integration.test_auth import bearer, creemson, hello
-from tests.servers import serving, wait_until
+from tests.servers import wait_until
 
 SECRET_NAME = "ledger-of-ann.csv"
 SECRET_CELL = b"unmistakable"
@@ -37,12 +37,12 @@ class Ann:
 
 
 @pytest.fixture(scope="module")
-def callers(tmp_path_factory):
+def callers(start, tmp_path_factory):
     """A server, Ann's things, and Bob's token."""
     data = tmp_path_factory.mktemp("callers") / "data"
     ann, bob = (creemson("token", "create", name, "--data-dir", data) for name in ("ann", "bob"))
     settings = ("--set", "auth.mode=token", "--set", "limits.messages_per_s=1e6")
-    with serving(data, *settings) as server, server.connect(additional_headers=bearer(ann)) as client:
+    with start(data, *settings) as server, server.connect(additional_headers=bearer(ann)) as client:
         yield server, Ann(client), bob
         # Whatever Bob did, Ann's files and jobs are unchanged.
         files = client.ask({"type": "files", "id": "f"})["files"]
@@ -187,7 +187,7 @@ def test_token_of_another_caller_is_refused_on_open_connection(callers):
 def test_status_counts_only_own_jobs_and_connections(callers):
     """The numbers of other callers are not shown."""
     server, _, _ = callers
-    zoe = creemson("token", "create", "zoe", "--data-dir", server.data_dir)
+    zoe = creemson("token", "create", "zoe", "--data-dir", server.folder)
     status = httpx.get(f"{server.base}/status", headers=bearer(zoe)).json()
     assert status["connections"] == 0
     assert not any(status["jobs"].values())

@@ -19,6 +19,7 @@ from creemson.catalog.shared.jobs import SharedJobs
 from creemson.catalog.shared.objects import SharedObjects
 from creemson.catalog.shared.postgres_hints import PostgresHints
 from creemson.catalog.shared.sharing import Sharing
+from creemson.catalog.shared.tokens import SharedTokens
 from creemson.catalog.statements import DatabaseCatalog
 
 __all__ = ["PostgresCatalog", "PostgresDatabase", "shown"]
@@ -144,6 +145,17 @@ CREATE TABLE removals (
 );
 CREATE INDEX removals_by_time ON removals (at);
 """,
+    """
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    salt TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    created DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE token_changes (number BIGINT NOT NULL);
+INSERT INTO token_changes VALUES (0);
+""",
 )
 """The migrations from each version of the tables to the next; a new catalog runs all of them. See
 :mod:`creemson.catalog.sqlite` for what the columns are."""
@@ -202,7 +214,7 @@ class PostgresCatalog(DatabaseCatalog):
         owner = secrets.token_hex(8)
         database = PostgresDatabase(self._url, shared=True)
         hints = PostgresHints(lambda: psycopg.connect(_with_options(self._url), autocommit=True), owner)
-        return Sharing(owner, SharedJobs(database, owner), hints, database)
+        return Sharing(owner, SharedJobs(database, owner), hints, SharedTokens(database), database)
 
 
 class PostgresDatabase:

@@ -181,6 +181,9 @@ def _folder(settings: Settings) -> Iterator[Finding]:
 def _tokens(settings: Settings) -> Iterator[Finding]:
     if settings.auth.mode != "token":
         return
+    if settings.is_shared:
+        yield Finding("ok", "tokens", "are in the catalog, for all servers: `creemson token list` shows them")
+        return
     path = token_file(settings)
     if fault := obstacle(path):
         yield Finding("fail", "tokens", fault)

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from creemson._version import __version__
 from creemson.catalog.catalog import Catalog
 from creemson.catalog.choice import choose_catalog
+from creemson.catalog.shared.tokens import SharedTokens
 from creemson.errors import SHUTDOWN_REASON, CloseCode
 from creemson.executors.executor import ClusterState
 from creemson.executors.machine import server_memory
@@ -26,6 +27,7 @@ from creemson.server.auth.authenticators import make_authenticator, token_file
 from creemson.server.auth.callers import Callers
 from creemson.server.auth.identities import Identity
 from creemson.server.auth.rate_limit import TokenBuckets
+from creemson.server.auth.token_table import TokenTable
 from creemson.server.auth.tokens import Tokens
 from creemson.server.connection.connection import Connection, Shared
 from creemson.server.connection.state import ConnectionState
@@ -89,8 +91,11 @@ class Server:
         self._stopping = trio.Event()
         self._certificate = _certificate(settings)
         limits = settings.limits
+        self._catalog = choose_catalog(settings, on_damage=self._warn_of_damage, durable=not temporary)
+        self._sharing = self._catalog.sharing()
+        tokens = None if self._sharing is None else TokenTable(self._sharing.tokens)
         self._callers = Callers(
-            make_authenticator(settings, clock=wall_clock),
+            make_authenticator(settings, tokens=tokens, clock=wall_clock),
             per_caller=limits.connections_per_caller,
             pace=TokenBuckets(
                 rate=limits.messages_per_s * CALLER_SHARE, burst=limits.messages_burst * CALLER_SHARE
@@ -98,8 +103,6 @@ class Server:
             logger=logger,
         )
         data = settings.storage.data_dir.absolute()
-        self._catalog = choose_catalog(settings, on_damage=self._warn_of_damage, durable=not temporary)
-        self._sharing = self._catalog.sharing()
         self._age_clock = AgeClock(wall_clock, on_jump=self._warn_of_jump)
         open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._stores = Stores(
@@ -265,12 +268,28 @@ class Server:
             self._warn_of_damage(backup)
         if self._sharing is not None:
             self._sharing.open()
+            self._import_tokens(self._sharing.tokens)
         self._stores.prepare()
         scratch = scratch_folder(self._settings)
         if scratch is not None:
             from creemson.storage.objects.scratch import Scratch  # noqa: PLC0415 - not without an object store
 
             Scratch(*scratch).prepare()
+
+    def _import_tokens(self, tokens: SharedTokens) -> None:
+        """Take over the tokens of the file once, when the catalog has none yet; later, the file does not count."""
+        if self._settings.auth.mode != "token":
+            return
+        path = token_file(self._settings)
+        entries = Tokens(path).entries()
+        imported = tokens.import_once(entries)
+        if imported:
+            self._log.info("tokens imported into the catalog", tokens=imported, file=str(path))
+        elif {entry.id for entry in entries} - {entry.id for entry in tokens.entries()}:
+            self._log.warning(
+                "the token file is not used: servers that share a catalog have their tokens there",
+                file=str(path),
+            )
 
     def _check_access(self) -> None:
         """Raise OSError, with what to do, for files that the server's user may not use."""

@@ -122,7 +122,7 @@ class Auth:
     )
     token_file: Path | None = setting(
         None,
-        "file with the token digests; default: `tokens` in the data folder",
+        "token digests; default: `tokens` in the data folder; not used by servers that share a catalog",
         to_path_or_none,
         "a path",
     )

@@ -6,6 +6,7 @@ import attrs
 
 from creemson.catalog.shared.hints import Hints
 from creemson.catalog.shared.jobs import SharedJobs
+from creemson.catalog.shared.tokens import SharedTokens
 
 __all__ = ["Openable", "Sharing"]
 
@@ -22,18 +23,20 @@ class Openable(Protocol):
 
 @attrs.frozen
 class Sharing:
-    """The jobs of all servers, and the hints between them.
+    """What all servers have together.
 
     Attributes:
         owner: id of this server process.
         jobs: the jobs.
         hints: the hints.
+        tokens: the tokens of callers.
         database: has connections of its own, so that a lease is renewed while the rows of files are written.
     """
 
     owner: str
     jobs: SharedJobs
     hints: Hints
+    tokens: SharedTokens
     database: Openable
 
     def open(self) -> None:

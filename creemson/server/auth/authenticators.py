@@ -6,7 +6,7 @@ from pathlib import Path
 
 from creemson.model.callers import ANYONE
 from creemson.server.auth.identities import Authenticator, Identity, unauthenticated
-from creemson.server.auth.tokens import Tokens
+from creemson.server.auth.tokens import Tokens, TokenSource
 from creemson.settings.sections import Settings
 
 __all__ = ["make_authenticator", "token_file"]
@@ -38,11 +38,14 @@ class _TokenAuthenticator:
         return identity.token is not None and self._tokens.knows(identity.token)
 
 
-def make_authenticator(settings: Settings, *, clock: Callable[[], float] = time.time) -> Authenticator:
+def make_authenticator(
+    settings: Settings, *, tokens: TokenSource | None = None, clock: Callable[[], float] = time.time
+) -> Authenticator:
     """Make the authenticator for `auth.mode`.
 
     Args:
         settings: effective settings.
+        tokens: where the opaque tokens are; None: in the token file.
         clock: returns seconds since 1970.
 
     Raises:
@@ -50,7 +53,7 @@ def make_authenticator(settings: Settings, *, clock: Callable[[], float] = time.
     """
     match settings.auth.mode:
         case "token":
-            return _TokenAuthenticator(Tokens(token_file(settings)))
+            return _TokenAuthenticator(Tokens(tokens or token_file(settings)))
         case "jwt":
             from creemson.server.auth.json_web_tokens import JWTAuthenticator  # noqa: PLC0415 - it takes 30 ms
 

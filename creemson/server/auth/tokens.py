@@ -1,6 +1,7 @@
 """Opaque tokens, and the file with their digests, which contains nothing that can be used to authenticate.
 
-Each line is a JSON object: ``{"id": …, "name": …, "salt": …, "digest": …, "created": …}``.
+Several servers have them in their catalog instead. Each line of the file is a JSON object:
+``{"id": …, "name": …, "salt": …, "digest": …, "created": …}``.
 
 A token is ``crm_ID_SECRET`` with 256 random bits. A salted SHA-256 is enough for it: slow hashes are needed for
 passwords that people can remember (OWASP, Password Storage Cheat Sheet).
@@ -15,13 +16,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 import orjson
 
+from creemson.catalog.shared.tokens import Entry
 from creemson.storage import durable
 
-__all__ = ["Entry", "Tokens"]
+__all__ = ["Entry", "TokenSource", "Tokens"]
 
 PREFIX = "crm"
 """Beginning of each token, so that scanners for leaked secrets recognize tokens."""
@@ -29,38 +32,33 @@ MAX_NAME = 100
 """Maximum number of characters of a name."""
 
 
-@attrs.frozen
-class Entry:
-    """What is stored about a token.
+class TokenSource(Protocol):
+    """Where the tokens are. Every method may be called from any thread, and raises OSError if they cannot be used."""
 
-    Attributes:
-        id: the part of the token that is not secret.
-        name: name of the caller.
-        salt, digest: hexadecimal.
-        created: seconds since 1970.
-    """
+    def current(self) -> Mapping[str, Entry]:
+        """Return the entries by id; a change by others may be missing for less than half a second."""
 
-    id: str
-    name: str
-    salt: str
-    digest: str
-    created: float
+    def latest(self) -> Mapping[str, Entry]:
+        """Return the entries by id, with all changes."""
+
+    def add(self, entry: Entry) -> bool:
+        """Add a token; return whether its name was free."""
+
+    def remove(self, name: str) -> bool:
+        """Remove a token; return whether there was one of this name."""
 
 
 class Tokens:
-    """The token file. It is checked for changes at each access, so a change takes effect at once.
+    """The tokens.
 
     Args:
-        path: path of the file, which need not exist.
+        source: where they are; or the path of a file, which need not exist.
         clock: returns seconds since 1970.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
+    def __init__(self, source: TokenSource | Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._source = TokenFile(source) if isinstance(source, Path) else source
         self._clock = clock
-        self._lock = threading.Lock()
-        self._seen: tuple[int, ...] | None = None  # identifies the version of the file that was read last
-        self._entries: Mapping[str, Entry] = {}
 
     def create(self, name: str) -> str:
         """Create a token.
@@ -73,18 +71,15 @@ class Tokens:
 
         Raises:
             ValueError: the name is taken or invalid.
-            OSError: the file cannot be written or is invalid.
+            OSError: the tokens cannot be written or are invalid.
         """
         if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
             raise ValueError(f"{name!r} is not a name: use 1 to {MAX_NAME} printable characters.")
-        with self._changing() as entries:
-            if any(entry.name == name for entry in entries):
-                raise ValueError(
-                    f"There is already a token {name!r}: revoke it first, or choose another name."
-                )
-            token_id, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
-            token = f"{PREFIX}_{token_id}_{secret}"
-            entries.append(Entry(token_id, name, salt, _digest(salt, token), round(self._clock(), 3)))
+        token_id, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
+        token = f"{PREFIX}_{token_id}_{secret}"
+        entry = Entry(token_id, name, salt, _digest(salt, token), round(self._clock(), 3))
+        if not self._source.add(entry):
+            raise ValueError(f"There is already a token {name!r}: revoke it first, or choose another name.")
         return token
 
     def revoke(self, name: str) -> None:
@@ -92,30 +87,27 @@ class Tokens:
 
         Raises:
             ValueError: there is no token with this name.
-            OSError: the file cannot be written or is invalid.
+            OSError: the tokens cannot be written or are invalid.
         """
-        with self._changing() as entries:
-            kept = [entry for entry in entries if entry.name != name]
-            if len(kept) == len(entries):
-                raise ValueError(f"There is no token {name!r}; `creemson token list` shows all tokens.")
-            entries[:] = kept
+        if not self._source.remove(name):
+            raise ValueError(f"There is no token {name!r}; `creemson token list` shows all tokens.")
 
     def entries(self) -> list[Entry]:
         """Return all tokens, the oldest first.
 
         Raises:
-            OSError: the file cannot be read or is invalid.
+            OSError: the tokens cannot be read or are invalid.
         """
-        return list(self._current().values())
+        return list(self._source.latest().values())
 
     def find(self, token: str) -> Entry | None:
         """Return the entry of a token; None if the token is unknown. Compares in constant time.
 
         Raises:
-            OSError: the file cannot be read or is invalid.
+            OSError: the tokens cannot be read or are invalid.
         """
         token_id = token.split("_", 2)[1] if token.count("_") >= 2 else ""
-        entry = self._current().get(token_id)
+        entry = self._source.current().get(token_id) or self._source.latest().get(token_id)
         salt, digest = (entry.salt, entry.digest) if entry is not None else ("", "")
         same = hmac.compare_digest(_digest(salt, token), digest)
         return entry if same else None
@@ -124,15 +116,29 @@ class Tokens:
         """Whether there is still a token with this id.
 
         Raises:
-            OSError: the file cannot be read or is invalid.
+            OSError: the tokens cannot be read or are invalid.
         """
-        return token_id in self._current()
+        return token_id in self._source.current()
 
-    def _current(self) -> Mapping[str, Entry]:
+
+class TokenFile:
+    """The token file. It is checked for changes at each access, so a change takes effect at once.
+
+    Attributes:
+        path: path of the file, which need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._seen: tuple[int, ...] | None = None  # identifies the version of the file that was read last
+        self._entries: Mapping[str, Entry] = {}
+
+    def current(self) -> Mapping[str, Entry]:
         """Return the entries by id; reads the file again if it has changed."""
         with self._lock:
             try:
-                status = self._path.stat()
+                status = self.path.stat()
                 seen: tuple[int, ...] = (
                     status.st_ino,
                     status.st_size,
@@ -140,22 +146,44 @@ class Tokens:
                     status.st_ctime_ns,
                 )
                 if seen != self._seen:
-                    self._entries = {entry.id: entry for entry in _parse(self._path)}
+                    self._entries = {entry.id: entry for entry in _parse(self.path)}
                     self._seen = seen
             except FileNotFoundError:
                 self._entries, self._seen = {}, None
             return self._entries
 
+    latest = current
+
+    def add(self, entry: Entry) -> bool:
+        """Add a token; return whether its name was free."""
+        with self._changing() as entries:
+            if any(other.name == entry.name for other in entries):
+                return False
+            entries.append(entry)
+        return True
+
+    def remove(self, name: str) -> bool:
+        """Remove a token; return whether there was one of this name."""
+        with self._changing() as entries:
+            kept = [entry for entry in entries if entry.name != name]
+            found = len(kept) < len(entries)
+            entries[:] = kept
+        return found
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[Entry]]:
-        """Yield the entries to be changed, then replace the file durably. Only one process at a time does this."""
-        durable.make_folders([self._path.parent])
-        with self._path.with_name(f".{self._path.name}.lock").open("wb") as lock:
+        """Yield the entries; if they were changed, replace the file durably. Only one process at a time does this."""
+        durable.make_folders([self.path.parent])
+        with self.path.with_name(f".{self.path.name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            entries = self.entries()
+            before = list(self.current().values())
+            entries = list(before)
             yield entries
-            lines = [orjson.dumps(attrs.asdict(entry), option=orjson.OPT_APPEND_NEWLINE) for entry in entries]
-            durable.write(self._path, b"".join(lines), mode=0o600)
+            if entries != before:
+                lines = [
+                    orjson.dumps(attrs.asdict(entry), option=orjson.OPT_APPEND_NEWLINE) for entry in entries
+                ]
+                durable.write(self.path, b"".join(lines), mode=0o600)
 
 
 def _parse(path: Path) -> Iterator[Entry]:

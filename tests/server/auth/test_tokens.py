@@ -19,7 +19,7 @@ def tokens(tmp_path):
 def test_token_is_found_until_revoked(tokens):
     """Every reader of the same file sees the change."""
     ann, bob = tokens.create("ann"), tokens.create("bob")
-    other = Tokens(tokens._path)
+    other = Tokens(tokens._source.path)
     assert (other.find(ann).name, other.find(bob).name) == ("ann", "bob")
     assert [entry.name for entry in other.entries()] == ["ann", "bob"]
     number = other.find(ann).id
@@ -32,13 +32,13 @@ def test_token_is_found_until_revoked(tokens):
 def test_token_file_contains_no_token(tokens):
     """It holds only salted digests and is readable by its owner only."""
     made = [tokens.create(name) for name in ("ann", "bob")]
-    text = tokens._path.read_text()
+    text = tokens._source.path.read_text()
     for token in made:
         assert token.split("_", 2)[2] not in text
     rows = [json.loads(line) for line in text.splitlines()]
     assert len({row["salt"] for row in rows}) == 2
     assert all(len(bytes.fromhex(row["digest"])) == 32 for row in rows)
-    assert stat.S_IMODE(tokens._path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(tokens._source.path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101, "\x1b[2J"])
@@ -70,7 +70,7 @@ def test_any_other_text_is_not_a_token(tmp_path_factory, text):
 def test_corrupt_token_file_is_reported_with_line(tokens):
     """The error names the line; nobody is admitted by mistake."""
     tokens.create("ann")
-    with tokens._path.open("a") as stream:
+    with tokens._source.path.open("a") as stream:
         stream.write('{"id": 1}\n')
     with pytest.raises(OSError, match="line 2"):
         tokens.find("x")
@@ -79,7 +79,7 @@ def test_corrupt_token_file_is_reported_with_line(tokens):
 def test_missing_token_file_admits_nobody(tokens):
     """It is as if all tokens were revoked."""
     token = tokens.create("ann")
-    tokens._path.unlink()
+    tokens._source.path.unlink()
     assert tokens.find(token) is None
     assert tokens.entries() == []
 
@@ -87,7 +87,7 @@ def test_missing_token_file_admits_nobody(tokens):
 def test_concurrent_token_changes_are_all_kept(tokens):
     """Twenty concurrent writers lose no token."""
     threads = [
-        threading.Thread(target=Tokens(tokens._path).create, args=(f"caller {number}",))
+        threading.Thread(target=Tokens(tokens._source.path).create, args=(f"caller {number}",))
         for number in range(20)
     ]
     for thread in threads:

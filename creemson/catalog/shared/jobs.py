@@ -54,6 +54,10 @@ _GIVE_TURN = (
     "INSERT INTO turns VALUES (?, nextval('turns_given')) "
     "ON CONFLICT (party) DO UPDATE SET given = excluded.given"
 )
+_TURN_BACK = (
+    f"UPDATE turns SET given = 0 WHERE party IN (SELECT party FROM jobs WHERE id = ANY (?) AND {_WAITS})"
+)
+"""A job that waits again has had its turn for nothing: it must not wait for the turns of all others."""
 _INSERT_CLAIMED = f"WITH new AS ({_INTO_JOBS} VALUES ({_VALUES}, ?, ?, 1, {_UNTIL})) {_GIVE_TURN}"
 _CLAIM = f"""
 WITH RECURSIVE parties AS (
@@ -389,13 +393,17 @@ class SharedJobs:
 
     def release(self, claims: Iterable[Claim]) -> None:
         """Let jobs wait again, for any server."""
-        self._database.change(
-            lambda transaction: transaction.executemany(
+        given = list(claims)
+
+        def release(transaction: Transaction) -> None:
+            transaction.executemany(
                 "UPDATE jobs SET owner = NULL, until = NULL "
                 "WHERE id = ? AND owner = ? AND epoch = ? AND state = 'queued'",
-                [(claim.job, claim.owner, claim.epoch) for claim in claims],
+                [(claim.job, claim.owner, claim.epoch) for claim in given],
             )
-        )
+            transaction.execute(_TURN_BACK, ([claim.job for claim in given],))
+
+        self._database.change(release)
 
     def record(self, rows: Iterable[tuple[JobRow, Claim]]) -> set[str]:
         """Record jobs of this server in their present states; return the ids of those that are not its own any more."""
@@ -428,6 +436,8 @@ class SharedJobs:
                 f"RETURNING {_STORED}",
                 (limit,),
             ).fetchall()
+            if rows:
+                transaction.execute(_TURN_BACK, ([row[0] for row in rows],))
             return [_stored(row) for row in rows]
 
         return self._database.change(adopt)

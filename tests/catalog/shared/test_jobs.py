@@ -202,6 +202,21 @@ def test_turns_go_round_while_jobs_end(servers):
     assert order == ["ann", "bob", "cy"] * 2
 
 
+@pytest.mark.parametrize("how", ["released", "taken over"])
+def test_turn_of_a_job_that_waits_again_is_given_back(servers, how):
+    """It does not wait for the turns of all others, after its server has left or died."""
+    one, two = servers.new(), servers.new()
+    submit(one, candidate(0))
+    ((first,),) = [one.jobs.claim(1, 1000)]
+    submit(one, *(candidate(number, caller=caller) for caller in ("bob", "cy") for number in (1, 2)))
+    if how == "released":
+        one.jobs.release([Claim(first.stored.row.id, one.owner, first.stored.epoch)])
+    else:
+        servers.pass_time(LEASE + 1)
+        assert [stored.row.id for stored in two.jobs.orphans()] == ["ann-0"]
+    assert claimed(two, 1) == ["ann-0"]
+
+
 def end(sharing, stored, state="done"):
     row = attrs.evolve(stored.row, state=state, outcome="{}", finished=9.0)
     return sharing.jobs.record([(row, Claim(row.id, sharing.owner, stored.epoch))])

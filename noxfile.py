@@ -32,6 +32,7 @@ CHAOS = (
     "tests/faults/test_versions.py",
     "tests/faults/test_killed_imports.py",
     "tests/executors/dask/test_kills.py",
+    "tests/faults/test_chaos_of_servers.py",
 )
 """Tests that kill processes, cut connections or the power and replace files at random or awkward moments."""
 
@@ -43,8 +44,10 @@ CLUSTER = (
     "tests/storage/objects",
     "tests/integration/test_object_store.py",
     "tests/docs/test_deploy_cluster.py",
+    "tests/faults/test_chaos_of_servers.py",
+    "tests/faults/test_rolling_restart.py",
 )
-"""Tests of a Dask cluster and an object store: their slow ones start ten processes at once, so they run alone."""
+"""Tests of a Dask cluster, an object store or several servers: the slow ones start ten processes, so they run alone."""
 
 ACCEPTANCE = tuple(
     f"tests/integration/test_{name}.py" for name in ("message_flow", "transfers", "two_callers")
@@ -126,7 +129,7 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Of the slow tests, those of a Dask cluster and an object store: real ones, which are killed, too."""
+    """Of the slow tests, those of a Dask cluster, an object store and several servers: real ones, killed, too."""
     install_for_tests(session)
     run_on_cluster(session)
 
@@ -150,8 +153,11 @@ def node(session: nox.Session) -> None:
 def chaos(session: nox.Session) -> None:
     """Faults at random points, all examples: killed workers and servers, power cuts, bad networks. Part of ``slow``."""
     session.install("-e", ".[test]")
-    # In `slow`, a tenth of the simulated power cuts, of the overwrites and of the kills in a cluster.
-    everything = {"POWER_CUTS": "200", "TORN_OVERWRITES": "5000", "CLUSTER_KILLS": "60"}
+    # In `slow`, a tenth of the simulated power cuts, of the overwrites, of the kills in a cluster and of the runs with
+    # three servers.
+    everything = {
+        "POWER_CUTS": "200", "TORN_OVERWRITES": "5000", "CLUSTER_KILLS": "60", "SERVER_CHAOS_RUNS": "300",
+    }  # fmt: skip
     session.run("pytest", "-m", "slow", *PATIENT, *CHAOS, *session.posargs, env=everything)
 
 
@@ -178,7 +184,8 @@ def explore(session: nox.Session) -> None:
     session.run(*pytest, *PARALLEL, "-m", "hypothesis and not slow", "tests", env=new)
     session.run(*pytest, "tests/fuzz/test_live.py", env=new)
     session.run(*pytest, "-m", "not slow", *EXPLORED, env=new)
-    session.run(*pytest, CHAOS[0], env={**new, "CHAOS_RUNS": "10"})
+    few = {**new, "CHAOS_RUNS": "10", "SERVER_CHAOS_RUNS": "10"}
+    session.run(*pytest, CHAOS[0], CHAOS[-1], env=few)
 
 
 @nox.session

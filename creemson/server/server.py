@@ -211,7 +211,9 @@ class Server:
             await service.start(self._processor.run)
             async with trio.open_nursery() as listening:
                 listening.start_soon(self._listener.run)
-                self._log.info("serving", port=port, data_dir=str(self._stores.data_dir))
+                # The id by which the rows of jobs, and other servers, name this one.
+                shared = {} if self._sharing is None else {"server": self._sharing.owner}
+                self._log.info("serving", port=port, data_dir=str(self._stores.data_dir), **shared)
                 task_status.started(port)
                 await self._stopping.wait()
                 await self._drain(listening.cancel_scope)

@@ -187,6 +187,8 @@ OWNER_LOCK = 0x637265656D736F6E
 """Key of the advisory lock that the server holds which uses the catalog: "creemson" as a number."""
 OWNER_TIMEOUT = 5.0
 """Seconds to wait for that lock: the database may not have noticed yet that the last server has ended."""
+_LOST = (psycopg.OperationalError, errors.IdleInTransactionSessionTimeout)
+"""The connection may have been lost; the second one is an error of the transaction for psycopg."""
 _COLLIDED = (errors.UniqueViolation, errors.SerializationFailure, errors.DeadlockDetected)
 """Another transaction was faster; after another attempt, its rows are seen."""
 
@@ -332,7 +334,7 @@ class _Line:
                     collisions += 1
                     if collisions == MAX_COLLISIONS:
                         raise
-                except psycopg.OperationalError:
+                except _LOST:
                     # A first connection that fails has a wrong address. What fails on an open connection, such as a
                     # timeout, would take as long again.
                     if not self._is_lost() or time.monotonic() > self._lost + RESTART_TIME:

@@ -17,9 +17,12 @@ LEASE = 30.0
 """Seconds for which a store lives after it was renewed."""
 GRACE = 60.0
 """Seconds after which objects are removed of which nobody has known anything since."""
+RESTART_TIME = 30.0
+"""Seconds after the start of the database in which no store expires."""
 BATCH = 1000
 """Maximum number of removals at once."""
 _UNTIL = f"now() + interval '{LEASE} s'"
+_IS_NEW = "SELECT pg_postmaster_start_time() > now() - make_interval(secs => ?)"
 
 
 class Leases:
@@ -79,11 +82,18 @@ class Leases:
             lambda transaction: transaction.execute("DELETE FROM stores WHERE id = ?", (store,))
         )
 
-    def expire(self) -> None:
-        """Remove the stores of servers that do not live any more; what they publish meanwhile is waited for."""
+    def expire(self) -> bool:
+        """Remove the stores of servers that do not live any more; what they publish meanwhile is waited for.
+
+        Returns:
+            Whether it was done: while the database was away, nobody could renew a store, so all get time for that.
+        """
+        if self._database.read(_IS_NEW, (RESTART_TIME,))[0][0]:
+            return False
         self._database.change(
             lambda transaction: transaction.execute("DELETE FROM stores WHERE until < now()")
         )
+        return True
 
     def used(self) -> set[str]:
         """Return the beginnings of keys that are used by any server."""

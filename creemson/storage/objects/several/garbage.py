@@ -147,7 +147,7 @@ class SharedGarbage:
         """Remove what was discarded here, and what was noted long enough ago."""
         del now  # the clock of the database counts
         self.renew()
-        self._leases.expire()
+        all_live = self._leases.expire()
         with self._lock:
             discarded = set(self._discarded)
         found = self._without_row(
@@ -160,7 +160,7 @@ class SharedGarbage:
             check_owner(self._rows, self.owner, self._bucket.url)
             self._leases.remove(self._without_row(name for name, _ in self._bucket.sizes()))
             self._rows.forget_row_counts()
-        return found + self._remove_noted()
+        return found + self._remove_noted() if all_live else found
 
     def _without_row(self, names: Iterable[str]) -> list[str]:
         """Return the objects that no row names, and that nobody writes."""

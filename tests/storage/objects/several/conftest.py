@@ -78,6 +78,12 @@ def database(postgres_server):
     return url
 
 
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch):
+    """The database of the tests has just started."""
+    monkeypatch.setattr("creemson.catalog.shared.leases.RESTART_TIME", 0.0)
+
+
 TABLES = "files, parts, jobs, tables, objects, facts, stores, leases, reservations, removals"
 
 

@@ -1,10 +1,13 @@
 """The quota of a caller is exact over all servers."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from creemson.catalog.shared.usage import lock, used_bytes
 from creemson.errors import ProcessingError
+from tests.servers import PATIENCE, wait_until
 from tests.storage.objects.several.conftest import end, submit
 from tests.storage.objects.test_store import refused
 
@@ -127,3 +130,24 @@ def test_without_a_quota_nothing_is_counted(one):
     assert one.sql("SELECT count(*) FROM reservations") == [(0,)]
     assert one.store.room() is None
     one.store.finish(part, None)
+
+
+@pytest.mark.slow
+def test_server_that_is_stopped_in_a_transaction_keeps_nobody_waiting_for_long(pair):
+    """The database ends its session after five seconds; when it wakes up, it begins anew."""
+    one, two = pair
+    attempts, woken = [], threading.Event()
+
+    def work(transaction):
+        lock(transaction, "ann")
+        attempts.append(transaction)
+        woken.wait(PATIENCE)  # a stopped process
+        return used_bytes(transaction, "ann")
+
+    with ThreadPoolExecutor(1) as threads:
+        stopped = threads.submit(one.catalog.database.change, work)
+        wait_until(lambda: attempts)
+        two.upload("a.csv", bytes(60))
+        woken.set()
+        assert stopped.result(PATIENCE) == 60
+    assert len(attempts) == 2

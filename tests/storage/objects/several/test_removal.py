@@ -210,14 +210,75 @@ def test_use_at_another_server_counts(one, two):
 
 def test_files_of_a_caller_whom_only_the_other_server_knows_are_swept(one, two):
     """The other server may have ended."""
-    one.stores.of("bob").find  # noqa: B018 - opens it
     part = one.stores.of("bob").begin_unannounced("b.csv", least=0)
-    one.store._garbage  # noqa: B018
     one.stores.of("bob").write(part, b"b")
     one.stores.of("bob").finish(part, None)
     two.now += 1000
     two.sweep(keep_uploads=50)
     assert one.stores.of("bob").listing() == ()
+
+
+def test_database_that_has_just_started_lets_no_store_expire(one, two, monkeypatch):
+    """While it was away, nobody could renew one."""
+    target = one.store.output_path("o-1.parquet")
+    one.write_output(target, b"out")
+    two.list_again()
+    two.sweep()
+    one.vanish()
+    monkeypatch.setattr("creemson.catalog.shared.leases.RESTART_TIME", 1e6)
+    clean(two)
+    one.stores.renew()
+    one.store.publish_output("o-1.parquet", target)
+    monkeypatch.setattr("creemson.catalog.shared.leases.RESTART_TIME", 0.0)
+    clean(two)
+    assert two.content("o-1.parquet") == b"out"
+
+
+def test_jobs_that_are_submitted_while_files_are_replaced_have_their_versions(one, two):
+    """Each job that was accepted finds its bytes, in whatever order the servers do that."""
+    import threading
+
+    import psycopg
+
+    ended = threading.Event()
+
+    def replace():
+        number = 0
+        while not ended.is_set():
+            two.upload("a.csv", b"%d" % (number % 3))
+            number += 1
+
+    one.upload("a.csv", b"0")
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    accepted = []
+    try:
+        with psycopg.connect(one.database, autocommit=True) as connection:
+            connection.execute("SET search_path = creemson")
+            for number in range(60):
+                version = one.store.look_up("a.csv").version
+                with connection.transaction():
+                    locked = connection.execute(
+                        "SELECT key FROM objects WHERE caller = 'ann' AND version = %s LIMIT 1 FOR KEY SHARE",
+                        (version,),
+                    ).fetchall()
+                    if locked:
+                        connection.execute(
+                            "INSERT INTO jobs (id, key, caller, query, timeout, kept, state, created, restarts, seq, "
+                            "version) VALUES (%s, 'k', 'ann', '{}', 1, false, 'queued', 1, 0, 0, %s)",
+                            (str(number), version),
+                        )
+                if locked:
+                    accepted.append((str(number), version))
+                for _, earlier in accepted[-5:]:
+                    assert one.store.find_version("a.csv", earlier).version == earlier
+                for job, earlier in accepted[:-5]:
+                    connection.execute("DELETE FROM jobs WHERE id = %s", (job,))
+                    two.store.drop(earlier)
+                del accepted[:-5]
+    finally:
+        ended.set()
+        replacing.join()
 
 
 def test_sweeps_of_several_servers_at_once_do_no_harm(make):

@@ -54,6 +54,16 @@ ACCEPTANCE = tuple(
 )
 """Tests of jobs and files that also run with the jobs on a Dask cluster and the files in an object store."""
 
+ON_SERVERS = (
+    *ACCEPTANCE,
+    *(
+        f"tests/integration/test_{name}.py"
+        for name in ("durable_jobs", "limits", "quota", "fairness", "auth")
+    ),
+    "tests/faults/test_uploads_over_bad_networks.py",
+)
+"""Tests that also run with three servers, each request of a client going to any of them."""
+
 EXPLORED = (*CHAOS[1:3], "tests/fuzz/test_hypothesis.py")
 """Tests that use a seed of their own and not the seed of Hypothesis."""
 
@@ -125,6 +135,23 @@ def slow(session: nox.Session) -> None:
     if not session.posargs:
         session.run("pytest", *DRAWN, *PATIENT, *PARALLEL, env={"ALL_EXAMPLES": "1"})
         run_on_cluster(session)
+        run_on_servers(session)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Of the slow tests, those of several servers on one PostgreSQL and one object store."""
+    install_for_tests(session)
+    session.run(
+        "pytest", "-m", "slow", "tests/integration/test_several_servers.py", *PATIENT, *session.posargs
+    )
+    if not session.posargs:
+        run_on_servers(session)
+
+
+def run_on_servers(session: nox.Session) -> None:
+    """Run tests of jobs, files and limits with three servers."""
+    session.run("pytest", "-m", "not slow", *ON_SERVERS, *PARALLEL, env={"CREEMSON_TESTS_ON": "servers"})
 
 
 @nox.session

@@ -123,14 +123,16 @@ def free_port():
 
 
 class Forwarder:
-    """A port that leads to an object store, and can be cut, frozen and restored.
+    """A port that leads to an object store or another server, and can be cut, frozen and restored.
 
-    ``tamper`` gets the request as bytes up to the end of its head, and returns what is sent in its place.
+    ``tamper`` gets the request as bytes up to the end of its head, and returns what is sent in its place; ``answer``
+    does the same with what comes back.
     """
 
-    def __init__(self, target, tamper=lambda head: head):
+    def __init__(self, target, tamper=lambda head: head, answer=lambda data: data):
         self._target = target
         self._tamper = tamper
+        self._answer = answer
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._open = set()
@@ -189,7 +191,7 @@ class Forwarder:
             return
         with self._lock:
             self._open.add(far)
-        threading.Thread(target=self._copy, args=(far, near, lambda data: data), daemon=True).start()
+        threading.Thread(target=self._copy, args=(far, near, self._answer), daemon=True).start()
         self._copy(near, far, self._tamper)
 
     def _copy(self, source, target, change):
@@ -211,9 +213,9 @@ def _end(connection):
 
 
 @contextmanager
-def forwarded(endpoint, tamper=lambda head: head):
-    """Lead a port to an object store."""
-    forwarder = Forwarder(endpoint.port, tamper)
+def forwarded(endpoint, *changes):
+    """Lead a port to an object store, or to another server."""
+    forwarder = Forwarder(endpoint.port, *changes)
     try:
         yield forwarder
     finally:

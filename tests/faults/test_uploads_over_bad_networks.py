@@ -12,7 +12,7 @@ import trio
 from creemson.client import connect
 from creemson.errors import ConnectionLost, CreemsonError
 from tests.faults.proxy import Plan, proxied
-from tests.servers import serving, wait_until
+from tests.servers import wait_until
 
 AT_ONCE = 8
 CHUNK = 64 * 1024
@@ -21,19 +21,25 @@ OVERHEAD = 4096
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(start, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("networks") / "data"
-    with serving(data_dir, "--set", f"limits.chunk_bytes={CHUNK}") as server:
+    with start(data_dir, "--set", f"limits.chunk_bytes={CHUNK}") as server:
         yield server
 
 
 def open_handles(server):
-    """Number of the server's open files and sockets; not of pipes, which belong to workers that start when needed."""
+    """Number of the open files and sockets; not of pipes, which belong to workers that start when needed."""
     found = []
-    for path in Path(f"/proc/{server.process.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
-            found.append(str(path.readlink()))
+    for one in server.servers:
+        for path in Path(f"/proc/{one.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+                found.append(str(path.readlink()))
     return sum(name.startswith(("/", "socket:")) for name in found)
+
+
+def content(server, name):
+    with server.connect() as client:
+        return client.download(name)[1]
 
 
 async def upload(server, path, rng):
@@ -44,6 +50,7 @@ async def upload(server, path, rng):
     reached = 0  # bytes of the file that the server may have received
     async with proxied(server.port, plans) as proxy:
         for _ in range(100):
+            proxy.target = server.port  # of any, if there are several
             offsets = []
             try:
                 async with connect(proxy.url, give_up_after=0) as client:
@@ -78,9 +85,12 @@ async def test_upload_over_bad_network_arrives_unchanged(server, tmp_path, runs)
             path = tmp_path / f"{number}.bin"
             path.write_bytes(data)
             done, losses = await upload(server, path, rng)
-            assert (server.data_dir / "uploads" / path.name).read_bytes() == data, (seed, number)
+            assert await trio.to_thread.run_sync(content, server, path.name) == data, (seed, number)
             assert done.size == len(data)
-            assert max(losses, default=0) <= CHUNK + OVERHEAD, (seed, number, losses)
+            # Another server goes on where the last one has stored the bytes: at times, and at the end of a connection
+            # of which it knows.
+            if len(server.servers) == 1:
+                assert max(losses, default=0) <= CHUNK + OVERHEAD, (seed, number, losses)
             drops.extend(losses)
 
     with trio.fail_after(600 + 5 * runs):
@@ -88,7 +98,10 @@ async def test_upload_over_bad_network_arrives_unchanged(server, tmp_path, runs)
             for _ in range(AT_ONCE):
                 nursery.start_soon(work)
     assert len(drops) > runs / 2, "the network was too kind"
-    wait_until(lambda: httpx.get(f"http://127.0.0.1:{server.port}/status").json()["connections"] == 0)
-    assert list((server.data_dir / "parts").iterdir()) == []
-    wait_until(lambda: open_handles(server) <= before + 1)  # SQLite keeps its files open
+    wait_until(
+        lambda: all(httpx.get(f"{one.base}/status").json()["connections"] == 0 for one in server.servers)
+    )
+    assert [name for name in server.stored() if name.startswith("parts/")] == []
+    if not server.remote:  # connections to an object store and a database are kept
+        wait_until(lambda: open_handles(server) <= before + 1)  # SQLite keeps its files open
     assert "Traceback" not in server.log.read_text()

@@ -52,12 +52,22 @@ class Following:
         """Return a job."""
         return self._jobs.get(job)
 
-    def add(self, job: str, caller: str, waiter: Waiter, after: int) -> list[Logged | Progressed]:
-        """Let a request wait for a job; return the events above ``after`` that it can be told at once."""
+    def add(self, job: str, caller: str, waiter: Waiter, after: int | None) -> list[Logged | Progressed]:
+        """Let a request wait for a job.
+
+        Args:
+            job: its id.
+            caller: who owns it.
+            waiter: the request.
+            after: number of the last event that it has seen; None: it wants only those that come from now on.
+
+        Returns:
+            The events that it can be told at once.
+        """
         followed = self._jobs.setdefault(job, Followed(job, caller))
-        followed.waiters[waiter] = after
+        followed.waiters[waiter] = followed.seq if after is None else after
         self._by_connection.setdefault(waiter.connection, {})[waiter] = job
-        return followed.events(after)
+        return followed.events(followed.waiters[waiter])
 
     def has(self, waiter: Waiter) -> bool:
         """Whether a request waits for a job here."""

@@ -368,7 +368,7 @@ class SharedQueue:
             self._processing.reply(
                 command.connection, command.request, Accepted(stored.row.id, int(stored.owner is None))
             )
-            self._join(stored, waiter, sys.maxsize)
+            self._join(stored, waiter, None)
             return True
         if stored.owner is None:
             self._processing.reply(
@@ -419,11 +419,12 @@ class SharedQueue:
             raise job_not_found(job)
         self._processing.reply(command.connection, command.request, ended.outcome())
 
-    def _join(self, stored: Stored, waiter: Waiter, after: int) -> None:
-        """Let a request wait for an unfinished job, wherever it is."""
+    def _join(self, stored: Stored, waiter: Waiter, after: int | None) -> None:
+        """Let a request wait for an unfinished job, wherever it is; see :meth:`Following.add`."""
         row = stored.row
         if self._queue.active(row.id) is not None:
-            self._processing.apply(self._queue.attach(row.caller, row.id, after, waiter))
+            seen = sys.maxsize if after is None else after
+            self._processing.apply(self._queue.attach(row.caller, row.id, seen, waiter))
             return
         for event in self._following.add(row.id, row.caller, waiter, after):
             self._processing.reply(waiter.connection, waiter.request, event)

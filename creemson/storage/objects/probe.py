@@ -22,12 +22,13 @@ ENVIRONMENT = (
 )
 
 
-def probe(url: str, owner: str | None = None) -> None:
+def probe(url: str, owner: str | None = None, *, has_files: bool = False) -> None:
     """Write, create, list, read and remove an object.
 
     Args:
         url: ``storage.url``.
         owner: id of the server's catalog, which becomes the owner of the prefix if there is none; None: do not look.
+        has_files: whether the catalog has files, so that the prefix must be its own already.
 
     Raises:
         ObjectStoreError: the object store cannot be used; the message says why, and what to do.
@@ -36,7 +37,7 @@ def probe(url: str, owner: str | None = None) -> None:
 
     def work() -> None:
         try:
-            _probe(ObjectBucket(url, request_seconds=REQUEST_SECONDS, retries=1), owner)
+            _probe(ObjectBucket(url, request_seconds=REQUEST_SECONDS, retries=1), owner, has_files=has_files)
         except Exception as error:
             failed.append(error)
 
@@ -52,7 +53,7 @@ def probe(url: str, owner: str | None = None) -> None:
         raise failed[0]
 
 
-def _probe(bucket: ObjectBucket, owner: str | None) -> None:
+def _probe(bucket: ObjectBucket, owner: str | None, *, has_files: bool) -> None:
     folder = f"probe/{secrets.token_hex(8)}"
     key = f"{folder}/object"
     try:
@@ -78,12 +79,18 @@ def _probe(bucket: ObjectBucket, owner: str | None) -> None:
     finally:
         bucket.remove([key, f"{folder}/new"])
     if owner is not None:
-        _take_prefix(bucket, owner)
+        _take_prefix(bucket, owner, has_files=has_files)
 
 
-def _take_prefix(bucket: ObjectBucket, owner: str) -> None:
+def _take_prefix(bucket: ObjectBucket, owner: str, *, has_files: bool) -> None:
     """Check that no other catalog uses the prefix: each would remove the objects that only the other one knows."""
     if bucket.create(OWNER, owner.encode()):
+        if has_files:
+            bucket.remove([OWNER])
+            raise ObjectStoreError(
+                f"The catalog has files, and {bucket.url} has none of its objects. Let storage.url and "
+                "AWS_ENDPOINT_URL be the same for all servers. If the objects are lost, begin with an empty database."
+            )
         return
     found = bytes(bucket.get(OWNER)).decode(errors="replace")
     if found != owner:

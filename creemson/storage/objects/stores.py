@@ -80,7 +80,9 @@ class ObjectStores:
         """
         self._garbage.open()
         self._garbage.owner = self._catalog.objects.owner(secrets.token_hex(16))
-        probe(self._url, self._garbage.owner)
+        # Another server may keep files elsewhere, if their settings are not the same.
+        has_files = self.is_shared and any(self._catalog.objects.callers())
+        probe(self._url, self._garbage.owner, has_files=has_files)
 
     def callers(self) -> Iterable[str]:
         """Return the callers who have files."""

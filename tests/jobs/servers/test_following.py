@@ -38,6 +38,15 @@ def test_who_comes_later_is_told_what_was_heard(following):
     assert following.add("j", "ann", C, 1) == [logged(3), progressed(4)]
 
 
+def test_waiter_that_joins_is_told_what_comes_from_then_on(following):
+    """Also the first one of a server."""
+    following.heard(progressed(4))
+    assert following.add("j", "ann", C, None) == []
+    assert following.heard(progressed(5)) == [A, C]
+    assert following.add("other", "ann", C, None) == []
+    assert following.heard(Progressed("other", 1, {})) == [C]
+
+
 def test_waiter_that_has_seen_events_is_told_later_ones_only(following):
     """It was connected elsewhere before."""
     following.add("j", "ann", B, 5)

@@ -45,7 +45,7 @@ class World:
         )
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(
-                stores, "probe", lambda *_: None
+                stores, "probe", lambda *_, **__: None
             )  # it has tests of its own, and takes ten requests
             self.stores.prepare()
         self.store = self.stores.of("ann")

@@ -11,11 +11,11 @@ from creemson.storage.objects.probe import probe
 from tests.objectstores import Endpoint, forwarded, refusing, without_conditions
 
 
-def refusal(url, *arguments):
+def refusal(url, *arguments, **options):
     """Return the words with which an object store is refused."""
     began = time.monotonic()
     with pytest.raises(ObjectStoreError) as caught:
-        probe(url, *arguments)
+        probe(url, *arguments, **options)
     assert time.monotonic() - began < 10
     message = str(caught.value)
     assert "secret-key" not in message
@@ -52,6 +52,13 @@ def test_prefix_of_another_catalog_is_refused(url):
     """Each would remove what it does not know."""
     probe(url, "me")
     assert "belongs to another catalog" in refusal(url, "you")
+
+
+def test_prefix_that_has_never_been_used_is_refused_if_the_catalog_has_files(url):
+    """They are elsewhere; the next server that uses it is not refused because of that."""
+    assert "none of its objects" in refusal(url, "me", has_files=True)
+    probe(url, "you")
+    probe(url, "you", has_files=True)
 
 
 def test_store_that_ignores_conditional_writes_is_refused(endpoint, url, at):

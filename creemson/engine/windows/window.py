@@ -76,13 +76,14 @@ def window(
     surveyed = (surveys or Surveys()).open(source, name, options, on_progress, copy)
     cells = Cells(surveyed.table, source, texts)
     total, is_complete, numbers = surveyed.table.rows, surveyed.is_complete, None
+    start = min(offset, MAX_OFFSET)
     if not view.is_whole:
+        spent = time.monotonic() - began
         found = (filters or Filters()).rows(
-            cells, view, surveyed.key, on_progress, spent=time.monotonic() - began
+            cells, view, surveyed.key, on_progress, spent=spent, end=start + limit
         )
         numbers, is_complete = found.rows, is_complete and found.is_complete
-        total = len(numbers) if is_complete else None
-    start = min(offset, MAX_OFFSET)
+        total = found.total if is_complete else None
     read: Read = partial(_read, cells, numbers, as_texts=texts is not None)
     if numbers is None and _is_far(surveyed, start):
         rows = cells.rows if texts is None else cells.rows_as_texts

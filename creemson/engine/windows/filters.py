@@ -20,10 +20,11 @@ from creemson.engine.plan import Plan
 from creemson.engine.progress import Progress, ProgressMeter
 from creemson.engine.windows.cells import Cells
 from creemson.engine.windows.find import has_text
+from creemson.engine.windows.scattered import ScatteredRows
 from creemson.formats.table import Choose
 from creemson.model.query import Query, View
 
-__all__ = ["Filters", "Found", "reached_rows", "rows_at"]
+__all__ = ["Filters", "Found", "reached_rows"]
 
 SECONDS, LEAST_SECONDS = 3.0, 1.0
 """Maximum duration of finding the rows of a view, and the part of it that is left after a long survey: a look-up with
@@ -66,23 +67,6 @@ class Found:
         return len(self.rows) == self.total or (end is not None and end <= len(self.rows))
 
 
-def rows_at(numbers: pl.Series) -> Choose:
-    """Return a function that chooses rows by their numbers, which must ascend."""
-    if numbers.is_empty():
-        return lambda frame: frame.head(0)
-    first, last = numbers[0], numbers[-1]
-    count = last - first + 1
-    if count == len(numbers):
-        return lambda frame: frame.slice(first, count)
-    # The slice skips parts of a file, and ends its reading.
-    return lambda frame: (
-        frame.slice(first, count)
-        .with_row_index(_ROW, offset=first)
-        .filter(pl.col(_ROW).is_in(numbers.implode()))
-        .drop(_ROW)
-    )
-
-
 def reached_rows(
     cells: Cells,
     read: Callable[[Choose], pl.DataFrame],
@@ -109,10 +93,14 @@ class Filters:
 
     Args:
         clock: Returns the time in seconds.
+
+    Attributes:
+        scattered: Reads the rows of the windows, and remembers the last ones.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.scattered = ScatteredRows()
         self._known: OrderedDict[Hashable, tuple[Found, float]] = OrderedDict()
 
     def rows(

@@ -59,13 +59,14 @@ def scan_lines(
     )
 
 
-def blocks(path: Path, name: str, source: Source) -> Generator[bytes]:
+def blocks(path: Path, name: str, source: Source, size: int = BLOCK_BYTES) -> Generator[bytes]:
     """Read the decompressed content of a file.
 
     Args:
         path: Path of the file.
         name: The file's name in messages.
         source: The compression of the file, and the limit of its decompressed size.
+        size: Maximum number of bytes of a piece, but not of a zstd file.
 
     Yields:
         The decompressed bytes, in non-empty pieces of any size.
@@ -75,7 +76,7 @@ def blocks(path: Path, name: str, source: Source) -> Generator[bytes]:
         OSError: The file cannot be read.
     """
     total = 0
-    for piece in _pieces(path, name, source):
+    for piece in _pieces(path, name, source, size):
         total += len(piece)
         if source.compression is not None and total > source.maximum:
             raise decompression_bomb_error(name, source)
@@ -104,23 +105,23 @@ def is_decompression_bomb(path: Path, name: str, source: Source, is_needless: Ca
     return total > source.maximum
 
 
-def _pieces(path: Path, name: str, source: Source) -> Generator[bytes]:
+def _pieces(path: Path, name: str, source: Source, size: int = BLOCK_BYTES) -> Generator[bytes]:
     if source.compression == "zstd":
         return _zstd(path)
-    return _gzip(path, name) if source.compression == "gzip" else _plain(path)
+    return _gzip(path, name, size) if source.compression == "gzip" else _plain(path, size)
 
 
-def _plain(path: Path) -> Generator[bytes]:
+def _plain(path: Path, size: int) -> Generator[bytes]:
     with path.open("rb") as stream:
-        while piece := stream.read(BLOCK_BYTES):
+        while piece := stream.read(size):
             yield piece
 
 
-def _gzip(path: Path, name: str) -> Generator[bytes]:
+def _gzip(path: Path, name: str, size: int) -> Generator[bytes]:
     with gzip.open(path) as stream:
         while True:
             try:
-                piece = stream.read(BLOCK_BYTES)
+                piece = stream.read(size)
             except (EOFError, zlib.error, gzip.BadGzipFile):
                 raise ProcessingError(
                     "unreadable_file",

@@ -11,8 +11,9 @@ import polars as pl
 from creemson.engine.answers import AnswerLimits, Rows, RowTaker, bounded, json_size, row_too_large
 from creemson.engine.progress import Progress
 from creemson.engine.windows.cells import Cells
-from creemson.engine.windows.filters import Filters, reached_rows, rows_at
+from creemson.engine.windows.filters import Filters, reached_rows
 from creemson.engine.windows.survey import Surveyed, Surveys
+from creemson.formats.table import Choose
 from creemson.model.query import Options, View
 from creemson.model.results import Window
 
@@ -76,17 +77,19 @@ def window(
     surveyed = (surveys or Surveys()).open(source, name, options, on_progress, copy)
     cells = Cells(surveyed.table, source, texts)
     total, is_complete, numbers = surveyed.table.rows, surveyed.is_complete, None
-    if not view.is_whole:
-        found = (filters or Filters()).rows(
-            cells, view, surveyed.key, on_progress, spent=time.monotonic() - began
-        )
-        numbers, is_complete = found.rows, is_complete and found.is_complete
-        total = len(numbers) if is_complete else None
     start = min(offset, MAX_OFFSET)
-    read: Read = partial(_read, cells, numbers, as_texts=texts is not None)
-    if numbers is None and _is_far(surveyed, start):
-        rows = cells.rows if texts is None else cells.rows_as_texts
+    rows = cells.rows if texts is None else cells.rows_as_texts
+    read: Read
+    if not view.is_whole:
+        spent, filters = time.monotonic() - began, filters or Filters()
+        found = filters.rows(cells, view, surveyed.key, on_progress, spent=spent, end=start + limit)
+        numbers, is_complete = found.rows, is_complete and found.is_complete
+        total = found.total if is_complete else None
+        read = partial(filters.scattered.read, cells, surveyed.key, numbers, as_texts=texts is not None)
+    elif _is_far(surveyed, start):
         read = partial(reached_rows, cells, rows, on_progress=on_progress)
+    else:
+        read = partial(_read, rows)
     columns, taken = _take(read, start, limit, limits.message, surveyed.table.row_bytes)
     if not taken.rows and taken.too_large:
         row = offset if numbers is None else numbers[offset]
@@ -104,17 +107,8 @@ def _is_far(surveyed: Surveyed, offset: int) -> bool:
     return table.source.format != "csv" or offset * table.row_bytes > MAX_SKIPPED_BYTES
 
 
-def _read(
-    cells: Cells, numbers: pl.Series | None, offset: int, limit: int, *, as_texts: bool
-) -> pl.DataFrame:
-    """Read the rows at an offset of a view; ``numbers`` are those of its rows, or None for all rows."""
-    read = cells.rows_as_texts if as_texts else cells.rows
-    if numbers is None:
-        return read(lambda frame: frame.slice(offset, limit))
-    shown = numbers.slice(offset, limit)
-    ascending = shown.sort()
-    rows = read(rows_at(ascending))
-    return rows if ascending.equals(shown) else rows[ascending.search_sorted(shown)]
+def _read(rows: Callable[[Choose], pl.DataFrame], offset: int, limit: int) -> pl.DataFrame:
+    return rows(lambda frame: frame.slice(offset, limit))
 
 
 def _take(read: Read, offset: int, limit: int, size: int, row_bytes: float) -> tuple[tuple[str, ...], Rows]:

@@ -135,7 +135,7 @@ def detect(head: bytes, options: Options, *, is_whole: bool, prefers_tabs: bool 
         escape = options.escape if options.escape is not None else escape_before(lines, delimiter, quote)
         if escape == quote:
             escape = ""  # an escape that is the quote itself means doubled quotes
-    divided = divided_lines(lines, delimiter, quote)
+    divided = divided_lines(lines, delimiter, quote) if "\r" in text else None
     lines = divided or lines
     records = list(islice(records_of(lines, delimiter, quote, escape), MAX_RECORDS))
     table = table_of(records, lines, options, (delimiter, quote, escape))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from creemson.formats.blocks import blocks
+from creemson.formats.blocks import BLOCK_BYTES, blocks
 from creemson.formats.csv.dialect import Dialect
 from creemson.formats.csv.repair import Chunk, Lines, repair
 from creemson.formats.csv.values.controls import has_controls
@@ -38,9 +38,9 @@ class CsvFile:
     source: Source
     dialect: Dialect
 
-    def blocks(self) -> Generator[bytes]:
-        """Read the decompressed bytes of the file; the caller closes the generator."""
-        return blocks(self.path, self.name, self.source)
+    def blocks(self, size: int = BLOCK_BYTES) -> Generator[bytes]:
+        """Read the decompressed bytes of the file, about ``size`` at once; the caller closes the generator."""
+        return blocks(self.path, self.name, self.source, size)
 
 
 class RepairedCopy:

@@ -9,6 +9,8 @@ import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import reduce
+from operator import or_
 
 import attrs
 import polars as pl
@@ -30,6 +32,9 @@ __all__ = ["CellCheck", "DelimiterCount", "DelimiterCounter", "line_map", "repor
 
 BUFFER_BYTES = 1 << 18
 """Size in bytes of a buffer that fits into a processor's cache."""
+QUOTES_BYTES = 1 << 21
+"""Number of bytes in which quotes are searched for at once: half of it takes a third longer because of more calls of
+polars, and four times as much because it does not fit into a processor's cache."""
 MAX_CELL = 1 << 23
 """Number of bytes without the end of a row after which a file is no longer searched for quotes in quoted cells."""
 MAX_DECOMPRESSED = 1 << 28
@@ -159,23 +164,27 @@ def _find_marks(file: CsvFile) -> tuple[bool, bool, bool]:
 def _may_have_loose_quotes(file: CsvFile) -> bool:
     """Return whether something else than a delimiter or a line end follows each second quote, if it is not doubled.
 
-    This reads the file again, so it is only called if there may be quotes. Blocks full of them take 1 ns a byte.
+    This reads the file again, so it is only called if there may be quotes. Comparing all bytes of a block at once takes
+    0.3 ns a byte; splitting the block at its quotes takes 1.2 where each line has two.
     """
     quote, delimiter = file.dialect.quote.encode(), file.dialect.delimiter.encode()[:1]
-    ends, outside, after_quote, total = {b"", delimiter, b"\r", b"\n"}, True, False, 0
+    ends, outside, after_quote, total = quote + delimiter + b"\r\n", True, False, 0
     # A file that is damaged, or expands to too much, is refused by whoever reads all of it.
-    with suppress(ProcessingError), closing(file.blocks()) as pieces:
+    with suppress(ProcessingError), closing(file.blocks(QUOTES_BYTES)) as pieces:
         for piece in pieces:
             total += len(piece)
             if file.source.compression and total > MAX_DECOMPRESSED:
                 return False
-            if after_quote and outside and piece[:1] not in {*ends, quote}:
+            if after_quote and outside and piece[0] not in ends:
                 return True
-            parts = piece.split(quote)
-            if not {part[:1] for part in parts[2 if outside else 1 :: 2]} <= ends:
+            content = pl.Series([piece]).cast(pl.List(pl.UInt8)).explode()
+            is_quote = content == quote[0]
+            after = content.slice(1).filter(is_quote.head(-1)).gather_every(2, 1 if outside else 0)
+            # Comparing four times takes half the time of is_in().
+            if not reduce(or_, (after == end for end in ends)).all():
                 return True
-            outside ^= len(parts) % 2 == 0
-            after_quote = not parts[-1]
+            outside ^= bool(is_quote.sum() % 2)
+            after_quote = piece.endswith(quote)
     return False
 
 

@@ -109,7 +109,9 @@ def open_csv(
         sample,
         columns if is_whole else None,
         needs_repair=sample.needs_repair or found.is_skipped,
-        with_texts=set() if is_whole else exceptional(types.kinds, columns.shown_as_written(types.kinds)),
+        with_texts=set()
+        if is_whole or workspace is None
+        else exceptional(types.kinds, columns.shown_as_written(types.kinds)),
         report=report,
         workspace=workspace,
     )
@@ -232,13 +234,16 @@ class CsvReader:
             self.small = self._converted(columns)
             if CONTROL_BYTES.search(sample.text) and self._mark_columns(cells.lazy()):
                 self.small = columns.values(types.kinds)
-            if types.options.null_values:
-                self._small = sample.scan(file.dialect)
-                shown = shown_as_written(self._small, self.small, types.kinds)
-            else:
-                self._small = cells
-                shown = columns.shown_as_written(types.kinds)
-            self.small_texts = hidden_texts(self._small, self.small, types.kinds, shown)
+            self._small = sample.scan(file.dialect) if types.options.null_values else cells
+            if (
+                workspace is not None
+            ):  # only jobs store texts; without them, columns are described in 0.9 of the time
+                shown = (
+                    shown_as_written(self._small, self.small, types.kinds)
+                    if types.options.null_values
+                    else columns.shown_as_written(types.kinds)
+                )
+                self.small_texts = hidden_texts(self._small, self.small, types.kinds, shown)
             if self._cells.misfits:
                 self._report_misfits(cells.lazy().with_row_index(self._row), sample.lines)
             self._report_repairs(cells.lazy().with_row_index(self._row), sample.lines)

@@ -8,6 +8,7 @@ needs is that of one block and the longest record.
 import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import methodcaller
 
 import attrs
 
@@ -255,6 +256,9 @@ class _Repairer:
         rows: list[str] = []
         at, size = 0, len(text)
         next_header = self._find_header(text, 0)
+        if self._are_correct(text, next_header):
+            at = next_header
+            self._copy(rows, text[:at], text.count("\n", 0, at))
         last_lines = 0 if is_last else _last_lines(text)
         quotes = _QuotesToEnd(text, self._dialect.quote)
         while at < size and not self._has_ended:
@@ -290,6 +294,25 @@ class _Repairer:
         if is_last and not self._below.count:
             self._restore_notes(rows)
         return "".join(rows), ""
+
+    def _are_correct(self, text: str, end: int) -> bool:
+        """Whether all lines up to an offset are certainly correct: what the patterns say, in a fifth of their time.
+
+        That needs lines without quotes, none of which could be something else than a row.
+        """
+        dialect = self._dialect
+        if (
+            self._out.quote in text
+            or dialect.is_boxed
+            or dialect.comment
+            or self._below.is_uncertain(text, 0)
+        ):
+            return False
+        if f"\n{self._below.empty_row}\n" in text:
+            return False
+        lines = text[:end].split("\n")
+        count = methodcaller("count", dialect.delimiter)
+        return set(map(count, lines[:-1])) == {self._width - 1}
 
     def _may_go_on(self, text: str, at: int, quotes: "_QuotesToEnd") -> bool:
         """Whether a line has a quoted cell of which the end may not have been read yet."""

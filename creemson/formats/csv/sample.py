@@ -44,13 +44,18 @@ class Sample:
             start = head.find(b"\n", start) + 1
         rows = head[start:]
         # Line ends inside cells stay as they are, those of rows do not.
-        read, plain = (part.replace(b"\r\n", b"\n") for part in (text, rows))
+        read, plain = map(_with_line_feeds, (text, rows))
         needs_repair = bool(report) or not dialect.is_plain or not plain.startswith(read.rstrip(b"\n"))
         return cls(head, text, sum(chunk.rows for chunk in chunks), lines, needs_repair)
 
     def scan(self, dialect: Dialect, null_words: Sequence[str] | None = None) -> pl.DataFrame:
         """Read the cells as text, with null in place of the given words."""
         return pl.scan_csv(self.text, **scan_options(repaired(dialect), null_words)).collect()
+
+
+def _with_line_feeds(text: bytes) -> bytes:
+    # To find one character takes a tenth of the time of finding two.
+    return text.replace(b"\r\n", b"\n") if b"\r" in text else text
 
 
 def scan_options(dialect: Dialect, null_words: Sequence[str] | None = None) -> dict[str, Any]:

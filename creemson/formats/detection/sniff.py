@@ -162,7 +162,8 @@ def _is_fixed_width(head: bytes, *, is_cut: bool) -> bool:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=not is_cut)
     except UnicodeDecodeError:
         return False
-    return "\r" not in text.replace("\r\n", "\n") and is_aligned(text, is_cut=is_cut)
+    has_lone_returns = "\r" in text and "\r" in text.replace("\r\n", "\n")
+    return not has_lone_returns and is_aligned(text, is_cut=is_cut)
 
 
 def _is_named_json(name: str) -> bool:

@@ -132,7 +132,7 @@ def test_incomplete_result_is_remembered_for_some_time(table, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "searches"), [("MAX_REMEMBERED", 2, 4), ("MAX_REMEMBERED_BYTES", 2_500_000, 5)]
+    ("name", "value", "searches"), [("MAX_REMEMBERED", 2, 4), ("MAX_REMEMBERED_BYTES", 1_300_000, 5)]
 )
 def test_results_that_were_not_used_for_longest_are_forgotten(table, monkeypatch, name, value, searches):
     """Their number and size are bounded."""

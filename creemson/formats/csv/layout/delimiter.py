@@ -90,6 +90,8 @@ def _scores(
 
 def _is_always_longer(lines: Sequence[str], delimiter: str, longer: str, quote: str) -> bool:
     """Whether the delimiter occurs only as a part of the longer one, outside of quotes."""
+    if not any(longer in line for line in lines):
+        return False
     outside = [part for line in lines for part in (line.split(quote)[::2] if quote else (line,))]
     shorter = sum(part.count(delimiter) for part in outside)
     # Before an empty cell or at the end of a line, the space may be missing.

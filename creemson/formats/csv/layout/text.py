@@ -33,9 +33,9 @@ def lines_of(text: str, line_end: str, *, is_whole: bool) -> list[str]:
         line_end: The line end of most lines.
         is_whole: Whether this is the whole file; if not, its last line may be incomplete and is left out.
     """
-    text = text.replace("\r\n", "\n")
-    if line_end == "\r":
-        text = text.replace("\r", "\n")
+    if "\r" in text:  # to find one character takes a tenth of the time of finding two
+        text = text.replace("\r\n", "\n")
+        text = text.replace("\r", "\n") if line_end == "\r" else text
     if is_whole:
         text = text.rstrip("\n").removesuffix(END_MARK)
     lines = text.split("\n")

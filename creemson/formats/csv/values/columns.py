@@ -39,7 +39,7 @@ class SampleColumns:
     texts: pl.DataFrame
     _cells: dict[str, Sequence[str]] = attrs.field(factory=dict, init=False)
     _kinds: dict[str, Kind] = attrs.field(factory=dict, init=False)
-    _words: Mapping[str, Sequence[str]] | None = attrs.field(default=None, init=False)
+    _words: dict[str, Sequence[str]] = attrs.field(factory=dict, init=False)
     # The last values of each column, and whether a CSV shows them as the file writes them; with what decides these.
     _values: dict[str, tuple[Convert, pl.Series]] = attrs.field(factory=dict, init=False)
     _shown: dict[str, tuple[Convert, str, bool]] = attrs.field(factory=dict, init=False)
@@ -61,17 +61,15 @@ class SampleColumns:
             values: dict[str, pl.Series] = {}
             self._kinds |= infer_kinds(self.texts, new, self.cells(new), options, values)
             self._values |= {name: (self._kinds[name].convert, series) for name, series in values.items()}
+            # All cells of these are values; no kind takes a word for a missing value for one.
+            self._words |= dict.fromkeys(values, ())
         return {name: self._kinds[name] for name in names}
 
     def words(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """Return the words for a missing value in each column that has some.
-
-        Args:
-            names: All columns of the file.
-        """
-        if self._words is None:
-            self._words = _null_words(self.texts, names)
-        return self._words
+        """Return the words for a missing value in each of some columns that has any."""
+        new = [name for name in names if name not in self._words]
+        self._words |= dict.fromkeys(new, ()) | _null_words(self.texts, new)
+        return {name: words for name in names if (words := self._words[name])}
 
     def values(self, kinds: Mapping[str, Kind]) -> pl.DataFrame:
         """Convert columns to kinds."""
@@ -113,7 +111,7 @@ def convert(texts: pl.DataFrame, kinds: Mapping[str, Kind]) -> pl.DataFrame:
     return pl.DataFrame([found[name] if name in found else texts.get_column(name) for name in kinds])
 
 
-def _null_words(texts: pl.DataFrame, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+def _null_words(texts: pl.DataFrame, names: Sequence[str]) -> dict[str, Sequence[str]]:
     """The words for a missing value that columns of a sample contain."""
     words = frozenset(NULL_WORDS)
     suspects: list[str] = []

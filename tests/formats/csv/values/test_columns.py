@@ -4,7 +4,9 @@ import polars as pl
 
 from creemson.formats.csv.values import columns
 from creemson.formats.csv.values.columns import SampleColumns
-from creemson.formats.csv.values.kinds import TEXT, pattern_kind
+from creemson.formats.csv.values.kinds import BOOLEAN, TEXT, pattern_kind, temporal_kinds
+from creemson.formats.csv.values.numbers import DECIMAL_COMMA, FLOAT, INTEGER, LARGE_INTEGER
+from creemson.formats.types import NULL_WORDS
 from creemson.model.query import Options
 
 TEXTS = pl.DataFrame({"a": ["1", "2"], "b": ["1.50", "x"], "c": ["N/A", "7"]})
@@ -54,3 +56,20 @@ def test_columns_shown_as_written_are_tested_once(monkeypatch):
 def test_words_for_missing_values_are_found_in_each_column():
     """Whatever the kinds of the columns are."""
     assert SampleColumns(TEXTS).words(["a", "b", "c"]) == {"c": ["N/A"]}
+
+
+def test_words_are_the_same_whether_kinds_are_known():
+    """Columns whose cells are all values are not searched: no kind takes a word for a missing value for one."""
+    sample = SampleColumns(TEXTS)
+    sample.kinds(["a", "b", "c"], Options())
+    assert sample.words(["a", "b", "c"]) == {"c": ["N/A"]}
+    times = [temporal_kinds(text) for text in ("2024-01-13", "13.01.2024", "2024-01-13 10:00", "10:00:00")]
+    for kind in (
+        BOOLEAN,
+        INTEGER,
+        LARGE_INTEGER,
+        FLOAT,
+        DECIMAL_COMMA,
+        *(kind for some in times for kind in some),
+    ):
+        assert not kind.converted(pl.Series(NULL_WORDS)).count(), kind.name

@@ -1,0 +1,79 @@
+"""Windows of sorted views: rows beside those of a window are read with them."""
+
+import random
+
+import pytest
+
+from creemson.engine.windows import scattered
+from creemson.engine.windows.cells import Cells
+from creemson.engine.windows.filters import Filters
+from creemson.engine.windows.survey import Surveys
+from creemson.engine.windows.window import window
+from creemson.model.query import Condition, SortKey, View
+
+ROWS = 20_000
+SORTED = View(sort=(SortKey("b"),))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Return the path of a table that is not small, and its second column, in which all values differ."""
+    path = tmp_path_factory.mktemp("scattered") / "t.csv"
+    values = random.Random(1).sample(range(10**6), ROWS)
+    padding = "x" * 20
+    path.write_text("a,b,c\n" + "".join(f"{row},{value},{padding}\n" for row, value in enumerate(values)))
+    return path, values
+
+
+@pytest.fixture
+def read(table, monkeypatch):
+    """Return a function that reads a window of the table, and the list to which each reading of rows is added."""
+    path, _ = table
+    readings, remembered = [], {"surveys": Surveys(), "filters": Filters()}
+    rows = Cells.rows
+    monkeypatch.setattr(Cells, "rows", lambda *rest: readings.append(1) or rows(*rest))
+
+    def read(offset, limit, view=SORTED, **arguments):
+        found = window(path, path.name, offset, limit, view=view, **remembered, **arguments)
+        return [row[1] for row in found.rows]
+
+    return read, readings
+
+
+def test_scrolling_in_a_sorted_view_seldom_reads_the_table(table, read):
+    """Down and up, wherever it begins, at the end and behind it."""
+    window_of, readings = read
+    expected = sorted(table[1])
+    for offset in (5000, 5200, 5400, 5600, 4800, 4900):
+        assert window_of(offset, 100) == expected[offset : offset + 100]
+    assert len(readings) == 1
+    for offset in (0, 19_950, 20_000, 30_000, 19_900, 700):
+        assert window_of(offset, 100) == expected[offset : offset + 100]
+    assert len(readings) < 6
+    assert window_of(0, 3000) == expected[:3000]
+
+
+def test_other_views_and_texts_are_read_anew(table, read):
+    """What is remembered are rows with the same numbers, of values or of texts."""
+    window_of, readings = read
+    expected = sorted(table[1])
+    descending = View(sort=(SortKey("b", descending=True),))
+    assert window_of(0, 10) == expected[:10]
+    assert window_of(0, 10, descending) == expected[:-11:-1]
+    assert window_of(0, 10, texts=table[0].with_name("none")) == list(map(str, expected[:10]))
+    assert window_of(0, 10) == expected[:10]
+    assert len(readings) == 3
+
+
+def test_few_rows_are_read_if_others_are_far_away_or_large(table, read, monkeypatch):
+    """The rows of a condition ascend, so more of them mean that more of the table is read."""
+    window_of, readings = read
+    odd = View(where=(Condition("b", "<", 500_000),))
+    expected = [value for value in table[1] if value < 500_000]
+    for number, offset in enumerate((0, 10, 20), 1):
+        assert window_of(offset, 10, odd) == expected[offset : offset + 10]
+        assert len(readings) == number
+    monkeypatch.setattr(scattered, "BLOCK_BYTES", 1000)
+    for number, offset in enumerate((0, 10), 4):
+        assert window_of(offset, 10) == sorted(table[1])[offset : offset + 10]
+        assert len(readings) == number

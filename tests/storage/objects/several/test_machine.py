@@ -43,6 +43,7 @@ class Upload:
     content: bytes
     server: int
     part: object  # None: saved
+    key: str
     durable: int = 0
 
 
@@ -67,7 +68,8 @@ class Servers(RuleBasedStateMachine):
             server.store = server.stores.of("ann")
         self.files = {}  # by name: content
         self.uploads = {}  # by name
-        self.lost = []  # uploads that another one has taken over: server and part
+        self.lost = []  # uploads that another one has taken over: server, part and announced size
+        self.poisoned = set()  # keys of uploads to which a server has written that had lost them
         self.jobs = []  # name, version, content, claim
         self.downloads = []  # server, file, content
         self.outputs = {}
@@ -94,7 +96,7 @@ class Servers(RuleBasedStateMachine):
             two.store.delete(name)
         for name in self.outputs:
             one.store.delete(name)
-        for server, part in self.lost:
+        for server, part, _ in self.lost:
             self.servers[server].store.discard(part)
         for upload in self.uploads.values():
             if upload.part is not None:
@@ -113,6 +115,19 @@ class Servers(RuleBasedStateMachine):
 
     @rule(name=NAMES, content=CONTENTS, where=SERVERS)
     def begin(self, name, content, where):
+        self._begin(name, content, where)
+
+    @precondition(lambda self: self.uploads)
+    @rule(data=st.data(), where=SERVERS, how=st.sampled_from(["write", "finish", "save", "discard"]))
+    def take_over(self, data, where, how):
+        """Whoever has written it before may still try to."""
+        name = data.draw(st.sampled_from(sorted(self.uploads)))
+        lost = len(self.lost)
+        self._begin(name, self.uploads[name].content, where)
+        if len(self.lost) > lost:
+            self._use_lost(lost, how)
+
+    def _begin(self, name, content, where):
         server = self.servers[where]
         old = self.uploads.get(name)
         try:
@@ -126,18 +141,34 @@ class Servers(RuleBasedStateMachine):
         same = old is not None and old.content == content
         assert part.size == (old.durable if same else 0)
         if old is not None and old.part is not None:
-            self.lost.append((old.server, old.part))
-        self.uploads[name] = Upload(content, where, part, part.size)
+            self.lost.append((old.server, old.part, len(old.content)))
+        self.uploads[name] = Upload(content, where, part, part.key, part.size)
 
     @precondition(lambda self: any(upload.part is not None for upload in self.uploads.values()))
     @rule(data=st.data(), size=st.integers(1, 100), sync=st.booleans())
     def write(self, data, size, sync):
-        upload = data.draw(st.sampled_from([one for one in self.uploads.values() if one.part is not None]))
+        name, upload = data.draw(
+            st.sampled_from([(name, one) for name, one in self.uploads.items() if one.part is not None])
+        )
         store, part = self.servers[upload.server].store, upload.part
-        upload.durable = store.write(part, upload.content[part.size : part.size + size])
-        if sync:
-            upload.durable = store.sync(part)
-            assert upload.durable == part.size
+        with self.began_anew_if_poisoned(name):
+            upload.durable = store.write(part, upload.content[part.size : part.size + size])
+            if sync:
+                upload.durable = store.sync(part)
+                assert upload.durable == part.size
+
+    @contextlib.contextmanager
+    def began_anew_if_poisoned(self, name):
+        """An upload ends if its bytes differ from what somebody has written late."""
+        upload = self.uploads[name]
+        try:
+            yield
+        except ProcessingError as error:
+            if error.reason != "checksum_mismatch":
+                raise
+            assert upload.key in self.poisoned
+            self.servers[upload.server].store.discard(upload.part)
+            del self.uploads[name]
 
     @precondition(lambda self: any(upload.part is not None for upload in self.uploads.values()))
     @rule(data=st.data(), how=st.sampled_from(["finish", "save", "discard"]))
@@ -146,36 +177,47 @@ class Servers(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(names))
         upload = self.uploads[name]
         store, part = self.servers[upload.server].store, upload.part
-        if how == "save":
-            store.save(part)
-            upload.part, upload.durable = None, part.size
-        elif how == "discard":
-            store.discard(part)
-            del self.uploads[name]
-        else:
-            if part.size < len(upload.content):
-                store.write(part, upload.content[part.size :])
-            try:
-                store.finish(part, sha(upload.content))
-            except ProcessingError as error:
-                assert error.reason == "storage_full"  # the old version is kept
-                assert any(self.files.get(name) == content for _, _, content, _ in self.jobs)
+        with self.began_anew_if_poisoned(name):
+            if how == "save":
+                store.save(part)
+                upload.part, upload.durable = None, part.size
+            elif how == "discard":
+                store.discard(part)
+                del self.uploads[name]
             else:
-                self.files[name] = upload.content
-            del self.uploads[name]
+                self.finish(name, upload)
+
+    def finish(self, name, upload):
+        store, part = self.servers[upload.server].store, upload.part
+        if part.size < len(upload.content):
+            store.write(part, upload.content[part.size :])
+        try:
+            store.finish(part, sha(upload.content))
+        except ProcessingError as error:
+            if error.reason == "checksum_mismatch":
+                raise
+            assert error.reason == "storage_full"  # the old version is kept
+            assert any(self.files.get(name) == content for _, _, content, _ in self.jobs)
+        else:
+            self.files[name] = upload.content
+        del self.uploads[name]
 
     @precondition(lambda self: self.lost)
     @rule(data=st.data(), how=st.sampled_from(["write", "finish", "save", "discard"]))
     def use_lost(self, data, how):
-        index = data.draw(st.integers(0, len(self.lost) - 1))
-        server, part = self.lost[index]
+        self._use_lost(data.draw(st.integers(0, len(self.lost) - 1)), how)
+
+    def _use_lost(self, index, how):
+        server, part, announced = self.lost[index]
         store = self.servers[server].store
+        if how in ("write", "finish"):
+            self.poisoned.add(part.key)
         if how in ("save", "discard"):
             del self.lost[index]
             getattr(store, how)(part)
         elif how == "write":
             with contextlib.suppress(ProcessingError):  # it notices when it has something to record
-                store.write(part, b"x")
+                store.write(part, b"x" * min(PIECE, announced - part.size))
         else:
             del self.lost[index]
             with pytest.raises(ProcessingError):
@@ -189,7 +231,7 @@ class Servers(RuleBasedStateMachine):
         self.files.pop(name, None)
         upload = self.uploads.pop(name, None)
         if upload is not None and upload.part is not None:
-            self.lost.append((upload.server, upload.part))
+            self.lost.append((upload.server, upload.part, len(upload.content)))
 
     # --- what uses files ---
 

@@ -21,6 +21,7 @@ from benchmarks import (
     reading,
     recovery,
     scaling,
+    servers,
     small_jobs,
     starting,
     transfers,
@@ -29,7 +30,16 @@ from benchmarks import (
 )
 from benchmarks.figures import Goal, Report, Series
 from benchmarks.machine import describe_machine
-from benchmarks.serving import CREEMSON, DASK, DASK_S3, FASTAPI_DURABLE, FASTAPI_PANDAS, FASTAPI_POLARS
+from benchmarks.serving import (
+    CREEMSON,
+    DASK,
+    DASK_S3,
+    FASTAPI_DURABLE,
+    FASTAPI_PANDAS,
+    FASTAPI_POLARS,
+    S3,
+    S3_POSTGRES,
+)
 
 GOALS = (
     Goal(series=(big_job.BIG, CREEMSON, big_job.SECONDS), factor=1.05, system=big_job.BARE),
@@ -89,6 +99,11 @@ GOALS = (
     Goal(series=(latency.CANCEL, DASK_S3, "to idle CPU, p99"), factor=500),
     Goal(series=(cluster.LOSS, DASK_S3, cluster.KILLED), factor=1000),
     Goal(series=(cluster.LOSS, DASK_S3, cluster.FROZEN), factor=30),
+    Goal(series=(servers.NEW, S3_POSTGRES, small_jobs.RATE), factor=0.5, system=S3, at_least=True),
+    Goal(series=(servers.CLAIMS, S3_POSTGRES, servers.CLAIM_P99), factor=5),
+    Goal(series=(servers.CLAIMS, S3_POSTGRES, servers.UNFAIR), factor=20),
+    Goal(series=(servers.LOST, S3_POSTGRES, servers.KILLED), factor=12),
+    Goal(series=(servers.LOST, S3_POSTGRES, servers.DRAINED), factor=1),
 )
 """Goals for a machine with two cores."""
 QUICK_RUNS = 2
@@ -165,6 +180,9 @@ def _workloads(runs: int, *, quick: bool, seed: int) -> dict[str, Callable[[Path
         "cluster-cancel": partial(latency.cancel_elsewhere, runs=runs, quick=quick),
         "cluster-division": partial(division.measure, runs=runs, quick=quick),
         "cluster-losses": partial(cluster.losses, runs=runs, quick=quick, seed=seed),
+        "servers-small-jobs": partial(servers.small, runs=runs, quick=quick, seed=seed),
+        "servers-claims": partial(servers.claims, runs=runs, quick=quick, seed=seed),
+        "servers-losses": partial(servers.losses, runs=at_most(3), quick=quick),
         "recovery": partial(recovery.measure, runs=runs),
         "files": partial(scaling.files, runs=at_most(3), quick=quick),
         "connections": partial(scaling.connections, runs=at_most(3), quick=quick),

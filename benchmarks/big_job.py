@@ -216,9 +216,9 @@ def place(system: Serving, data: Path) -> Iterator[str]:
 
 
 @contextmanager
-def uploaded(system: Serving, data: Path) -> Iterator[str]:
-    """Upload the file to a system under a new name: the way into an object store."""
-    name = f"table-{time.monotonic_ns()}.csv"
+def uploaded(system: Serving, data: Path, name: str | None = None) -> Iterator[str]:
+    """Upload the file to a system, by default under a new name: the way into an object store."""
+    name = name or f"table-{time.monotonic_ns()}.csv"
     # Without a heartbeat: on a busy machine, the object store may hold the upload up for longer than its 20 s.
     with connect(system.url, compression=None, max_size=None, ping_interval=None) as socket:
         announced = {"type": "upload", "id": "u", "filename": name, "size": data.stat().st_size}

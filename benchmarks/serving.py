@@ -22,6 +22,8 @@ __all__ = [
     "FASTAPI_POLARS",
     "OWN",
     "PEERS",
+    "S3",
+    "S3_POSTGRES",
     "WITHOUT_TABLES",
     "Serving",
     "cpu_of",
@@ -31,6 +33,7 @@ __all__ = [
 
 CREEMSON, WITHOUT_TABLES = "creemson", "creemson, tables = never"
 DASK, DASK_S3 = "creemson, Dask", "creemson, Dask + S3"
+S3, S3_POSTGRES = "creemson, S3", "creemson, S3 + PostgreSQL"
 FASTAPI_DURABLE = "FastAPI + polars, durable"
 FASTAPI_POLARS, FASTAPI_PANDAS = "FastAPI + polars", "FastAPI + pandas"
 UNLIMITED = (
@@ -42,7 +45,14 @@ UNLIMITED = (
     "limits.queue=100000",
 )
 """Raised limits: Creemson limits each client, and one client simulates many here."""
-OWN = {CREEMSON: (), WITHOUT_TABLES: ("storage.tables=never",), DASK: (), DASK_S3: ()}
+OWN = {
+    CREEMSON: (),
+    WITHOUT_TABLES: ("storage.tables=never",),
+    DASK: (),
+    DASK_S3: (),
+    S3: (),
+    S3_POSTGRES: (),
+}
 """Settings of Creemson, by name in reports."""
 PEERS = {
     FASTAPI_DURABLE: ("benchmarks.peers.fastapi_server", "durable"),

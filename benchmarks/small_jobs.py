@@ -23,7 +23,17 @@ from benchmarks.serving import (
 )
 from benchmarks.turns import in_turns
 
-__all__ = ["COLD", "COST", "NEW", "RATE", "REPEATED", "measure"]
+__all__ = [
+    "COLD",
+    "COST",
+    "NEW",
+    "RATE",
+    "REPEATED",
+    "make_table",
+    "measure",
+    "run_new_columns",
+    "run_repeated",
+]
 
 COLD, REPEATED = "small jobs, each file once", "small jobs, repeated"
 NEW = "small jobs, new columns of the same file"
@@ -38,7 +48,7 @@ def measure(folder: Path, *, runs: int, quick: bool, seed: int) -> list[Series]:
     results: list[Series] = []
     names = (CREEMSON, WITHOUT_TABLES, FASTAPI_POLARS, FASTAPI_DURABLE, FASTAPI_PANDAS)
     with systems(names, folder) as running:
-        table = _table(random.Random(seed))
+        table = make_table(random.Random(seed))
         for system in running:
             for number in range(count * (runs + 1)):
                 (system.folder / f"small-{number}.csv").write_text(table.replace("4711", str(number), 1))
@@ -50,18 +60,18 @@ def measure(folder: Path, *, runs: int, quick: bool, seed: int) -> list[Series]:
         results += in_turns(cold, runs=runs, workload=COLD, units=units)
         choices = {system.name: itertools.count(0, fewer) for system in running}
         new: dict[str, Callable[[], Mapping[str, float]]] = {
-            system.name: partial(_new_columns, system, fewer, choices[system.name]) for system in running
+            system.name: partial(run_new_columns, system, fewer, choices[system.name]) for system in running
         }
         results += in_turns(new, runs=min(runs, 5), workload=NEW, units=units)
         repeated: dict[str, Callable[[], Mapping[str, float]]] = {
-            system.name: partial(_repeated, system, count * (10 if system.name in OWN else 1))
+            system.name: partial(run_repeated, system, count * (10 if system.name in OWN else 1))
             for system in running
         }
         results += in_turns(repeated, runs=runs, workload=REPEATED, units=units)
     return results
 
 
-def _table(rng: random.Random) -> str:
+def make_table(rng: random.Random) -> str:
     """A CSV; 4711 occurs in it as a placeholder that makes each file different."""
     lines = ["id,name,price,count,ratio,code,flag,note,day,at,city,share,left,right,level,tag"]
     for row in range(ROWS):
@@ -80,11 +90,13 @@ def _cold(system: Serving, count: int, firsts: "itertools.count[int]") -> Mappin
     return _once(system, count, next(firsts), names=count)
 
 
-def _new_columns(system: Serving, count: int, choices: "itertools.count[int]") -> Mapping[str, float]:
+def run_new_columns(system: Serving, count: int, choices: "itertools.count[int]") -> Mapping[str, float]:
+    """Ask a system for other columns of `small-0.csv`, as often as ``count``."""
     return _once(system, count, 0, names=1, choice=next(choices))
 
 
-def _repeated(system: Serving, count: int) -> Mapping[str, float]:
+def run_repeated(system: Serving, count: int) -> Mapping[str, float]:
+    """Ask a system for the same columns of `small-0.csv`, as often as ``count``."""
     return _once(system, count, 0, names=1)
 
 

@@ -173,9 +173,9 @@ class Fleet:
         return found
 
     def check_history(self):
-        """Check that each job ended once, by the owner of its last epoch, and return the time of that end by job."""
-        ended = {}
-        for job, changes in self.history().items():
+        """Check that each job ended once, by the owner of its last epoch, and return the changes by job."""
+        history = self.history()
+        for changes in history.values():
             ends = [change for change in changes if change.state != "queued"]
             assert len(ends) == 1, changes
             [end] = ends
@@ -189,8 +189,7 @@ class Fleet:
             assert len({change.owner for change in changes if change.epoch == end.epoch} - {None}) == 1, (
                 changes
             )
-            ended[job] = end
-        return ended
+        return history
 
     def outputs(self):
         """Return the names of the outputs that the results name, and of those that there are."""

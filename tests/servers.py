@@ -33,7 +33,8 @@ class ServerProcess:
     def __init__(self, process, port, data_dir, log):
         self.process = process
         self.port = port
-        self.folder = data_dir  # has the tokens in any case
+        self.folder = data_dir
+        self.place = ("--data-dir", data_dir)  # for commands that read what the server has
         self.log = log
         self.remote = False  # whether its files are in an object store
         self.cluster = None  # the Dask cluster that its jobs run on

@@ -44,7 +44,7 @@ def several(folder, database, bucket, endpoint, *arguments, number=NUMBER, env=(
             )
             for index in range(number)
         ]  # fmt: skip
-        together = Servers(servers, folder, database)
+        together = Servers(servers, folder, database, options)
         yield together
         # All at once: one after the other takes longer.
         running = [server for server in servers if server.process.poll() is None]
@@ -56,9 +56,10 @@ def several(folder, database, bucket, endpoint, *arguments, number=NUMBER, env=(
 class Servers(ServerProcess):
     """Several servers, with what tests want of one: each connection and each request reaches one of them at random."""
 
-    def __init__(self, servers, folder, database):
+    def __init__(self, servers, folder, database, options):
         self.servers = servers
         self.folder = folder
+        self.place = ("--data-dir", folder, *options)
         self.remote = True
         self.cluster = None
         self.log = _Logs([server.log for server in servers])

@@ -166,10 +166,10 @@ def test_public_pages_need_no_token(guarded, path):
 def test_revoked_token_closes_open_connections(guarded):
     """Open connections close within a second, new ones are refused immediately; other callers stay."""
     server, token = guarded
-    doomed = creemson("token", "create", "doomed", "--data-dir", server.folder)
+    doomed = creemson("token", "create", "doomed", *server.place)
     with server.one().connect() as client, server.connect(additional_headers=bearer(token)) as other:
         assert client.ask(hello(doomed))["type"] == "welcome"
-        creemson("token", "revoke", "doomed", "--data-dir", server.folder)
+        creemson("token", "revoke", "doomed", *server.place)
         with pytest.raises(InvalidStatus), server.connect(additional_headers=bearer(doomed)):
             pass
         assert httpx.get(f"{server.base}/status", headers=bearer(doomed)).status_code == 401
@@ -181,7 +181,7 @@ def test_revoked_token_closes_open_connections(guarded):
 def test_revoked_token_ends_http_requests_in_flight(guarded):
     """A download is cut, a half-sent upload is not stored, a job is answered with 401."""
     server, _ = guarded
-    token = creemson("token", "create", "zoe", "--data-dir", server.folder)
+    token = creemson("token", "create", "zoe", *server.place)
     head = f"HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
     form = b'--B\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n'
 
@@ -209,7 +209,7 @@ def test_revoked_token_ends_http_requests_in_flight(guarded):
         download.sendall(f"GET /download/a.csv {head}\r\n".encode())
         assert download.recv(12) == b"HTTP/1.1 200"
         wait_until(lambda: list((folder / "parts").iterdir()))
-        creemson("token", "revoke", "zoe", "--data-dir", server.folder)
+        creemson("token", "revoke", "zoe", *server.place)
         assert read_all(job).startswith(b"HTTP/1.1 401")
         assert read_all(upload).startswith(b"HTTP/1.1 401")
         assert len(read_all(download)) < 30_000_000
@@ -293,7 +293,9 @@ def test_damaged_token_file_admits_nobody(start, tmp_path):
     data = tmp_path / "data"
     token = creemson("token", "create", "ann", "--data-dir", data)
     with start(data, "--set", "auth.mode=token") as server:
-        with server.one().connect() as client:
+        if len(server.servers) > 1:
+            pytest.skip("several servers have their tokens in the catalog")
+        with server.connect() as client:
             client.ask(hello(token))
             (data / "tokens").write_text("nonsense\n")
             answer = httpx.get(f"{server.base}/status", headers=bearer(token))

@@ -172,10 +172,10 @@ def test_scarce_memory_refuses_new_jobs_as_busy(start, tmp_path):
 
 
 def test_full_queue_refuses_jobs_as_busy(start, tmp_path):
-    """Beyond limits.queue; refusals are counted by reason."""
+    """Beyond limits.queue; refusals are counted by reason. Another connection could use the spare slot."""
     with (
         start(tmp_path / "data", "--set", "limits.queue=2", "--set", "processing.workers=1") as server,
-        server.connect() as client,
+        server.one().connect() as client,
     ):
         server.put("example.csv")
         busy = len(server.servers)  # each has one worker for jobs

@@ -187,7 +187,7 @@ def test_token_of_another_caller_is_refused_on_open_connection(callers):
 def test_status_counts_only_own_jobs_and_connections(callers):
     """The numbers of other callers are not shown."""
     server, _, _ = callers
-    zoe = creemson("token", "create", "zoe", "--data-dir", server.folder)
+    zoe = creemson("token", "create", "zoe", *server.place)
     status = httpx.get(f"{server.base}/status", headers=bearer(zoe)).json()
     assert status["connections"] == 0
     assert not any(status["jobs"].values())

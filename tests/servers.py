@@ -39,6 +39,7 @@ class ServerProcess:
         self.remote = False  # whether its files are in an object store
         self.cluster = None  # the Dask cluster that its jobs run on
         self.servers = [self]  # more, if several answer as one
+        self.secure = False  # whether it speaks TLS
         self._most_workers = 2  # one for jobs, one for look-ups; more are started when they are needed
 
     @property
@@ -50,11 +51,11 @@ class ServerProcess:
 
     @property
     def url(self):
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"{'wss' if self.secure else 'ws'}://127.0.0.1:{self.port}/ws"
 
     @property
     def base(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.secure else 'http'}://127.0.0.1:{self.port}"
 
     def one(self):
         """Return one of the servers that answer as one: for tests of what belongs to a connection, as the order of answers."""

@@ -59,14 +59,14 @@ def scan_lines(
     )
 
 
-def blocks(path: Path, name: str, source: Source, size: int = BLOCK_BYTES) -> Generator[bytes]:
+def blocks(path: Path, name: str, source: Source, size: int | None = None) -> Generator[bytes]:
     """Read the decompressed content of a file.
 
     Args:
         path: Path of the file.
         name: The file's name in messages.
         source: The compression of the file, and the limit of its decompressed size.
-        size: Maximum number of bytes of a piece, but not of a zstd file.
+        size: Maximum number of bytes of a piece, but not of a zstd file; None: :data:`BLOCK_BYTES`.
 
     Yields:
         The decompressed bytes, in non-empty pieces of any size.
@@ -76,7 +76,7 @@ def blocks(path: Path, name: str, source: Source, size: int = BLOCK_BYTES) -> Ge
         OSError: The file cannot be read.
     """
     total = 0
-    for piece in _pieces(path, name, source, size):
+    for piece in _pieces(path, name, source, BLOCK_BYTES if size is None else size):
         total += len(piece)
         if source.compression is not None and total > source.maximum:
             raise decompression_bomb_error(name, source)
@@ -96,7 +96,7 @@ def is_decompression_bomb(path: Path, name: str, source: Source, is_needless: Ca
     # If decompressing fails, the reading fails as well, or the file is repaired.
     with (
         suppress(ProcessingError, PolarsError, PanicException, OSError),
-        closing(_pieces(path, name, source)) as pieces,
+        closing(_pieces(path, name, source, BLOCK_BYTES)) as pieces,
     ):
         for piece in pieces:
             total += len(piece)
@@ -105,7 +105,7 @@ def is_decompression_bomb(path: Path, name: str, source: Source, is_needless: Ca
     return total > source.maximum
 
 
-def _pieces(path: Path, name: str, source: Source, size: int = BLOCK_BYTES) -> Generator[bytes]:
+def _pieces(path: Path, name: str, source: Source, size: int) -> Generator[bytes]:
     if source.compression == "zstd":
         return _zstd(path)
     return _gzip(path, name, size) if source.compression == "gzip" else _plain(path, size)

@@ -581,7 +581,7 @@ class Connection {
   #inFlight = new Map(); // by id: those that were sent over this connection
   #lastId = 0;
   #attempts = 0;
-  #failed = 0; // addresses that were tried in vain, one after another
+  #failed = 0; // addresses tried in vain
   #reconnectTimer = null;
   #checkTimer;
   #listeners = new AbortController();
@@ -775,24 +775,16 @@ class Connection {
       return this.close(this.#lastError ?? new CreemsonError({ code: 1002, reason: "unauthenticated", message }));
     }
     this.#attempts = stable ? 1 : this.#attempts + 1;
-    const retryIn = this.#moved(wasOpen && code !== GOING_AWAY, stable) ? 0 : this.#delay();
+    const stays = wasOpen && code !== GOING_AWAY;
+    this.#failed = stays || stable ? +!stays : this.#failed + 1;
+    if (!stays) this.#at = (this.#at + 1) % this.#urls.length;
+    // At an address that was not tried yet, at once; else full jitter: all clients lose the server at the same time.
+    const rounds = Math.ceil(this.#attempts / this.#urls.length);
+    const ceiling = Math.min(BACKOFF.cap, BACKOFF.base * 2 ** (rounds - 1));
+    const isNew = this.#failed % this.#urls.length > 0;
+    const retryIn = isNew ? 0 : this.#serverDelay + Math.random() * ceiling;
     this.#reconnectTimer = setTimeout(() => this.connect(), retryIn);
     this.#setState("waiting", { retryIn });
-  }
-
-  /** Go to the next address if this one has no server any more; true if that one was not tried yet. */
-  #moved(stays, stable) {
-    if (stays || stable) this.#failed = 0;
-    if (stays) return false;
-    this.#failed += 1;
-    this.#at = (this.#at + 1) % this.#urls.length;
-    return this.#failed % this.#urls.length !== 0;
-  }
-
-  /** Full jitter, also on the first attempt and after a requested delay: all clients lose the server at the same time. */
-  #delay() {
-    const rounds = Math.ceil(this.#attempts / this.#urls.length); // each with one delay
-    return this.#serverDelay + Math.random() * Math.min(BACKOFF.cap, BACKOFF.base * 2 ** (rounds - 1));
   }
 
   /** The network is back or the page became visible: reconnect now, or check that the connection is alive. */
@@ -889,9 +881,8 @@ export class Client extends EventTarget {
     });
   }
 
-  /** @returns {{state: "connecting"|"open"|"waiting"|"closed", retryIn: number|null, attempt: number,
-   *   error?: CreemsonError|null}} `retryIn`: ms until the next attempt; `attempt`: consecutive losses, 0
-   *   while open; `error`: why the client is closed, null if by close() */
+  /** @returns {object} state: "connecting", "open", "waiting" or "closed"; retryIn: ms until the next attempt; attempt:
+   *   consecutive losses, 0 while open; error: why the client is closed, null if by close() */
   get state() {
     return this.#connection.state;
   }
@@ -925,7 +916,7 @@ export class Client extends EventTarget {
   /** The columns of a file, how it is read, and the issues in its first 64 KiB.
    *  @param {string} filename
    *  @param {object|null} [options] how to read it; the rest is detected
-   *  @returns {Promise<{columns: {index: number, name: string, dtype: string}[], reading: object|null,
+   *  @returns {Promise<{columns: object[], reading: object|null,
    *   issues: object|null}>} */
   async describe(filename, options = null) {
     const { columns, reading = null, issues = null } = await this.#call({
@@ -936,7 +927,7 @@ export class Client extends EventTarget {
     return { columns, reading, issues };
   }
 
-  /** @returns {Promise<{filename: string, size: number, modified: number, sha256?: string, imported?: boolean, rows?: number}[]>} bytes; seconds */
+  /** @returns {Promise<object[]>} size in bytes, modified in seconds; see creemson.d.ts */
   async files() {
     return (await this.#call({ type: "files" })).files;
   }
@@ -957,7 +948,7 @@ export class Client extends EventTarget {
    *    options: how to read the file; texts: whether the cells are texts, as the file writes them, instead of values
    *    (default: false); signal: an AbortSignal, for example of a search that a newer one replaces; the server stops
    *    reading, and the promise rejects with the reason "cancelled"
-   *  @returns {Promise<{columns: string[], rows: any[][], offset: number, total: number|null, complete: boolean}>} total:
+   *  @returns {Promise<object>} columns; rows; offset; total:
    *    rows that meet the conditions, null while unknown; complete: false if only a part of the file was looked at in the
    *    time allowed */
   async rows(filename, offset, limit, { where, sort, find, options, texts = false, signal } = {}) {
@@ -973,8 +964,7 @@ export class Client extends EventTarget {
     }
   }
 
-  /** @returns {Promise<{job: string, state: "queued"|"running"|"done"|"failed"|"cancelled", filename: string,
-   *   created: number, finished?: number, rows?: number}[]>} newest first */
+  /** @returns {Promise<object[]>} see creemson.d.ts; the newest first */
   async jobs() {
     return (await this.#call({ type: "jobs" })).jobs;
   }
@@ -993,7 +983,7 @@ export class Client extends EventTarget {
    * @param {object} [callbacks] onAccepted(job, position), called again if the server has forgotten the job and it is
    *   submitted again; onProgress(message) with bytes_read, fraction (0–1), rows_per_s, eta_s (seconds) …;
    *   onLog(message) with level and message
-   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` lets the job continue
+   * @returns {object} promise of the result's `data`; `cancel` lets the job continue
    *   for other clients that wait for it, but after a reconnection cancels it for all
    */
   process(query, { onAccepted, onProgress, onLog } = {}) {
@@ -1006,7 +996,7 @@ export class Client extends EventTarget {
    * @param {string} job as `onAccepted` and `jobs()` name it
    * @param {object} [options] after: sequence number (`seq`) of the last known event; onProgress and onLog as
    *   for `process`
-   * @returns {{promise: Promise<object>, cancel: function(): void}} the result's `data`; `cancel` cancels the job for
+   * @returns {object} promise of the result's `data`; `cancel` cancels the job for
    *   all clients that wait for it
    */
   attach(job, { after = 0, onProgress, onLog } = {}) {

@@ -47,8 +47,7 @@ def serving_tls(folder, authority, *arguments):
     pair = Pair(folder, authority)
     with serving(folder / "data", *pair.settings, *arguments) as server:
         server.pair = pair
-        server.base = f"https://127.0.0.1:{server.port}"
-        server.url = f"wss://127.0.0.1:{server.port}/ws"
+        server.secure = True
         yield server
 
 

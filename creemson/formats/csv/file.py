@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from creemson.formats.blocks import BLOCK_BYTES, blocks
+from creemson.formats.blocks import blocks
 from creemson.formats.csv.dialect import Dialect
 from creemson.formats.csv.repair import Chunk, Lines, repair
 from creemson.formats.csv.values.controls import has_controls
@@ -38,8 +38,8 @@ class CsvFile:
     source: Source
     dialect: Dialect
 
-    def blocks(self, size: int = BLOCK_BYTES) -> Generator[bytes]:
-        """Read the decompressed bytes of the file, about ``size`` at once; the caller closes the generator."""
+    def blocks(self, size: int | None = None) -> Generator[bytes]:
+        """Read the decompressed bytes of the file, at most ``size`` at once; the caller closes the generator."""
         return blocks(self.path, self.name, self.source, size)
 
 

@@ -68,7 +68,7 @@ class ScatteredRows:
                 return known.rows.slice(at, len(shown))
         first = max(0, offset - ROWS_BEFORE)
         block = numbers.slice(first, BLOCK_ROWS)
-        if not _is_as_cheap(cells.table, block, shown):
+        if offset - first + len(shown) > len(block) or not _is_as_cheap(cells.table, block, shown):
             return _rows(cells, shown, as_texts=as_texts)
         rows = _rows(cells, block, as_texts=as_texts)
         if rows.estimated_size() <= BLOCK_BYTES:

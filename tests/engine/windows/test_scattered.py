@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from creemson.engine.windows import scattered
 from creemson.engine.windows.cells import Cells
@@ -13,6 +15,14 @@ from creemson.model.query import Condition, SortKey, View
 
 ROWS = 20_000
 SORTED = View(sort=(SortKey("b"),))
+EDGES = (1, 249, 250, 251, 749, 750, 751, 999, 1000)
+"""Where a window or the rows before it begin or end with the rows that are read at once."""
+
+near = st.sampled_from(EDGES) | st.sampled_from(EDGES).map(lambda rows: ROWS - rows)
+offsets = near | st.integers(0, ROWS + 1000)
+limits = st.sampled_from(EDGES) | st.integers(1, 1000)
+steps = st.lists(st.sampled_from((0, 1, -1)) | st.integers(-1000, 1000), max_size=5)
+"""How far is scrolled from one window to the next: not at all, by a row, or further in either direction."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,25 @@ def test_scrolling_in_a_sorted_view_seldom_reads_the_table(table, read):
         assert window_of(offset, 100) == expected[offset : offset + 100]
     assert len(readings) < 6
     assert window_of(0, 3000) == expected[:3000]
+
+
+@settings(max_examples=30)
+@given(offset=offsets, limit=limits, steps=steps)
+@example(offset=1000, limit=900, steps=[0])
+@example(offset=5000, limit=800, steps=[100, -300])
+@example(offset=200, limit=900, steps=[-200])
+@example(offset=5000, limit=750, steps=[1, -250, -1])
+@example(offset=5000, limit=751, steps=[0])
+def test_any_windows_of_a_sorted_view_have_all_of_their_rows(table, offset, limit, steps):
+    """Also windows that are larger than what is left of the rows that are read at once."""
+    path, values = table
+    expected = sorted(values)
+    remembered = {"surveys": Surveys(), "filters": Filters()}
+    for step in (0, *steps):
+        offset = max(0, offset + step)
+        found = window(path, path.name, offset, limit, view=SORTED, **remembered)
+        assert [row[1] for row in found.rows] == expected[offset : offset + limit]
+        assert not found.more
 
 
 def test_other_views_and_texts_are_read_anew(table, read):

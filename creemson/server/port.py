@@ -8,9 +8,11 @@ served them.
 
 import contextlib
 import ctypes
+import errno
+import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import trio
@@ -37,7 +39,7 @@ class Port:
     """Listens on an address.
 
     Args:
-        host: address or name; all addresses of a name are used.
+        host: address or name; all addresses of a name are used whose family the kernel supports.
         port: number; 0 lets the operating system choose.
         is_shared: whether other servers of this machine may listen on the port at the same time (SO_REUSEPORT). The
             kernel spreads the connections over them.
@@ -63,8 +65,7 @@ class Port:
             found = await trio.socket.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            for family, _, _, _, address in found:
-                self._listen(family, address)
+            self._listen([(family, address) for family, _, _, _, address in found])
         except OSError as error:
             self.unbind()
             where = f"Cannot listen on {self._host}, port {self._port}"
@@ -72,16 +73,21 @@ class Port:
         number: int = self._sockets[0].getsockname()[1]
         return number
 
-    def _listen(self, family: int, address: tuple[Any, ...]) -> None:
-        sock = socket.socket(family)
-        self._sockets.append(sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # right after another server has ended
-        if self._is_shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
+    def _listen(self, addresses: Sequence[tuple[int, tuple[Any, ...]]]) -> None:
+        for family, address in addresses:
+            # "localhost" often has an IPv6 address even if the kernel has no IPv6.
+            if (sock := _supported_socket(family)) is None:
+                continue
+            self._sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # right after another server has ended
+            if self._is_shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address)
+            sock.listen(BACKLOG)
+        if not self._sockets:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
 
     def unbind(self) -> None:
         """Give the address back, also if no connection was accepted. Idempotent."""
@@ -115,6 +121,16 @@ class Port:
     def close(self) -> None:
         """Stop accepting new connections. Idempotent."""
         self._accepting.cancel()
+
+
+def _supported_socket(family: int) -> socket.socket | None:
+    """Return a socket, or None if the kernel does not support the address family."""
+    try:
+        return socket.socket(family)
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:
+            return None
+        raise
 
 
 def _ignore_new_connections(sock: socket.socket) -> None:

@@ -12,6 +12,21 @@ from tests.objectstores import free_port
 from tests.servers import PATIENCE
 
 HOST = "127.0.0.1"
+UNSUPPORTED = 250
+"""Address family that no kernel has."""
+
+
+class Names(trio.abc.HostnameResolver):
+    """Resolves every name to an address in each of some families."""
+
+    def __init__(self, *families):
+        self._families = families
+
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
+        return [(family, type, proto, "", (HOST, port)) for family in self._families]
+
+    async def getnameinfo(self, sockaddr, flags):
+        raise NotImplementedError
 
 
 def connected(port, count):
@@ -60,6 +75,27 @@ async def test_port_is_shared_only_by_those_that_want_it():
     assert caught.value.errno == errno.EADDRINUSE
     for port in (first, second):
         port.unbind()
+
+
+@pytest.mark.parametrize(
+    "families", [(UNSUPPORTED, socket.AF_INET), (socket.AF_INET, UNSUPPORTED)], ids=["first", "last"]
+)
+async def test_addresses_of_a_family_that_the_kernel_lacks_are_left_out(families, nursery):
+    """As those of "localhost" where there is no IPv6."""
+    trio.socket.set_custom_hostname_resolver(Names(*families))
+    port = Port("localhost", 0, is_shared=False)
+    waiting = connected(await port.open(), 1)
+    port.close()
+    await port.accept(answering(b"answer"), nursery)
+    assert await answers(waiting) == [b"answer"]
+
+
+async def test_name_without_any_address_that_the_kernel_supports_is_refused():
+    """In words, as any other reason."""
+    trio.socket.set_custom_hostname_resolver(Names(UNSUPPORTED))
+    with pytest.raises(OSError, match="Cannot listen on localhost, port 0: Address family not") as caught:
+        await Port("localhost", 0, is_shared=False).open()
+    assert caught.value.errno == errno.EAFNOSUPPORT
 
 
 async def test_closing_a_shared_port_loses_no_connection(nursery):

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h11
+import httpx
 import psutil
 import pytest
 from websockets.sync.client import connect
@@ -94,6 +95,11 @@ class ServerProcess:
             return
         with self.connect() as client:
             assert client.upload(name, data, overwrite=True)["type"] == "uploaded"
+
+    def await_token(self, token, *, known=True):
+        """Wait until several servers that answer as one know a token, or none does; one server needs no time."""
+        if len(self.servers) > 1:
+            await_token(self.servers, token, known=known)
 
     def workers(self):
         """Return the worker processes that have not ended, here and in the cluster."""
@@ -317,3 +323,13 @@ def wait_until(condition, seconds=PATIENCE):
     while not condition():
         assert time.monotonic() < deadline, condition
         time.sleep(0.01)
+
+
+def await_token(servers, token, *, known=True):
+    """Wait until all of several servers know a token, or none does."""
+    expected = 200 if known else 401
+    headers = {"Authorization": f"Bearer {token}"}
+    for server in servers:
+        wait_until(
+            lambda url=f"{server.base}/status": httpx.get(url, headers=headers).status_code == expected
+        )

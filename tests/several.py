@@ -62,6 +62,7 @@ class Servers(ServerProcess):
         self.place = ("--data-dir", folder, *options)
         self.remote = True
         self.cluster = None
+        self.secure = False
         self.log = _Logs([server.log for server in servers])
         self._database = database
         self._random = random.Random(SEED)

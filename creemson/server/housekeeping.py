@@ -1,4 +1,4 @@
-"""Periodic work of a server: removes expired files, returns memory, measures the event loop."""
+"""Periodic work of a server: removes expired files, returns memory, reads tokens, measures the event loop."""
 
 from functools import partial
 
@@ -7,16 +7,20 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.metrics import Metrics
 from creemson.server import malloc
+from creemson.server.auth.token_table import TokenTable
 from creemson.settings.sections import Settings
 from creemson.storage.clock import AgeClock
 from creemson.storage.stores import Stores
 
-__all__ = ["keep_leases", "measure_lag", "sweep_expired"]
+__all__ = ["keep_leases", "keep_tokens", "measure_lag", "sweep_expired"]
 
 SWEEP_INTERVAL = 60.0
 """Seconds between two sweeps."""
 RENEW_INTERVAL = 5.0
 """Seconds between two renewals of what the stores use; see :data:`creemson.catalog.shared.leases.LEASE`."""
+TOKENS_INTERVAL = 0.4
+"""Seconds between two looks at whether the tokens in the catalog have changed. Connections are checked each 0.5 s, so a
+revocation holds on all servers within a second."""
 LAG_INTERVAL = 0.25
 """Seconds between two measurements of the event loop's delay."""
 
@@ -61,6 +65,31 @@ async def keep_leases(stores: Stores, log: FilteringBoundLogger) -> None:
             await trio.to_thread.run_sync(stores.renew, limiter=thread)
         except OSError as error:
             log.warning("the stores could not be renewed", error=str(error))
+
+
+async def keep_tokens(table: TokenTable, log: FilteringBoundLogger) -> None:
+    """Read the tokens that other servers have changed, until cancelled.
+
+    While they cannot be read, those that were known stay valid: nobody is disconnected because a database restarts.
+
+    Args:
+        table: the tokens; they have been read once.
+        log: Logger.
+    """
+    thread = trio.CapacityLimiter(1)  # of its own: a revocation must not wait for transfers
+    failing = False
+    while True:
+        await trio.sleep(TOKENS_INTERVAL)
+        try:
+            await trio.to_thread.run_sync(table.refresh, limiter=thread)
+        except OSError as error:
+            if not failing:
+                log.error("tokens cannot be read; revocations do not reach this server", error=str(error))  # noqa: TRY400 - the database failed; no bug
+            failing = True
+        else:
+            if failing:
+                log.info("tokens can be read again")
+            failing = False
 
 
 async def measure_lag(metrics: Metrics) -> None:

@@ -34,7 +34,7 @@ from creemson.server.connection.state import ConnectionState
 from creemson.server.connection.upload_registry import UploadRegistry
 from creemson.server.engines import Engine, make_engine, scratch_folder
 from creemson.server.heartbeats import Heartbeats
-from creemson.server.housekeeping import keep_leases, measure_lag, sweep_expired
+from creemson.server.housekeeping import keep_leases, keep_tokens, measure_lag, sweep_expired
 from creemson.server.http.app import make_app
 from creemson.server.http.handlers import Status
 from creemson.server.listener import Listener, Socket
@@ -93,9 +93,11 @@ class Server:
         limits = settings.limits
         self._catalog = choose_catalog(settings, on_damage=self._warn_of_damage, durable=not temporary)
         self._sharing = self._catalog.sharing()
-        tokens = None if self._sharing is None else TokenTable(self._sharing.tokens)
+        guarded = settings.auth.mode == "token"
+        # Of several servers; one server has a token file, or its callers do not have our tokens.
+        self._tokens = TokenTable(self._sharing.tokens) if guarded and self._sharing is not None else None
         self._callers = Callers(
-            make_authenticator(settings, tokens=tokens, clock=wall_clock),
+            make_authenticator(settings, tokens=self._tokens, clock=wall_clock),
             per_caller=limits.connections_per_caller,
             pace=TokenBuckets(
                 rate=limits.messages_per_s * CALLER_SHARE, burst=limits.messages_burst * CALLER_SHARE
@@ -203,6 +205,8 @@ class Server:
         async with trio.open_nursery() as service:
             service.start_soon(sweep_expired, self._stores, self._age_clock, self._settings, self._log)
             service.start_soon(keep_leases, self._stores, self._log)
+            if self._tokens is not None:
+                service.start_soon(keep_tokens, self._tokens, self._log)
             service.start_soon(self._memory.run)
             service.start_soon(self._shared.heartbeats.run)
             service.start_soon(measure_lag, self._metrics)
@@ -270,7 +274,9 @@ class Server:
             self._warn_of_damage(backup)
         if self._sharing is not None:
             self._sharing.open()
-            self._import_tokens(self._sharing.tokens)
+            if self._tokens is not None:
+                self._import_tokens(self._sharing.tokens)
+                self._tokens.refresh()
         self._stores.prepare()
         scratch = scratch_folder(self._settings)
         if scratch is not None:
@@ -280,8 +286,6 @@ class Server:
 
     def _import_tokens(self, tokens: SharedTokens) -> None:
         """Take over the tokens of the file once, when the catalog has none yet; later, the file does not count."""
-        if self._settings.auth.mode != "token":
-            return
         path = token_file(self._settings)
         entries = Tokens(path).entries()
         imported = tokens.import_once(entries)

@@ -164,12 +164,17 @@ def test_public_pages_need_no_token(guarded, path):
 
 
 def test_revoked_token_closes_open_connections(guarded):
-    """Open connections close within a second, new ones are refused immediately; other callers stay."""
+    """Open connections close within a second, new ones are refused immediately; other callers stay.
+
+    Several servers refuse new ones half a second later.
+    """
     server, token = guarded
     doomed = creemson("token", "create", "doomed", *server.place)
+    server.await_token(doomed)
     with server.one().connect() as client, server.connect(additional_headers=bearer(token)) as other:
         assert client.ask(hello(doomed))["type"] == "welcome"
         creemson("token", "revoke", "doomed", *server.place)
+        server.await_token(doomed, known=False)
         with pytest.raises(InvalidStatus), server.connect(additional_headers=bearer(doomed)):
             pass
         assert httpx.get(f"{server.base}/status", headers=bearer(doomed)).status_code == 401
@@ -182,6 +187,7 @@ def test_revoked_token_ends_http_requests_in_flight(guarded):
     """A download is cut, a half-sent upload is not stored, a job is answered with 401."""
     server, _ = guarded
     token = creemson("token", "create", "zoe", *server.place)
+    server.await_token(token)
     head = f"HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
     form = b'--B\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n'
 

@@ -9,7 +9,7 @@ import pytest
 import websockets
 
 from tests.integration.test_transfers import DATA, MIB, OTHER, begin, finish, send, sha256
-from tests.servers import PATIENCE, serving, wait_until
+from tests.servers import PATIENCE, await_token, serving, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +102,7 @@ def test_token_is_known_to_both_servers_until_it_is_revoked(postgres_server, obj
         serving(tmp_path / "two", *arguments, env=env) as two,
     ):
         ann = token("create", "ann", *settings)
+        await_token([one, two], ann)
         with contextlib.ExitStack() as stack:
             clients = [
                 stack.enter_context(

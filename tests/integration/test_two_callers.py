@@ -188,6 +188,7 @@ def test_status_counts_only_own_jobs_and_connections(callers):
     """The numbers of other callers are not shown."""
     server, _, _ = callers
     zoe = creemson("token", "create", "zoe", *server.place)
+    server.await_token(zoe)
     status = httpx.get(f"{server.base}/status", headers=bearer(zoe)).json()
     assert status["connections"] == 0
     assert not any(status["jobs"].values())

@@ -127,7 +127,8 @@ class Processor:
             on_lost=self._lost,
             logger=logger,
             gather_time=lambda: GATHER_TIME if self._jobs.queued else 0.0,
-            in_thread=in_thread,
+            # A thread of its own, because leases are short: the ends of jobs must not wait for transfers.
+            in_thread=in_thread if sharing is None else partial(in_thread, limiter=trio.CapacityLimiter(1)),
         )
         self._inbox = inbox
         self._workers = workers
@@ -212,6 +213,12 @@ class Processor:
                 async for command in self._inbox:
                     self._handle(command)
             self._nursery.cancel_scope.cancel()
+
+    def totals(self) -> Mapping[str, int]:
+        """Count the jobs for the metrics: those of this server; but those that wait, of all that share them."""
+        if self._shared is None:
+            return self._jobs.counts()
+        return {**self._jobs.counts(), "queued": self._shared.counts()["queued"]}
 
     def counts(self, caller: str | None = None) -> Mapping[str, int]:
         """Count jobs; see :meth:`JobQueue.counts`."""
@@ -401,9 +408,12 @@ class Processor:
         """Deliver a reply after all entries of the journal that precede it."""
         self._reply(connection, request, reply)
 
-    def register(self, connection: str, port: Port) -> None:
-        """Let replies to a connection leave through a port."""
-        self._ports[connection] = port
+    def register(self, connection: str, port: Port | None) -> None:
+        """Let replies to a connection leave through a port; None: nowhere, from now on."""
+        if port is None:
+            self._ports.pop(connection, None)
+        else:
+            self._ports[connection] = port
 
     async def prepare(self, command: Command, ask: Submit) -> Job:
         """Return a new job for the present version of its file."""
@@ -438,7 +448,17 @@ class Processor:
 
     async def rebind(self, job: Job) -> CreemsonError | None:
         """Let an unfinished job start on its version of the file; return the error if that is impossible."""
-        return await self._rebind(job)
+        work: Work = job.work
+        store, name, version = self._stores.of(work.caller), work.query.filename, work.version
+        try:
+            if version is None:
+                version = (await self._in_thread(store.look_up, name)).version
+            if not await self._in_thread(store.hold, name, version):
+                await self._in_thread(store.find_version, name, version)
+        except CreemsonError as error:
+            return error
+        _bind(job, version)
+        return None
 
     def restored(self, row: JobRow) -> Job | None:
         """Return the job that a row describes; None if this version of the server does not understand it."""
@@ -606,23 +626,17 @@ class Processor:
             self._stores.of(job.caller).expect_output(job.work.output, output.size, output.texts_size)
 
     async def _rebind(self, job: Job) -> CreemsonError | None:
-        """Let an unfinished job start again on its version of the file; return the error if that is impossible.
-
-        Its key changes if this server reads files differently from the one that accepted the job.
-        """
+        """Let an unfinished job start again on its version of the file; return the error if that is impossible."""
         work: Work = job.work
         store, name = self._stores.of(work.caller), work.query.filename
         try:
             version = store.look_up(name).version if work.version is None else work.version
             await self._recognise(store, name, version)
-            shared = self._shared is not None
-            if not (store.hold(name, version) if shared else self._hold(job.id, work.caller, name, version)):
+            if not self._hold(job.id, work.caller, name, version):
                 store.find_version(name, version)
         except CreemsonError as error:
             return error
-        key, _ = key_of(version, work.query)
-        job.work = attrs.evolve(work, key=key, version=version)
-        job.key = (work.caller, key)
+        _bind(job, version)
         return None
 
     def _info(self, job: Job) -> JobInfo:
@@ -742,3 +756,10 @@ class Processor:
         except CreemsonError:
             with contextlib.suppress(OSError):
                 await self._in_thread(store.recognise, name, version)
+
+
+def _bind(job: Job, version: str) -> None:
+    """Set the version on which a job works; its key changes if the server that accepted it reads files otherwise."""
+    key, _ = key_of(version, job.work.query)
+    job.work = attrs.evolve(job.work, key=key, version=version)
+    job.key = (job.caller, key)

@@ -163,8 +163,17 @@ class JobQueue:
         self._history.use(done)
         return Accepted(done.id, 0), done.outcome(cached=True)
 
-    def attach(self, caller: str, job: str, after: int, waiter: Waiter) -> list[Effect]:
+    def attach(
+        self, caller: str, job: str, after: int, waiter: Waiter, *, is_back: bool = True
+    ) -> list[Effect]:
         """Follow a job: the waiter gets the events after number ``after``, then new ones, and in any case its end.
+
+        Args:
+            caller: who asks.
+            job: its id.
+            after: number of the last event that the waiter has seen.
+            waiter: the request to notify.
+            is_back: whether the waiter is taken for one whose connection was lost: if it cancels now, the job stops.
 
         Raises:
             ProcessingError: ``job_not_found``: it does not exist, or belongs to another caller.
@@ -175,8 +184,7 @@ class JobQueue:
             return [*replayed, Notify(waiter, found.outcome())]
         if found.state == "suspended":
             return [Notify(waiter, Ended(found.id, None, error=shutting_down()))]
-        # The waiter is assumed to be one whose connection was lost: if it cancels now, the job stops.
-        found.detached = max(0, found.detached - 1)
+        found.detached = max(0, found.detached - is_back)
         return [*self._join(found, waiter), *replayed]
 
     def restore(self, now: float, job: Job, *, error: CreemsonError | None = None) -> list[Effect]:

@@ -243,7 +243,7 @@ class Server:
         return Now(
             uptime_s=time.monotonic() - self._began,
             connections=self._listener.connections,
-            jobs=self._processor.counts(),
+            jobs=self._processor.totals(),
             restarts=sum(executor.restarts for executor in self._engine.all),
             memory={"server": memory.server, "workers": memory.workers, "limit": memory.limit},
             outbox=self._listener.unsent,

@@ -3,14 +3,17 @@
 import hashlib
 import random
 import re
+import signal
+import time
 from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
 
+from creemson.catalog.shared.jobs import LEASE
 from tests.integration.test_limits import metric
 from tests.objectstores import forwarded
-from tests.servers import SAMPLE, refused_start, serving, wait_until
+from tests.servers import PATIENCE, SAMPLE, refused_start, serving, wait_until
 from tests.several import several
 
 pytestmark = pytest.mark.slow  # the servers start first
@@ -300,3 +303,47 @@ def test_connection_pooler_is_refused(postgres_server, object_store, tmp_path):
         )  # fmt: skip
     assert "behind a connection pooler" in words
     assert "Let catalog.url name PostgreSQL itself" in words
+
+
+def test_request_that_joins_gets_the_time_it_asked_for(servers, clients):
+    """Also if another server runs the job, and was asked for less."""
+    one, two, _ = clients
+    one.upload("time.csv", SMALL)
+    with servers.frozen():
+        job = begin(one, "time.csv", timeout=4)
+        assert begin(two, "time.csv", timeout=60) == job
+        time.sleep(6)
+    assert rows(two.until("result", "error")[-1]) == 3
+    assert rows(one.until("result", "error")[-1]) == 3
+
+
+def test_job_goes_on_for_who_is_away_if_another_request_leaves(servers, clients):
+    """The first client wants it, although its connection is lost."""
+    one, two, three = clients
+    one.upload("away.csv", SMALL)
+    with servers.frozen():
+        with servers.servers[0].connect() as lost:
+            job = begin(lost, "away.csv")
+        assert begin(two, "away.csv", id="joined") == job
+        two.send({"type": "cancel", "id": "c", "request": "joined"})
+        assert {message["type"] for message in two.until("cancelled")} <= {"cancelled", "error", "log"}
+    wait_until(lambda: state(three, job) == "done")
+
+
+def test_server_that_is_alone_lets_its_jobs_finish(postgres_server, object_store, tmp_path):
+    """Its leases are renewed until the job has ended."""
+    shared = {"catalog.url": postgres_server.url(), "storage.url": object_store.bucket()}
+    arguments = [f"--set={key}={value}" for key, value in shared.items()]
+    with (
+        serving(
+            tmp_path / "data", *arguments, "--set=server.drain_timeout=60", env=object_store.environment
+        ) as server,
+        server.connect() as client,
+    ):
+        client.upload("a.csv", SMALL)
+        with server.frozen():
+            begin(client, "a.csv")
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(LEASE + 2)
+        assert rows(client.until("result", "error")[-1]) == 3
+        assert server.process.wait(PATIENCE) == 0

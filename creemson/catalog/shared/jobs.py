@@ -246,7 +246,7 @@ class SharedJobs:
         if known:
             found = _stored(known[0])
             if found.row.id == row.id:  # the answer to the same transaction was lost
-                return Submitted(found, is_new=True)
+                return Submitted(found, is_new=found.owner in (None, self._owner))
             if found.row.state == "queued":
                 transaction.execute(
                     "UPDATE jobs SET joined = true, kept = kept OR ?, timeout = greatest(timeout, ?) WHERE id = ?",
@@ -285,6 +285,13 @@ class SharedJobs:
         """Return those of these jobs that there are."""
         rows = self._database.read(f"SELECT {_STORED} FROM jobs WHERE id = ANY (?)", (list(jobs),))
         return [_stored(row) for row in rows]
+
+    def states(self, jobs: Collection[str]) -> list[tuple[str, str, str | None]]:
+        """Return ids, states and owners of those of these jobs that there are."""
+        found: list[Any] = self._database.read(
+            "SELECT id, state, owner FROM jobs WHERE id = ANY (?)", (list(jobs),)
+        )
+        return found
 
     def of_caller(self, caller: str) -> list[Stored]:
         """Return the jobs of a caller, the newest first."""
@@ -368,18 +375,23 @@ class SharedJobs:
         """Whether any job waits."""
         return bool(self._database.read(f"SELECT id FROM jobs WHERE {_WAITS} LIMIT 1"))
 
-    def renew(self, jobs: Collection[str]) -> dict[str, int]:
-        """Prolong the leases of jobs, and say that this server lives.
+    def renew(self, jobs: Collection[str], *, lives: bool = True) -> dict[str, int]:
+        """Prolong the leases of jobs.
+
+        Args:
+            jobs: their ids.
+            lives: say that this server takes jobs.
 
         Returns:
             The epochs of those that are still its own.
         """
 
         def renew(transaction: Transaction) -> dict[str, int]:
-            transaction.execute(
-                f"INSERT INTO servers VALUES (?, {_UNTIL}) ON CONFLICT (id) DO UPDATE SET until = excluded.until",
-                (self._owner,),
-            )
+            if lives:
+                transaction.execute(
+                    f"INSERT INTO servers VALUES (?, {_UNTIL}) ON CONFLICT (id) DO UPDATE SET until = excluded.until",
+                    (self._owner,),
+                )
             if not jobs:
                 return {}
             rows = transaction.execute(
@@ -442,18 +454,18 @@ class SharedJobs:
 
         return self._database.change(adopt)
 
-    def settle(self, job: str, epoch: int, state: str, outcome: str, finished: float) -> None:
-        """Let an orphan end that nobody shall run again."""
+    def settle(self, job: str, epoch: int, outcome: str, finished: float) -> None:
+        """Let an orphan fail that nobody shall run again."""
         self._database.change(
             lambda transaction: transaction.execute(
-                "UPDATE jobs SET state = ?, outcome = ?, finished = ?, seq = seq + 1 "
+                "UPDATE jobs SET state = 'failed', outcome = ?, finished = ?, seq = seq + 1 "
                 f"WHERE id = ? AND epoch = ? AND {_WAITS}",
-                (state, outcome, finished, job, epoch),
+                (outcome, finished, job, epoch),
             )
         )
 
     def leave(self) -> None:
-        """Say that this server has ended."""
+        """Say that this server takes no jobs any more."""
         self._database.change(
             lambda transaction: transaction.execute("DELETE FROM servers WHERE id = ?", (self._owner,))
         )

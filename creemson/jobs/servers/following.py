@@ -1,5 +1,6 @@
 """Follows the jobs that another server has, or that none has yet, for the requests of this server. Without I/O."""
 
+import math
 from collections.abc import Iterator
 
 import attrs
@@ -7,6 +8,9 @@ import attrs
 from creemson.jobs.events import Logged, Progressed, Waiter
 
 __all__ = ["Followed", "Following"]
+
+ASK_AGAIN = 5.0
+"""Seconds after which the owner of a job is asked again."""
 
 
 @attrs.define
@@ -16,6 +20,10 @@ class Followed:
     Attributes:
         job, caller: its id, and who owns it.
         owner: the server that was asked to tell about it; None if the job waits.
+        asked: when it was asked the last time.
+        timeout: seconds for the job that a request has asked for.
+        keep: whether any request wants the job to go on without it.
+        is_back: whether any request may be one that the owner knows as lost.
         waiters: the requests that wait for it, each with the number of the last event that it has seen.
         seq: number of the last event that was heard.
         logged, latest: what was heard, for those who come later.
@@ -24,6 +32,10 @@ class Followed:
     job: str
     caller: str
     owner: str | None = None
+    asked: float = -math.inf
+    timeout: float = 0.0
+    keep: bool = False
+    is_back: bool = False
     waiters: dict[Waiter, int] = attrs.field(factory=dict)
     seq: int = 0
     logged: list[Logged] = attrs.field(factory=list)
@@ -52,7 +64,16 @@ class Following:
         """Return a job."""
         return self._jobs.get(job)
 
-    def add(self, job: str, caller: str, waiter: Waiter, after: int | None) -> list[Logged | Progressed]:
+    def add(
+        self,
+        job: str,
+        caller: str,
+        waiter: Waiter,
+        after: int | None,
+        *,
+        timeout: float = 0.0,
+        is_back: bool = False,
+    ) -> list[Logged | Progressed]:
         """Let a request wait for a job.
 
         Args:
@@ -60,26 +81,38 @@ class Following:
             caller: who owns it.
             waiter: the request.
             after: number of the last event that it has seen; None: it wants only those that come from now on.
+            timeout: seconds for the job that it has asked for.
+            is_back: whether it may be one that waited elsewhere before.
 
         Returns:
             The events that it can be told at once.
         """
         followed = self._jobs.setdefault(job, Followed(job, caller))
+        followed.timeout = max(followed.timeout, timeout)
+        followed.keep |= waiter.keep
+        followed.is_back |= is_back
         followed.waiters[waiter] = followed.seq if after is None else after
         self._by_connection.setdefault(waiter.connection, {})[waiter] = job
         return followed.events(followed.waiters[waiter])
 
-    def has(self, waiter: Waiter) -> bool:
-        """Whether a request waits for a job here."""
-        return waiter in self._by_connection.get(waiter.connection, {})
+    def owned_by(self, now: float, job: str, owner: str | None) -> Followed | None:
+        """Note who has a job; return it if that server must be asked to tell about it.
 
-    def owned_by(self, job: str, owner: str | None) -> bool:
-        """Note who has a job; return whether that server must be asked to tell about it."""
+        It is asked again at times, because a hint may be lost.
+        """
         followed = self._jobs.get(job)
-        if followed is None or followed.owner == owner:
-            return False
+        if followed is None or (followed.owner == owner and now < followed.asked + ASK_AGAIN):
+            return None
         followed.owner = owner
-        return owner is not None
+        if owner is None:
+            return None
+        followed.asked = now
+        return followed
+
+    def job_of(self, waiter: Waiter) -> Followed | None:
+        """Return the job for which a request waits here."""
+        job = self._by_connection.get(waiter.connection, {}).get(waiter)
+        return None if job is None else self._jobs[job]
 
     def heard(self, event: Progressed | Logged) -> list[Waiter]:
         """Note an event; return whom to tell. Late and repeated ones are told to nobody."""

@@ -33,11 +33,14 @@ class Ended:
 
 @attrs.frozen
 class Follow:
-    """A server wants to be told about a job, for a caller who owns it."""
+    """A server wants to be told about a job, for a caller who owns it; the others are those of ``Followed``."""
 
     server: str
     job: str
     caller: str
+    timeout: float = 0.0
+    keep: bool = True
+    is_back: bool = False
 
 
 @attrs.frozen

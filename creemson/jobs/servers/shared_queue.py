@@ -42,7 +42,7 @@ from creemson.jobs.events import Accepted, Ended, Waiter
 from creemson.jobs.job import Effect, Job, Record
 from creemson.jobs.journal import Delivery, Entry, InThread
 from creemson.jobs.queue import (
-    DISCONNECTED,
+    COUNTED,
     MAX_RESTARTS,
     JobQueue,
     already_ended,
@@ -64,6 +64,8 @@ LOOK = 1.0
 """Seconds between two looks at the rows: for jobs that wait, for those whose owner is gone, and for those followed."""
 AGAIN = 0.5
 """Seconds after which a database that failed is tried again."""
+THREADS = 10
+"""Maximum number of threads that wait for the database."""
 BATCH = 50
 """Maximum number of jobs that are submitted in one transaction."""
 TRIM = 30.0
@@ -81,8 +83,8 @@ class Processing(Protocol):
     def reply(self, connection: str, request: int, reply: Reply) -> None:
         """Deliver a reply after all entries of the journal that precede it."""
 
-    def register(self, connection: str, port: Port) -> None:
-        """Let replies to a connection leave through a port."""
+    def register(self, connection: str, port: Port | None) -> None:
+        """Let replies to a connection leave through a port; None: nowhere, from now on."""
 
     async def prepare(self, command: Command, ask: Submit) -> Job:
         """Return a new job for the present version of its file.
@@ -151,7 +153,6 @@ class SharedQueue:
         self._hints = sharing.hints
         self._me = sharing.owner
         self._queue = queue
-        self._running_of_caller = running_of_caller
         self._bounds = bounds
         self._limits = Limits(
             bounds.queued.per_caller,
@@ -161,7 +162,9 @@ class SharedQueue:
             running_of_caller,
         )
         self._processing = processing
-        self._in_thread = in_thread
+        # Of their own, because leases must not wait for transfers, or for each other's transactions.
+        self._in_thread = partial(in_thread, limiter=trio.CapacityLimiter(THREADS))
+        self._renew_in_thread = partial(in_thread, limiter=trio.CapacityLimiter(1))
         self._log = logger
         self._nursery: trio.Nursery | None = None
         self._leases = Leases()
@@ -183,6 +186,7 @@ class SharedQueue:
         self._remote: dict[tuple[str, str], Waiter] = {}  # by server and job: the request of that server
         self._number = 0
         self._draining = False
+        self._handed_over = False  # whether the jobs are other servers' now
         self._counts: Counter[tuple[str, str]] = Counter()  # of the last look: by caller and state
 
     # --- for the processor ---------------------------------------------------------------------------
@@ -241,6 +245,7 @@ class SharedQueue:
         """Give up jobs that could not be recorded; return the deliveries of the batch that must still be made."""
         for job in jobs:
             self._give_up(job)
+        rows = {entry.id: entry for entry in batch if isinstance(entry, JobRow)}
         kept = []
         for entry in batch:
             if not isinstance(entry, Delivery):
@@ -249,7 +254,8 @@ class SharedQueue:
             if ended in jobs and ended is not None and not entry.connection.startswith(SERVER):
                 # Whoever waits for the job gets the outcome that the job's next owner finds.
                 self._unseen.add(ended)
-                self._following.add(ended, "", Waiter(entry.connection, entry.request), 0)
+                waiter = Waiter(entry.connection, entry.request, rows[ended].kept)
+                self._following.add(ended, rows[ended].caller, waiter, 0)
             else:
                 kept.append(entry)
         self._look.set()
@@ -261,25 +267,25 @@ class SharedQueue:
         for (owner, state), number in self._counts.items():
             if caller in (None, owner):
                 counted[state] += number
-        return {state: counted[state] for state in ("queued", "running", "done", "failed", "cancelled")}
+        return {state: counted[state] for state in COUNTED}
 
     async def has_others(self) -> bool:
-        """Whether another server lives, to which jobs can be handed over."""
+        """Take no more jobs; return whether another server does, to which those of this one can be handed over."""
         self._draining = True
         try:
+            await self._in_thread(self._rows.leave)
             return bool(await self._in_thread(self._rows.others))
         except OSError:
             return False
 
     async def hand_over(self) -> None:
         """Release all jobs, and tell those who follow jobs that the server ends."""
-        self._draining = True
+        self._handed_over = True
         claims = self._leases.claims()
         for claim in claims:
             self._leases.ended(claim.job)
         try:
             await self._in_thread(self._rows.release, claims)
-            await self._in_thread(self._rows.leave)
             if claims:
                 await self._in_thread(self._hints.send, [(ALL, messages.encode(messages.Work()) or "")])
         except OSError as error:  # the leases end by themselves
@@ -368,16 +374,17 @@ class SharedQueue:
             self._processing.reply(
                 command.connection, command.request, Accepted(stored.row.id, int(stored.owner is None))
             )
-            self._join(stored, waiter, None)
+            self._join(stored, waiter, None, timeout=new.timeout)
             return True
         if stored.owner is None:
             self._processing.reply(
                 command.connection, command.request, Accepted(stored.row.id, outcome.waiting + 1)
             )
-            self._following.add(stored.row.id, command.caller, waiter, 0)
+            self._join(stored, waiter, 0)
             self._tell_all(messages.Work())
             self._may_wait = True
             self._wake.set()
+            self._see(stored.row.id)  # another server may have claimed it before its hint meant anything here
             return True
         if self._draining:  # meanwhile; another server starts it
             await self._release(Claim(stored.row.id, self._me, stored.epoch))
@@ -411,24 +418,36 @@ class SharedQueue:
         if stored is None or stored.row.caller != command.caller:
             raise job_not_found(job)
         if stored.row.state == "queued":
-            self._join(stored, waiter, after)
             await self._in_thread(self._rows.join, job)
+            self._join(stored, waiter, after, is_back=True)
+            self._see(job)  # it may have ended meanwhile
             return
         ended = self._processing.restored(stored.row)
         if ended is None:
             raise job_not_found(job)
         self._processing.reply(command.connection, command.request, ended.outcome())
 
-    def _join(self, stored: Stored, waiter: Waiter, after: int | None) -> None:
+    def _join(
+        self,
+        stored: Stored,
+        waiter: Waiter,
+        after: int | None,
+        *,
+        timeout: float = 0.0,
+        is_back: bool = False,
+    ) -> None:
         """Let a request wait for an unfinished job, wherever it is; see :meth:`Following.add`."""
         row = stored.row
-        if self._queue.active(row.id) is not None:
+        found = self._queue.active(row.id)
+        if found is not None:
+            found.timeout = max(found.timeout, timeout)  # nobody gets less time than requested
             seen = sys.maxsize if after is None else after
-            self._processing.apply(self._queue.attach(row.caller, row.id, seen, waiter))
+            self._processing.apply(self._queue.attach(row.caller, row.id, seen, waiter, is_back=is_back))
             return
-        for event in self._following.add(row.id, row.caller, waiter, after):
+        known = self._following.add(row.id, row.caller, waiter, after, timeout=timeout, is_back=is_back)
+        for event in known:
             self._processing.reply(waiter.connection, waiter.request, event)
-        self._saw(stored)
+        self._owned_by(row.id, stored.owner)
 
     async def _cancel(self, command: Command, job: str) -> None:
         error = cancelled(f"The job {job!r} was cancelled.")
@@ -450,17 +469,18 @@ class SharedQueue:
 
     async def _leave(self, command: Command, waiter: Waiter) -> None:
         """Let one request wait no longer for its job."""
-        if not self._following.has(waiter):
+        followed = self._following.job_of(waiter)
+        if followed is None:
             job, effects = self._queue.leave(trio.current_time(), waiter)
             self._processing.apply([effect for effect in effects if isinstance(effect, Record)])
             self._processing.reply(command.connection, command.request, Cancelled(job))
             self._processing.apply([effect for effect in effects if not isinstance(effect, Record)])
             return
         error = cancelled("The request was cancelled.")
-        followed, last = self._following.leave(waiter)
-        if last and followed.owner is not None:
+        is_last = len(followed.waiters) == 1
+        if is_last and followed.owner is not None:
             self._tell_server(followed.owner, messages.Leave(self._me, followed.job, cancelled=True))
-        elif last:
+        elif is_last:
             await self._in_thread(
                 lambda: self._rows.cancel(
                     followed.caller,
@@ -471,6 +491,9 @@ class SharedQueue:
                 )
             )
         self._processing.reply(command.connection, command.request, Cancelled(followed.job))
+        if self._following.job_of(waiter) is None:  # it has been told meanwhile how the job ended
+            return
+        self._following.leave(waiter)
         self._processing.reply(waiter.connection, waiter.request, Ended(followed.job, None, error=error))
 
     def _disconnected(self, connection: str) -> None:
@@ -529,29 +552,39 @@ class SharedQueue:
                 continue
             if not room:
                 next_spare = sent + LOOK
+            self._reserved += room + spare  # so that no job that is submitted meanwhile takes the same slots
             try:
-                # Not what it has already: after a crash of the database, a claim may be forgotten there.
-                own = [claim.job for claim in self._leases.claims()]
-                claimed = await self._in_thread(
-                    partial(
-                        self._rows.claim,
-                        room,
-                        self._running_of_caller,
-                        [*self._queue.given_up, *own],
-                        spare=spare,
-                    )
-                )
-                self._may_wait = len(claimed) >= room or await self._in_thread(self._rows.waits)
-            except OSError as error:
-                self._log.warning("waiting jobs not claimed", error=str(error))
-                await trio.sleep(AGAIN)
-                continue
-            if claimed:
-                self._tell_all(messages.Claims(self._me, tuple(one.stored.row.id for one in claimed)))
-            for one in claimed:
-                await self._adopt(sent, one.stored, one.party)
+                claimed = await self._claim_some(sent, room, spare=spare)
+            finally:
+                self._reserved -= room + spare
             if self._may_wait and claimed and self._room():  # some have ended meanwhile
                 self._wake.set()
+
+    async def _claim_some(self, sent: float, room: int, *, spare: bool) -> int:
+        """Take waiting jobs and start them; return their number."""
+        # Not what it has already: after a crash of the database, a claim may be forgotten there.
+        without = [*self._queue.given_up, *(claim.job for claim in self._leases.claims())]
+        try:
+            claimed = await self._in_thread(
+                partial(self._rows.claim, room, self._limits.running_of_caller, without, spare=spare)
+            )
+        except OSError as error:
+            self._log.warning("waiting jobs not claimed", error=str(error))
+            await trio.sleep(AGAIN)
+            return 0
+        if claimed:
+            self._tell_all(messages.Claims(self._me, tuple(one.stored.row.id for one in claimed)))
+        for one in claimed:
+            await self._adopt(sent, one.stored, one.party)
+        self._may_wait = len(claimed) >= room or await self._waits()
+        return len(claimed)
+
+    async def _waits(self) -> bool:
+        try:
+            waits: bool = await self._in_thread(self._rows.waits)
+        except OSError:
+            return True
+        return waits
 
     async def _adopt(self, sent: float, stored: Stored, party: str) -> None:
         """Start a job that was claimed, with the requests of this server that follow it."""
@@ -562,7 +595,13 @@ class SharedQueue:
             await self._release(Claim(stored.row.id, self._me, stored.epoch))
             return
         job.party = party
-        fault = await self._processing.rebind(job)
+        try:
+            fault = await self._processing.rebind(job)
+        except OSError as error:
+            self._log.warning("job not started", job=job.id, error=str(error))
+            self._leases.ended(job.id)
+            await self._release(Claim(job.id, self._me, stored.epoch))
+            return
         if self._leases.claim_of(job.id) is None:  # cancelled, or lost meanwhile
             self._unseen.add(job.id)
             self._look.set()
@@ -587,10 +626,12 @@ class SharedQueue:
         while True:
             await trio.sleep(wait)
             asked, sent = self._leases.claims(), trio.current_time()
-            if self._draining:
+            if self._handed_over:
                 continue
             try:
-                found = await self._in_thread(self._rows.renew, [claim.job for claim in asked])
+                found = await self._renew_in_thread(
+                    partial(self._rows.renew, [claim.job for claim in asked], lives=not self._draining)
+                )
             except OSError as error:
                 self._log.warning("leases not renewed", jobs=len(asked), error=str(error))
                 wait = AGAIN
@@ -619,7 +660,7 @@ class SharedQueue:
         self._processing.apply(effects)
         for waiter in waiters:
             if waiter.connection.startswith(SERVER):
-                self._remote.pop((waiter.connection.removeprefix(SERVER), job), None)
+                self._forget_remote(waiter.connection.removeprefix(SERVER), job)
             else:
                 self._following.add(job, found.caller, waiter, 0)
         self._unseen.add(job)
@@ -642,24 +683,43 @@ class SharedQueue:
             if not wanted:
                 continue
             try:
-                found = await self._in_thread(self._rows.some, wanted)
+                # Most of them wait or run: of these, not the whole rows are read.
+                states = await self._in_thread(self._rows.states, wanted)
+                ended = [job for job, state, _ in states if state != "queued"]
+                rows = await self._in_thread(self._rows.some, ended) if ended else []
             except OSError as error:
                 self._log.warning("jobs of other servers not read", error=str(error))
                 await trio.sleep(AGAIN)
                 continue
-            for stored in found:
-                self._saw(stored)
-            for job in wanted - {stored.row.id for stored in found}:
+            for job, state, owner in states:
+                if state == "queued":
+                    self._owned_by(job, owner)
+            for stored in rows:
+                self._saw_end(stored)
+            for job in wanted - {job for job, *_ in states}:
                 self._tell(self._following.take(job), Ended(None, None, error=job_not_found(job)))
 
-    def _saw(self, stored: Stored) -> None:
-        """Note what the row of a job says."""
-        job = stored.row.id
-        if stored.row.state == "queued":
-            if stored.owner != self._me and self._following.owned_by(job, stored.owner):
-                assert stored.owner is not None
-                self._tell_server(stored.owner, messages.Follow(self._me, job, stored.row.caller))
+    def _see(self, job: str) -> None:
+        """Read the row of a job soon."""
+        self._unseen.add(job)
+        self._look.set()
+
+    def _owned_by(self, job: str, owner: str | None) -> None:
+        """Note who has a job that is followed, and ask that server to tell about it."""
+        if owner == self._me:
             return
+        followed = self._following.owned_by(trio.current_time(), job, owner)
+        if followed is not None and owner is not None:
+            self._tell_server(
+                owner,
+                messages.Follow(
+                    self._me, job, followed.caller, followed.timeout, followed.keep, followed.is_back
+                ),
+            )
+
+    def _saw_end(self, stored: Stored) -> None:
+        """Tell those who follow a job how it has ended."""
+        job = stored.row.id
         followed = self._following.take(job)
         if followed is None:
             return
@@ -693,16 +753,17 @@ class SharedQueue:
     async def _end_orphan(self, orphan: Stored) -> None:
         """End a job that nobody shall start again."""
         error: ProcessingError | None = None
-        state = "failed"
         if not orphan.row.kept:
-            error, state = cancelled(DISCONNECTED), "cancelled"
+            error = ProcessingError(
+                "worker_died",
+                "The server that had the job was stopped or cut off, and the job was to end with its connection. "
+                "Ask again.",
+            )
         elif orphan.row.restarts > MAX_RESTARTS:
             error = too_many_restarts(orphan.row.restarts)
         if error is not None:
             now = self._processing.now_in_row()
-            await self._in_thread(
-                self._rows.settle, orphan.row.id, orphan.epoch, state, outcome_of(error), now
-            )
+            await self._in_thread(self._rows.settle, orphan.row.id, orphan.epoch, outcome_of(error), now)
         else:
             self._log.info("job of another server starts again", job=orphan.row.id)
 
@@ -782,23 +843,20 @@ class SharedQueue:
             case messages.Work():
                 self._may_wait = True
                 self._wake.set()
-            case messages.Claims(server, jobs) if server != self._me:
+            case messages.Claims(server, jobs):
                 for job in jobs:
-                    followed = self._following.get(job)
-                    if followed is not None and self._following.owned_by(job, server):
-                        self._tell_server(server, messages.Follow(self._me, job, followed.caller))
+                    self._owned_by(job, server)
             case messages.Ended(job):
                 if self._following.get(job) is not None:
-                    self._unseen.add(job)
-                    self._look.set()
+                    self._see(job)
                 elif self._queue.active(job) is not None and self._leases.claim_of(job) is not None:
                     assert self._nursery is not None
                     self._nursery.start_soon(self._check, job)
             case messages.News(event):
                 for waiter in self._following.heard(event):
                     self._processing.reply(waiter.connection, waiter.request, event)
-            case messages.Follow(server, job, caller):
-                self._tell_about(server, job, caller)
+            case messages.Follow():
+                self._tell_about(message)
             case messages.Leave(server, job, cancelled):
                 self._left(server, job, cancelled=cancelled)
             case _:
@@ -816,22 +874,24 @@ class SharedQueue:
         ):
             self._give_up(job)
 
-    def _tell_about(self, server: str, job: str, caller: str) -> None:
+    def _tell_about(self, asked: messages.Follow) -> None:
         """Let another server know what becomes of a job of this one."""
+        server, job = asked.server, asked.job
         found = self._queue.active(job)
-        if found is None or found.ended or found.caller != caller or self._draining:
+        if found is None or found.ended or found.caller != asked.caller or self._handed_over:
             self._tell_server(server, messages.Ended(job))
             return
+        found.timeout = max(found.timeout, asked.timeout)
         if (server, job) in self._remote:
             return
         self._number += 1
         connection = f"{SERVER}{server}"
-        waiter = self._remote[server, job] = Waiter(connection, self._number)
+        waiter = self._remote[server, job] = Waiter(connection, self._number, asked.keep)
         self._processing.register(connection, _Remote(self, server))
-        self._processing.apply(self._queue.attach(caller, job, 0, waiter))
+        self._processing.apply(self._queue.attach(asked.caller, job, 0, waiter, is_back=asked.is_back))
 
     def _left(self, server: str, job: str, *, cancelled: bool) -> None:
-        waiter = self._remote.pop((server, job), None)
+        waiter = self._forget_remote(server, job)
         if waiter is None or not self._queue.waits(waiter):
             return
         now = trio.current_time()
@@ -840,11 +900,17 @@ class SharedQueue:
         else:
             self._processing.apply(self._queue.lose(now, waiter))
 
+    def _forget_remote(self, server: str, job: str) -> Waiter | None:
+        waiter = self._remote.pop((server, job), None)
+        if all(other != server for other, _ in self._remote):
+            self._processing.register(f"{SERVER}{server}", None)
+        return waiter
+
     def forward(self, server: str, reply: Reply) -> None:
         """Tell another server what its request would be told here."""
         if isinstance(reply, Ended):
             if reply.job is not None:
-                self._remote.pop((server, reply.job), None)
+                self._forget_remote(server, reply.job)
                 self._tell_server(server, messages.Ended(reply.job))
         elif not isinstance(reply, Accepted):
             self._tell_server(server, messages.News(reply))  # type: ignore[arg-type] # the queue sends nothing else

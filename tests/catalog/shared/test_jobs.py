@@ -325,11 +325,11 @@ def test_orphan_that_nobody_shall_run_ends(servers):
     servers.pass_time(LEASE + 1)
     (orphan,) = one.jobs.orphans()
     assert claimed(one, 1) == ["ann-0"]
-    one.jobs.settle("ann-0", orphan.epoch, "failed", "{}", 1.0)
+    one.jobs.settle("ann-0", orphan.epoch, "{}", 1.0)
     assert one.jobs.job("ann-0").row.state == "queued"
     servers.pass_time(LEASE + 1)
     (orphan,) = one.jobs.orphans()
-    one.jobs.settle("ann-0", orphan.epoch, "failed", "{}", 1.0)
+    one.jobs.settle("ann-0", orphan.epoch, "{}", 1.0)
     assert one.jobs.job("ann-0").row.state == "failed"
     assert one.jobs.counts() == [("ann", "failed", False, 1)]
 

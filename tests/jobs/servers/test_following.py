@@ -3,7 +3,7 @@
 import pytest
 
 from creemson.jobs.events import Logged, Progressed, Waiter
-from creemson.jobs.servers.following import Following
+from creemson.jobs.servers.following import ASK_AGAIN, Following
 
 A, B, C = Waiter("c1", 1), Waiter("c1", 2), Waiter("c2", 1)
 
@@ -54,13 +54,24 @@ def test_waiter_that_has_seen_events_is_told_later_ones_only(following):
     assert following.heard(progressed(6)) == [A, B]
 
 
-def test_owner_is_asked_once(following):
-    """And again only if the job has another one."""
-    assert following.owned_by("j", "x")
-    assert not following.owned_by("j", "x")
-    assert not following.owned_by("j", None)
-    assert following.owned_by("j", "x")
-    assert not following.owned_by("unknown", "x")
+def test_owner_is_asked_at_once_and_at_times(following):
+    """If the job has another one; and again after some seconds, because a hint may be lost."""
+    assert following.owned_by(0.0, "j", "x").job == "j"
+    assert following.owned_by(ASK_AGAIN - 0.1, "j", "x") is None
+    assert following.owned_by(ASK_AGAIN, "j", "x").job == "j"
+    assert following.owned_by(ASK_AGAIN, "j", "y").owner == "y"
+    assert following.owned_by(ASK_AGAIN, "j", None) is None
+    assert following.owned_by(ASK_AGAIN, "j", "y").owner == "y"
+    assert following.owned_by(0.0, "unknown", "x") is None
+
+
+def test_owner_is_asked_for_the_most_that_requests_want(following):
+    """The longest timeout; whether any of them lets the job go on, and whether any has waited elsewhere."""
+    following.add("k", "ann", Waiter("c1", 8, keep=False), 0, timeout=5.0)
+    followed = following.owned_by(0.0, "k", "x")
+    assert (followed.timeout, followed.keep, followed.is_back) == (5.0, False, False)
+    following.add("k", "ann", Waiter("c1", 9, keep=True), 0, timeout=3.0, is_back=True)
+    assert (followed.timeout, followed.keep, followed.is_back) == (5.0, True, True)
 
 
 def test_job_without_waiters_is_not_followed(following):
@@ -70,7 +81,7 @@ def test_job_without_waiters_is_not_followed(following):
     followed, last = following.leave(C)
     assert (followed.job, last) == ("j", False)
     assert [one.job for one in following.disconnect("c1")] == ["j"]
-    assert not following.has(A)
+    assert following.job_of(A) is None
     assert (len(following), list(following)) == (0, [])
 
 

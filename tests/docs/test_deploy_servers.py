@@ -1,6 +1,7 @@
 """The files to deploy three servers that share jobs and files: run as printed, with addresses of this machine."""
 
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -35,7 +36,7 @@ def settings_of(name):
 
 
 def test_servers_of_the_compose_file_share_what_they_must_and_nothing_else():
-    """They have one catalog, object store and file of tokens, each a folder of its own, and the machine is divided."""
+    """They have one catalog and object store, each a folder of its own, and the machine is divided."""
     found = [settings_of(name) for name in SERVERS]
     for settings in found:
         assert problems(settings) == []
@@ -44,7 +45,6 @@ def test_servers_of_the_compose_file_share_what_they_must_and_nothing_else():
     assert len({str(settings.storage.data_dir) for settings in found}) == len(SERVERS)
     for name in SERVERS[1:]:
         assert COMPOSE[name].environment == COMPOSE[SERVERS[0]].environment
-    assert str(found[0].auth.token_file) == "/data/tokens"
 
 
 def test_addresses_of_the_compose_file_are_those_of_services():
@@ -75,27 +75,32 @@ def port():
 
 
 @pytest.fixture
-def servers(database, object_store, tmp_path, port):
-    """Run three servers with the settings of the compose file, but on this machine."""
-    environment = COMPOSE[SERVERS[0]].environment | object_store.environment
-    environment |= {
+def environment(database, object_store, port):
+    """The settings of the compose file, but for this machine."""
+    return {
+        **COMPOSE[SERVERS[0]].environment,
+        **object_store.environment,
         "CREEMSON_CATALOG__URL": database.url(),
         "CREEMSON_STORAGE__URL": object_store.bucket(),
-        "CREEMSON_AUTH__TOKEN_FILE": str(tmp_path / "tokens"),
         "CREEMSON_SERVER__ALLOWED_ORIGINS": f"https://localhost:{port}",
     }
-    with ExitStack() as stack:
-        yield [stack.enter_context(serving(tmp_path / name, env=environment)) for name in SERVERS]
 
 
 @pytest.fixture
-def token(tmp_path):
-    """A token that all servers know."""
-    command = [sys.executable, "-m", "creemson", "token", "create", "ann"]
-    setting = ["--set", f"auth.token_file={tmp_path / 'tokens'}"]
-    return subprocess.run(
-        [*command, *setting], capture_output=True, text=True, check=True, timeout=60
-    ).stdout.split()[-1]
+def token(environment):
+    """A token that all servers know: it is in their catalog."""
+    done = subprocess.run(
+        [sys.executable, "-m", "creemson", "token", "create", "ann"],
+        capture_output=True, text=True, check=True, timeout=PATIENCE, env={**os.environ, **environment},
+    )  # fmt: skip
+    return done.stdout.split()[-1]
+
+
+@pytest.fixture
+def servers(token, environment, tmp_path):
+    """Run three servers."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(serving(tmp_path / name, env=environment)) for name in SERVERS]
 
 
 class Clients:

@@ -116,6 +116,21 @@ It does not wait for the disk: if the database crashes at once, the job waits ag
 it renews its leases, but can neither record nor publish anything, because the row does not name it."""
 
 
+_TRIM = f"""
+DELETE FROM jobs WHERE id IN (
+    SELECT id FROM (
+        SELECT *, row_number() OVER everyones AS number_in_all, sum(size) OVER everyones AS bytes_in_all FROM (
+            SELECT id, finished, length(outcome) AS size,
+                row_number() OVER mine AS number, sum(length(outcome)) OVER mine AS bytes
+            FROM jobs WHERE state <> 'queued' WINDOW mine AS (PARTITION BY caller ORDER BY finished DESC, id)
+        ) AS ended WINDOW everyones AS (ORDER BY number, finished DESC, id)
+    ) AS ranked
+    WHERE number > ? OR number_in_all > ? OR number > 1 AND (bytes > ? OR bytes_in_all > ?)
+) RETURNING {_STORED}
+"""
+"""Forgets the oldest jobs of each caller beyond its bounds; beyond those of all, of the callers who have the most."""
+
+
 @attrs.frozen
 class Stored:
     """A job in the database.
@@ -510,15 +525,7 @@ class SharedJobs:
 
         def trim(transaction: Transaction) -> list[Stored]:
             forgotten = transaction.execute(
-                "DELETE FROM jobs WHERE id IN (SELECT id FROM ("
-                "SELECT id, row_number() OVER mine AS number, sum(length(outcome)) OVER mine AS bytes, "
-                "row_number() OVER everyones AS number_in_all, sum(length(outcome)) OVER everyones AS bytes_in_all "
-                "FROM jobs WHERE state <> 'queued' "
-                "WINDOW mine AS (PARTITION BY caller ORDER BY finished DESC, id), "
-                "everyones AS (ORDER BY finished DESC, id)) AS ended "
-                "WHERE number > ? OR number_in_all > ? OR number > 1 AND (bytes > ? OR bytes_in_all > ?)) "
-                f"RETURNING {_STORED}",
-                (per_caller, in_all, bytes_per_caller, bytes_in_all),
+                _TRIM, (per_caller, in_all, bytes_per_caller, bytes_in_all)
             ).fetchall()
             transaction.execute(
                 "DELETE FROM turns WHERE (SELECT count(*) FROM turns) > ? AND NOT EXISTS "

@@ -354,6 +354,17 @@ def test_oldest_jobs_are_forgotten(servers):
     assert [stored.row.id for stored in one.jobs.ended_before(9.0)] == ["ann-3"]
 
 
+def test_who_has_the_most_jobs_makes_room_for_others(servers):
+    """However new they are: nobody loses results by what one other caller does."""
+    one = servers.new()
+    for caller, number in [("bob", 0), *(("ann", number) for number in range(1, 6))]:
+        (found,) = submit(one, candidate(number, caller=caller, claim=True))
+        row = attrs.evolve(found.stored.row, state="done", outcome="x", finished=float(number))
+        one.jobs.record([(row, Claim(row.id, one.owner, 1))])
+    forgotten = one.jobs.trim(9, 3, 1e9, 1e9)
+    assert sorted(stored.row.id for stored in forgotten) == ["ann-1", "ann-2", "ann-3"]
+
+
 def test_hints_reach_the_servers_they_are_for(servers):
     """One for all reaches also the one that has sent it."""
     one, two = servers.new(), servers.new()

@@ -401,7 +401,7 @@ class Processor:
     # --- for several servers -------------------------------------------------------------------------
 
     def apply(self, effects: Sequence[Effect]) -> None:
-        """See :class:`creemson.jobs.servers.shared_queue.Processing`."""
+        """See :class:`creemson.jobs.servers.processing.Processing`."""
         self._apply(effects)
 
     def reply(self, connection: str, request: int, reply: Reply) -> None:

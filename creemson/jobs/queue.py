@@ -395,6 +395,16 @@ class JobQueue:
             effects += self.lose(now, waiter)
         return effects
 
+    def ending_with(self, connection: str) -> list[Job]:
+        """Return the jobs that :meth:`disconnect` would cancel."""
+        found = dict.fromkeys(self._by_waiter.get(connection, {}).values())
+        return [
+            job
+            for job in found
+            if not job.detached
+            and all(waiter.connection == connection and not waiter.keep for waiter in job.waiters)
+        ]
+
     def lose(self, now: float, waiter: Waiter) -> list[Effect]:
         """Do the same for one of the waiters of a connection."""
         found = self._by_waiter[waiter.connection][waiter]

@@ -222,7 +222,11 @@ class JobsMachine(RuleBasedStateMachine):
     def disconnect(self, connection):
         for waiter in [waiter for waiter in self.waiting if waiter.connection == connection]:
             del self.waiting[waiter]
-        self.apply(self.jobs.disconnect(self.now, connection))
+        ending = {job.id for job in self.jobs.ending_with(connection)}
+        effects = self.jobs.disconnect(self.now, connection)
+        ended = {effect.job.id for effect in effects if isinstance(effect, Record) and effect.job.ended}
+        assert ended == ending
+        self.apply(effects)
 
     @rule(seconds=st.floats(0.01, 10))
     def time_passes(self, seconds):

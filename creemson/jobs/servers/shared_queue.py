@@ -13,7 +13,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Protocol
 
 import attrs
 import trio
@@ -21,8 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.catalog.catalog import JobRow
 from creemson.catalog.shared.claims import Claim
-from creemson.catalog.shared.hints import ALL
-from creemson.catalog.shared.jobs import Candidate, Full, Limits, Outcome, Stored
+from creemson.catalog.shared.jobs import Candidate, Full, Limits, Stored
 from creemson.catalog.shared.sharing import Sharing
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error, shutting_down
 from creemson.jobs.commands import (
@@ -34,12 +32,10 @@ from creemson.jobs.commands import (
     Disconnect,
     JobsListed,
     ListJobs,
-    Port,
-    Reply,
     Submit,
 )
 from creemson.jobs.events import Accepted, Ended, Waiter
-from creemson.jobs.job import Effect, Job, Record
+from creemson.jobs.job import Record
 from creemson.jobs.journal import Delivery, Entry, InThread
 from creemson.jobs.queue import (
     COUNTED,
@@ -53,73 +49,19 @@ from creemson.jobs.queue import (
 from creemson.jobs.reading import MAX_CHANGES
 from creemson.jobs.records import outcome_of
 from creemson.jobs.servers import messages
-from creemson.jobs.servers.following import Followed, Following
 from creemson.jobs.servers.leases import RENEW, Leases
+from creemson.jobs.servers.mail import AGAIN, Mail
+from creemson.jobs.servers.processing import Processing
+from creemson.jobs.servers.relay import LOOK, Relay, is_server
+from creemson.jobs.servers.remembered import Remembered
+from creemson.jobs.servers.submissions import Submissions
 from creemson.jobs.sharing.bounds import Bounds, too_many_bytes, too_many_jobs
 from creemson.model.results import JobInfo
 
-__all__ = ["Processing", "SharedQueue"]
+__all__ = ["SharedQueue"]
 
-LOOK = 1.0
-"""Seconds between two looks at the rows: for jobs that wait, for those whose owner is gone, and for those followed."""
-AGAIN = 0.5
-"""Seconds after which a database that failed is tried again."""
 THREADS = 10
 """Maximum number of threads that wait for the database."""
-BATCH = 50
-"""Maximum number of jobs that are submitted in one transaction."""
-TRIM = 30.0
-"""Seconds between two removals of jobs that need not be remembered."""
-SERVER = "server-"
-"""How the names of other servers begin among those of connections."""
-
-
-class Processing(Protocol):
-    """What the processor does for this part of it."""
-
-    def apply(self, effects: Sequence[Effect]) -> None:
-        """Carry out effects of the queue."""
-
-    def reply(self, connection: str, request: int, reply: Reply) -> None:
-        """Deliver a reply after all entries of the journal that precede it."""
-
-    def register(self, connection: str, port: Port | None) -> None:
-        """Let replies to a connection leave through a port; None: nowhere, from now on."""
-
-    async def prepare(self, command: Command, ask: Submit) -> Job:
-        """Return a new job for the present version of its file.
-
-        Raises:
-            CreemsonError: it is refused.
-        """
-
-    async def has_output(self, job: Job) -> bool:
-        """Whether the output of a job that is done is still there."""
-
-    async def remove_output(self, job: Job) -> None:
-        """Remove the output of a job that is done."""
-
-    async def rebind(self, job: Job) -> CreemsonError | None:
-        """Let an unfinished job start on its version of the file; return the error if that is impossible."""
-
-    def restored(self, row: JobRow) -> Job | None:
-        """Return the job that a row describes; None if this version of the server does not understand it."""
-
-    def row(self, job: Job) -> JobRow:
-        """Return the row that describes a job."""
-
-    def info(self, job: Job) -> JobInfo:
-        """Return what clients are told about a job."""
-
-    def now_in_row(self) -> float:
-        """Return the time in seconds since 1970."""
-
-
-@attrs.define
-class _Submission:
-    candidate: Candidate
-    done: trio.Event = attrs.field(factory=trio.Event)
-    outcome: Outcome | OSError = None
 
 
 class SharedQueue:
@@ -148,12 +90,9 @@ class SharedQueue:
         keep_outputs: float,
         logger: FilteringBoundLogger,
     ) -> None:
-        self._keep_outputs = keep_outputs
         self._rows = sharing.jobs
-        self._hints = sharing.hints
         self._me = sharing.owner
         self._queue = queue
-        self._bounds = bounds
         self._limits = Limits(
             bounds.queued.per_caller,
             bounds.queued.total,
@@ -166,27 +105,27 @@ class SharedQueue:
         self._in_thread = partial(in_thread, limiter=trio.CapacityLimiter(THREADS))
         self._renew_in_thread = partial(in_thread, limiter=trio.CapacityLimiter(1))
         self._log = logger
+        self._mail = Mail(sharing.hints, in_thread=self._in_thread, logger=logger)
+        self._relay = Relay(
+            sharing.jobs, sharing.owner, queue=queue, mail=self._mail, processing=processing,
+            in_thread=self._in_thread, logger=logger,
+        )  # fmt: skip
+        self._remembered = Remembered(
+            sharing.jobs, bounds=bounds, keep_outputs=keep_outputs, processing=processing,
+            in_thread=self._in_thread, logger=logger,
+        )  # fmt: skip
         self._nursery: trio.Nursery | None = None
         self._leases = Leases()
         self._claimed = trio.Event()  # set when there is a new claim
-        self._following = Following()
         self._asked: dict[
             str, deque[Command | Disconnect]
         ] = {}  # by connection; its task carries them out in turn
-        self._submissions: deque[_Submission] = deque()
-        self._submitted = trio.Event()
+        self._submissions = Submissions(sharing.jobs, in_thread=self._in_thread)
         self._reserved = 0  # slots for jobs that are about to be submitted
         self._used = 0  # slots in use, as far as it is known
         self._may_wait = True  # whether jobs may wait that this server can claim
         self._wake = trio.Event()  # set when there may be something to claim
-        self._unseen: set[str] = set()  # jobs whose rows are to be read
-        self._look = trio.Event()
-        self._outgoing: list[tuple[str, messages.Message]] = []
-        self._sends = trio.Event()
-        self._remote: dict[tuple[str, str], Waiter] = {}  # by server and job: the request of that server
-        self._number = 0
         self._draining = False
-        self._handed_over = False  # whether the jobs are other servers' now
         self._counts: Counter[tuple[str, str]] = Counter()  # of the last look: by caller and state
 
     # --- for the processor ---------------------------------------------------------------------------
@@ -196,8 +135,9 @@ class SharedQueue:
         await self._in_thread(self._rows.renew, ())
         async with trio.open_nursery() as self._nursery:
             for task in (
-                self._listen, self._send, self._submit_batches, self._claim, self._renew, self._expire,
-                self._look_at_rows, self._look_for_others, self._trim,
+                partial(self._mail.listen, self._heard, self._relay.see_all), self._mail.send, self._relay.run,
+                self._submissions.run, self._claim, self._renew, self._expire, self._look_for_others,
+                self._remembered.run,
             ):  # fmt: skip
                 self._nursery.start_soon(task)
             task_status.started()
@@ -251,14 +191,13 @@ class SharedQueue:
             if not isinstance(entry, Delivery):
                 continue
             ended = entry.reply.job if isinstance(entry.reply, Ended) else None
-            if ended in jobs and ended is not None and not entry.connection.startswith(SERVER):
+            if ended in jobs and ended is not None and not is_server(entry.connection):
                 # Whoever waits for the job gets the outcome that the job's next owner finds.
-                self._unseen.add(ended)
                 waiter = Waiter(entry.connection, entry.request, rows[ended].kept)
-                self._following.add(ended, rows[ended].caller, waiter, 0)
+                self._relay.following.add(ended, rows[ended].caller, waiter, 0)
+                self._relay.see(ended)
             else:
                 kept.append(entry)
-        self._look.set()
         return kept
 
     def counts(self, caller: str | None = None) -> dict[str, int]:
@@ -280,18 +219,18 @@ class SharedQueue:
 
     async def hand_over(self) -> None:
         """Release all jobs, and tell those who follow jobs that the server ends."""
-        self._handed_over = True
+        self._relay.is_over = True
         claims = self._leases.claims()
         for claim in claims:
             self._leases.ended(claim.job)
         try:
             await self._in_thread(self._rows.release, claims)
             if claims:
-                await self._in_thread(self._hints.send, [(ALL, messages.encode(messages.Work()) or "")])
+                await self._mail.tell_at_once(messages.Work())
         except OSError as error:  # the leases end by themselves
             self._log.warning("jobs not released", error=str(error))
-        for job in self._following:
-            self._tell(self._following.take(job), Ended(job, None, error=shutting_down()))
+        for job in self._relay.following:
+            self._relay.tell(self._relay.following.take(job), Ended(job, None, error=shutting_down()))
 
     # --- commands ------------------------------------------------------------------------------------
 
@@ -301,7 +240,7 @@ class SharedQueue:
         while waiting:
             command = waiting[0]
             if isinstance(command, Disconnect):
-                self._disconnected(connection)
+                await self._disconnected(connection)
             else:
                 try:
                     await self._handle(command)
@@ -351,18 +290,12 @@ class SharedQueue:
         spare = not claim and self._has_spare()
         self._reserved += claim or spare
         try:
-            submission = _Submission(
+            sent = trio.current_time()
+            outcome = await self._submissions.submit(
                 Candidate(self._processing.row(new), new.party, claim, self._limits, spare)
             )
-            self._submissions.append(submission)
-            self._submitted.set()
-            sent = trio.current_time()
-            await submission.done.wait()
         finally:
             self._reserved -= claim or spare
-        outcome = submission.outcome
-        if isinstance(outcome, OSError):
-            raise outcome
         if outcome is None:
             return False
         if isinstance(outcome, Full):
@@ -381,10 +314,12 @@ class SharedQueue:
                 command.connection, command.request, Accepted(stored.row.id, outcome.waiting + 1)
             )
             self._join(stored, waiter, 0)
-            self._tell_all(messages.Work())
+            self._mail.tell_all(messages.Work())
             self._may_wait = True
             self._wake.set()
-            self._see(stored.row.id)  # another server may have claimed it before its hint meant anything here
+            self._relay.see(
+                stored.row.id
+            )  # another server may have claimed it before its hint meant anything here
             return True
         if self._draining:  # meanwhile; another server starts it
             await self._release(Claim(stored.row.id, self._me, stored.epoch))
@@ -420,7 +355,7 @@ class SharedQueue:
         if stored.row.state == "queued":
             await self._in_thread(self._rows.join, job)
             self._join(stored, waiter, after, is_back=True)
-            self._see(job)  # it may have ended meanwhile
+            self._relay.see(job)  # it may have ended meanwhile
             return
         ended = self._processing.restored(stored.row)
         if ended is None:
@@ -444,10 +379,10 @@ class SharedQueue:
             seen = sys.maxsize if after is None else after
             self._processing.apply(self._queue.attach(row.caller, row.id, seen, waiter, is_back=is_back))
             return
-        known = self._following.add(row.id, row.caller, waiter, after, timeout=timeout, is_back=is_back)
+        known = self._relay.following.add(row.id, row.caller, waiter, after, timeout=timeout, is_back=is_back)
         for event in known:
             self._processing.reply(waiter.connection, waiter.request, event)
-        self._owned_by(row.id, stored.owner)
+        self._relay.owned_by(row.id, stored.owner)
 
     async def _cancel(self, command: Command, job: str) -> None:
         error = cancelled(f"The job {job!r} was cancelled.")
@@ -464,12 +399,12 @@ class SharedQueue:
         if found is not None and not found.ended:
             effects = self._queue.cancel(trio.current_time(), command.caller, job)
             self._processing.apply([effect for effect in effects if not isinstance(effect, Record)])
-        self._tell(self._following.take(job), Ended(job, before.row.seq + 1, error=error))
-        self._tell_all(messages.Ended(job))
+        self._relay.tell(self._relay.following.take(job), Ended(job, before.row.seq + 1, error=error))
+        self._mail.tell_all(messages.Ended(job))
 
     async def _leave(self, command: Command, waiter: Waiter) -> None:
         """Let one request wait no longer for its job."""
-        followed = self._following.job_of(waiter)
+        followed = self._relay.following.job_of(waiter)
         if followed is None:
             job, effects = self._queue.leave(trio.current_time(), waiter)
             self._processing.apply([effect for effect in effects if isinstance(effect, Record)])
@@ -479,7 +414,7 @@ class SharedQueue:
         error = cancelled("The request was cancelled.")
         is_last = len(followed.waiters) == 1
         if is_last and followed.owner is not None:
-            self._tell_server(followed.owner, messages.Leave(self._me, followed.job, cancelled=True))
+            self._mail.tell(followed.owner, messages.Leave(self._me, followed.job, cancelled=True))
         elif is_last:
             await self._in_thread(
                 lambda: self._rows.cancel(
@@ -491,16 +426,25 @@ class SharedQueue:
                 )
             )
         self._processing.reply(command.connection, command.request, Cancelled(followed.job))
-        if self._following.job_of(waiter) is None:  # it has been told meanwhile how the job ended
+        if self._relay.following.job_of(waiter) is None:  # it has been told meanwhile how the job ended
             return
-        self._following.leave(waiter)
+        self._relay.following.leave(waiter)
         self._processing.reply(waiter.connection, waiter.request, Ended(followed.job, None, error=error))
 
-    def _disconnected(self, connection: str) -> None:
+    async def _disconnected(self, connection: str) -> None:
+        ending = {job.id: job for job in self._queue.ending_with(connection)}
+        if (
+            ending
+        ):  # unless a request at another server has joined one, of which this server may not have heard yet
+            try:
+                for stored in await self._in_thread(self._rows.some, list(ending)):
+                    ending[stored.row.id].detached += stored.joined
+            except OSError as error:
+                self._log.warning("jobs end with their connection", jobs=len(ending), error=str(error))
         self._processing.apply(self._queue.disconnect(trio.current_time(), connection))
-        for followed in self._following.disconnect(connection):
+        for followed in self._relay.following.disconnect(connection):
             if followed.owner is not None:
-                self._tell_server(followed.owner, messages.Leave(self._me, followed.job, cancelled=False))
+                self._mail.tell(followed.owner, messages.Leave(self._me, followed.job, cancelled=False))
 
     def _info(self, stored: Stored) -> JobInfo | None:
         job = self._processing.restored(stored.row)
@@ -521,21 +465,6 @@ class SharedQueue:
     def _took(self, sent: float, stored: Stored) -> None:
         self._leases.claimed(sent, Claim(stored.row.id, self._me, stored.epoch))
         self._claimed.set()
-
-    async def _submit_batches(self) -> None:
-        """Submit jobs: those that come during a transaction share the next one."""
-        while True:
-            while not self._submissions:
-                self._submitted = trio.Event()
-                await self._submitted.wait()
-            batch = [self._submissions.popleft() for _ in range(min(BATCH, len(self._submissions)))]
-            try:
-                outcomes = await self._in_thread(self._rows.submit, [one.candidate for one in batch])
-            except OSError as error:
-                outcomes = [error] * len(batch)
-            for submission, outcome in zip(batch, outcomes, strict=True):
-                submission.outcome = outcome
-                submission.done.set()
 
     async def _claim(self) -> None:
         """Take jobs that wait, whenever there is room for them."""
@@ -573,7 +502,7 @@ class SharedQueue:
             await trio.sleep(AGAIN)
             return 0
         if claimed:
-            self._tell_all(messages.Claims(self._me, tuple(one.stored.row.id for one in claimed)))
+            self._mail.tell_all(messages.Claims(self._me, tuple(one.stored.row.id for one in claimed)))
         for one in claimed:
             await self._adopt(sent, one.stored, one.party)
         self._may_wait = len(claimed) >= room or await self._waits()
@@ -603,10 +532,9 @@ class SharedQueue:
             await self._release(Claim(job.id, self._me, stored.epoch))
             return
         if self._leases.claim_of(job.id) is None:  # cancelled, or lost meanwhile
-            self._unseen.add(job.id)
-            self._look.set()
+            self._relay.see(job.id)
             return
-        followed = self._following.take(job.id)
+        followed = self._relay.following.take(job.id)
         waiters = {} if followed is None else followed.waiters
         now = trio.current_time()
         wanted = stored.joined or not waiters
@@ -626,7 +554,7 @@ class SharedQueue:
         while True:
             await trio.sleep(wait)
             asked, sent = self._leases.claims(), trio.current_time()
-            if self._handed_over:
+            if self._relay.is_over:
                 continue
             try:
                 found = await self._renew_in_thread(
@@ -659,78 +587,11 @@ class SharedQueue:
         effects, waiters = self._queue.surrender(trio.current_time(), job)
         self._processing.apply(effects)
         for waiter in waiters:
-            if waiter.connection.startswith(SERVER):
-                self._forget_remote(waiter.connection.removeprefix(SERVER), job)
+            if is_server(waiter.connection):
+                self._relay.forget_waiter(job, waiter)
             else:
-                self._following.add(job, found.caller, waiter, 0)
-        self._unseen.add(job)
-        self._look.set()
-
-    # --- jobs of other servers -----------------------------------------------------------------------
-
-    async def _look_at_rows(self) -> None:
-        """Read the rows of jobs that are followed: soon, if there is a reason; all of them at times."""
-        last = trio.current_time()
-        while True:
-            with trio.move_on_at(last + LOOK):
-                await self._look.wait()
-            self._look = trio.Event()
-            wanted, self._unseen = self._unseen, set()
-            if trio.current_time() >= last + LOOK:
-                last = trio.current_time()
-                wanted.update(self._following)
-            wanted = {job for job in wanted if self._following.get(job) is not None}
-            if not wanted:
-                continue
-            try:
-                # Most of them wait or run: of these, not the whole rows are read.
-                states = await self._in_thread(self._rows.states, wanted)
-                ended = [job for job, state, _ in states if state != "queued"]
-                rows = await self._in_thread(self._rows.some, ended) if ended else []
-            except OSError as error:
-                self._log.warning("jobs of other servers not read", error=str(error))
-                await trio.sleep(AGAIN)
-                continue
-            for job, state, owner in states:
-                if state == "queued":
-                    self._owned_by(job, owner)
-            for stored in rows:
-                self._saw_end(stored)
-            for job in wanted - {job for job, *_ in states}:
-                self._tell(self._following.take(job), Ended(None, None, error=job_not_found(job)))
-
-    def _see(self, job: str) -> None:
-        """Read the row of a job soon."""
-        self._unseen.add(job)
-        self._look.set()
-
-    def _owned_by(self, job: str, owner: str | None) -> None:
-        """Note who has a job that is followed, and ask that server to tell about it."""
-        if owner == self._me:
-            return
-        followed = self._following.owned_by(trio.current_time(), job, owner)
-        if followed is not None and owner is not None:
-            self._tell_server(
-                owner,
-                messages.Follow(
-                    self._me, job, followed.caller, followed.timeout, followed.keep, followed.is_back
-                ),
-            )
-
-    def _saw_end(self, stored: Stored) -> None:
-        """Tell those who follow a job how it has ended."""
-        job = stored.row.id
-        followed = self._following.take(job)
-        if followed is None:
-            return
-        ended = self._processing.restored(stored.row)
-        self._tell(
-            followed, Ended(None, None, error=job_not_found(job)) if ended is None else ended.outcome()
-        )
-
-    def _tell(self, followed: Followed | None, event: Ended) -> None:
-        for waiter in () if followed is None else followed.waiters:
-            self._processing.reply(waiter.connection, waiter.request, event)
+                self._relay.following.add(job, found.caller, waiter, 0)
+        self._relay.see(job)
 
     async def _look_for_others(self) -> None:
         """Let jobs wait again whose owners are gone; count all jobs."""
@@ -767,77 +628,6 @@ class SharedQueue:
         else:
             self._log.info("job of another server starts again", job=orphan.row.id)
 
-    async def _trim(self) -> None:
-        """Forget the oldest jobs."""
-        bounds = self._bounds
-        while True:
-            await trio.sleep(TRIM)
-            try:
-                forgotten = await self._in_thread(
-                    self._rows.trim,
-                    bounds.remembered.per_caller,
-                    bounds.remembered.total,
-                    bounds.remembered_bytes.per_caller,
-                    bounds.remembered_bytes.total,
-                )
-                for stored in forgotten:
-                    await self._remove_output(stored.row)
-                await self._forget_without_output()
-            except OSError as error:
-                self._log.warning("old jobs not forgotten", error=str(error))
-
-    async def _remove_output(self, row: JobRow) -> None:
-        """Remove the output of a job that is forgotten, unless an equal job needs it."""
-        if row.state != "done" or await self._in_thread(self._rows.answers, row.caller, row.key):
-            return
-        job = self._processing.restored(row)
-        if job is not None:
-            await self._processing.remove_output(job)
-
-    async def _forget_without_output(self) -> None:
-        before = self._processing.now_in_row() - self._keep_outputs
-        for stored in await self._in_thread(self._rows.ended_before, before):
-            job = self._processing.restored(stored.row)
-            if job is None or not await self._processing.has_output(job):
-                await self._in_thread(self._rows.forget, [stored.row.id])
-
-    # --- hints ---------------------------------------------------------------------------------------
-
-    def _tell_all(self, message: messages.Message) -> None:
-        self._tell_server(ALL, message)
-
-    def _tell_server(self, server: str, message: messages.Message) -> None:
-        if (server, message) not in self._outgoing[-1:]:
-            self._outgoing.append((server, message))
-            self._sends.set()
-
-    async def _send(self) -> None:
-        while True:
-            while not self._outgoing:
-                self._sends = trio.Event()
-                await self._sends.wait()
-            batch, self._outgoing = self._outgoing, []
-            texts = [(server, text) for server, message in batch if (text := messages.encode(message))]
-            try:
-                await self._in_thread(self._hints.send, texts)
-            except OSError as error:
-                self._log.warning("hints not sent", hints=len(texts), error=str(error))
-                await trio.sleep(AGAIN)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                readable = await self._in_thread(self._hints.connect)
-                self._unseen.update(self._following)
-                self._look.set()
-                while True:
-                    await trio.lowlevel.wait_readable(readable)
-                    for text in self._hints.received():
-                        self._heard(messages.decode(text))
-            except OSError as error:
-                self._log.warning("hints not received", error=str(error))
-                await trio.sleep(AGAIN)
-
     def _heard(self, message: messages.Message | None) -> None:
         match message:
             case messages.Work():
@@ -845,20 +635,20 @@ class SharedQueue:
                 self._wake.set()
             case messages.Claims(server, jobs):
                 for job in jobs:
-                    self._owned_by(job, server)
+                    self._relay.owned_by(job, server)
             case messages.Ended(job):
-                if self._following.get(job) is not None:
-                    self._see(job)
+                if self._relay.following.get(job) is not None:
+                    self._relay.see(job)
                 elif self._queue.active(job) is not None and self._leases.claim_of(job) is not None:
                     assert self._nursery is not None
                     self._nursery.start_soon(self._check, job)
             case messages.News(event):
-                for waiter in self._following.heard(event):
+                for waiter in self._relay.following.heard(event):
                     self._processing.reply(waiter.connection, waiter.request, event)
             case messages.Follow():
-                self._tell_about(message)
+                self._relay.tell_about(message)
             case messages.Leave(server, job, cancelled):
-                self._left(server, job, cancelled=cancelled)
+                self._relay.left(server, job, cancelled=cancelled)
             case _:
                 pass
 
@@ -873,59 +663,6 @@ class SharedQueue:
             stored is None or (stored.owner, stored.epoch) != (claim.owner, claim.epoch)
         ):
             self._give_up(job)
-
-    def _tell_about(self, asked: messages.Follow) -> None:
-        """Let another server know what becomes of a job of this one."""
-        server, job = asked.server, asked.job
-        found = self._queue.active(job)
-        if found is None or found.ended or found.caller != asked.caller or self._handed_over:
-            self._tell_server(server, messages.Ended(job))
-            return
-        found.timeout = max(found.timeout, asked.timeout)
-        if (server, job) in self._remote:
-            return
-        self._number += 1
-        connection = f"{SERVER}{server}"
-        waiter = self._remote[server, job] = Waiter(connection, self._number, asked.keep)
-        self._processing.register(connection, _Remote(self, server))
-        self._processing.apply(self._queue.attach(asked.caller, job, 0, waiter, is_back=asked.is_back))
-
-    def _left(self, server: str, job: str, *, cancelled: bool) -> None:
-        waiter = self._forget_remote(server, job)
-        if waiter is None or not self._queue.waits(waiter):
-            return
-        now = trio.current_time()
-        if cancelled:
-            self._processing.apply(self._queue.leave(now, waiter)[1])
-        else:
-            self._processing.apply(self._queue.lose(now, waiter))
-
-    def _forget_remote(self, server: str, job: str) -> Waiter | None:
-        waiter = self._remote.pop((server, job), None)
-        if all(other != server for other, _ in self._remote):
-            self._processing.register(f"{SERVER}{server}", None)
-        return waiter
-
-    def forward(self, server: str, reply: Reply) -> None:
-        """Tell another server what its request would be told here."""
-        if isinstance(reply, Ended):
-            if reply.job is not None:
-                self._forget_remote(server, reply.job)
-                self._tell_server(server, messages.Ended(reply.job))
-        elif not isinstance(reply, Accepted):
-            self._tell_server(server, messages.News(reply))  # type: ignore[arg-type] # the queue sends nothing else
-
-
-@attrs.frozen
-class _Remote:
-    """The port of another server."""
-
-    shared: SharedQueue
-    server: str
-
-    def deliver(self, request: int, reply: Reply) -> None:
-        del request  # the reply names its job
-        self.shared.forward(self.server, reply)
 
 
 def _refusal(full: Full) -> ProcessingError:

@@ -35,7 +35,7 @@ from creemson.jobs.events import Ended
 from creemson.jobs.reading import call_on
 from creemson.jobs.records import structure_trusted
 from creemson.jobs.renderings import Renderings
-from creemson.jobs.sharing.bounds import Bound
+from creemson.jobs.sharing.bounds import Bound, busy
 from creemson.jobs.sharing.turns import SPARE, Turns, party_of
 from creemson.model.converter import plain
 from creemson.model.query import Options
@@ -49,8 +49,6 @@ LOOKUP_TIME = 10.0
 """Maximum seconds for one look-up of columns or rows, from its start. Most take milliseconds; longer work is a job."""
 MAX_WAIT = 25.0
 """Maximum seconds that it waits for its turn."""
-RETRY_AFTER = 1.0
-"""Seconds after which a refused caller may try again."""
 
 LookUp: TypeAlias = ReadColumns | ReadRows | FindFile
 
@@ -231,16 +229,16 @@ class Lookups:
         entrant = _Entrant(command.caller, party_of(command.caller, command.connection))
         mine, turns = self._turns.waiting_of[command.caller], self._turns
         if not of_upload and mine >= self._bound.per_caller:
-            raise _busy(f"{mine} of your requests for columns or rows wait already, the most for one caller.")
+            raise busy(f"{mine} of your requests for columns or rows wait already, the most for one caller.")
         if not of_upload and turns.waiting >= self._bound.total:
-            raise _busy(f"{turns.waiting} requests for columns or rows wait already.")
+            raise busy(f"{turns.waiting} requests for columns or rows wait already.")
         turns.enqueue(entrant, first=of_upload)
         self._admit()
         try:
             with trio.move_on_after(math.inf if of_upload else MAX_WAIT):
                 await entrant.admitted.wait()
             if not entrant.admitted.is_set():
-                raise _busy(f"Other requests for columns or rows have taken more than {MAX_WAIT:g} s.")
+                raise busy(f"Other requests for columns or rows have taken more than {MAX_WAIT:g} s.")
             yield
         finally:
             if entrant.admitted.is_set():
@@ -269,10 +267,6 @@ class Lookups:
         party = party_of(command.caller, command.connection)
         await self._renderings.render(store, stored, filename, command.caller, party)
         return store.find(filename)
-
-
-def _busy(why: str) -> ProcessingError:
-    return ProcessingError("busy", f"{why} Try again in a moment.", retry_after=RETRY_AFTER)
 
 
 def _plain_options(options: Options | None) -> Any:

@@ -51,7 +51,7 @@ from creemson.jobs.journal import RUN, Delivery, Entry, InThread, Journal
 from creemson.jobs.lookups import Lookups
 from creemson.jobs.publishing import output_target
 from creemson.jobs.queue import JobQueue
-from creemson.jobs.reading import MAX_CHANGES, call_on
+from creemson.jobs.reading import MAX_CHANGES, always_changing, call_on
 from creemson.jobs.records import Work, job_of, key_of, reader, result_of_worker, row_of
 from creemson.jobs.renderings import Renderings
 from creemson.jobs.servers.shared_queue import SharedQueue
@@ -157,8 +157,8 @@ class Processor:
             workers=workers,
             timeout=settings.timeouts.job,
             in_thread=in_thread,
-            request=lambda lease: self._apply(self._jobs.request(trio.current_time(), lease)),
-            release=lambda lease: self._apply(self._jobs.release(trio.current_time(), lease)),
+            request=lambda lease: self.apply(self._jobs.request(trio.current_time(), lease)),
+            release=lambda lease: self.apply(self._jobs.release(trio.current_time(), lease)),
             logger=logger,
         )
         self._imports = Imports(
@@ -229,10 +229,10 @@ class Processor:
         self._imports.stop()
         if self._shared is not None and await self._shared.has_others():
             grace = 0  # the others start the jobs again at once
-        self._apply(self._jobs.drain(trio.current_time()))
+        self.apply(self._jobs.drain(trio.current_time()))
         with trio.move_on_after(grace):
             await self._until_quiet()
-        self._apply(self._jobs.stop_all(trio.current_time()))
+        self.apply(self._jobs.stop_all(trio.current_time()))
         if self._shared is not None:
             await self._journal.flush()
             await self._shared.hand_over()
@@ -257,18 +257,16 @@ class Processor:
                 if self._shared is not None:
                     self._shared.put(command)
                 else:
-                    self._apply(self._jobs.disconnect(trio.current_time(), command.connection))
+                    self.apply(self._jobs.disconnect(trio.current_time(), command.connection))
             case Command():
                 try:
                     self._handle_request(command)
                 except CreemsonError as error:
-                    self._reply(command.connection, command.request, Ended(None, None, error=error))
+                    self.reply(command.connection, command.request, Ended(None, None, error=error))
                 except Exception:
                     # A fault in one request, for example of the disk, must not affect the others.
                     self._log.exception("request failed unexpectedly", connection=command.connection)
-                    self._reply(
-                        command.connection, command.request, Ended(None, None, error=internal_error())
-                    )
+                    self.reply(command.connection, command.request, Ended(None, None, error=internal_error()))
 
     def _handle_request(self, command: Command) -> None:
         now = trio.current_time()
@@ -279,40 +277,38 @@ class Processor:
                 self._submit(now, command, ask)
             case Attach(job, after):
                 waiter = Waiter(command.connection, command.request)
-                self._apply(self._jobs.attach(command.caller, job, after, waiter))
+                self.apply(self._jobs.attach(command.caller, job, after, waiter))
             case ListJobs():
-                listed = tuple(map(self._info, self._jobs.of_caller(command.caller)))
-                self._reply(command.connection, command.request, JobsListed(listed))
+                listed = tuple(map(self.info, self._jobs.of_caller(command.caller)))
+                self.reply(command.connection, command.request, JobsListed(listed))
             case CancelJob(job):
-                self._cancelled(command, job, self._jobs.cancel(now, command.caller, job))
+                self.tell_cancelled(command, job, self._jobs.cancel(now, command.caller, job))
             case CancelRequest(other) if self._lookups.cancel(command.connection, other):
                 fault = ProcessingError("cancelled", "The request was cancelled, as requested.")
-                self._reply(command.connection, other, Ended(None, None, error=fault))
-                self._reply(command.connection, command.request, Cancelled(None))
+                self.reply(command.connection, other, Ended(None, None, error=fault))
+                self.reply(command.connection, command.request, Cancelled(None))
             case StopLookUp(other):
                 self._lookups.cancel(command.connection, other)
             case CancelRequest() if self._shared is not None:
                 self._shared.put(command)
             case CancelRequest(other):
-                self._cancelled(command, *self._jobs.leave(now, Waiter(command.connection, other)))
+                self.tell_cancelled(command, *self._jobs.leave(now, Waiter(command.connection, other)))
             case ReadColumns() | ReadRows() | FindFile() as ask:
                 assert self._nursery is not None
                 self._lookups.start(self._nursery, command, ask)
 
-    def _cancelled(self, command: Command, job: str, effects: Sequence[Effect]) -> None:
+    def tell_cancelled(self, command: Command, job: str, effects: Sequence[Effect]) -> None:
         """Reply to a cancel before its effects are told, but after they are recorded: the job must not start again."""
-        self._apply([effect for effect in effects if isinstance(effect, Record)])
-        self._reply(command.connection, command.request, Cancelled(job))
-        self._apply([effect for effect in effects if not isinstance(effect, Record)])
+        self.apply([effect for effect in effects if isinstance(effect, Record)])
+        self.reply(command.connection, command.request, Cancelled(job))
+        self.apply([effect for effect in effects if not isinstance(effect, Record)])
 
     def _submit(self, now: float, command: Command, ask: Submit) -> None:
         """Accept a job for the present version of its file, unless the work has been done already."""
         for _ in range(MAX_CHANGES):
             if self._try_submit(now, command, ask):
                 return
-        raise ProcessingError(
-            "file_changed", f"{ask.query.filename!r} is being replaced all the time. Ask again."
-        )
+        raise always_changing(ask.query.filename)
 
     def _try_submit(self, now: float, command: Command, ask: Submit) -> bool:
         """Submit a job; return False if the file was replaced before its version could be held."""
@@ -324,22 +320,21 @@ class Processor:
         done = self._jobs.find_done(command.caller, key)
         if done is not None and store.has_output(done.work.output):
             for event in self._jobs.again(done):
-                self._reply(command.connection, command.request, event)
+                self.reply(command.connection, command.request, event)
             return True
         if done is not None:
-            self._apply(self._jobs.forget(done.id))
+            self.apply(self._jobs.forget(done.id))
         job = secrets.token_hex(8)
         if not self._hold(job, command.caller, query.filename, version):
             return False
         work = Work(query, key, command.caller, version)
-        limit = self._settings.timeouts.job
         effects = self._jobs.submit(
             now,
             job=job,
             key=key,
             caller=command.caller,
             work=work,
-            timeout=limit if ask.timeout is None else min(limit, ask.timeout),
+            timeout=self._timeout(ask),
             waiter=Waiter(command.connection, command.request, ask.keep),
             party=party_of(command.caller, command.connection),
             size_bytes=size_bytes,
@@ -347,8 +342,12 @@ class Processor:
         )
         if not any(isinstance(effect, Record) and effect.job.id == job for effect in effects):
             self._release(job)  # it was refused, or an equal job does the work
-        self._apply(effects)
+        self.apply(effects)
         return True
+
+    def _timeout(self, ask: Submit) -> float:
+        limit = self._settings.timeouts.job
+        return limit if ask.timeout is None else min(limit, ask.timeout)
 
     def _hold(self, job: str, caller: str, name: str, version: str) -> bool:
         """Keep the bytes of a version for a job; return whether they could be found."""
@@ -382,7 +381,17 @@ class Processor:
         }
         assert self._nursery is not None
         for caller, version in ended:
-            self._nursery.start_soon(self._drop, self._stores.of(caller), version)
+            self._nursery.start_soon(self._drop_kept, self._stores.of(caller), version)
+
+    async def _drop_kept(self, store: Store, version: str) -> None:
+        """Drop a version that a job of several servers has needed, if its file was replaced meanwhile."""
+        try:
+            is_kept = await self._in_thread(store.release, version)
+        except OSError as error:  # a sweep tries again
+            self._log.warning("kept bytes not removed", error=str(error))
+            return
+        if is_kept:
+            await self._drop(store, version)
 
     def _record_shared(self, rows: Sequence[JobRow | str]) -> set[str]:
         assert self._shared is not None
@@ -400,14 +409,6 @@ class Processor:
 
     # --- for several servers -------------------------------------------------------------------------
 
-    def apply(self, effects: Sequence[Effect]) -> None:
-        """See :class:`creemson.jobs.servers.processing.Processing`."""
-        self._apply(effects)
-
-    def reply(self, connection: str, request: int, reply: Reply) -> None:
-        """Deliver a reply after all entries of the journal that precede it."""
-        self._reply(connection, request, reply)
-
     def register(self, connection: str, port: Port | None) -> None:
         """Let replies to a connection leave through a port; None: nowhere, from now on."""
         if port is None:
@@ -424,13 +425,12 @@ class Processor:
         if self._memory is not None and self._memory.scarce:
             raise self._memory.refusal()
         key, size_bytes = key_of(found.version, query)
-        limit = self._settings.timeouts.job
         return Job(
             secrets.token_hex(8),
             (command.caller, key),
             command.caller,
             Work(query, key, command.caller, found.version),
-            limit if ask.timeout is None else min(limit, ask.timeout),
+            self._timeout(ask),
             created=trio.current_time(),
             party=party_of(command.caller, command.connection),
             kept=ask.keep,
@@ -472,17 +472,14 @@ class Processor:
         """Return the row that describes a job."""
         return row_of(job, self._epoch)
 
-    def info(self, job: Job) -> JobInfo:
-        """Return what clients are told about a job."""
-        return self._info(job)
-
     def now_in_row(self) -> float:
         """Return the time in seconds since 1970."""
         return trio.current_time() + self._epoch
 
     # --- effects -------------------------------------------------------------------------------------
 
-    def _apply(self, effects: Sequence[Effect]) -> None:
+    def apply(self, effects: Sequence[Effect]) -> None:
+        """Carry out effects of the queue."""
         assert self._nursery is not None
         notified = 0
         for effect in effects:
@@ -539,14 +536,14 @@ class Processor:
         accepted = {entry.reply.job for entry in deliveries if isinstance(entry.reply, Accepted)}
         refused = accepted & {entry.id for entry in batch if isinstance(entry, JobRow)}
         for job in refused:
-            self._apply(self._jobs.fail(trio.current_time(), job, fault))
+            self.apply(self._jobs.fail(trio.current_time(), job, fault))
         return [
             entry
             for entry in deliveries
             if not (isinstance(entry.reply, Accepted) and entry.reply.job in refused)
         ]
 
-    def _reply(self, connection: str, request: int, reply: Reply) -> None:
+    def reply(self, connection: str, request: int, reply: Reply) -> None:
         """Deliver a reply after all entries of the journal that precede it."""
         self._journal.put(Delivery(connection, request, reply))
 
@@ -568,12 +565,12 @@ class Processor:
             self._wake_at = self._jobs.next_wake()
             with trio.move_on_at(self._wake_at):
                 await self._wake.wait()
-            self._apply(self._jobs.tick(trio.current_time()))
+            self.apply(self._jobs.tick(trio.current_time()))
 
     async def _follow_size(self) -> None:
         """Let as many jobs run as there are workers."""
         while True:
-            self._apply(self._jobs.resize(trio.current_time(), self._workers.size - SPARE))
+            self.apply(self._jobs.resize(trio.current_time(), self._workers.size - SPARE))
             await self._workers.size_changed()
 
     # --- records -------------------------------------------------------------------------------------
@@ -594,7 +591,7 @@ class Processor:
                 job.value = mark_cached(job.value)
                 self._expect_output(job)
             if self._shared is None:
-                self._apply(self._jobs.set_size(job, len(row.outcome or "")))
+                self.apply(self._jobs.set_size(job, len(row.outcome or "")))
 
     async def _restore(self) -> None:
         """Restore the jobs that the previous server recorded."""
@@ -610,7 +607,7 @@ class Processor:
             if job.state == "done":
                 self._expect_output(job)
             fault = None if job.ended else await self._rebind(job)
-            self._apply(self._jobs.restore(trio.current_time(), job, error=fault))
+            self.apply(self._jobs.restore(trio.current_time(), job, error=fault))
         try:
             await self._in_thread(self._stores.drop_unheld)
         except OSError as error:
@@ -639,7 +636,8 @@ class Processor:
         _bind(job, version)
         return None
 
-    def _info(self, job: Job) -> JobInfo:
+    def info(self, job: Job) -> JobInfo:
+        """Return what clients are told about a job."""
         state: JobState = "queued" if job.is_waiting else job.state  # type: ignore[assignment]
         return JobInfo(
             job=job.id,
@@ -657,7 +655,7 @@ class Processor:
             ended = self._jobs.ended_before(before)
             for job in ended:
                 if not self._stores.of(job.caller).has_output(job.work.output):
-                    self._apply(self._jobs.forget(job.id))
+                    self.apply(self._jobs.forget(job.id))
             await trio.sleep(TIDY_INTERVAL)
 
     # --- tasks ---------------------------------------------------------------------------------------
@@ -684,12 +682,12 @@ class Processor:
                 figures = {name: value for name, value in figures.items() if name != "machine"}
                 if machine not in machines and len(machines) < MAX_MACHINES:
                     machines.add(machine)
-                    self._apply(self._jobs.note(start.job, start.attempt, f"The job runs on {machine}."))
+                    self.apply(self._jobs.note(start.job, start.attempt, f"The job runs on {machine}."))
             if figures["phase"] != phase:
                 now = trio.current_time()
                 self._metrics.phase_seconds.labels(phase).observe(now - since)
                 phase, since = figures["phase"], now
-            self._apply(self._jobs.progress(trio.current_time(), start.job, start.attempt, figures))
+            self.apply(self._jobs.progress(trio.current_time(), start.job, start.attempt, figures))
 
         with scope:
             try:
@@ -714,7 +712,7 @@ class Processor:
             log.info("attempt failed", reason=error.reason, error=error.message, transient=transient)
         elif scope.cancelled_caught:
             log.info("attempt stopped")
-        self._apply(
+        self.apply(
             self._jobs.attempt_ended(
                 trio.current_time(), start.job, start.attempt, value=value, error=error, transient=transient
             )

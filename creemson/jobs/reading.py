@@ -8,7 +8,7 @@ from creemson.executors.commands import WorkerCommand
 from creemson.executors.executor import Executor, OnProgress
 from creemson.storage.store import Found
 
-__all__ = ["MAX_CHANGES", "call_on"]
+__all__ = ["MAX_CHANGES", "always_changing", "call_on"]
 
 MAX_CHANGES = 9
 """Number of times that a worker may find another file than the server before the request fails with ``file_changed``;
@@ -45,3 +45,8 @@ async def call_on(
             if error.reason != "file_changed":
                 raise
     return await executor.call(command(find()), on_progress=on_progress)
+
+
+def always_changing(name: str) -> ProcessingError:
+    """Return the error for a file that is replaced whenever it is looked up."""
+    return ProcessingError("file_changed", f"{name!r} is being replaced all the time. Ask again.")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from creemson.catalog.database import Database, Transaction
 from creemson.errors import ProcessingError, storage_full
 
-__all__ = ["Usage", "check_used", "store_lost", "used_bytes"]
+__all__ = ["Usage", "check_used", "lock", "store_lost"]
 
 _LOCKS = 0x71756F74
 """First key of the advisory locks: "quot" as a number; the second one is a hash of the caller's name."""

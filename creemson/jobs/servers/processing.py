@@ -21,6 +21,9 @@ class Processing(Protocol):
     def reply(self, connection: str, request: int, reply: Reply) -> None:
         """Deliver a reply after all entries of the journal that precede it."""
 
+    def tell_cancelled(self, command: Command, job: str, effects: Sequence[Effect]) -> None:
+        """Reply to a cancel before its effects are told, but after they are recorded."""
+
     def register(self, connection: str, port: Port | None) -> None:
         """Let replies to a connection leave through a port; None: nowhere, from now on."""
 

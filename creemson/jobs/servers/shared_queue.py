@@ -46,7 +46,7 @@ from creemson.jobs.queue import (
     job_not_found,
     too_many_restarts,
 )
-from creemson.jobs.reading import MAX_CHANGES
+from creemson.jobs.reading import MAX_CHANGES, always_changing
 from creemson.jobs.records import outcome_of
 from creemson.jobs.servers import messages
 from creemson.jobs.servers.leases import RENEW, Leases
@@ -117,9 +117,8 @@ class SharedQueue:
         self._nursery: trio.Nursery | None = None
         self._leases = Leases()
         self._claimed = trio.Event()  # set when there is a new claim
-        self._asked: dict[
-            str, deque[Command | Disconnect]
-        ] = {}  # by connection; its task carries them out in turn
+        # By connection, whose task carries them out in turn.
+        self._asked: dict[str, deque[Command | Disconnect]] = {}
         self._submissions = Submissions(sharing.jobs, in_thread=self._in_thread)
         self._reserved = 0  # slots for jobs that are about to be submitted
         self._used = 0  # slots in use, as far as it is known
@@ -265,9 +264,7 @@ class SharedQueue:
                 for _ in range(MAX_CHANGES):
                     if await self._submit(command, ask):
                         return
-                raise ProcessingError(
-                    "file_changed", f"{ask.query.filename!r} is being replaced all the time. Ask again."
-                )
+                raise always_changing(ask.query.filename)
             case Attach(job, after):
                 await self._attach(command, job, after)
             case ListJobs():
@@ -317,12 +314,11 @@ class SharedQueue:
             self._mail.tell_all(messages.Work())
             self._may_wait = True
             self._wake.set()
-            self._relay.see(
-                stored.row.id
-            )  # another server may have claimed it before its hint meant anything here
+            # Another server may have claimed it before its hint meant anything here.
+            self._relay.see(stored.row.id)
             return True
         if self._draining:  # meanwhile; another server starts it
-            await self._release(Claim(stored.row.id, self._me, stored.epoch))
+            await self._release(stored)
             raise shutting_down()
         self._processing.reply(command.connection, command.request, Accepted(stored.row.id, 0))
         self._took(sent, stored)
@@ -407,9 +403,7 @@ class SharedQueue:
         followed = self._relay.following.job_of(waiter)
         if followed is None:
             job, effects = self._queue.leave(trio.current_time(), waiter)
-            self._processing.apply([effect for effect in effects if isinstance(effect, Record)])
-            self._processing.reply(command.connection, command.request, Cancelled(job))
-            self._processing.apply([effect for effect in effects if not isinstance(effect, Record)])
+            self._processing.tell_cancelled(command, job, effects)
             return
         error = cancelled("The request was cancelled.")
         is_last = len(followed.waiters) == 1
@@ -433,9 +427,8 @@ class SharedQueue:
 
     async def _disconnected(self, connection: str) -> None:
         ending = {job.id: job for job in self._queue.ending_with(connection)}
-        if (
-            ending
-        ):  # unless a request at another server has joined one, of which this server may not have heard yet
+        if ending:
+            # A request at another server may have joined one, of which this server has not heard yet.
             try:
                 for stored in await self._in_thread(self._rows.some, list(ending)):
                     ending[stored.row.id].detached += stored.joined
@@ -520,16 +513,14 @@ class SharedQueue:
         job = self._processing.restored(stored.row)
         self._took(sent, stored)
         if job is None or self._draining:
-            self._leases.ended(stored.row.id)
-            await self._release(Claim(stored.row.id, self._me, stored.epoch))
+            await self._release(stored)
             return
         job.party = party
         try:
             fault = await self._processing.rebind(job)
         except OSError as error:
             self._log.warning("job not started", job=job.id, error=str(error))
-            self._leases.ended(job.id)
-            await self._release(Claim(job.id, self._me, stored.epoch))
+            await self._release(stored)
             return
         if self._leases.claim_of(job.id) is None:  # cancelled, or lost meanwhile
             self._relay.see(job.id)
@@ -542,11 +533,14 @@ class SharedQueue:
         if fault is not None:
             self._processing.apply(self._queue.fail(now, job.id, fault))
 
-    async def _release(self, claim: Claim) -> None:
+    async def _release(self, stored: Stored) -> None:
+        """Let a job wait again that was claimed, and is not started here."""
+        job = stored.row.id
+        self._leases.ended(job)
         try:
-            await self._in_thread(self._rows.release, [claim])
+            await self._in_thread(self._rows.release, [Claim(job, self._me, stored.epoch)])
         except OSError as error:  # its lease ends by itself
-            self._log.warning("job not released", job=claim.job, error=str(error))
+            self._log.warning("job not released", job=job, error=str(error))
 
     async def _renew(self) -> None:
         """Renew the leases at times."""
@@ -628,7 +622,7 @@ class SharedQueue:
         else:
             self._log.info("job of another server starts again", job=orphan.row.id)
 
-    def _heard(self, message: messages.Message | None) -> None:
+    def _heard(self, message: messages.Message) -> None:
         match message:
             case messages.Work():
                 self._may_wait = True
@@ -649,8 +643,6 @@ class SharedQueue:
                 self._relay.tell_about(message)
             case messages.Leave(server, job, cancelled):
                 self._relay.left(server, job, cancelled=cancelled)
-            case _:
-                pass
 
     async def _check(self, job: str) -> None:
         """Give up a job of this server if its row says that it has ended."""

@@ -9,7 +9,6 @@ yet in a whole piece stays in memory, too, to be written with it.
 """
 
 import hashlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,6 +16,7 @@ import attrs
 from creemson.catalog.objects import ObjectRow
 from creemson.errors import ObjectStoreError
 from creemson.storage.objects.address import piece_key, pieces_of
+from creemson.storage.objects.bookkeeping import PutPiece
 from creemson.storage.objects.bucket import ObjectBucket
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ObjectPart:
     published: ObjectRow | None = None
     interrupted: bool = False
     lost: bool = False
-    _put_piece: Callable[[str, bytes | memoryview], None] = attrs.field(kw_only=True)
+    _put_piece: PutPiece = attrs.field(kw_only=True)
     digest: "_Hash" = attrs.field(factory=hashlib.sha256, kw_only=True)  # of the bytes that have arrived
     _rest: bytearray = attrs.field(factory=bytearray, kw_only=True)  # the bytes behind the last whole piece
 
@@ -72,7 +72,7 @@ class ObjectPart:
         cls,
         row: ObjectRow,
         bucket: ObjectBucket,
-        put: Callable[[str, bytes | memoryview], None],
+        put: PutPiece,
         *,
         overwrite: bool,
         digest: "_Hash | None" = None,

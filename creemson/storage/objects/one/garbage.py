@@ -5,7 +5,6 @@ after a restart it is found by a listing.
 """
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from creemson.catalog.objects import ObjectRow, Objects
@@ -13,6 +12,7 @@ from creemson.errors import ObjectStoreError
 from creemson.storage.objects.bucket import ObjectBucket
 from creemson.storage.objects.part import objects_of
 from creemson.storage.objects.probe import OWNER, check_owner
+from creemson.storage.objects.readers import Readers
 
 __all__ = ["MemoryGarbage"]
 
@@ -37,10 +37,10 @@ class MemoryGarbage:
     def __init__(self, bucket: ObjectBucket, rows: Objects) -> None:
         self._bucket = bucket
         self._rows = rows
-        self._lock = threading.Lock()  # for the next four fields
+        self._readers = Readers()
+        self._lock = threading.Lock()  # for the next three fields
         self._waiting: dict[str, list[str]] = {}  # by key of a file: objects to remove
         self._discarded: set[str] = set()  # beginnings of keys under which there may be objects to remove
-        self._readers: Counter[str] = Counter()  # by key: downloads that are open
         self._writing: set[str] = set()  # beginnings of keys under which somebody writes
         self._listed_at: float | None = None
         self.knows_holders = False
@@ -96,21 +96,13 @@ class MemoryGarbage:
 
     def begin_reading(self, key: str) -> Callable[[], None]:
         """Keep the objects of a file until the function is called that this returns. Does not wait."""
-        with self._lock:
-            self._readers[key] += 1
-
-        def end() -> None:
-            with self._lock:
-                self._readers[key] -= 1
-                if not self._readers[key]:
-                    del self._readers[key]
-
-        return end
+        return self._readers.begin(key)
 
     def collect(self) -> None:
         """Remove what can be removed now; the rest stays for later."""
         with self._lock:
-            ready = {key: names for key, names in self._waiting.items() if key not in self._readers}
+            reading = self._readers.keys()
+            ready = {key: names for key, names in self._waiting.items() if key not in reading}
             for key in ready:
                 del self._waiting[key]
         try:

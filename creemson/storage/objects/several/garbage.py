@@ -8,7 +8,6 @@ when they are found by a listing, and so get the same time. To remove something 
 import contextlib
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 
@@ -19,6 +18,7 @@ from creemson.errors import ObjectStoreError
 from creemson.storage.objects.bucket import ObjectBucket
 from creemson.storage.objects.part import objects_of
 from creemson.storage.objects.probe import OWNER, check_owner
+from creemson.storage.objects.readers import Readers
 
 __all__ = ["SharedGarbage"]
 
@@ -50,9 +50,9 @@ class SharedGarbage:
         self.owner = ""
         self._renewing = threading.Lock()  # held during a renewal
         self._listed: set[str] = set()  # what the store uses by the catalog; for renewals only
-        self._lock = threading.Lock()  # for the next four fields
+        self._readers = Readers()
+        self._lock = threading.Lock()  # for the next three fields
         self._store = ""
-        self._readers: Counter[str] = Counter()  # by key: downloads that are open
         self._writing: dict[str, str] = {}  # by beginning of keys: the store that has begun to write there
         self._discarded: set[str] = set()  # beginnings of keys under which there may be objects to remove
 
@@ -81,7 +81,7 @@ class SharedGarbage:
 
     def _renew(self) -> bool:
         with self._lock:
-            store, used = self._store, {*self._readers, *self._writing}
+            store, used = self._store, {*self._readers.keys(), *self._writing}
         lives = self._leases.renew(store, used - self._listed, self._listed - used)
         self._listed = used if lives else set()
         return lives
@@ -123,16 +123,7 @@ class SharedGarbage:
 
     def begin_reading(self, key: str) -> Callable[[], None]:
         """Keep the objects of a file until the function is called that this returns."""
-        with self._lock:
-            self._readers[key] += 1
-
-        def end() -> None:
-            with self._lock:
-                self._readers[key] -= 1
-                if not self._readers[key]:
-                    del self._readers[key]
-
-        return end
+        return self._readers.begin(key)
 
     def soon(self, work: Callable[[], None]) -> None:
         """Do some work in a thread."""
@@ -178,7 +169,7 @@ class SharedGarbage:
         keys = self._leases.removable()
         if not keys:
             return []
-        used = self.written() | set(self._reading())
+        used = self.written() | self._readers.keys()
         rows = self._rows_of(keys)
         done = [key for key in keys if not _is_used(key, used)]
         gone = [key for key in done if not _is_named(key, rows)]
@@ -188,10 +179,6 @@ class SharedGarbage:
         self._bucket.remove(names)
         self._leases.removed(done)
         return gone
-
-    def _reading(self) -> list[str]:
-        with self._lock:
-            return list(self._readers)
 
     def _rows_of(self, names: Collection[str]) -> Mapping[str, ObjectRow]:
         """Return the rows to which objects may belong, by key."""

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
 import attrs
@@ -23,24 +22,18 @@ from creemson.model.converter import plain
 from creemson.model.filenames import composed
 from creemson.server.http.downloads import FileDownload
 from creemson.server.http.middleware import CALLER
+from creemson.server.http.page_files import PAGE_FILES, open_page_file
 from creemson.server.http.processor_client import ProcessorClient
 from creemson.server.http.responses import error_response, json_response, too_large
 from creemson.server.http.uploads import MAX_FORM_BYTES, finish, receive_files
 from creemson.server.transport.closing import Draining
 from creemson.settings.sections import Settings
-from creemson.storage.handles import open_local
 from creemson.storage.stores import Stores
 from creemson.wire import codec
 from creemson.wire.asyncapi import describe
 from creemson.wire.messages import LegacyRequest
 
 __all__ = ["Handlers", "Status"]
-
-STATIC = Path(__file__).parents[2] / "page"
-"""The folder with the page."""
-
-PAGE_FILES = frozenset(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*") if path.is_file())
-"""The files of the page."""
 
 T = TypeVar("T")
 Handler = Callable[["Handlers", Request], Awaitable[Response]]
@@ -223,7 +216,7 @@ class Handlers:
 
 async def _page_file(name: str) -> Response:
     """Make the response with a file of the page. Browsers check for a new version each time."""
-    file = await trio.to_thread.run_sync(open_local, STATIC / name)
+    file = await trio.to_thread.run_sync(open_page_file, name)
     return FileDownload(file, name, cache_control="no-cache", attachment=False)
 
 

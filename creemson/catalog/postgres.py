@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import conninfo, errors
@@ -271,14 +271,11 @@ class PostgresDatabase:
 
     def _own(self, connection: psycopg.Connection) -> None:
         """Take the lock on the catalog; it lasts as long as the connection."""
-        deadline = time.monotonic() + OWNER_TIMEOUT
-        while connection.execute("SELECT pg_try_advisory_lock(%s)", (OWNER_LOCK,)).fetchone() != (True,):
-            if time.monotonic() > deadline:
-                raise OSError(
-                    errno.EBUSY,
-                    f"another server uses the catalog {self._name}. Stop that server, or choose another database",
-                )
-            time.sleep(RETRY_INTERVAL)
+        self._lock(
+            connection,
+            "pg_try_advisory_lock",
+            f"another server uses the catalog {self._name}. Stop that server, or choose another database",
+        )
 
     def _share(self, connection: psycopg.Connection) -> None:
         """Take the same lock together with other servers that share the catalog."""
@@ -290,12 +287,20 @@ class PostgresDatabase:
                 f"the catalog {self._name} is behind a connection pooler; several servers need connections of their "
                 "own. Let catalog.url name PostgreSQL itself",
             )
-        if connection.execute("SELECT pg_try_advisory_lock_shared(%s)", (OWNER_LOCK,)).fetchone() != (True,):
-            raise OSError(
-                errno.EBUSY,
-                f"a server that does not share the catalog {self._name} uses it. Stop that server, or let it have its "
-                "files in the object store, too (storage.url)",
-            )
+        self._lock(
+            connection,
+            "pg_try_advisory_lock_shared",
+            f"a server that does not share the catalog {self._name} uses it. Stop that server, or let it have its "
+            "files in the object store, too (storage.url)",
+        )
+
+    def _lock(self, connection: psycopg.Connection, function: LiteralString, why: str) -> None:
+        """Take the lock by a function of PostgreSQL, which may notice late that its owner has ended."""
+        deadline = time.monotonic() + OWNER_TIMEOUT
+        while connection.execute(f"SELECT {function}(%s)", (OWNER_LOCK,)).fetchone() != (True,):
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, why)
+            time.sleep(RETRY_INTERVAL)
 
     @contextlib.contextmanager
     def _as_os_error(self) -> Iterator[None]:

@@ -11,7 +11,8 @@ import pytest
 from creemson.catalog.objects import ObjectRow
 from creemson.catalog.postgres import VERSION, PostgresCatalog, PostgresDatabase, shown
 from tests.catalog.test_rows import JOB, PART
-from tests.databases import free_port, postgres
+from tests.databases import PATIENCE, free_port, postgres
+from tests.servers import wait_until
 
 
 @pytest.fixture
@@ -69,6 +70,17 @@ def test_second_server_is_refused_until_the_first_has_stopped(url, refuse):
         refuse(url)
     with opened(url):
         pass
+
+
+def test_servers_that_share_wait_until_the_owner_has_ended(url):
+    """PostgreSQL may notice late that a server has ended that used the catalog alone."""
+    refused = "SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock_shared%' AND state = 'idle'"
+    with contextlib.closing(PostgresCatalog(url, shared=True)) as sharing, ThreadPoolExecutor(1) as threads:
+        with opened(url):
+            opening = threads.submit(sharing.open)
+            wait_until(lambda: sql(url, refused).fetchone() is not None)
+        opening.result(PATIENCE)
+        assert sharing.jobs() == []
 
 
 def test_lost_connections_are_opened_again(url, refuse):

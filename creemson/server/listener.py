@@ -28,7 +28,6 @@ from creemson.server.transport.asgi import ASGIApp
 from creemson.server.transport.closing import Closed, Draining
 from creemson.server.transport.plain import ServerSocket
 from creemson.server.transport.tls import Certificate, encrypt
-from creemson.server.transport.upgrade import Upgrade
 from creemson.server.transport.websocket import WebSocket
 from creemson.settings.sections import Settings
 from creemson.storage.handles import connection_share
@@ -194,6 +193,16 @@ class Listener:
             peer: name of the peer in logs.
             from_address: number of other connections from the same address.
         """
+        async with stream:
+            socket = await self._upgraded(stream, peer, from_address)
+            if socket is not None:
+                await socket.serve(partial(self._serve_socket, socket, peer, from_address))
+
+    async def _upgraded(self, stream: trio.abc.Stream, peer: str, from_address: int) -> Socket | None:
+        """Serve the HTTP requests of a connection; return its WebSocket if it asks for one.
+
+        Nothing of the request is kept while the WebSocket is idle.
+        """
         settings = self._settings
         limits = settings.limits
         refuse = rate_limit(TokenBucket(limits.messages_per_s, limits.messages_burst))
@@ -201,52 +210,46 @@ class Listener:
             why = f"There are {from_address} connections from your address already. Close some."
             self._refusals.note(429, peer, why=why)
             refuse = partial(refusal, 429, why)
-        async with stream:
-            upgrade = await http1.serve(
-                stream,
-                limited(self._app, refuse),
-                timeouts=settings.timeouts,
-                # A client that connects while the server drains may still ask for its state: /readyz, /metrics.
-                draining=Draining() if self._draining.is_set() else self._draining,
-                on_refusal=self._refusals.count,
-                describe=partial(describe_refusal, settings.server.allowed_origins),
-                logger=self._log.bind(peer=peer),
-            )
-            if upgrade is not None:
-                await self._serve_socket(stream, upgrade, peer, from_address)
-
-    async def _serve_socket(
-        self, stream: trio.abc.Stream, upgrade: Upgrade, peer: str, from_address: int
-    ) -> None:
-        limits = self._settings.limits
-        kind = WebSocket if self._settings.server.transport == "fast" else ServerSocket
-        socket: Socket = kind(
+        upgrade = await http1.serve(
+            stream,
+            limited(self._app, refuse),
+            timeouts=settings.timeouts,
+            # A client that connects while the server drains may still ask for its state: /readyz, /metrics.
+            draining=Draining() if self._draining.is_set() else self._draining,
+            on_refusal=self._refusals.count,
+            describe=partial(describe_refusal, settings.server.allowed_origins),
+            logger=self._log.bind(peer=peer),
+        )
+        if upgrade is None:
+            return None
+        kind = WebSocket if settings.server.transport == "fast" else ServerSocket
+        return kind(
             stream,
             upgrade,
             message_bytes=limits.message_bytes,
             chunk_bytes=limits.chunk_bytes,
-            send_timeout=self._settings.timeouts.send,
+            send_timeout=settings.timeouts.send,
         )
 
-        async def work() -> None:
-            with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
-                connection = await self._shake_hands(socket, peer, from_address)
-            if handshake.cancelled_caught:
-                self._refusals.note(408, peer, why="the handshake took too long")
-            elif connection is not None:
-                await self._run(socket, connection, peer)
-
-        await socket.serve(work)
+    async def _serve_socket(self, socket: Socket, peer: str, from_address: int) -> None:
+        connection = await self._shake_hands(socket, peer, from_address)
+        if connection is not None:
+            await self._run(socket, connection, peer)
 
     async def _shake_hands(self, socket: Socket, peer: str, from_address: int) -> Connection | None:
+        outcome: Identity | Refusal | None = None
         try:
-            outcome = await self._handshake.answer(
-                await socket.request(),
-                socket.host,
-                connections=len(self._connections),
-                from_address=from_address,
-            )
+            with trio.move_on_after(self._settings.timeouts.handshake) as handshake:
+                outcome = await self._handshake.answer(
+                    await socket.request(),
+                    socket.host,
+                    connections=len(self._connections),
+                    from_address=from_address,
+                )
         except (Closed, ConnectionClosed):  # the peer disconnected during the handshake
+            return None
+        if handshake.cancelled_caught:
+            self._refusals.note(408, peer, why="the handshake took too long")
             return None
         if isinstance(outcome, Refusal):
             self._refusals.note(outcome.status, peer, why=outcome.message)

@@ -6,7 +6,6 @@ A download that was cancelled may still be running when the next one is found; t
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -59,7 +58,7 @@ class Downloads:
         self._perform = perform
         self._chunk = min(CHUNK, max_frame)
         self._log = logger
-        self._files: deque[tuple[int, Path]] = deque()  # requests and their files, not started
+        self._files: list[tuple[int, Path]] = []  # requests and their files, not started
         self._running = False  # whether run() runs
         self._current: int | None = None  # request of the current download
         self._scope = trio.CancelScope()  # around the current download
@@ -82,7 +81,7 @@ class Downloads:
     async def run(self) -> None:
         """Send the files that were found, until none is left."""
         while self._files:
-            request, path = self._files.popleft()
+            request, path = self._files.pop(0)
             offset = self._protocol.download_offset(request)
             if offset is None:  # cancelled while it was queued
                 continue

@@ -1,6 +1,5 @@
 """The messages that wait to be sent to one peer."""
 
-from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -29,7 +28,7 @@ class Outbox:
     def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
         self._limit = limit
         self._on_overflow = on_overflow
-        self._items: deque[list[str | bytes]] = deque()  # messages, each in a list so that it can be replaced
+        self._items: list[list[str | bytes]] = []  # messages, each in a list so that it can be replaced
         self._replaceable: dict[int, list[str | bytes]] = {}  # by the key `replaces`
         self.size = 0
         self._taken = 0  # bytes taken but not sent

@@ -9,7 +9,6 @@ answers are sent from the first slots:
 """
 
 import itertools
-from collections import deque
 
 import attrs
 
@@ -34,7 +33,7 @@ class LegacyOrder:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._slots: deque[Slot] = deque()
+        self._slots: list[Slot] = []  # an empty deque would take 0.7 KiB in each idle connection
 
     @property
     def has_room(self) -> bool:
@@ -49,10 +48,12 @@ class LegacyOrder:
 
     def take_due(self) -> list[ServerMessage]:
         """Remove the answers whose turn it is, and return them in order."""
-        due = []
-        while self._slots and self._slots[0].answer is not None:
-            due.append(self._slots[0].answer)
-            self._slots.popleft()
+        due: list[ServerMessage] = []
+        for slot in self._slots:
+            if slot.answer is None:
+                break
+            due.append(slot.answer)
+        del self._slots[: len(due)]
         return due
 
 

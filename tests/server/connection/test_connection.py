@@ -1,14 +1,16 @@
 """Connections over memory streams with a mock clock: time passes only when every task is blocked."""
 
 import contextlib
+import gc
 import json
 import threading
 from functools import partial
 
+import h11
 import pytest
 import structlog
 import trio
-from trio.testing import lockstep_stream_pair, memory_stream_pair
+from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState as WebSocketState
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
@@ -168,6 +170,19 @@ async def test_ping_is_answered_with_pong(world, autojump_clock):
     peer = await world.peer()
     await peer.say({"type": "ping", "id": "a"})
     assert await peer.hear() == {"type": "pong", "id": "a", "time": 1.0}
+
+
+async def test_idle_connection_keeps_nothing_of_its_request(tmp_path, nursery, autojump_clock):
+    """Most connections are idle most of the time: what each of them takes limits their number."""
+    world = World(tmp_path, nursery)
+    peer = await world.peer(shaken=False)
+    await peer.shake_hands("/ws?unlike=others")
+    await peer.say({"type": "ping", "id": "a"})
+    await peer.hear()
+    await wait_all_tasks_blocked()
+    gc.collect()
+    requests = [thing for thing in gc.get_objects() if type(thing) is h11.Request]
+    assert not [request for request in requests if b"unlike" in request.target]
 
 
 async def test_folders_of_a_new_caller_are_created_in_a_thread(world, autojump_clock, monkeypatch):

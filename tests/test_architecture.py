@@ -54,7 +54,7 @@ EXCEPTIONS = {
 WIRE_USERS = ("client", "server.connection", "server.http", "server.handshake", "cli", "wire")
 POLARS_USERS = ("engine", "formats", "client.result", "client.sync", "client.local.tables")
 NO_TRIO = (
-    "model", "wire", "catalog", "storage", "formats", "engine", "jobs.queue", "jobs.job", "jobs.events",
+    "model", "wire", "catalog", "storage", "formats", "engine", "jobs.queue", "jobs.events",
     "jobs.sharing",
     "server.connection.protocol", "server.connection.admission", "server.connection.requests",
     "server.connection.transfers", "server.connection.liveness", "server.connection.state", "server.connection.effects",

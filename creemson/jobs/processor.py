@@ -1,8 +1,8 @@
 """The processor actor: one per server, shared by all connections.
 
-The processor owns the job queue (:mod:`creemson.jobs.queue` decides, this module carries out its effects) and uses the
-executors. All its tasks run in one nursery. Commands arrive through its inbox; replies leave through ports, which never
-block.
+The processor owns the job queue (:mod:`creemson.jobs.queue.queue` decides, this module carries out its effects) and
+uses the executors. All its tasks run in one nursery. Commands arrive through its inbox; replies leave through ports,
+which never block.
 """
 
 import contextlib
@@ -45,18 +45,18 @@ from creemson.jobs.commands import (
     mark_cached,
 )
 from creemson.jobs.events import Accepted, Ended, Waiter
-from creemson.jobs.imports import Imports
-from creemson.jobs.job import Effect, Erase, Forget, Grant, Job, Notify, Record, Revoke, Start, Stop
 from creemson.jobs.journal import RUN, Delivery, Entry, InThread, Journal
-from creemson.jobs.lookups import Lookups
-from creemson.jobs.publishing import output_target
-from creemson.jobs.queue import JobQueue
-from creemson.jobs.reading import MAX_CHANGES, always_changing, call_on
+from creemson.jobs.queue.job import Effect, Erase, Forget, Grant, Job, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.queue.queue import JobQueue
 from creemson.jobs.records import Work, job_of, key_of, reader, result_of_worker, row_of
-from creemson.jobs.renderings import Renderings
 from creemson.jobs.servers.shared_queue import SharedQueue
 from creemson.jobs.sharing.bounds import Bound, bounds_of
 from creemson.jobs.sharing.turns import SPARE, party_of
+from creemson.jobs.work.imports import Imports
+from creemson.jobs.work.lookups import Lookups
+from creemson.jobs.work.publishing import output_target
+from creemson.jobs.work.reading import MAX_CHANGES, always_changing, call_on
+from creemson.jobs.work.renderings import Renderings
 from creemson.metrics import Metrics
 from creemson.model.converter import plain
 from creemson.model.division import may_be_divided

@@ -12,7 +12,7 @@ import orjson
 from creemson._version import READING_VERSION, __version__
 from creemson.catalog.catalog import JobRow
 from creemson.errors import CreemsonError, InvalidFormat, error_for
-from creemson.jobs.job import Job, State
+from creemson.jobs.queue.job import Job, State
 from creemson.model.converter import plain, structure
 from creemson.model.query import Query
 from creemson.model.results import OUTPUT_FORMATS, OutputData, ResultData

@@ -36,9 +36,9 @@ from creemson.jobs.commands import (
 )
 from creemson.jobs.events import Accepted, Ended, Progressed
 from creemson.jobs.journal import RUN
-from creemson.jobs.lookups import LOOKUP_TIME, MAX_WAIT
 from creemson.jobs.processor import Processor
 from creemson.jobs.records import output_name
+from creemson.jobs.work.lookups import LOOKUP_TIME, MAX_WAIT
 from creemson.metrics import Metrics
 from creemson.model.callers import ANYONE
 from creemson.model.filenames import check_name

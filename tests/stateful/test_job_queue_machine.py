@@ -9,11 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.jobs.events import Accepted, Ended, Logged, Progressed, Waiter
-from creemson.jobs.job import Erase, Forget, Grant, Lease, Notify, Record, Revoke, Start, Stop
-from creemson.jobs.queue import JobQueue
+from creemson.jobs.queue.job import Erase, Forget, Grant, Lease, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.queue.queue import JobQueue
 from creemson.jobs.sharing.bounds import Bound, Bounds
 from tests.examples import examples_of
-from tests.jobs.test_queue import as_recorded
+from tests.jobs.queue.test_queue import as_recorded
 
 KEYS = st.sampled_from("abcde")
 CALLERS = st.sampled_from(["ann", "bob", "eve"])

@@ -8,8 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from creemson.errors import ProcessingError
 from creemson.jobs.events import Ended, Logged, Progressed, Waiter
-from creemson.jobs.job import Erase, Forget, Job, Notify, Record, Start, Stop
-from creemson.jobs.queue import SEQ_BLOCK, JobQueue
+from creemson.jobs.queue.job import Erase, Forget, Job, Notify, Record, Start, Stop
+from creemson.jobs.queue.queue import SEQ_BLOCK, JobQueue
 from creemson.jobs.sharing.bounds import Bound, Bounds
 from tests.examples import examples_of
 

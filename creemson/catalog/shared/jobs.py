@@ -549,7 +549,7 @@ def _stored(row: Sequence[Any]) -> Stored:
 
 
 def _excess(limits: Limits, waiting: _Waiting, more: int) -> Full | None:
-    """Return why one more job may not wait, if so; as :class:`creemson.jobs.queue.JobQueue` does for one server."""
+    """Return why one more job may not wait, if so; as the queue of one server does."""
     if limits.waiting_of_caller <= waiting.mine < limits.waiting:
         return Full("jobs", mine=True, amount=waiting.mine, bound=limits.waiting_of_caller)
     if waiting.jobs >= limits.waiting:

@@ -6,7 +6,7 @@ from typing import Protocol
 from creemson.catalog.catalog import JobRow
 from creemson.errors import CreemsonError
 from creemson.jobs.commands import Command, Port, Reply, Submit
-from creemson.jobs.job import Effect, Job
+from creemson.jobs.queue.job import Effect, Job
 from creemson.model.results import JobInfo
 
 __all__ = ["Processing"]

@@ -11,7 +11,7 @@ from creemson.catalog.shared.jobs import SharedJobs, Stored
 from creemson.jobs.commands import Reply
 from creemson.jobs.events import Accepted, Ended, Waiter
 from creemson.jobs.journal import InThread
-from creemson.jobs.queue import JobQueue, job_not_found
+from creemson.jobs.queue.queue import JobQueue, job_not_found
 from creemson.jobs.servers import messages
 from creemson.jobs.servers.following import Followed, Following
 from creemson.jobs.servers.mail import AGAIN, Mail

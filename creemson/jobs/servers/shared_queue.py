@@ -4,9 +4,9 @@
                  └─────────── followed by all servers with requests that wait for it
 
 A job that finds no room waits in the catalog, where any server with a free slot claims it. The server that has the
-claim runs the job in its :class:`~creemson.jobs.queue.JobQueue`, as if it were alone; it may record and publish only as
-long as the claim is the latest. A server whose requests wait for a job of another one is told by hints, and looks at
-the rows of all jobs that it follows at times, because a hint may be lost.
+claim runs the job in its :class:`~creemson.jobs.queue.queue.JobQueue`, as if it were alone; it may record and publish
+only as long as the claim is the latest. A server whose requests wait for a job of another one is told by hints, and
+looks at the rows of all jobs that it follows at times, because a hint may be lost.
 """
 
 import sys
@@ -35,9 +35,9 @@ from creemson.jobs.commands import (
     Submit,
 )
 from creemson.jobs.events import Accepted, Ended, Waiter
-from creemson.jobs.job import Record
 from creemson.jobs.journal import Delivery, Entry, InThread
-from creemson.jobs.queue import (
+from creemson.jobs.queue.job import Record
+from creemson.jobs.queue.queue import (
     COUNTED,
     MAX_RESTARTS,
     JobQueue,
@@ -46,7 +46,6 @@ from creemson.jobs.queue import (
     job_not_found,
     too_many_restarts,
 )
-from creemson.jobs.reading import MAX_CHANGES, always_changing
 from creemson.jobs.records import outcome_of
 from creemson.jobs.servers import messages
 from creemson.jobs.servers.leases import RENEW, Leases
@@ -56,6 +55,7 @@ from creemson.jobs.servers.relay import LOOK, Relay, is_server
 from creemson.jobs.servers.remembered import Remembered
 from creemson.jobs.servers.submissions import Submissions
 from creemson.jobs.sharing.bounds import Bounds, too_many_bytes, too_many_jobs
+from creemson.jobs.work.reading import MAX_CHANGES, always_changing
 from creemson.model.results import JobInfo
 
 __all__ = ["SharedQueue"]

@@ -9,7 +9,7 @@ import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 
-from creemson.jobs.job import Job
+from creemson.jobs.queue.job import Job
 from creemson.jobs.sharing.bounds import Bound, Tally
 
 __all__ = ["History"]

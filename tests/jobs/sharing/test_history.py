@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creemson.jobs.job import Job
+from creemson.jobs.queue.job import Job
 from creemson.jobs.sharing.bounds import Bound
 from creemson.jobs.sharing.history import History
 

@@ -32,11 +32,11 @@ from creemson.jobs.commands import (
     RowsRead,
 )
 from creemson.jobs.events import Ended
-from creemson.jobs.reading import call_on
 from creemson.jobs.records import structure_trusted
-from creemson.jobs.renderings import Renderings
 from creemson.jobs.sharing.bounds import Bound, busy
 from creemson.jobs.sharing.turns import SPARE, Turns, party_of
+from creemson.jobs.work.reading import call_on
+from creemson.jobs.work.renderings import Renderings
 from creemson.model.converter import plain
 from creemson.model.query import Options
 from creemson.model.results import Described, Window
@@ -69,7 +69,7 @@ class Lookups:
         stores: the stores of all callers.
         quick: reads columns and rows; one of the commands that it runs at once is for the spare slot.
         renderings: makes outputs in other formats.
-        copy_of: returns the path of a file's columnar copy; see :meth:`creemson.jobs.imports.Imports.copy_of`.
+        copy_of: returns the path of a file's columnar copy; see :meth:`creemson.jobs.work.imports.Imports.copy_of`.
         bound: maximum numbers of look-ups of columns and rows that wait.
         timeout: maximum seconds for one of them, if this is less than :data:`LOOKUP_TIME`.
         limits: how large an answer may be; see :func:`creemson.executors.commands.answer_limits`.

@@ -4,11 +4,11 @@ Every method takes what happened and the time (in seconds, of any monotonic cloc
 returns the list of effects that its caller must carry out, such as to start or stop an attempt or to notify a waiter.
 The caller reports what happens afterwards (progress, the end of an attempt) by the next method call.
 
-:mod:`creemson.jobs.job` shows the states of a job. A job whose attempt fails by a dead worker or another transient
-fault is tried again, up to ``retries`` times. A job that ends while its attempt still runs (it was cancelled, or timed
-out) is over for its waiters at once, but occupies its slot until the attempt has stopped, so that there are never more
-than the slots that there are. Callers take turns for them: see :mod:`creemson.jobs.sharing.turns`. Work that is not a
-job uses the same slots, by a :class:`~creemson.jobs.job.Lease`.
+:mod:`creemson.jobs.queue.job` shows the states of a job. A job whose attempt fails by a dead worker or another
+transient fault is tried again, up to ``retries`` times. A job that ends while its attempt still runs (it was cancelled,
+or timed out) is over for its waiters at once, but occupies its slot until the attempt has stopped, so that there are
+never more than the slots that there are. Callers take turns for them: see :mod:`creemson.jobs.sharing.turns`. Work that
+is not a job uses the same slots, by a :class:`~creemson.jobs.queue.job.Lease`.
 
 Jobs outlive connections and restarts of the server. The effect :class:`Record` requests that a job is recorded before
 the effects that follow are carried out; :meth:`JobQueue.restore` takes over a job that an earlier server process has
@@ -23,7 +23,7 @@ from typing import Any
 
 from creemson.errors import CreemsonError, ProcessingError, shutting_down
 from creemson.jobs.events import Accepted, Ended, Event, Progressed, Waiter
-from creemson.jobs.job import (
+from creemson.jobs.queue.job import (
     ENDED,
     TIMED,
     Effect,

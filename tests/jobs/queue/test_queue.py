@@ -7,8 +7,8 @@ import pytest
 
 from creemson.errors import ProcessingError
 from creemson.jobs.events import Accepted, Ended, Logged, Progressed, Waiter
-from creemson.jobs.job import Erase, Forget, Notify, Record, Start, Stop
-from creemson.jobs.queue import (
+from creemson.jobs.queue.job import Erase, Forget, Notify, Record, Start, Stop
+from creemson.jobs.queue.queue import (
     BACKOFF,
     MAX_RESTARTS,
     NOTIFY_SHARE,

@@ -1,7 +1,8 @@
 """Renderings: outputs in another format, made when they are first asked for.
 
 A rendering takes as long as a job. So it takes a slot, and its turn, in the queue of jobs, by a
-:class:`~creemson.jobs.job.Lease`. Several requests may wait for the same rendering; it stops when the last one leaves.
+:class:`~creemson.jobs.queue.job.Lease`. Several requests may wait for the same rendering; it stops when the last one
+leaves.
 """
 
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from structlog.typing import FilteringBoundLogger
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error, shutting_down
 from creemson.executors import commands
 from creemson.executors.executor import Executor, TransientFault
-from creemson.jobs.job import Lease
 from creemson.jobs.journal import InThread
-from creemson.jobs.publishing import output_target
+from creemson.jobs.queue.job import Lease
+from creemson.jobs.work.publishing import output_target
 from creemson.storage.store import Store
 
 __all__ = ["Renderings"]
@@ -53,7 +54,7 @@ class Renderings:
         workers: carries them out.
         timeout: maximum seconds for one, from its start.
         in_thread: runs what blocks in a thread.
-        request: asks the queue for a slot; see :meth:`creemson.jobs.queue.JobQueue.request`.
+        request: asks the queue for a slot; see :meth:`creemson.jobs.queue.queue.JobQueue.request`.
         release: gives it back.
         logger: Logger.
     """

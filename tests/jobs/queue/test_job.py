@@ -8,10 +8,10 @@ from typing import get_args
 import pytest
 
 from creemson.errors import ProcessingError
-from creemson.jobs import job as job_module
-from creemson.jobs import queue as queue_module
 from creemson.jobs.events import Waiter
-from creemson.jobs.job import (
+from creemson.jobs.queue import job as job_module
+from creemson.jobs.queue import queue as queue_module
+from creemson.jobs.queue.job import (
     ENDED,
     TIMED,
     TRANSITIONS,
@@ -24,7 +24,7 @@ from creemson.jobs.job import (
     Transition,
     next_state,
 )
-from creemson.jobs.queue import JobQueue
+from creemson.jobs.queue.queue import JobQueue
 
 STATES, MOVES = get_args(State), get_args(Transition)
 FAULT = ProcessingError("worker_died", "It died.")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
 from creemson.executors.executor import TransientFault
-from creemson.jobs.imports import (
+from creemson.jobs.work.imports import (
     IDLE_AGAIN,
     IDLE_ONCE,
     MAX_CANDIDATES,

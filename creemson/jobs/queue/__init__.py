@@ -1,0 +1,1 @@
+"""The job queue: decides which job runs next. Without I/O."""

@@ -8,7 +8,7 @@ __all__ = ["batched"]
 
 
 def batched(messages: Sequence[str | bytes], *, max_messages: int, max_bytes: int) -> Sequence[str | bytes]:
-    """Join neighbouring text messages into batches; binary messages keep their place.
+    """Join neighbouring text messages into batches; binary messages keep their place, as do batches, which do not nest.
 
     Args:
         messages: encoded messages.
@@ -27,7 +27,7 @@ def batched(messages: Sequence[str | bytes], *, max_messages: int, max_bytes: in
     run: list[str] = []
     size = 0
     for message in messages:
-        if isinstance(message, bytes):
+        if isinstance(message, bytes) or codec.is_batch(message):
             _flush(run, joined)
             joined.append(message)
             continue

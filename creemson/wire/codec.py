@@ -31,6 +31,7 @@ __all__ = [
     "encode",
     "encode_batch",
     "error_message",
+    "is_batch",
     "parse",
     "ping",
     "ping_id",
@@ -44,6 +45,8 @@ __all__ = [
 T = TypeVar("T")
 MAX_PING = 4 * MAX_ID_LENGTH
 """Maximum characters of a text that the short path for pings parses."""
+BATCH_BEGINNING = '{"type":"batch",'
+"""How an encoded ``batch`` begins."""
 MAX_DEPTH = 32
 """Maximum nesting of objects and lists; messages need about five levels."""
 
@@ -285,7 +288,16 @@ def encode_batch(texts: Sequence[str]) -> str:
     >>> encode_batch(['{"type":"pong","time":1.0}'])
     '{"type":"batch","messages":[{"type":"pong","time":1.0}]}'
     """
-    return f'{{"type":"batch","messages":[{",".join(texts)}]}}'
+    return f'{BATCH_BEGINNING}"messages":[{",".join(texts)}]}}'
+
+
+def is_batch(text: str) -> bool:
+    """Return whether an encoded message is a ``batch``.
+
+    >>> is_batch(encode_batch(["{}"])), is_batch(encode(messages.Batch(messages=()))), is_batch("{}")
+    (True, True, False)
+    """
+    return text.startswith(BATCH_BEGINNING)
 
 
 def error_message(

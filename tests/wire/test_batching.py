@@ -11,6 +11,12 @@ def test_batched_joins_neighbouring_texts_and_keeps_binary_messages_in_place():
     ]  # fmt: skip
 
 
+def test_batched_leaves_batches_alone():
+    """A batch is not a member of another one."""
+    batch = batched(["a", "b"], max_messages=10, max_bytes=100)[0]
+    assert batched(["a", batch, "b", "c", batch], max_messages=10, max_bytes=100) == ["a", batch, '{"type":"batch","messages":[b,c]}', batch]  # fmt: skip
+
+
 def test_batched_starts_a_batch_at_either_limit():
     """Bytes count, not characters; a message above the limit is sent alone."""
     assert batched(["a", "b", "c"], max_messages=2, max_bytes=100)[1:] == ["c"]

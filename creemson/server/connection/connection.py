@@ -11,7 +11,7 @@ connection remains: its tasks have ended, its open upload is saved, its port is 
 
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol as Interface
 from typing import TypeAlias
 
@@ -309,7 +309,7 @@ class Connection:
         except trio.BrokenResourceError:  # the processor has ended; the server follows
             self.close(CloseCode.GOING_AWAY, SHUTDOWN_REASON)
 
-    def _handle(self, message: str | bytes) -> Sequence[Effect]:
+    def _handle(self, message: str | bytes) -> Iterable[Effect]:
         """Pass a message to the protocol; return the effects."""
         now = trio.current_time()
         if isinstance(message, str):

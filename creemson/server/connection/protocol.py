@@ -10,7 +10,7 @@ carries out the effects in their order. Replies and results name the request by 
 the request. Nothing here waits, reads or writes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
@@ -75,7 +75,7 @@ class Protocol:
 
     # --- messages of the peer ------------------------------------------------------------------------
 
-    def text(self, now: float, text: str) -> list[Effect]:
+    def text(self, now: float, text: str) -> Iterable[Effect]:
         """Handle a text message.
 
         Args:
@@ -83,7 +83,8 @@ class Protocol:
             text: the whole message.
 
         Returns:
-            The effects. Faults in the message become error messages, not exceptions.
+            The effects. Faults in the message become error messages, not exceptions. Each effect must be carried out
+            before the next one is taken: a member of a batch is not handled until the effects of the earlier ones are.
         """
         self.state.last_activity = now
         self._transfers.stray_reported = False
@@ -160,7 +161,7 @@ class Protocol:
         """Send an error that answers no request, and close."""
         return [*self._send(error_message(fault)), *self._admission.close_for(fault)]
 
-    def _message(self, now: float, value: object, size_bytes: int) -> list[Effect]:
+    def _message(self, now: float, value: object, size_bytes: int) -> Iterable[Effect]:
         """Decode, admit and dispatch a message, or a member of a batch."""
         if self._admission.phase is CLOSING:
             return []
@@ -214,8 +215,8 @@ class Protocol:
 
     # --- batches and pings ---------------------------------------------------------------------------
 
-    def _batch(self, now: float, batch: messages.Batch, size_bytes: int) -> list[Effect]:
-        """Handle the members of a batch in order; neighboring pings are answered together."""
+    def _batch(self, now: float, batch: messages.Batch, size_bytes: int) -> Iterator[Effect]:
+        """Handle the members of a batch in order, each as if sent alone; neighboring pings are answered together."""
         self.state.batching = True
         if len(batch.messages) > self._limits.batch_messages:
             fault = InvalidFormat(
@@ -223,27 +224,27 @@ class Protocol:
                 f"A batch has {len(batch.messages)} messages; the maximum is {self._limits.batch_messages}.",
                 details=[f"$.messages: expected at most {self._limits.batch_messages}"],
             )
-            return self._send(error_message(fault, id=batch.id))
+            yield from self._send(error_message(fault, id=batch.id))
+            return
         size_bytes //= max(1, len(batch.messages))
-        effects: list[Effect] = []
         pings: list[str] = []
         for index, member in enumerate(batch.messages):
             ping = codec.ping_id(member)
             if ping is not None and ping not in self._requests.by_id and self._admission.is_identified:
                 pings.append(ping)
                 continue
-            effects += self._pings(now, batch.messages[index - len(pings) : index], pings, size_bytes)
+            yield from self._pings(now, batch.messages[index - len(pings) : index], pings, size_bytes)
             pings = []
             if isinstance(member, dict) and member.get("type") == messages.Batch.type:
                 fault = InvalidFormat("invalid_message", "A batch cannot contain another batch.")
-                effects += self._reject(Rejected(fault, id=codec.valid_id(member), typed=True))
+                yield from self._reject(Rejected(fault, id=codec.valid_id(member), typed=True))
             else:
-                effects += self._message(now, member, size_bytes)
-        return effects + self._pings(now, batch.messages[-len(pings) :], pings, size_bytes)
+                yield from self._message(now, member, size_bytes)
+        yield from self._pings(now, batch.messages[-len(pings) :], pings, size_bytes)
 
     def _pings(
         self, now: float, members: Sequence[object], pings: list[str], size_bytes: int
-    ) -> list[Effect]:
+    ) -> Iterable[Effect]:
         """Answer neighboring pings of a batch in one message; if they exceed the rate limits, one by one."""
         if len(pings) > 1 and self._admission.takes_ping(now, len(pings)):
             self.state.messages += len(pings)

@@ -60,7 +60,7 @@ def connect(callers, *, began=0.0):
 
 
 def say(protocol, message, now=1.0):
-    return protocol.text(now, json.dumps(message))
+    return list(protocol.text(now, json.dumps(message)))
 
 
 def reasons(effects):

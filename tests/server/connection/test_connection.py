@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import json
+import random
 import threading
 from functools import partial
 
@@ -664,6 +665,62 @@ async def test_adjacent_answers_are_sent_in_one_batch(world, autojump_clock):
     await peer.say({"type": "batch", "messages": [{"type": "ping", "id": str(n)} for n in range(3)]})
     answer = await peer.hear()
     assert [member["id"] for member in answer["messages"]] == ["0", "1", "2"]
+
+
+async def test_batches_of_answers_are_not_nested(world, autojump_clock):
+    """Pongs that are answered together stay a batch of their own, between the answers to the other members."""
+    peer = await world.peer()
+    pings = [{"type": "ping", "id": str(n)} for n in range(3)]
+    await peer.say({"type": "batch", "messages": [5, *pings, 6, 7]})
+    frames = [await peer.hear() for _ in range(3)]
+    assert [[member["type"] for member in frame.get("messages", [frame])] for frame in frames] == [
+        ["error"], ["pong"] * 3, ["error"] * 2,
+    ]  # fmt: skip
+
+
+def transfers_of(rng, prefix):
+    """Some messages about transfers, some of them on each other."""
+    ids = "abc"
+    for _ in range(rng.randrange(2, 9)):
+        name = f"{prefix}-{rng.choice(ids)}.csv"
+        yield rng.choice(
+            [
+                {
+                    "type": "upload",
+                    "id": rng.choice(ids),
+                    "filename": name,
+                    "size": rng.choice([0, 0, 5]),
+                    "overwrite": rng.random() < 0.5,
+                },
+                {"type": "cancel", "id": "k", "request": rng.choice(ids)},
+                {"type": "delete", "id": "d", "filename": name},
+                {"type": "ping"},
+                {"type": "nonsense"},
+            ]
+        )
+
+
+async def test_batch_of_transfers_is_answered_as_if_sent_alone(world, monkeypatch):
+    """Whatever its members do to each other: one is not handled before the effects of the earlier ones."""
+    monkeypatch.setattr("creemson.server.connection.connection.SIGN_OF_LIFE", 0.01)
+    for seed in range(25):
+        answers = []
+        for prefix, together in (("x", True), ("y", False)):
+            members = [*transfers_of(random.Random(seed), prefix), {"type": "ping", "id": "end"}]
+            peer = await world.peer()
+            for message in [{"type": "batch", "messages": members}] if together else members:
+                await peer.say(message)
+            heard = []
+            with trio.fail_after(PATIENCE):
+                while not heard or heard[-1].get("id") != "end":
+                    message = await peer.hear()
+                    heard += message.get("messages", [message])
+            answers.append([(answer["type"], answer.get("id"), answer.get("reason")) for answer in heard])
+            await peer.stream.aclose()
+            while await world.processor.next() != commands.Disconnect(world.connections[-1].state.id):
+                pass
+        assert answers[0] == answers[1]
+    assert "internal error" not in " ".join(world.logged())
 
 
 async def test_outbox_replaces_old_progress_and_reports_overflow(autojump_clock):

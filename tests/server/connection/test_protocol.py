@@ -78,7 +78,7 @@ class Peer:
 
     def say(self, value):
         self.now += 1
-        return self.protocol.text(self.now, value if isinstance(value, str) else json.dumps(value))
+        return list(self.protocol.text(self.now, value if isinstance(value, str) else json.dumps(value)))
 
     def process(self, id="p", **fields):
         (effect,) = self.say({"type": "process", "id": id, "filename": "a.csv", **fields})
@@ -757,13 +757,13 @@ def test_pings_in_a_batch_are_answered_together():
     """They keep their place among the others; rate-limited ones are answered one by one."""
     members = [{"type": "ping", "id": "a"}, {"type": "ping"}, 5, {"type": "ping", "id": "b"}]
     protocol = make(limits=attrs.evolve(LIMITS, messages_per_s=1.0, messages_burst=5))
-    pongs, wrong, last = sent(protocol.text(1.0, json.dumps({"type": "batch", "messages": members})))
+    pongs, wrong, last = sent(list(protocol.text(1.0, json.dumps({"type": "batch", "messages": members}))))
     assert json.loads(codec.encode(pongs)) == {
         "type": "batch",
         "messages": [{"type": "pong", "id": "a", "time": 123.5}, {"type": "pong", "time": 123.5}],
     }
     assert wrong.reason == "invalid_message"
     assert (last.type, last.id) == ("pong", "b")
-    first, *others = sent(protocol.text(1.0, json.dumps({"type": "batch", "messages": members})))
+    first, *others = sent(list(protocol.text(1.0, json.dumps({"type": "batch", "messages": members}))))
     assert (first.type, first.id) == ("pong", "a")
     assert {other.reason for other in others} == {"rate_limited"}

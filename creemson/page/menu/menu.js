@@ -15,10 +15,15 @@ const MARGIN = 8; // px
 const WIDEN = 48; // px
 
 const COMPARISONS = {
-  text: { contains: "contains", "==": "is", "!=": "is not", starts_with: "starts with", is_null: "is missing", not_null: "is there" },
+  text: {
+    icontains: "contains", "==": "is", "!=": "is not", istarts_with: "starts with", iends_with: "ends with",
+    contains: "contains (same case)", is_null: "is missing", not_null: "is there",
+  },
   other: { "==": "is", "!=": "is not", "<": "less than", "<=": "at most", ">": "more than", ">=": "at least", is_null: "is missing", not_null: "is there" },
 };
 const UNARY = ["is_null", "not_null"];
+const EXACT = ["==", "!="]; // also with the empty text
+const MAX_TEXT = 1000; // characters that are compared without regard to case
 const EXAMPLES = { date: "2024-12-31", time: "13:45", "date and time": "2024-12-31 13:45", "yes or no": "true" };
 
 /**
@@ -135,8 +140,12 @@ export class ColumnMenu {
     const word = typeWord(dtype);
     const choices = Object.entries(COMPARISONS[word === "text" ? "text" : "other"]);
     const operator = make("select", { ariaLabel: "Comparison" }, ...choices.map(([value, text]) => make("option", { value }, text)));
-    const value = make("input", { ariaLabel: "Value", placeholder: EXAMPLES[word] ?? "", autocomplete: "off", required: word !== "text" });
-    operator.onchange = () => (value.hidden = value.disabled = UNARY.includes(operator.value));
+    const value = make("input", { ariaLabel: "Value", placeholder: EXAMPLES[word] ?? "", autocomplete: "off", maxLength: MAX_TEXT });
+    operator.onchange = () => {
+      value.hidden = value.disabled = UNARY.includes(operator.value);
+      value.required = word !== "text" || !EXACT.includes(operator.value);
+    };
+    operator.onchange();
     const form = make("form", { className: "tools condition" }, operator, value, make("button", { type: "submit", className: "quiet" }, "Filter"));
     form.onsubmit = (event) => {
       event.preventDefault();

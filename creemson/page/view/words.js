@@ -6,7 +6,8 @@ export const FUNCTIONS = {
 };
 
 const COMPARISONS = {
-  "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", contains: "contains", starts_with: "starts with",
+  "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", icontains: "contains", istarts_with: "starts with", iends_with: "ends with",
+  contains: "contains (same case)", starts_with: "starts with (same case)",
 };
 const MAX_VALUES = 3; // named in a chip
 

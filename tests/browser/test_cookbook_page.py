@@ -42,7 +42,7 @@ def test_header_rows_set_to_two_joins_the_column_names(begin):
     page.get_by_label("Header rows").fill("2")
     page.press("#option-header", "Enter")
     shows(page, [["North", "410", "455", "430"], ["South", "380", "390", "402"]])
-    until(page, "document.querySelector('#grid thead').textContent.includes('2023 Q4')")
+    until(page, "document.querySelector('#grid thead')?.textContent.includes('2023 Q4')")
 
 
 def test_sheet_selected_shows_its_rows(begin):
@@ -60,7 +60,7 @@ def test_malformed_file_shows_issues_and_fails_if_strict(begin):
     assert page.is_visible("#view-issues >> text=Download all issues")
     page.get_by_label("Strict").check()
     page.click("#view-downloads >> text=Parquet")
-    page.wait_for_selector("#work-error:has-text('the request is strict')")
+    page.wait_for_selector("#download-error:has-text('the request is strict')")
 
 
 def test_decimal_comma_selected_reads_fractions(begin):

@@ -16,7 +16,8 @@ export class FileView {
   #client;
   #store;
   #rows;
-  #work;
+  #work; // computes groups
+  #downloads; // go on while something else is shown
   #toolbar;
   #tools = null; // until rows have been shown
   #on;
@@ -39,6 +40,7 @@ export class FileView {
       again: () => this.draw(),
     });
     this.#work = new Work(client, "work", on.job);
+    this.#downloads = new Work(client, "download", on.job, true);
     this.#toolbar = new Toolbar(store);
     this.#on = on;
   }
@@ -74,6 +76,7 @@ export class FileView {
   async draw(typing = false) {
     if (!this.#description) return;
     const { view } = this.#store;
+    for (const work of [this.#work, this.#downloads]) work.fail(null); // of the view before
     const output = isComputed(view) ? await this.#computed(view) : null;
     if (view !== this.#store.view) return;
     if (!isComputed(view)) this.#work.stop();
@@ -110,7 +113,7 @@ export class FileView {
   async #load() {
     const module = await import("./tools.js").catch(() => null);
     if (!module || this.#tools || !this.#description) return;
-    this.#tools = new module.Tools(this.#client, this.#store, this.#work, {
+    this.#tools = new module.Tools(this.#client, this.#store, this.#downloads, {
       reread: this.#on.reread,
       values: (count) => this.#values(count),
       widen: (index, change) => this.#rows.grid?.widen(index, change),

@@ -1,4 +1,4 @@
-/** Shows the progress of what somebody waits for. One at a time: a new one replaces the one before. */
+/** Shows the progress of what somebody waits for. One at a time: a new one replaces the one before, or waits for it. */
 
 import { byId, showError } from "../dom.js";
 import { rememberAsked } from "../files/asked.js";
@@ -10,11 +10,17 @@ export class Work {
   #name;
   #onJob;
   #current = null;
+  #inTurn;
+  #last = Promise.resolve(); // settles when all that was begun has ended
+  #waiting = 0; // for their turn
+  #words = []; // of what is running
 
   /** @param {import("../creemson.js").Client} client
    *  @param {string} name of the elements
-   *  @param {function(): void} onJob called when a job has been accepted, and when it has ended */
-  constructor(client, name, onJob) {
+   *  @param {function(): void} onJob called when a job has been accepted, and when it has ended
+   *  @param {boolean} inTurn whether a new one waits for the one before, instead of replacing it */
+  constructor(client, name, onJob, inTurn = false) {
+    this.#inTurn = inTurn;
     this.#client = client;
     this.#name = name;
     this.#onJob = onJob;
@@ -79,9 +85,18 @@ export class Work {
     return output;
   }
 
-  async #run(words, begin) {
-    this.stop();
-    this.fail(null);
+  #run(words, begin) {
+    if (!this.#inTurn) this.stop();
+    if (!this.#current) this.fail(null);
+    if (!this.#inTurn) return this.#begin(words, begin);
+    this.#wait(1);
+    return (this.#last = this.#last.then(() => {
+      this.#wait(-1);
+      return this.#begin(words, begin);
+    }));
+  }
+
+  async #begin(words, begin) {
     this.#show(words, null, "");
     const own = (this.#current = begin());
     byId(this.#name).hidden = false;
@@ -100,6 +115,13 @@ export class Work {
     const bar = byId(`${this.#name}-bar`);
     if (fraction === null) bar.removeAttribute("value");
     else bar.value = fraction;
-    byId(`${this.#name}-words`).textContent = [words, ...more].filter(Boolean).join(" · ");
+    this.#words = [words, ...more];
+    this.#wait(0);
+  }
+
+  #wait(more) {
+    this.#waiting += more;
+    const waiting = this.#waiting && `${this.#waiting} more to come`;
+    byId(`${this.#name}-words`).textContent = [...this.#words, waiting].filter(Boolean).join(" · ");
   }
 }

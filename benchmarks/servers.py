@@ -29,7 +29,7 @@ from benchmarks.turns import in_turns
 from creemson.catalog.catalog import JobRow
 from creemson.catalog.database import Transaction
 from creemson.catalog.postgres import PostgresDatabase
-from creemson.catalog.shared.jobs import SharedJobs
+from creemson.catalog.shared.jobs.turns import Turns
 
 __all__ = [
     "CLAIMS",
@@ -150,12 +150,12 @@ def _claim(url: str, owner: str, times: int, interval: float) -> tuple[list[floa
     seconds: list[float] = []
     served: Counter[str] = Counter()
     with _opened(url) as database:
-        jobs, rng, first = SharedJobs(database, owner), random.Random(owner), time.perf_counter()
+        turns, rng, first = Turns(database, owner), random.Random(owner), time.perf_counter()
         for number in range(times):
             due = first + (number + rng.random()) * interval
             time.sleep(max(0.0, due - time.perf_counter()))
             began = time.perf_counter()
-            claimed = jobs.claim(1, FREE)
+            claimed = turns.claim(1, FREE)
             seconds.append(time.perf_counter() - began)
             served.update(one.party for one in claimed)
             _end(database, [one.stored.row.id for one in claimed])

@@ -15,10 +15,9 @@ import psycopg
 from psycopg import conninfo, errors
 
 from creemson.catalog.database import Cursor, Transaction, check_version
-from creemson.catalog.shared.jobs import SharedJobs
 from creemson.catalog.shared.objects import SharedObjects
 from creemson.catalog.shared.postgres_hints import PostgresHints
-from creemson.catalog.shared.sharing import Sharing
+from creemson.catalog.shared.sharing import SharedJobs, Sharing
 from creemson.catalog.shared.tokens import SharedTokens
 from creemson.catalog.statements import DatabaseCatalog
 
@@ -216,7 +215,7 @@ class PostgresCatalog(DatabaseCatalog):
         owner = secrets.token_hex(8)
         database = PostgresDatabase(self._url, shared=True)
         hints = PostgresHints(lambda: psycopg.connect(_with_options(self._url), autocommit=True), owner)
-        return Sharing(owner, SharedJobs(database, owner), hints, SharedTokens(database), database)
+        return Sharing(owner, SharedJobs.of(database, owner), hints, SharedTokens(database), database)
 
 
 class PostgresDatabase:

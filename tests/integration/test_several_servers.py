@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
-from creemson.catalog.shared.jobs import LEASE
+from creemson.catalog.shared.jobs.rows import LEASE
 from tests.integration.test_limits import metric
 from tests.objectstores import forwarded
 from tests.servers import PATIENCE, SAMPLE, refused_start, serving, wait_until

@@ -4,11 +4,16 @@ from typing import Protocol
 
 import attrs
 
+from creemson.catalog.database import Database
 from creemson.catalog.shared.hints import Hints
-from creemson.catalog.shared.jobs import SharedJobs
+from creemson.catalog.shared.jobs.admission import Admission
+from creemson.catalog.shared.jobs.ended import EndedJobs
+from creemson.catalog.shared.jobs.known import KnownJobs
+from creemson.catalog.shared.jobs.owned import OwnedJobs
+from creemson.catalog.shared.jobs.turns import Turns
 from creemson.catalog.shared.tokens import SharedTokens
 
-__all__ = ["Openable", "Sharing"]
+__all__ = ["Openable", "SharedJobs", "Sharing"]
 
 
 class Openable(Protocol):
@@ -19,6 +24,36 @@ class Openable(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+
+
+@attrs.frozen
+class SharedJobs:
+    """The jobs of all servers, by what is done with them.
+
+    Attributes:
+        admission: accepts them.
+        turns: gives those that wait to servers.
+        owned: those that servers have.
+        known: all of them, as clients see them.
+        ended: those that have ended.
+    """
+
+    admission: Admission
+    turns: Turns
+    owned: OwnedJobs
+    known: KnownJobs
+    ended: EndedJobs
+
+    @classmethod
+    def of(cls, database: Database, owner: str) -> "SharedJobs":
+        """Return the jobs in a database, as the server with this id uses them."""
+        return cls(
+            Admission(database, owner),
+            Turns(database, owner),
+            OwnedJobs(database, owner),
+            KnownJobs(database),
+            EndedJobs(database),
+        )
 
 
 @attrs.frozen

@@ -1,10 +1,10 @@
 """Decides how long this server may believe that a job is its own. Without I/O.
 
-A claim lasts :data:`~creemson.catalog.shared.jobs.LEASE` seconds by the clock of the database, from when it was made or
-renewed there. The server knows only when it sent the request, by a clock of its own that may run at another pace. So
-it counts from then, and stops earlier. Whatever it does too late changes nothing: only the owner of the latest epoch
-can record anything. See Gray and Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file cache
-consistency" (SOSP 1989).
+A claim lasts :data:`~creemson.catalog.shared.jobs.rows.LEASE` seconds by the clock of the database, from when it was
+made or renewed there. The server knows only when it sent the request, by a clock of its own that may run at another
+pace. So it counts from then, and stops earlier. Whatever it does too late changes nothing: only the owner of the latest
+epoch can record anything. See Gray and Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file
+cache consistency" (SOSP 1989).
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 import attrs
 
 from creemson.catalog.shared.claims import Claim
-from creemson.catalog.shared.jobs import LEASE
+from creemson.catalog.shared.jobs.rows import LEASE
 
 __all__ = ["MARGIN", "RENEW", "Leases"]
 

@@ -7,7 +7,8 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.catalog.shared.jobs import SharedJobs, Stored
+from creemson.catalog.shared.jobs.known import KnownJobs
+from creemson.catalog.shared.jobs.rows import Stored
 from creemson.jobs.commands import Reply
 from creemson.jobs.events import Accepted, Ended, Waiter
 from creemson.jobs.journal import InThread
@@ -43,7 +44,7 @@ class Relay:
 
     def __init__(
         self,
-        rows: SharedJobs,
+        rows: KnownJobs,
         owner: str,
         *,
         queue: JobQueue,

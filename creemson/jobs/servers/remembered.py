@@ -4,7 +4,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from creemson.catalog.catalog import JobRow
-from creemson.catalog.shared.jobs import SharedJobs
+from creemson.catalog.shared.jobs.ended import EndedJobs
 from creemson.jobs.journal import InThread
 from creemson.jobs.servers.processing import Processing
 from creemson.jobs.sharing.bounds import Bounds
@@ -19,7 +19,7 @@ class Remembered:
     """The ended jobs; each server does this for all.
 
     Args:
-        rows: the jobs of all servers.
+        rows: the ended jobs of all servers.
         bounds: how many are remembered.
         keep_outputs: seconds after which an ended job is forgotten, if its output is gone.
         processing: the rest of the processor.
@@ -29,7 +29,7 @@ class Remembered:
 
     def __init__(
         self,
-        rows: SharedJobs,
+        rows: EndedJobs,
         *,
         bounds: Bounds,
         keep_outputs: float,

@@ -20,7 +20,8 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.catalog.catalog import JobRow
 from creemson.catalog.shared.claims import Claim
-from creemson.catalog.shared.jobs import Candidate, Full, Limits, Stored
+from creemson.catalog.shared.jobs.admission import Candidate, Full, Limits
+from creemson.catalog.shared.jobs.rows import Stored
 from creemson.catalog.shared.sharing import Sharing
 from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error, shutting_down
 from creemson.jobs.commands import (
@@ -107,11 +108,11 @@ class SharedQueue:
         self._log = logger
         self._mail = Mail(sharing.hints, in_thread=self._in_thread, logger=logger)
         self._relay = Relay(
-            sharing.jobs, sharing.owner, queue=queue, mail=self._mail, processing=processing,
+            sharing.jobs.known, sharing.owner, queue=queue, mail=self._mail, processing=processing,
             in_thread=self._in_thread, logger=logger,
         )  # fmt: skip
         self._remembered = Remembered(
-            sharing.jobs, bounds=bounds, keep_outputs=keep_outputs, processing=processing,
+            sharing.jobs.ended, bounds=bounds, keep_outputs=keep_outputs, processing=processing,
             in_thread=self._in_thread, logger=logger,
         )  # fmt: skip
         self._nursery: trio.Nursery | None = None
@@ -119,7 +120,7 @@ class SharedQueue:
         self._claimed = trio.Event()  # set when there is a new claim
         # By connection, whose task carries them out in turn.
         self._asked: dict[str, deque[Command | Disconnect]] = {}
-        self._submissions = Submissions(sharing.jobs, in_thread=self._in_thread)
+        self._submissions = Submissions(sharing.jobs.admission, in_thread=self._in_thread)
         self._reserved = 0  # slots for jobs that are about to be submitted
         self._used = 0  # slots in use, as far as it is known
         self._may_wait = True  # whether jobs may wait that this server can claim
@@ -131,7 +132,7 @@ class SharedQueue:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Share jobs until cancelled; started once this server has told the others that it lives."""
-        await self._in_thread(self._rows.renew, ())
+        await self._in_thread(self._rows.owned.renew, ())
         async with trio.open_nursery() as self._nursery:
             for task in (
                 partial(self._mail.listen, self._heard, self._relay.see_all), self._mail.send, self._relay.run,
@@ -172,7 +173,7 @@ class SharedQueue:
                     lost.add(row.id)
                 else:
                     owned.append((row, claim))
-        return lost | (self._rows.record(owned) if owned else set())
+        return lost | (self._rows.owned.record(owned) if owned else set())
 
     def recorded(self, rows: Iterable[JobRow | str]) -> None:
         """Note which rows were recorded."""
@@ -211,8 +212,8 @@ class SharedQueue:
         """Take no more jobs; return whether another server does, to which those of this one can be handed over."""
         self._draining = True
         try:
-            await self._in_thread(self._rows.leave)
-            return bool(await self._in_thread(self._rows.others))
+            await self._in_thread(self._rows.owned.leave)
+            return bool(await self._in_thread(self._rows.owned.others))
         except OSError:
             return False
 
@@ -223,7 +224,7 @@ class SharedQueue:
         for claim in claims:
             self._leases.ended(claim.job)
         try:
-            await self._in_thread(self._rows.release, claims)
+            await self._in_thread(self._rows.owned.release, claims)
             if claims:
                 await self._mail.tell_at_once(messages.Work())
         except OSError as error:  # the leases end by themselves
@@ -268,7 +269,7 @@ class SharedQueue:
             case Attach(job, after):
                 await self._attach(command, job, after)
             case ListJobs():
-                stored = await self._in_thread(self._rows.of_caller, command.caller)
+                stored = await self._in_thread(self._rows.known.of_caller, command.caller)
                 listed = [self._info(one) for one in stored]
                 found = tuple(info for info in listed if info is not None)
                 self._processing.reply(command.connection, command.request, JobsListed(found))
@@ -334,7 +335,7 @@ class SharedQueue:
         """Answer with the result of an equal job; return False if it cannot be given again."""
         done = self._processing.restored(stored.row)
         if done is None or not await self._processing.has_output(done):
-            await self._in_thread(self._rows.forget, [stored.row.id])
+            await self._in_thread(self._rows.ended.forget, [stored.row.id])
             return False
         self._processing.reply(command.connection, command.request, Accepted(done.id, 0))
         self._processing.reply(command.connection, command.request, done.outcome(cached=True))
@@ -345,11 +346,11 @@ class SharedQueue:
         if self._queue.active(job) is not None:
             self._processing.apply(self._queue.attach(command.caller, job, after, waiter))
             return
-        stored = await self._in_thread(self._rows.job, job)
+        stored = await self._in_thread(self._rows.known.job, job)
         if stored is None or stored.row.caller != command.caller:
             raise job_not_found(job)
         if stored.row.state == "queued":
-            await self._in_thread(self._rows.join, job)
+            await self._in_thread(self._rows.known.join, job)
             self._join(stored, waiter, after, is_back=True)
             self._relay.see(job)  # it may have ended meanwhile
             return
@@ -383,7 +384,7 @@ class SharedQueue:
     async def _cancel(self, command: Command, job: str) -> None:
         error = cancelled(f"The job {job!r} was cancelled.")
         before = await self._in_thread(
-            self._rows.cancel, command.caller, job, outcome_of(error), self._processing.now_in_row()
+            self._rows.known.cancel, command.caller, job, outcome_of(error), self._processing.now_in_row()
         )
         if before is None:
             raise job_not_found(job)
@@ -411,7 +412,7 @@ class SharedQueue:
             self._mail.tell(followed.owner, messages.Leave(self._me, followed.job, cancelled=True))
         elif is_last:
             await self._in_thread(
-                lambda: self._rows.cancel(
+                lambda: self._rows.known.cancel(
                     followed.caller,
                     followed.job,
                     outcome_of(error),
@@ -430,7 +431,7 @@ class SharedQueue:
         if ending:
             # A request at another server may have joined one, of which this server has not heard yet.
             try:
-                for stored in await self._in_thread(self._rows.some, list(ending)):
+                for stored in await self._in_thread(self._rows.known.some, list(ending)):
                     ending[stored.row.id].detached += stored.joined
             except OSError as error:
                 self._log.warning("jobs end with their connection", jobs=len(ending), error=str(error))
@@ -488,7 +489,7 @@ class SharedQueue:
         without = [*self._queue.given_up, *(claim.job for claim in self._leases.claims())]
         try:
             claimed = await self._in_thread(
-                partial(self._rows.claim, room, self._limits.running_of_caller, without, spare=spare)
+                partial(self._rows.turns.claim, room, self._limits.running_of_caller, without, spare=spare)
             )
         except OSError as error:
             self._log.warning("waiting jobs not claimed", error=str(error))
@@ -503,7 +504,7 @@ class SharedQueue:
 
     async def _waits(self) -> bool:
         try:
-            waits: bool = await self._in_thread(self._rows.waits)
+            waits: bool = await self._in_thread(self._rows.turns.waits)
         except OSError:
             return True
         return waits
@@ -538,7 +539,7 @@ class SharedQueue:
         job = stored.row.id
         self._leases.ended(job)
         try:
-            await self._in_thread(self._rows.release, [Claim(job, self._me, stored.epoch)])
+            await self._in_thread(self._rows.owned.release, [Claim(job, self._me, stored.epoch)])
         except OSError as error:  # its lease ends by itself
             self._log.warning("job not released", job=job, error=str(error))
 
@@ -552,7 +553,7 @@ class SharedQueue:
                 continue
             try:
                 found = await self._renew_in_thread(
-                    partial(self._rows.renew, [claim.job for claim in asked], lives=not self._draining)
+                    partial(self._rows.owned.renew, [claim.job for claim in asked], lives=not self._draining)
                 )
             except OSError as error:
                 self._log.warning("leases not renewed", jobs=len(asked), error=str(error))
@@ -591,11 +592,11 @@ class SharedQueue:
         """Let jobs wait again whose owners are gone; count all jobs."""
         while True:
             try:
-                for orphan in await self._in_thread(self._rows.orphans):
+                for orphan in await self._in_thread(self._rows.owned.orphans):
                     await self._end_orphan(orphan)
                     self._may_wait = True
                     self._wake.set()
-                counted = await self._in_thread(self._rows.counts)
+                counted = await self._in_thread(self._rows.known.counts)
             except OSError as error:
                 self._log.warning("jobs of other servers not read", error=str(error))
             else:
@@ -618,7 +619,9 @@ class SharedQueue:
             error = too_many_restarts(orphan.row.restarts)
         if error is not None:
             now = self._processing.now_in_row()
-            await self._in_thread(self._rows.settle, orphan.row.id, orphan.epoch, outcome_of(error), now)
+            await self._in_thread(
+                self._rows.owned.settle, orphan.row.id, orphan.epoch, outcome_of(error), now
+            )
         else:
             self._log.info("job of another server starts again", job=orphan.row.id)
 
@@ -647,7 +650,7 @@ class SharedQueue:
     async def _check(self, job: str) -> None:
         """Give up a job of this server if its row says that it has ended."""
         try:
-            stored = await self._in_thread(self._rows.job, job)
+            stored = await self._in_thread(self._rows.known.job, job)
         except OSError:
             return  # the next renewal finds it out
         claim = self._leases.claim_of(job)

@@ -5,7 +5,7 @@ from collections import deque
 import attrs
 import trio
 
-from creemson.catalog.shared.jobs import Candidate, Outcome, SharedJobs
+from creemson.catalog.shared.jobs.admission import Admission, Candidate, Outcome
 from creemson.jobs.journal import InThread
 
 __all__ = ["Submissions"]
@@ -25,12 +25,12 @@ class Submissions:
     """Submits jobs: those that come during a transaction share the next one.
 
     Args:
-        rows: the jobs of all servers.
+        admission: accepts the jobs.
         in_thread: runs what blocks.
     """
 
-    def __init__(self, rows: SharedJobs, *, in_thread: InThread) -> None:
-        self._rows = rows
+    def __init__(self, admission: Admission, *, in_thread: InThread) -> None:
+        self._admission = admission
         self._in_thread = in_thread
         self._waiting: deque[_Submission] = deque()
         self._submitted = trio.Event()
@@ -57,7 +57,7 @@ class Submissions:
                 await self._submitted.wait()
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             try:
-                outcomes = await self._in_thread(self._rows.submit, [one.candidate for one in batch])
+                outcomes = await self._in_thread(self._admission.submit, [one.candidate for one in batch])
             except OSError as error:
                 outcomes = [error] * len(batch)
             for submission, outcome in zip(batch, outcomes, strict=True):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from creemson.catalog.objects import ObjectRow
 from creemson.catalog.postgres import PostgresCatalog
 from creemson.catalog.shared.claims import Claim
-from creemson.catalog.shared.jobs import LEASE, Candidate, Full, Limits
+from creemson.catalog.shared.jobs.admission import Candidate, Full, Limits
+from creemson.catalog.shared.jobs.rows import LEASE
 from tests.catalog.test_rows import JOB
 from tests.jobs.servers.rows import Table
 
@@ -75,11 +76,13 @@ def candidate(number=0, *, caller="ann", claim=False, limits=FREE, party=None, *
 
 
 def submit(sharing, *candidates):
-    return sharing.jobs.submit(candidates)
+    return sharing.jobs.admission.submit(candidates)
 
 
 def claimed(sharing, room, running_of_caller=1000, without=(), **options):
-    return [one.stored.row.id for one in sharing.jobs.claim(room, running_of_caller, without, **options)]
+    return [
+        one.stored.row.id for one in sharing.jobs.turns.claim(room, running_of_caller, without, **options)
+    ]
 
 
 def test_equal_work_is_accepted_once(servers):
@@ -89,7 +92,7 @@ def test_equal_work_is_accepted_once(servers):
     (second,) = submit(two, candidate(id="other", kept=True, timeout=7.0))
     assert (first.is_new, second.is_new) == (True, False)
     assert second.stored.row.id == first.stored.row.id
-    stored = two.jobs.job(first.stored.row.id)
+    stored = two.jobs.known.job(first.stored.row.id)
     assert (stored.row.kept, stored.row.timeout, stored.joined) == (True, 7.0, True)
 
 
@@ -196,7 +199,7 @@ def test_turns_go_round_while_jobs_end(servers):
     submit(one, *(candidate(number + 100, caller=caller) for caller in ("bob", "cy") for number in range(2)))
     order = []
     for _ in range(6):
-        ((only),) = one.jobs.claim(1, 1000)
+        ((only),) = one.jobs.turns.claim(1, 1000)
         order.append(only.stored.row.caller)
         end(one, only.stored)
     assert order == ["ann", "bob", "cy"] * 2
@@ -207,19 +210,19 @@ def test_turn_of_a_job_that_waits_again_is_given_back(servers, how):
     """It does not wait for the turns of all others, after its server has left or died."""
     one, two = servers.new(), servers.new()
     submit(one, candidate(0))
-    ((first,),) = [one.jobs.claim(1, 1000)]
+    ((first,),) = [one.jobs.turns.claim(1, 1000)]
     submit(one, *(candidate(number, caller=caller) for caller in ("bob", "cy") for number in (1, 2)))
     if how == "released":
-        one.jobs.release([Claim(first.stored.row.id, one.owner, first.stored.epoch)])
+        one.jobs.owned.release([Claim(first.stored.row.id, one.owner, first.stored.epoch)])
     else:
         servers.pass_time(LEASE + 1)
-        assert [stored.row.id for stored in two.jobs.orphans()] == ["ann-0"]
+        assert [stored.row.id for stored in two.jobs.owned.orphans()] == ["ann-0"]
     assert claimed(two, 1) == ["ann-0"]
 
 
 def end(sharing, stored, state="done"):
     row = attrs.evolve(stored.row, state=state, outcome="{}", finished=9.0)
-    return sharing.jobs.record([(row, Claim(row.id, sharing.owner, stored.epoch))])
+    return sharing.jobs.owned.record([(row, Claim(row.id, sharing.owner, stored.epoch))])
 
 
 def test_job_is_claimed_once(servers):
@@ -244,28 +247,28 @@ def test_only_the_owner_records_an_outcome(servers):
     """Twice, if it does not know whether the first time was committed. Nobody who was away."""
     one, two = servers.new(), servers.new()
     submit(one, candidate())
-    ((old),) = one.jobs.claim(1, 9)
+    ((old),) = one.jobs.turns.claim(1, 9)
     servers.pass_time(LEASE + 1)
-    assert [stored.row.restarts for stored in two.jobs.orphans()] == [1]
-    assert two.jobs.orphans() == []
-    ((new),) = two.jobs.claim(1, 9)
+    assert [stored.row.restarts for stored in two.jobs.owned.orphans()] == [1]
+    assert two.jobs.owned.orphans() == []
+    ((new),) = two.jobs.turns.claim(1, 9)
     assert new.stored.epoch == 2
     assert end(one, old.stored) == {"ann-0"}
-    assert one.jobs.renew(["ann-0"]) == {}
-    assert two.jobs.renew(["ann-0"]) == {"ann-0": 2}
+    assert one.jobs.owned.renew(["ann-0"]) == {}
+    assert two.jobs.owned.renew(["ann-0"]) == {"ann-0": 2}
     assert end(two, new.stored) == set()
     assert end(two, new.stored) == set()
     assert end(two, new.stored, "failed") == {"ann-0"}
-    assert two.jobs.job("ann-0").row.state == "done"
+    assert two.jobs.known.job("ann-0").row.state == "done"
 
 
 def test_earlier_claim_of_the_same_server_records_nothing(servers):
     """What it had begun before it lost the job is not what it runs now."""
     one = servers.new()
     submit(one, candidate())
-    ((old),) = one.jobs.claim(1, 9)
-    one.jobs.release([Claim("ann-0", one.owner, 1)])
-    ((new),) = one.jobs.claim(1, 9)
+    ((old),) = one.jobs.turns.claim(1, 9)
+    one.jobs.owned.release([Claim("ann-0", one.owner, 1)])
+    ((new),) = one.jobs.turns.claim(1, 9)
     assert end(one, old.stored) == {"ann-0"}
     assert end(one, new.stored) == set()
 
@@ -274,10 +277,10 @@ def test_released_job_waits_for_any_server(servers):
     """It does not count as a restart. Others release nothing."""
     one, two = servers.new(), servers.new()
     submit(one, candidate(claim=True))
-    two.jobs.release([Claim("ann-0", two.owner, 1), Claim("ann-0", one.owner, 2)])
+    two.jobs.owned.release([Claim("ann-0", two.owner, 1), Claim("ann-0", one.owner, 2)])
     assert claimed(two, 1) == []
-    one.jobs.release([Claim("ann-0", one.owner, 1)])
-    ((again),) = two.jobs.claim(1, 9)
+    one.jobs.owned.release([Claim("ann-0", one.owner, 1)])
+    ((again),) = two.jobs.turns.claim(1, 9)
     assert (again.stored.epoch, again.stored.row.restarts) == (2, 0)
 
 
@@ -285,12 +288,12 @@ def test_anybody_may_cancel(servers):
     """Its owner loses it. A job that has ended stays as it is."""
     one, two = servers.new(), servers.new()
     submit(one, candidate(claim=True), candidate(1))
-    assert two.jobs.cancel("bob", "ann-0", "{}", 1.0) is None
-    assert two.jobs.cancel("ann", "ann-0", "{}", 1.0).owner == one.owner
-    assert one.jobs.renew(["ann-0"]) == {}
-    assert end(one, one.jobs.job("ann-0")) == {"ann-0"}
-    assert two.jobs.cancel("ann", "ann-0", "{}", 2.0).row.state == "cancelled"
-    assert two.jobs.job("ann-0").row.finished == 1.0
+    assert two.jobs.known.cancel("bob", "ann-0", "{}", 1.0) is None
+    assert two.jobs.known.cancel("ann", "ann-0", "{}", 1.0).owner == one.owner
+    assert one.jobs.owned.renew(["ann-0"]) == {}
+    assert end(one, one.jobs.known.job("ann-0")) == {"ann-0"}
+    assert two.jobs.known.cancel("ann", "ann-0", "{}", 2.0).row.state == "cancelled"
+    assert two.jobs.known.job("ann-0").row.finished == 1.0
     assert claimed(two, 9) == ["ann-1"]
 
 
@@ -298,10 +301,10 @@ def test_job_that_others_want_is_not_cancelled_by_one_who_leaves(servers):
     """Nor one that runs."""
     one = servers.new()
     submit(one, candidate(0), candidate(1), candidate(2, claim=True))
-    one.jobs.join("ann-0")
+    one.jobs.known.join("ann-0")
     for number in range(3):
-        one.jobs.cancel("ann", f"ann-{number}", "{}", 1.0, only_if_unwanted=True)
-    states = {stored.row.id: stored.row.state for stored in one.jobs.of_caller("ann")}
+        one.jobs.known.cancel("ann", f"ann-{number}", "{}", 1.0, only_if_unwanted=True)
+    states = {stored.row.id: stored.row.state for stored in one.jobs.known.of_caller("ann")}
     assert states == {"ann-0": "queued", "ann-1": "cancelled", "ann-2": "queued"}
 
 
@@ -309,13 +312,13 @@ def test_servers_know_who_lives(servers):
     """Until their leases end, or they say goodbye."""
     one, two, three = (servers.new() for _ in range(3))
     for sharing in (one, two, three):
-        sharing.jobs.renew(())
-    assert one.jobs.others() == 2
-    three.jobs.leave()
-    assert one.jobs.others() == 1
+        sharing.jobs.owned.renew(())
+    assert one.jobs.owned.others() == 2
+    three.jobs.owned.leave()
+    assert one.jobs.owned.others() == 1
     servers.pass_time(LEASE + 1)
-    two.jobs.renew(())
-    assert (one.jobs.others(), two.jobs.others()) == (1, 0)
+    two.jobs.owned.renew(())
+    assert (one.jobs.owned.others(), two.jobs.owned.others()) == (1, 0)
 
 
 def test_orphan_that_nobody_shall_run_ends(servers):
@@ -323,15 +326,15 @@ def test_orphan_that_nobody_shall_run_ends(servers):
     one = servers.new()
     submit(one, candidate(claim=True))
     servers.pass_time(LEASE + 1)
-    (orphan,) = one.jobs.orphans()
+    (orphan,) = one.jobs.owned.orphans()
     assert claimed(one, 1) == ["ann-0"]
-    one.jobs.settle("ann-0", orphan.epoch, "{}", 1.0)
-    assert one.jobs.job("ann-0").row.state == "queued"
+    one.jobs.owned.settle("ann-0", orphan.epoch, "{}", 1.0)
+    assert one.jobs.known.job("ann-0").row.state == "queued"
     servers.pass_time(LEASE + 1)
-    (orphan,) = one.jobs.orphans()
-    one.jobs.settle("ann-0", orphan.epoch, "{}", 1.0)
-    assert one.jobs.job("ann-0").row.state == "failed"
-    assert one.jobs.counts() == [("ann", "failed", False, 1)]
+    (orphan,) = one.jobs.owned.orphans()
+    one.jobs.owned.settle("ann-0", orphan.epoch, "{}", 1.0)
+    assert one.jobs.known.job("ann-0").row.state == "failed"
+    assert one.jobs.known.counts() == [("ann", "failed", False, 1)]
 
 
 def test_oldest_jobs_are_forgotten(servers):
@@ -341,17 +344,22 @@ def test_oldest_jobs_are_forgotten(servers):
         for number in range(4):
             (found,) = submit(one, candidate(number, caller=caller, claim=True))
             row = attrs.evolve(found.stored.row, state="done", outcome="x" * 10, finished=float(number))
-            one.jobs.record([(row, Claim(row.id, one.owner, 1))])
+            one.jobs.owned.record([(row, Claim(row.id, one.owner, 1))])
     submit(one, candidate(9))
-    one.jobs.trim(3, 100, 1e9, 1e9)
-    assert [stored.row.id for stored in one.jobs.of_caller("ann")] == ["ann-9", "ann-3", "ann-2", "ann-1"]
-    one.jobs.trim(3, 100, 20, 1e9)
-    assert [stored.row.id for stored in one.jobs.of_caller("ann")] == ["ann-9", "ann-3", "ann-2"]
-    forgotten = one.jobs.trim(3, 1, 1e9, 1e9)
+    one.jobs.ended.trim(3, 100, 1e9, 1e9)
+    assert [stored.row.id for stored in one.jobs.known.of_caller("ann")] == [
+        "ann-9",
+        "ann-3",
+        "ann-2",
+        "ann-1",
+    ]
+    one.jobs.ended.trim(3, 100, 20, 1e9)
+    assert [stored.row.id for stored in one.jobs.known.of_caller("ann")] == ["ann-9", "ann-3", "ann-2"]
+    forgotten = one.jobs.ended.trim(3, 1, 1e9, 1e9)
     assert sorted(stored.row.id for stored in forgotten) == ["ann-2", "bob-2", "bob-3"]
-    assert [one.jobs.answers("ann", key) for key in ("k2", "k3", "k9")] == [False, True, True]
-    assert len(one.jobs.of_caller("ann")) + len(one.jobs.of_caller("bob")) == 2
-    assert [stored.row.id for stored in one.jobs.ended_before(9.0)] == ["ann-3"]
+    assert [one.jobs.ended.answers("ann", key) for key in ("k2", "k3", "k9")] == [False, True, True]
+    assert len(one.jobs.known.of_caller("ann")) + len(one.jobs.known.of_caller("bob")) == 2
+    assert [stored.row.id for stored in one.jobs.ended.ended_before(9.0)] == ["ann-3"]
 
 
 def test_who_has_the_most_jobs_makes_room_for_others(servers):
@@ -360,8 +368,8 @@ def test_who_has_the_most_jobs_makes_room_for_others(servers):
     for caller, number in [("bob", 0), *(("ann", number) for number in range(1, 6))]:
         (found,) = submit(one, candidate(number, caller=caller, claim=True))
         row = attrs.evolve(found.stored.row, state="done", outcome="x", finished=float(number))
-        one.jobs.record([(row, Claim(row.id, one.owner, 1))])
-    forgotten = one.jobs.trim(9, 3, 1e9, 1e9)
+        one.jobs.owned.record([(row, Claim(row.id, one.owner, 1))])
+    forgotten = one.jobs.ended.trim(9, 3, 1e9, 1e9)
     assert sorted(stored.row.id for stored in forgotten) == ["ann-1", "ann-2", "ann-3"]
 
 
@@ -423,7 +431,7 @@ def test_table_in_memory_has_the_same_rules(servers, steps):
     fake = [table.of(sharing.owner) for sharing in real]
     both = list(zip([sharing.jobs for sharing in real], fake, strict=True))
     for jobs in both[0]:
-        jobs.submit([candidate(0), candidate(1)])
+        jobs.admission.submit([candidate(0), candidate(1)])
     epochs = {}
     for what, server, value in steps:
         job, owner = f"ann-{value}", real[server].owner
@@ -432,24 +440,24 @@ def test_table_in_memory_has_the_same_rules(servers, steps):
         for jobs in both[server]:
             match what:
                 case "claim":
-                    answer = jobs.claim(value, 9)
+                    answer = jobs.turns.claim(value, 9)
                     epochs.update({(owner, one.stored.row.id): one.stored.epoch for one in answer})
                 case "renew":
-                    answer = jobs.renew(["ann-0", "ann-1"])
+                    answer = jobs.owned.renew(["ann-0", "ann-1"])
                 case "orphans":
-                    answer = sorted(jobs.orphans(), key=lambda stored: stored.row.id)
+                    answer = sorted(jobs.owned.orphans(), key=lambda stored: stored.row.id)
                 case "time":
                     answer = None
                 case "record":
-                    answer = jobs.record([(attrs.evolve(candidate(value).row, state="done"), claim)])
+                    answer = jobs.owned.record([(attrs.evolve(candidate(value).row, state="done"), claim)])
                 case "release":
-                    answer = jobs.release([claim])
+                    answer = jobs.owned.release([claim])
                 case "cancel":
-                    answer = jobs.cancel("ann", job, "{}", 1.0)
+                    answer = jobs.known.cancel("ann", job, "{}", 1.0)
             answers.append(answer)
         if what == "time":
             table.time += value
             servers.pass_time(value)
         assert answers[0] == answers[1]
         for number in range(2):
-            assert both[0][0].job(f"ann-{number}") == fake[0].job(f"ann-{number}")
+            assert both[0][0].known.job(f"ann-{number}") == fake[0].known.job(f"ann-{number}")

@@ -1,8 +1,10 @@
-"""A table of jobs in memory, with the rules of :class:`creemson.catalog.shared.jobs.SharedJobs`, and a clock to turn."""
+"""A table of jobs in memory, with the rules of :mod:`creemson.catalog.shared.jobs`, and a clock to turn."""
 
 import attrs
 
-from creemson.catalog.shared.jobs import LEASE, Candidate, Claimed, Stored, Submitted
+from creemson.catalog.shared.jobs.admission import Candidate, Submitted
+from creemson.catalog.shared.jobs.rows import LEASE, Stored
+from creemson.catalog.shared.jobs.turns import Claimed
 
 
 @attrs.define
@@ -32,6 +34,7 @@ class View:
     def __init__(self, table, owner):
         self._table = table
         self._owner = owner
+        self.admission = self.turns = self.owned = self.known = self  # as in `SharedJobs`
 
     def _change(self, job, **changes):
         row = self._table.rows[job]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from creemson.catalog.shared.claims import Claim
-from creemson.catalog.shared.jobs import LEASE, Candidate, Limits
+from creemson.catalog.shared.jobs.admission import Candidate, Limits
+from creemson.catalog.shared.jobs.rows import LEASE
 from creemson.jobs.servers.leases import MARGIN, RENEW, Leases
 from tests.catalog.test_rows import JOB
 from tests.jobs.servers.rows import Table

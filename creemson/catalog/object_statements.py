@@ -16,6 +16,7 @@ __all__ = ["DatabaseObjects", "object_row"]
 
 _SELECT = select("objects")
 _NAMED = f"{_SELECT} WHERE caller = ? AND name = ? AND kind = ? AND kind <> 'kept'"
+_UPLOADS = f"{_SELECT} WHERE caller = ? AND kind = 'upload'"
 _RECORD = record("objects")
 _WRITTEN = f"{_SELECT} WHERE key = ? AND kind = 'part' AND version = ?"
 _LOCK_PART = "UPDATE objects SET kind = 'part' WHERE key = ? AND kind = 'part' AND version = ?"
@@ -61,6 +62,11 @@ class DatabaseObjects:
             if found:
                 return object_row(found[0])
         return None
+
+    def has_upload(self, caller: str, names: Sequence[str]) -> bool:
+        """Return whether an uploaded file of a caller has one of these names."""
+        marks = ", ".join("?" * len(names))
+        return bool(self._database.read(f"{_UPLOADS} AND name IN ({marks}) LIMIT 1", (caller, *names)))
 
     def kept(self, caller: str, version: str) -> list[ObjectRow]:
         """Return a caller's kept rows of a version."""

@@ -95,6 +95,9 @@ class Objects(Protocol):
     def named(self, caller: str, name: str, *kinds: Kind) -> ObjectRow | None:
         """Return a caller's row of a name, of the first of these kinds that there is."""
 
+    def has_upload(self, caller: str, names: Sequence[str]) -> bool:
+        """Return whether an uploaded file of a caller has one of these names."""
+
     def kept(self, caller: str, version: str) -> Sequence[ObjectRow]:
         """Return a caller's kept rows of a version."""
 

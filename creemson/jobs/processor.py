@@ -316,7 +316,7 @@ class Processor:
         store = self._stores.of(command.caller)
         version = store.look_up(query.filename).version
         store.check_quota()
-        key, size_bytes = key_of(version, query)
+        key, size_bytes = key_of(version, query, store.is_hidden)
         done = self._jobs.find_done(command.caller, key)
         if done is not None and store.has_output(done.work.output):
             for event in self._jobs.again(done):
@@ -424,7 +424,7 @@ class Processor:
         await self._in_thread(store.check_quota)
         if self._memory is not None and self._memory.scarce:
             raise self._memory.refusal()
-        key, size_bytes = key_of(found.version, query)
+        key, size_bytes = await self._in_thread(key_of, found.version, query, store.is_hidden)
         return Job(
             secrets.token_hex(8),
             (command.caller, key),
@@ -455,9 +455,10 @@ class Processor:
                 version = (await self._in_thread(store.look_up, name)).version
             if not await self._in_thread(store.hold, name, version):
                 await self._in_thread(store.find_version, name, version)
+            key, _ = await self._in_thread(key_of, version, work.query, store.is_hidden)
         except CreemsonError as error:
             return error
-        _bind(job, version)
+        _bind(job, version, key)
         return None
 
     def restored(self, row: JobRow) -> Job | None:
@@ -633,7 +634,8 @@ class Processor:
                 store.find_version(name, version)
         except CreemsonError as error:
             return error
-        _bind(job, version)
+        key, _ = key_of(version, work.query, store.is_hidden)
+        _bind(job, version, key)
         return None
 
     def info(self, job: Job) -> JobInfo:
@@ -756,8 +758,7 @@ class Processor:
                 await self._in_thread(store.recognise, name, version)
 
 
-def _bind(job: Job, version: str) -> None:
+def _bind(job: Job, version: str, key: str) -> None:
     """Set the version on which a job works; its key changes if the server that accepted it reads files otherwise."""
-    key, _ = key_of(version, job.work.query)
     job.work = attrs.evolve(job.work, key=key, version=version)
     job.key = (job.caller, key)

@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args
 
 import attrs
@@ -62,14 +63,27 @@ class Work:
         return output_name(self.query.filename, self.key)
 
 
-def key_of(version: str, query: Query) -> tuple[str, int]:
+def key_of(version: str, query: Query, is_hidden: Callable[[str], bool]) -> tuple[str, int]:
     """Return a key that is equal for the same work on the same version of a file, and the size of the query as JSON.
 
     Also the versions of what reads files and computes results belong to the key: after an upgrade, an answer that an
-    earlier version made is not taken for that of the new one.
+    earlier version made is not taken for that of the new one. The key decides about the name of the output. If an
+    upload has this name, for example an output that was edited and uploaded again, another key is used: under the name
+    in a result, nothing but that result is found.
+
+    Args:
+        version: the version of the file.
+        query: the work.
+        is_hidden: see :meth:`creemson.storage.store.Store.is_hidden`.
     """
-    text = orjson.dumps([version, _makers(), plain(query)])
-    return hashlib.sha256(text).hexdigest(), len(text)
+    parts = [version, _makers(), plain(query)]
+    size = 0
+    for turn in itertools.count():
+        text = orjson.dumps([*parts, turn] if turn else parts)
+        key, size = hashlib.sha256(text).hexdigest(), size or len(text)
+        if not is_hidden(output_name(query.filename, key)):
+            return key, size
+    raise AssertionError
 
 
 @functools.cache

@@ -11,6 +11,7 @@ __all__ = [
     "companion",
     "is_remote",
     "is_temporary",
+    "output_names",
     "owner_name",
     "rejects_name",
     "remove_path",
@@ -82,6 +83,21 @@ def texts_name(output: str) -> str:
     'flights-0123456789ab.texts.parquet'
     """
     return f"{output.rsplit('.', 1)[0]}{_TEXTS_SUFFIX}"
+
+
+def output_names(output: str, formats: Sequence[str]) -> list[str]:
+    """Return the names of a stored output, its renderings in other formats, its texts and its file of rejects.
+
+    Args:
+        output: name of the stored output.
+        formats: the extensions of outputs; the first is that of stored ones.
+
+    >>> output_names("a-0123456789ab.parquet", ["parquet", "xlsx"])[:3]
+    ['a-0123456789ab.parquet', 'a-0123456789ab.xlsx', 'a-0123456789ab.normalized.csv']
+    """
+    stem = output.rsplit(".", 1)[0]
+    renderings = [f"{stem}.{format_}" for format_ in (*formats, NORMALIZED)]
+    return [*renderings, texts_name(output), rejects_name(output)]
 
 
 def rendering_of(name: str, formats: Sequence[str]) -> tuple[str, str] | None:

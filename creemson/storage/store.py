@@ -371,6 +371,12 @@ class Store(Protocol):
     def has_output(self, name: str) -> bool:
         """Return whether there is an output of this name that can be served, with its texts. Does not wait."""
 
+    def is_hidden(self, output: str) -> bool:
+        """Return whether an upload has the name of an output, or of another file of it, and is found in its place.
+
+        Does not wait.
+        """
+
     def find_output_of(self, name: str) -> Path | None:
         """Return the stored output of which ``name`` is a rendering in another format, if it exists. Does not wait.
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import statistics
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -139,6 +140,26 @@ def test_result_with_deleted_output_is_computed_again(server):
         assert (
             client.run(filename="example.csv", selectedColumns=[5])["data"]["output_data"]["cached"] is True
         )
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".normalized.csv", ".xlsx", ".ndjson"])
+def test_upload_with_the_name_of_an_output_is_not_served_in_its_place(server, ending):
+    """Who has edited a result and uploads it again gets another name for the result."""
+    request = {"filename": "example.csv", "selectedColumns": [4, 0], "limit": len(ending)}
+    with server.connect() as client:
+        first = client.run(**request)["data"]["output_data"]
+        stem = first["filename"].removesuffix(".parquet")
+        assert client.upload(stem + ending, b"edited\n1\n")["type"] == "uploaded"
+        again = client.run(**request)["data"]["output_data"]
+        assert not again["filename"].startswith(stem)
+        assert (again["rows"], again["cached"]) == (first["rows"], False)
+        data = httpx.get(f"{server.base}/download/{again['final_filename_csv']}").text
+        assert data.splitlines()[0] == ",".join(first["columns"])
+        assert httpx.get(f"{server.base}/download/{stem}{ending}").content == b"edited\n1\n"
+        assert client.run(**request)["data"]["output_data"]["filename"] == again["filename"]
+        client.send({"type": "delete", "id": "d", "filename": stem + ending})
+        assert client.receive()["type"] == "deleted"
+        assert client.run(**request)["data"]["output_data"]["filename"] == first["filename"]
 
 
 def test_changed_file_is_different_work(server):

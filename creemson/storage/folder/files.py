@@ -15,7 +15,7 @@ import itertools
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +25,10 @@ from creemson.errors import InvalidFormat, disk_error, is_disk_full
 from creemson.model.filenames import MAX_NAME_BYTES, check_name, composed
 from creemson.storage import durable
 from creemson.storage.names import (
-    NORMALIZED,
     is_temporary,
-    rejects_name,
+    output_names,
     remove_path,
     rendering_of,
-    texts_name,
 )
 from creemson.storage.store import HINT_CANDIDATES, file_not_found
 
@@ -219,9 +217,11 @@ class Files:
 
         Does not list the folder: with a thousand outputs that takes 1 ms; removing files that may not exist, 0.03 ms.
         """
-        stem = name.rsplit(".", 1)[0]
-        renderings = [self.outputs / f"{stem}.{format_}" for format_ in (*formats, NORMALIZED)]
-        return [*renderings, self.outputs / texts_name(name), self.outputs / rejects_name(name)]
+        return [self.outputs / one for one in output_names(name, formats)]
+
+    def has_upload(self, names: Iterable[str]) -> bool:
+        """Return whether an uploaded file has one of these names, which are :func:`composed`; 1 µs for each name."""
+        return any(os.access(f"{self.root}/uploads/{name}", os.F_OK) for name in names)
 
     def _some_names(self) -> list[str]:
         """Return the names of some files, uploaded ones first.

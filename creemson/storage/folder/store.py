@@ -24,7 +24,14 @@ from creemson.storage.folder.files import Files, disk_faults
 from creemson.storage.folder.kept import Kept
 from creemson.storage.folder.partial import Part
 from creemson.storage.handles import CountedFile, Handles
-from creemson.storage.names import is_temporary, owner_name, rejects_name, temporary_name, texts_name
+from creemson.storage.names import (
+    is_temporary,
+    output_names,
+    owner_name,
+    rejects_name,
+    temporary_name,
+    texts_name,
+)
 from creemson.storage.quota import Ledger
 from creemson.storage.store import Found, OpenFile, file_changed, file_exists, same_content
 from creemson.storage.tables.tables import Tables
@@ -619,6 +626,10 @@ class FolderStore:
     def _forget_size(self, name: str) -> None:
         self._sizes.pop(name, None)
         self._sizes.pop(texts_name(name), None)
+
+    def is_hidden(self, output: str) -> bool:
+        """Return whether an upload has the name of an output, or of another file of it, and is found in its place."""
+        return self._files.has_upload(output_names(output, OUTPUT_FORMATS))
 
     def find_output_of(self, name: str) -> Path | None:
         """Return the stored output of which ``name`` is a rendering in another format, if it exists."""

@@ -21,7 +21,7 @@ from creemson.model.filenames import check_name, composed
 from creemson.model.identity import Identity
 from creemson.model.results import OUTPUT_FORMATS, FileInfo
 from creemson.storage.handles import Handles
-from creemson.storage.names import NORMALIZED, owner_name, rejects_name, rendering_of, texts_name
+from creemson.storage.names import output_names, owner_name, rejects_name, rendering_of, texts_name
 from creemson.storage.objects.address import Address
 from creemson.storage.objects.bookkeeping import Bookkeeping
 from creemson.storage.objects.bucket import ObjectBucket
@@ -609,6 +609,10 @@ class ObjectStore:
         """Return whether there is an output of this name."""
         return bool(self._output_rows(name))
 
+    def is_hidden(self, output: str) -> bool:
+        """Return whether an upload has the name of an output, or of another file of it, and is found in its place."""
+        return self._rows.has_upload(self._caller, output_names(output, OUTPUT_FORMATS))
+
     def find_output_of(self, name: str) -> Path | None:
         """Return the stored output of which ``name`` is a rendering in another format, if it exists."""
         found = rendering_of(check_name(name), OUTPUT_FORMATS)
@@ -620,9 +624,7 @@ class ObjectStore:
 
         They are not found any more; rows and objects go with the next sweep, because nobody may wait here.
         """
-        stem = name.rsplit(".", 1)[0]
-        renderings = [f"{stem}.{format_}" for format_ in (*OUTPUT_FORMATS, NORMALIZED)]
-        rows = self._output_rows(*renderings, texts_name(name), rejects_name(name))
+        rows = self._output_rows(*output_names(name, OUTPUT_FORMATS))
         with self._lock:
             self._doomed.update(row.key for row in rows)
         self._garbage.soon(self._remove_doomed)

@@ -966,6 +966,17 @@ def test_delete_removes_an_output(world):
     assert not output.exists()
 
 
+def test_upload_hides_the_output_whose_name_it_has(world):
+    """Or that of a file that belongs to it; not that of another output, and not after its removal."""
+    for name in ("o-1.parquet", "o-1.csv", "o-1.normalized.csv", "o-1.rejects.csv"):
+        assert not world.store.is_hidden("o-1.parquet")
+        (world.store._files.uploads / name).write_bytes(b"edited")
+        assert world.store.is_hidden("o-1.parquet")
+        assert not world.store.is_hidden("o-2.parquet")
+        world.store.delete(name)
+    assert not world.store.is_hidden("o-1.parquet")
+
+
 @pytest.mark.parametrize("content", [b"", DATA[:-1], DATA + b"x"])
 def test_output_of_another_size_than_expected_is_not_served(world, content):
     """Neither as a cached answer, nor by its name, nor as the source of another format."""

@@ -317,6 +317,17 @@ def test_output_is_found_with_what_belongs_to_it(world):
     assert world.objects() == {}
 
 
+def test_upload_hides_the_output_whose_name_it_has(world):
+    """Or that of a file that belongs to it; not that of another output, and not after its removal."""
+    for name in ("o-1.parquet", "o-1.csv", "o-1.normalized.csv", "o-1.rejects.csv"):
+        assert not world.store.is_hidden("o-1.parquet")
+        world.upload(name, b"edited")
+        assert world.store.is_hidden("o-1.parquet")
+        assert not world.store.is_hidden("o-2.parquet")
+        world.store.delete(name)
+    assert not world.store.is_hidden("o-1.parquet")
+
+
 def test_output_of_a_later_attempt_replaces_the_earlier_one(world):
     """An attempt that ends after another one, or never, leaves nothing."""
     late = world.store.output_path("o-1.parquet")

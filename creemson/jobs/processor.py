@@ -218,11 +218,11 @@ class Processor:
         """Count the jobs for the metrics: those of this server; but those that wait, of all that share them."""
         if self._shared is None:
             return self._jobs.counts()
-        return {**self._jobs.counts(), "queued": self._shared.counts()["queued"]}
+        return {**self._jobs.counts(), "queued": self._shared.others.counts()["queued"]}
 
     def counts(self, caller: str | None = None) -> Mapping[str, int]:
         """Count jobs; see :meth:`JobQueue.counts`."""
-        return self._jobs.counts(caller) if self._shared is None else self._shared.counts(caller)
+        return self._jobs.counts(caller) if self._shared is None else self._shared.others.counts(caller)
 
     async def drain(self, grace: float) -> None:
         """Stop accepting jobs and let running attempts finish; stop them after ``grace`` seconds."""
@@ -373,7 +373,7 @@ class Processor:
         if self._shared is None:
             self._release_ended(rows)
             return
-        self._shared.recorded(rows)
+        self._shared.owned.recorded(rows)
         ended = {
             (row.caller, row.version)
             for row in rows
@@ -395,11 +395,11 @@ class Processor:
 
     def _record_shared(self, rows: Sequence[JobRow | str]) -> set[str]:
         assert self._shared is not None
-        return self._shared.record(rows)
+        return self._shared.owned.record(rows)
 
     def _lost(self, batch: Sequence[Entry], jobs: Collection[str]) -> Sequence[Delivery]:
         assert self._shared is not None
-        return self._shared.lost(batch, jobs)
+        return self._shared.owned.lost(batch, jobs)
 
     async def _drop(self, store: Store, version: str) -> None:
         try:
@@ -511,7 +511,7 @@ class Processor:
         if self._jobs.next_wake() < self._wake_at:
             self._wake.set()
         if self._shared is not None:
-            self._shared.changed()
+            self._shared.taking.changed()
 
     def _start_or_stop(self, effect: Start | Stop) -> None:
         if isinstance(effect, Stop):
@@ -531,7 +531,7 @@ class Processor:
     def _fail_unrecorded(self, batch: Sequence[Entry], error: OSError) -> Sequence[Delivery]:
         """Fail the new jobs that could not be recorded. The ends of other jobs are delivered anyway."""
         if self._shared is not None:  # when the database is back, the jobs start again
-            return self._shared.lost(batch, {entry.id for entry in batch if isinstance(entry, JobRow)})
+            return self._shared.owned.lost(batch, {entry.id for entry in batch if isinstance(entry, JobRow)})
         fault = disk_error(error)
         deliveries = [entry for entry in batch if isinstance(entry, Delivery)]
         accepted = {entry.reply.job for entry in deliveries if isinstance(entry.reply, Accepted)}
@@ -741,7 +741,7 @@ class Processor:
 
         find = partial(store.find_version, work.query.filename, work.version)
         await self._recognise(store, work.query.filename, work.version)
-        claim = None if self._shared is None else self._shared.claim_of(job)
+        claim = None if self._shared is None else self._shared.owned.leases.claim_of(job)
         if claim is None and self._shared is not None:
             raise LostClaimError(job)
         async with output_target(store, work.output, self._in_thread, claim) as target:

@@ -3,6 +3,8 @@
 A server that follows a job is a waiter of it in the queue of the job's server, like a request of a connection.
 """
 
+import sys
+
 import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -13,9 +15,9 @@ from creemson.jobs.commands import Reply
 from creemson.jobs.events import Accepted, Ended, Waiter
 from creemson.jobs.journal import InThread
 from creemson.jobs.queue.queue import JobQueue, job_not_found
-from creemson.jobs.servers import messages
-from creemson.jobs.servers.following import Followed, Following
-from creemson.jobs.servers.mail import AGAIN, Mail
+from creemson.jobs.servers.following import messages
+from creemson.jobs.servers.following.following import Followed, Following
+from creemson.jobs.servers.following.mail import AGAIN, Mail
 from creemson.jobs.servers.processing import Processing
 
 __all__ = ["LOOK", "Relay", "is_server", "name_of"]
@@ -120,6 +122,28 @@ class Relay:
                     self._me, job, followed.caller, followed.timeout, followed.keep, followed.is_back
                 ),
             )
+
+    def join(
+        self,
+        stored: Stored,
+        waiter: Waiter,
+        after: int | None,
+        *,
+        timeout: float = 0.0,
+        is_back: bool = False,
+    ) -> None:
+        """Let a request wait for an unfinished job, wherever it is; see :meth:`Following.add`."""
+        row = stored.row
+        found = self._queue.active(row.id)
+        if found is not None:
+            found.timeout = max(found.timeout, timeout)  # nobody gets less time than requested
+            seen = sys.maxsize if after is None else after
+            self._processing.apply(self._queue.attach(row.caller, row.id, seen, waiter, is_back=is_back))
+            return
+        known = self.following.add(row.id, row.caller, waiter, after, timeout=timeout, is_back=is_back)
+        for event in known:
+            self._processing.reply(waiter.connection, waiter.request, event)
+        self.owned_by(row.id, stored.owner)
 
     def _saw_end(self, stored: Stored) -> None:
         """Tell those who follow a job how it has ended."""

@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.catalog.shared.hints import ALL, Hints
 from creemson.jobs.journal import InThread
-from creemson.jobs.servers.messages import Message, decode, encode
+from creemson.jobs.servers.following.messages import Message, decode, encode
 
 __all__ = ["AGAIN", "Mail"]
 

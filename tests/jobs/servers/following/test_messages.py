@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from creemson.catalog.shared.hints import MAX_HINT
 from creemson.jobs.events import Logged, Progressed
-from creemson.jobs.servers.messages import Claims, Ended, Follow, Leave, News, Work, decode, encode
+from creemson.jobs.servers.following.messages import Claims, Ended, Follow, Leave, News, Work, decode, encode
 
 WORD = st.text(max_size=20)
 MESSAGES = st.one_of(

@@ -3,7 +3,7 @@
 import pytest
 
 from creemson.jobs.events import Logged, Progressed, Waiter
-from creemson.jobs.servers.following import ASK_AGAIN, Following
+from creemson.jobs.servers.following.following import ASK_AGAIN, Following
 
 A, B, C = Waiter("c1", 1), Waiter("c1", 2), Waiter("c2", 1)
 

@@ -1,0 +1,1 @@
+"""Tests of `creemson/jobs/servers/following`."""

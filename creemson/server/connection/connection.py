@@ -481,6 +481,10 @@ class Connection:
                     answer = self._protocol.files(request, listing)
                     return await trio.to_thread.run_sync(_encoded, answer)  # 0.2 s for 100,000 files
                 case DeleteFile(request, filename):
+                    if self._uploads.has_open(
+                        filename
+                    ):  # nothing more arrives for it before this message is handled
+                        await self._end_upload(deleted=True)
                     async with self._shared.uploads.without((self.state.caller, filename)):
                         await trio.to_thread.run_sync(self._store().delete, filename)
                     return self._protocol.deleted(request)
@@ -522,6 +526,10 @@ class Connection:
             while not self._ended and (seen != self._received or self._liveness.listening_since is None):
                 seen = self._received
                 await trio.sleep(QUIET)
+        await self._end_upload(deleted=deleted)
+
+    async def _end_upload(self, *, deleted: bool) -> None:
+        """Save and close the open upload, if there is one, and report that to the peer."""
         if await self._uploads.save() and not self._ended:
             for effect in self._protocol.upload_taken(deleted=deleted):
                 if isinstance(effect, Send):

@@ -172,6 +172,10 @@ class Uploads:
         self._part = None
         self._registry.release((self._protocol.state.caller, part.name), self._holder)
 
+    def has_open(self, filename: str) -> bool:
+        """Return whether the upload of a file is open on this connection."""
+        return self._part is not None and self._part.name == filename
+
     async def save(self) -> bool:
         """Save and close the open upload, to be continued later; return whether one was open."""
         async with self._turn:

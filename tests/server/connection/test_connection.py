@@ -965,6 +965,20 @@ async def test_delete_during_an_upload_tells_the_uploader_that_it_was_deleted(wo
     assert list((world.files.root / "parts").iterdir()) == []
 
 
+async def test_delete_of_an_own_upload_does_not_wait(world, monkeypatch):
+    """The connection need not give itself time to handle what has arrived."""
+    monkeypatch.setattr("creemson.server.connection.connection.SIGN_OF_LIFE", 10 * PATIENCE)
+    peer = await world.peer()
+    await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
+    assert (await peer.hear())["type"] == "upload_ready"
+    await peer.say({"type": "delete", "id": "d", "filename": "a.csv"})
+    with trio.fail_after(PATIENCE):
+        error = await peer.hear()
+        assert (error["reason"], error["id"]) == ("cancelled", "u")
+        assert (await peer.hear())["type"] == "deleted"
+    assert list((world.files.root / "parts").iterdir()) == []
+
+
 def unfinished_bytes(world):
     """The number of bytes of the unfinished upload."""
     [part] = (world.files.root / "parts").iterdir()

@@ -84,7 +84,7 @@ def parse(text: str | bytes, *, depth: int = MAX_DEPTH) -> dict[str, Any]:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         fault = InvalidFormat(
-            "invalid_json", f"The message is not JSON: {error}. Send one JSON object per text frame."
+            "invalid_json", f"The message is not JSON: {error}. Send one JSON object in each message."
         )
         raise Rejected(fault) from None
     if type(value) is not dict:

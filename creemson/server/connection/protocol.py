@@ -172,13 +172,13 @@ class Protocol:
             return self._invalid(now, rejected)
         is_legacy = isinstance(message, LegacyRequest)
         self._metrics.received["classic" if isinstance(message, LegacyRequest) else message.type] += 1
-        if isinstance(message, messages.Batch) and message.messages:  # its members are throttled
-            return self._batch(now, message, size_bytes)
+        if isinstance(message, messages.Batch) and 0 < len(message.messages) <= self._limits.batch_messages:
+            return self._batch(now, message, size_bytes)  # its members are throttled
         throttled = self._admission.throttle(now)
         if throttled is not None:
             return self._reject_throttled(now, throttled, message.id, typed=not is_legacy)
         if isinstance(message, messages.Batch):
-            return self._batch(now, message, size_bytes)
+            return self._odd_batch(message)
         has_slot = not is_legacy or self._legacy.has_room
         fault = self._admission.check(message, size_bytes, self._requests, has_slot)
         if fault is not None:
@@ -218,15 +218,7 @@ class Protocol:
     def _batch(self, now: float, batch: messages.Batch, size_bytes: int) -> Iterator[Effect]:
         """Handle the members of a batch in order, each as if sent alone; neighboring pings are answered together."""
         self.state.batching = True
-        if len(batch.messages) > self._limits.batch_messages:
-            fault = InvalidFormat(
-                "invalid_message",
-                f"A batch has {len(batch.messages)} messages; the maximum is {self._limits.batch_messages}.",
-                details=[f"$.messages: expected at most {self._limits.batch_messages}"],
-            )
-            yield from self._send(error_message(fault, id=batch.id))
-            return
-        size_bytes //= max(1, len(batch.messages))
+        size_bytes //= len(batch.messages)
         pings: list[str] = []
         for index, member in enumerate(batch.messages):
             ping = codec.ping_id(member)
@@ -241,6 +233,20 @@ class Protocol:
             else:
                 yield from self._message(now, member, size_bytes)
         yield from self._pings(now, batch.messages[-len(pings) :], pings, size_bytes)
+
+    def _odd_batch(self, batch: messages.Batch) -> list[Effect]:
+        """Refuse a batch with too many members; one without any needs no answer."""
+        if not self._admission.is_identified:
+            return self._close_with(missing_identity())
+        self.state.batching = True
+        if not batch.messages:
+            return []
+        fault = InvalidFormat(
+            "invalid_message",
+            f"A batch has {len(batch.messages)} messages; the maximum is {self._limits.batch_messages}.",
+            details=[f"$.messages: expected at most {self._limits.batch_messages}"],
+        )
+        return self._send(error_message(fault, id=batch.id))
 
     def _pings(
         self, now: float, members: Sequence[object], pings: list[str], size_bytes: int

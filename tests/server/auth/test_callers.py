@@ -101,6 +101,13 @@ def test_message_after_a_close_is_ignored(callers):
     assert protocol.state.identity is None
 
 
+@pytest.mark.parametrize("members", [0, 1, 1001])
+def test_batch_of_a_stranger_is_refused_whatever_its_size(callers, members):
+    """As any other message before the token."""
+    effects = say(connect(callers), {"type": "batch", "messages": [{"type": "ping"}] * members})
+    assert (reasons(effects), closes(effects)) == (["unauthenticated"], [4401])
+
+
 def test_connection_without_token_closes_after_auth_timeout(callers):
     """`auth.timeout` runs from the handshake and does not apply after authentication."""
     protocol, known = connect(callers, began=5.0), connect(callers, began=5.0)

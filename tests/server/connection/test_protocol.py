@@ -321,6 +321,15 @@ def test_batch_over_limit_is_refused_as_a_whole(peer):
     assert (error.reason, error.id) == ("invalid_message", "b")
 
 
+@pytest.mark.parametrize("members", [0, 6])
+def test_batch_without_members_or_with_too_many_counts_as_a_message(members):
+    """It is throttled as any other message."""
+    protocol = make(limits=attrs.evolve(LIMITS, messages_per_s=1.0, messages_burst=2))
+    batch = json.dumps({"type": "batch", "id": "b", "messages": [{"type": "ping"}] * members})
+    reasons = [answer.reason for _ in range(3) for answer in sent(list(protocol.text(0.0, batch)))]
+    assert reasons == ["invalid_message"] * (2 if members else 0) + ["rate_limited"]
+
+
 def test_legacy_answer_queue_is_bounded(peer):
     """Beyond the limit, requests are refused out of turn: garbage behind a slow request costs no memory."""
     peer.say(LEGACY)

@@ -90,6 +90,7 @@ class FormFiles:
         self._skipped = 0  # bytes of the preamble
         self._parts = 0
         self._in_file = False  # whether the current part is a file in the field
+        self._is_unnamed = False  # whether it has an empty name, and no content so far
         self._found = False  # whether there has been one
 
     def feed(self, data: bytes) -> list[Begun | bytes]:
@@ -133,6 +134,8 @@ class FormFiles:
         # The last bytes may be the beginning of a delimiter.
         end = index if index >= 0 else max(self._at, len(self._data) - len(self._delimiter) + 1)
         if self._in_file and end > self._at:
+            if self._is_unnamed:
+                self._begin("", found)
             found.append(self._data[self._at : end])
         elif self._state is _State.PREAMBLE:
             self._skipped += end - self._at
@@ -187,9 +190,17 @@ class FormFiles:
                 raise _unreadable(
                     "its files must not have a Content-Transfer-Encoding (RFC 7578 section 4.7)"
                 )
-            found.append(Begun(file_name(parameters)))
-            self._in_file = self._found = True
+            self._in_file = True
+            # Browsers send an empty name, and no content, for an input in which no file was selected.
+            self._is_unnamed = parameters.get("filename") == b"" and "filename*" not in parameters
+            if not self._is_unnamed:
+                self._begin(file_name(parameters), found)
         return True
+
+    def _begin(self, name: str, found: list[Begun | bytes]) -> None:
+        found.append(Begun(name))
+        self._found = True
+        self._is_unnamed = False
 
     def _empty_line(self) -> bool:
         """Skip the empty line behind the headers; without any content, it belongs to the delimiter (RFC 2046)."""

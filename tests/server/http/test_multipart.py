@@ -83,6 +83,20 @@ def test_form_byte_by_byte_is_the_same():
     assert read(body, range(len(body))) == read(body) == [("a", b"1\r\n--some"), ("b", b"")]
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_input_without_a_selected_file_is_skipped(others):
+    """Browsers send an empty name and no content. Content without a name is a file, whose name is refused."""
+    files = [(b"file", b"a.csv", b"a")] * others
+    body = form((b"file", b"", b""), *files, (b"file", b"", b""))
+    if others:
+        assert read(body) == read(body, range(len(body))) == [("a.csv", b"a")]
+    else:
+        with pytest.raises(InvalidFormat, match="expected a file in the field 'file'"):
+            read(body)
+    body = form(*files, (b"file", b"", b"x"))
+    assert read(body) == read(body, range(len(body))) == [("a.csv", b"a")] * others + [("", b"x")]
+
+
 def test_part_without_content_and_without_an_own_line_end_is_empty():
     """The line end behind its headers begins the next delimiter."""
     body = part(b'name="file"; filename="a"', b"").removesuffix(b"\r\n") + b"--some boundary--"

@@ -28,6 +28,7 @@ from creemson.model.query import (
     LIST_OPERATORS,
     MAX_COUNT,
     MAX_HEADER_ROWS,
+    MAX_NAME,
     OPERATORS,
     UNARY_OPERATORS,
     Aggregate,
@@ -137,8 +138,9 @@ def _sort_key(value: Any, _: Any) -> SortKey:
 def _aggregate(value: Any, _: Any) -> Aggregate:
     parts = _list(value, '["column", "function", "name"]', (2, 3))
     name = parts[2] if len(parts) > 2 else None
-    if name is not None and (type(name) is not str or not name):
-        raise ValueError(f"expected a name for the new column, got {excerpt(name)}")
+    if name is not None and (type(name) is not str or not 1 <= len(name) <= MAX_NAME):
+        what = f"a name for the new column (at most {MAX_NAME:,} characters)"
+        raise ValueError(f"expected {what}, got {excerpt(name)}")
     return Aggregate(_column_ref(parts[0], None), _one_of(parts[1], FUNCTIONS, "a function"), name)
 
 

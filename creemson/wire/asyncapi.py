@@ -14,7 +14,7 @@ import attrs
 
 from creemson.model.constraints import Bounds, Distinct, OneOf, Pattern, SafeName
 from creemson.model.filenames import MAX_NAME_BYTES
-from creemson.model.query import FUNCTIONS, OPERATORS, Aggregate, AnyOf, Condition, SortKey
+from creemson.model.query import FUNCTIONS, MAX_NAME, OPERATORS, Aggregate, AnyOf, Condition, SortKey
 from creemson.wire.messages import CLIENT_TYPES, PROTOCOL_VERSION, SERVER_TYPES, LegacyRequest
 
 __all__ = ["describe"]
@@ -32,6 +32,7 @@ _PLAIN: Mapping[Any, Schema] = types.MappingProxyType(
     }
 )
 _COLUMN: Schema = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
+_NEW_NAME: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_NAME}
 _CONDITION: Schema = {
     "type": "array", "items": [_COLUMN, {"enum": list(OPERATORS)}, {}], "minItems": 2, "maxItems": 3,
 }  # fmt: skip
@@ -42,9 +43,9 @@ _SHAPES: Mapping[Any, Schema] = types.MappingProxyType(
             "type": "object", "properties": {"any": {"type": "array", "items": _CONDITION, "minItems": 1}},
             "required": ["any"], "additionalProperties": False,
         },
-        SortKey: {"type": "array", "items": [_COLUMN, {"enum": ["asc", "desc"]}], "minItems": 2, "maxItems": 2},
+        SortKey: {"type": "array", "items": [_COLUMN, {"enum": ["asc", "desc"]}], "minItems": 1, "maxItems": 2},
         Aggregate: {
-            "type": "array", "items": [_COLUMN, {"enum": list(FUNCTIONS)}, {"type": "string"}],
+            "type": "array", "items": [_COLUMN, {"enum": list(FUNCTIONS)}, _NEW_NAME],
             "minItems": 2, "maxItems": 3,
         },
     }

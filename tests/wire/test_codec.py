@@ -153,7 +153,7 @@ def test_decode_of_arbitrary_json_gives_a_message_or_an_error(value):
         (
             '{"type": "process", "id": "a", "filename": "a", "aggregate": [["b", "mean", ""]]}',
             "invalid_message",
-            ('$.aggregate[0]: expected a name for the new column, got ""',),
+            ('$.aggregate[0]: expected a name for the new column (at most 1,000 characters), got ""',),
         ),
         (
             '{"type": "process", "id": "a", "filename": "a", "sort": [["b", "up"]]}',

@@ -10,7 +10,9 @@ __all__ = [
     "NORMALIZED",
     "companion",
     "is_remote",
+    "is_stored",
     "is_temporary",
+    "names_deleted_with",
     "output_names",
     "owner_name",
     "rejects_name",
@@ -98,6 +100,27 @@ def output_names(output: str, formats: Sequence[str]) -> list[str]:
     stem = output.rsplit(".", 1)[0]
     renderings = [f"{stem}.{format_}" for format_ in (*formats, NORMALIZED)]
     return [*renderings, texts_name(output), rejects_name(output)]
+
+
+def names_deleted_with(name: str, formats: Sequence[str]) -> list[str]:
+    """Return the names of what is deleted with a file of an output, itself included.
+
+    With a stored output, all that belongs to it; with anything else nothing, since the output is still served.
+
+    >>> names_deleted_with("a-0123456789ab.csv", ["parquet", "csv"])
+    ['a-0123456789ab.csv']
+    """
+    return output_names(name, formats) if is_stored(name, formats) else [name]
+
+
+def is_stored(name: str, formats: Sequence[str]) -> bool:
+    """Return whether a file of an output is the stored one, and not a rendering, its texts or its file of rejects.
+
+    >>> is_stored("a-0123456789ab.parquet", ["parquet"]), is_stored("a-0123456789ab.texts.parquet", ["parquet"])
+    (True, False)
+    """
+    found = rendering_of(name, formats)
+    return found is not None and found[0] == name
 
 
 def rendering_of(name: str, formats: Sequence[str]) -> tuple[str, str] | None:

@@ -214,6 +214,8 @@ class Store(Protocol):
     def delete(self, name: str) -> None:
         """Remove an uploaded file and an unfinished upload of this name; if there is neither, an output.
 
+        A stored output goes with its renderings, texts and file of rejects; a rendering goes alone.
+
         Raises:
             InvalidFormat: ``invalid_filename``.
             ProcessingError: ``file_not_found``.

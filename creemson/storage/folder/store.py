@@ -25,7 +25,9 @@ from creemson.storage.folder.kept import Kept
 from creemson.storage.folder.partial import Part
 from creemson.storage.handles import CountedFile, Handles
 from creemson.storage.names import (
+    is_stored,
     is_temporary,
+    names_deleted_with,
     output_names,
     owner_name,
     rejects_name,
@@ -245,7 +247,10 @@ class FolderStore:
         return tuple(sorted(found.values(), key=lambda info: info.filename))
 
     def delete(self, name: str) -> None:
-        """Remove an uploaded file and an unfinished upload of this name; if there is neither, an output."""
+        """Remove an uploaded file and an unfinished upload of this name; if there is neither, an output.
+
+        A stored output goes with all that belongs to it.
+        """
         name = check_name(name)
         dropped = self.drop_part(name)
         paths = [path for path in self._files.uploads_named(name) if path.is_file() and not path.is_symlink()]
@@ -255,7 +260,7 @@ class FolderStore:
             path = self._files.find(name)
             paths = [path]
             if path.parent == self._files.outputs:
-                paths += (path.with_name(rejects_name(path.name)), path.with_name(texts_name(path.name)))
+                paths = [path.with_name(one) for one in names_deleted_with(path.name, OUTPUT_FORMATS)]
         versions = self._versions_of(paths)
         self._remove(*paths)
         self._forget_files([self._files.within(path) for path in paths])
@@ -648,7 +653,8 @@ class FolderStore:
     def publish_output(self, name: str, target: str, claim: Claim | None = None) -> None:
         """Count an output, or a rendering of one, that a worker has written, with its texts and file of rejects."""
         del target, claim  # the worker has given it its name; a folder has one server
-        paths = [self._files.outputs / one for one in (name, texts_name(name), rejects_name(name))]
+        names = (name, texts_name(name), rejects_name(name)) if is_stored(name, OUTPUT_FORMATS) else (name,)
+        paths = [self._files.outputs / one for one in names]
         try:
             self._ledger.admit(*map(self._key, paths))
         except ProcessingError:

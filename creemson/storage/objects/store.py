@@ -21,7 +21,14 @@ from creemson.model.filenames import check_name, composed
 from creemson.model.identity import Identity
 from creemson.model.results import OUTPUT_FORMATS, FileInfo
 from creemson.storage.handles import Handles
-from creemson.storage.names import output_names, owner_name, rejects_name, rendering_of, texts_name
+from creemson.storage.names import (
+    names_deleted_with,
+    output_names,
+    owner_name,
+    rejects_name,
+    rendering_of,
+    texts_name,
+)
 from creemson.storage.objects.address import Address
 from creemson.storage.objects.bookkeeping import Bookkeeping
 from creemson.storage.objects.bucket import ObjectBucket
@@ -231,7 +238,10 @@ class ObjectStore:
         )
 
     def delete(self, name: str) -> None:
-        """Remove an uploaded file and an unfinished upload of this name; if there is neither, an output."""
+        """Remove an uploaded file and an unfinished upload of this name; if there is neither, an output.
+
+        A stored output goes with all that belongs to it.
+        """
         name = check_name(name)
         dropped = self.drop_part(name)
         row = self._rows.named(self._caller, name, "upload")
@@ -239,7 +249,7 @@ class ObjectStore:
             if dropped:
                 return
             row = self._row_named(name)
-            self._unname(self._output_rows(name, rejects_name(name), texts_name(name)))
+            self._unname(self._output_rows(*names_deleted_with(name, OUTPUT_FORMATS)))
             return
         self._unname([row])
         if row.version not in self.versions():

@@ -774,6 +774,14 @@ def test_output_over_the_quota_is_removed(world):
     world.output("o.rejects.csv", bytes(6))
     world.store.publish_output("o.parquet", "")
     assert (usage(world.store), world.store.room()) == (100, 0)
+    world.output("o.csv", bytes(1))
+    with refused("storage_full"):
+        world.store.publish_output("o.csv", "")
+    assert {path.name for path in world.files.outputs.iterdir()} == {
+        "o.parquet",
+        "o.texts.parquet",
+        "o.rejects.csv",
+    }
     world.store.remove_output("o.parquet")
     assert usage(world.store) == 50
 
@@ -964,6 +972,19 @@ def test_delete_removes_an_output(world):
     output = world.output("o.parquet")
     world.store.delete("o.parquet")
     assert not output.exists()
+
+
+@pytest.mark.parametrize("rendering", ["o.csv", "o.normalized.csv", "o.xlsx", "o.rejects.csv"])
+def test_delete_of_a_rendering_leaves_its_output(world, rendering):
+    """With its texts and other renderings; they go with the output."""
+    names = ["o.parquet", "o.texts.parquet", "o.rejects.csv", "o.csv", "o.normalized.csv", "o.xlsx"]
+    paths = {name: world.output(name, DATA) for name in names}
+    world.store.expect_output("o.parquet", len(DATA), len(DATA))
+    world.store.delete(rendering)
+    assert [name for name, path in paths.items() if not path.exists()] == [rendering]
+    assert world.store.has_output("o.parquet")
+    world.store.delete("o.parquet")
+    assert not any(path.exists() for path in paths.values())
 
 
 def test_upload_hides_the_output_whose_name_it_has(world):

@@ -317,6 +317,19 @@ def test_output_is_found_with_what_belongs_to_it(world):
     assert world.objects() == {}
 
 
+def test_delete_of_a_rendering_leaves_its_output(world):
+    """With its texts; they go with the output, as do the other renderings."""
+    world.output("o-1.parquet", b"out", texts_parquet=b"texts", rejects_csv=b"rejects")
+    world.output("o-1.csv", b"rendered")
+    world.output("o-1.xlsx", b"rendered")
+    world.store.delete("o-1.csv")
+    assert world.content("o-1.texts.parquet") == b"texts"
+    assert world.content("o-1.xlsx") == b"rendered"
+    world.store.delete("o-1.parquet")
+    world.sweep()
+    assert world.objects() == {}
+
+
 def test_upload_hides_the_output_whose_name_it_has(world):
     """Or that of a file that belongs to it; not that of another output, and not after its removal."""
     for name in ("o-1.parquet", "o-1.csv", "o-1.normalized.csv", "o-1.rejects.csv"):

@@ -14,7 +14,7 @@ import attrs
 import polars as pl
 
 from creemson.engine.answers import AnswerLimits, RowTaker, json_size
-from creemson.engine.export.csv import Written, needed_texts
+from creemson.engine.export.csv import Written, as_written_table, needed_texts
 from creemson.engine.plan import Plan, columns_of
 from creemson.engine.profile import profile_of
 from creemson.engine.progress import Progress, ProgressMeter, sink
@@ -104,6 +104,7 @@ def run(
     rejects: Path | None = None,
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
     known: KnownFiles | None = None,
+    texts: Path | None = None,
 ) -> Outcome:
     """Carry out a query.
 
@@ -115,13 +116,15 @@ def run(
         rejects: Path of a CSV file that lists what is repaired or lost; it is created only if there are issues.
         limits: How large the result may be; a preview that does not fit is shortened.
         known: Remembers small files.
+        texts: If the file is a stored output, the path of its texts, which need not exist if it has none.
 
     Returns:
         The description of the output.
 
     Raises:
         InvalidFormat: ``invalid_columns`` or ``invalid_message``: the query does not fit the file.
-        ProcessingError: ``column_not_found``, ``unreadable_file`` or ``unsupported_format``.
+        ProcessingError: ``column_not_found``, ``unreadable_file`` or ``unsupported_format``; ``file_not_found`` if its
+            texts are gone.
         OSError: The disk failed.
         Exception: What ``on_progress`` raised.
     """
@@ -136,6 +139,8 @@ def run(
             workspace=workspace,
             known=known,
         )
+        if texts is not None:
+            table = as_written_table(table, source, texts)
         with _removed(workspace.path):
             return _run(query, source, target, on_progress, table=table, workspace=workspace, limits=limits)
 
@@ -261,7 +266,7 @@ def _written(table: Table, plan: Plan) -> Written:
         notations={name: notations[old] for name, old in plan.shown.items() if old in notations},
         headers={name: headers[old] for name, old in plan.kept.items() if name == old in headers},
         has_texts=bool(plan.texts),
-        is_json=table.source.format in {"json", "ndjson"},
+        is_json=table.is_json or table.source.format in {"json", "ndjson"},
     )
 
 

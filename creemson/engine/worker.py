@@ -237,7 +237,10 @@ class Worker:
         def run(part: Path) -> Any:
             outcome = self._run_on_copy(command, query, part, rejects, limits)
             if outcome is None:
-                with self._source(command, query.filename) as source:
+                with (
+                    self._source(command, query.filename) as source,
+                    self._texts(command["source"], needed=bool(command.get("is_output"))) as beside,
+                ):
                     outcome = engine.run(
                         query,
                         source,
@@ -246,6 +249,7 @@ class Worker:
                         rejects=rejects,
                         limits=limits,
                         known=self._known,
+                        texts=beside,
                     )
             if outcome.issues is not None and rejects.exists():
                 outcome = attrs.evolve(outcome, issues=attrs.evolve(outcome.issues, rejects=rejects_file))

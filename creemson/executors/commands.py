@@ -54,6 +54,7 @@ def run(
     identity: Sequence[int] | None = None,
     copy: str | None = None,
     shared_copy: str | None = None,
+    is_output: bool = False,
     may_be_divided: bool = False,
 ) -> WorkerCommand:
     """Run a query on a table and write the result to a file.
@@ -68,9 +69,12 @@ def run(
             has the path of ``source`` by then. None accepts any.
         copy: path of the file's columnar copy, if there is one.
         shared_copy: the copy's objects in the object store, for workers on other machines; see :func:`import_`.
+        is_output: whether the file is a stored output, whose texts are beside it.
         may_be_divided: whether several workers may do it; see :func:`part` and :func:`merge`.
     """
     given = _given(limits=limits, room=room, identity=identity, copy=copy, shared_copy=shared_copy)
+    if is_output:
+        given["is_output"] = True
     if copy is not None and may_be_divided:
         given["may_be_divided"] = True
     return {"op": "run", "query": query, "source": source, "target": target, **given}

@@ -99,6 +99,7 @@ class Table:
         report: Collects what is repaired or lost while the table is opened and read.
         facts: Returns what a description of some columns needs; None if the reading of all columns does not tell how
             others read some of them. Asked after a reading that has succeeded.
+        is_json: Whether the values are from JSON, though the file is of another format.
         held: Holds open what is read as long as the table exists, if that is not the file itself.
     """
 
@@ -120,6 +121,7 @@ class Table:
     reading: Callable[[], Reading] | None = None
     report: Report = attrs.field(factory=Report)
     facts: Callable[[], Facts | None] = lambda: None
+    is_json: bool = False
     held: object = None
 
 

@@ -736,6 +736,7 @@ class Processor:
                 room=store.room(),
                 copy=copy,
                 shared_copy=None if copy is None else self._stores.tables.shared(copy),
+                is_output=not store.is_upload(found),
                 may_be_divided=may_be_divided(work.query),
             )
 

@@ -33,6 +33,16 @@ class Written:
         self.texts.unlink(missing_ok=True)
         self.outcome = run(query_of(name, **request), self.source, self.stored, quiet)
 
+    def again(self, **request):
+        """Process the output."""
+        further = object.__new__(Written)
+        further.source, further.stored = self.stored, self.stored.with_name("further.parquet")
+        further.texts = companion(further.stored, "texts")
+        further.texts.unlink(missing_ok=True)
+        query = query_of("out.parquet", **request)
+        further.outcome = run(query, further.source, further.stored, quiet, texts=self.texts)
+        return further
+
     def bytes(self, kind="csv"):
         target = self.stored.with_name("rendered")
         render(self.stored, target, kind, quiet, name="out.parquet", texts=self.texts)
@@ -87,8 +97,9 @@ def written(tmp_path, request):
     ],
 )
 def test_output_of_all_columns_is_the_source(written, table):
-    """Each cell, and the names."""
-    assert written(table).bytes().decode() == table
+    """Each cell, and the names; also if the output is processed again."""
+    found = written(table)
+    assert found.bytes().decode() == found.again().bytes().decode() == table
 
 
 @pytest.mark.parametrize(
@@ -249,6 +260,7 @@ TABLE = (
 def test_texts_stay_with_their_rows(written, request_, lines):
     """Filtered, sorted, limited, distinct, grouped and renamed; what is cast or computed is written anew."""
     assert written(TABLE, **request_).bytes().decode().splitlines()[1:] == lines
+    assert written(TABLE).again(**request_).bytes().decode().splitlines()[1:] == lines
 
 
 def test_normalized_csv_has_values(written):
@@ -290,7 +302,7 @@ def test_texts_are_kept_only_where_values_do_not_tell_them(tmp_path):
 
 @pytest.mark.parametrize("spoil", ["remove", "shorten", "replace"])
 def test_output_without_its_texts_is_an_error(tmp_path, spoil):
-    """It is not rendered differently."""
+    """It is neither rendered nor processed differently."""
     found = Written(tmp_path, b"a\n1.5\n2.50\n", "t.csv")
     if spoil == "remove":
         found.texts.unlink()
@@ -298,9 +310,10 @@ def test_output_without_its_texts_is_an_error(tmp_path, spoil):
         found.texts.write_bytes(found.texts.read_bytes()[:-9])
     else:
         pl.DataFrame({"a": ["1.50"]}).write_parquet(found.texts)
-    with pytest.raises(ProcessingError, match="how its cells were written is gone") as caught:
-        found.bytes()
-    assert caught.value.reason == "file_not_found"
+    for use in (found.bytes, found.again):
+        with pytest.raises(ProcessingError, match="how its cells were written is gone") as caught:
+            use()
+        assert caught.value.reason == "file_not_found"
     assert found.rows("normalized.csv") == [["a"], ["1.5"], ["2.5"]]
 
 
@@ -362,7 +375,10 @@ REQUESTS = st.fixed_dictionaries(
 )
 @given(table=tables(), request_=REQUESTS, data=st.data())
 def test_rows_of_a_csv_output_are_rows_of_the_source(tmp_path, name, table, request_, data):
-    """Each row of the output has the very cells of the row with its key; without conditions, all are there in order."""
+    """Each row of the output has the very cells of the row with its key; without conditions, all are there in order.
+
+    It is the same if the output of a job is processed in place of the file.
+    """
     names, rows = table
     column = data.draw(st.sampled_from(names))
     stream = io.StringIO(newline="")
@@ -371,13 +387,11 @@ def test_rows_of_a_csv_output_are_rows_of_the_source(tmp_path, name, table, requ
         key: {"sort": [[column, value]], "where": [[column, value]]}.get(key, value)
         for key, value in request_.items()
     }
-    found = Written(
-        tmp_path,
-        stream.getvalue().encode(),
-        name,
-        options={"delimiter": ",", "quote": '"', "escape": "", "header": True, "skip_rows": 0},
-        **query,
-    )
+    options = {"delimiter": ",", "quote": '"', "escape": "", "header": True, "skip_rows": 0}
+    content = stream.getvalue().encode()
+    further = Written(tmp_path, content, name, options=options).again(**query).bytes()
+    found = Written(tmp_path, content, name, options=options, **query)
+    assert found.bytes() == further
     header, *output = found.rows()
     assert header == names
     by_key = {row[0]: row for row in rows}
@@ -397,6 +411,8 @@ def test_numbers_of_json_keep_their_digits_in_the_csv_output(tmp_path, name):
     made = Written(tmp_path, content, name)
     assert made.bytes() == b"v\n60685111400000017\n1.50\n"
     assert b"60685111400000017}" in made.bytes("ndjson")
+    for kind in ("csv", "ndjson"):
+        assert made.again().bytes(kind) == made.bytes(kind)
 
 
 @pytest.mark.parametrize("content", ["a,b\n", "a,b", "a,b\r\n", "a,b\n\n\n"])

@@ -112,6 +112,21 @@ def test_result_has_a_csv_as_written_and_one_of_values(server):
         assert client.download(written)[1] == table
 
 
+def test_output_of_an_output_has_the_cells_of_the_source(server):
+    """Whoever sorts a result, and filters what comes out, has changed no cell."""
+    table = b"price,on,ok\n10.50,1/13/2024,TRUE\nNA,12/3/2024,FALSE\n4,2/3/2024,TRUE\n"
+    with server.connect() as client:
+        upload(client, "steps.csv", table)
+        output = client.run(filename="steps.csv")["data"]["output_data"]
+        for step in (
+            {"sort": [["price", "asc"]]},
+            {"where": [["price", "not_null"]]},
+            {"selectedColumns": [1, 0]},
+        ):
+            output = client.run(filename=output["filename"], **step)["data"]["output_data"]
+        assert client.download(output["final_filename_csv"])[1] == b"on,price\n2/3/2024,4\n1/13/2024,10.50\n"
+
+
 @pytest.mark.slow
 def test_rejects_live_as_long_as_their_output(tmp_path):
     """A restart keeps both; deleting the output removes both; nothing temporary is left."""

@@ -1,7 +1,8 @@
 """Writes a stored output as a CSV: as the original file is written, or with its values.
 
 The stored output has values. The texts of cells that are written in another way than a CSV shows their values are in a
-second file, its *texts*: a column for each column of the output that needs one, null where the value says it all.
+second file, its *texts*: a column for each column of the output that needs one, null where the value says it all. A job
+on an output reads both, so that its own output has the texts, too.
 """
 
 import re
@@ -16,13 +17,14 @@ from creemson.engine.export.durations import duration_text, time_text
 from creemson.engine.export.nested import nested_to_json
 from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly, unnamed
-from creemson.formats.table import text_of
+from creemson.formats.table import Table, reading_of, text_of
 
 __all__ = [
     "KEY",
     "Written",
     "as_values",
     "as_written",
+    "as_written_table",
     "beside",
     "header_line",
     "needed_texts",
@@ -185,6 +187,35 @@ def _merged(values: pl.LazyFrame, texts: pl.LazyFrame) -> pl.LazyFrame:
         if column in known
         else exactly(column)
         for column in values.collect_schema().names()
+    )
+
+
+def as_written_table(table: Table, source: Path, texts: Path) -> Table:
+    """Return the table of a stored output with the texts of its cells.
+
+    Args:
+        table: The table of its values.
+        source: Path of the output.
+        texts: Path of its texts, which need not exist if it has none.
+
+    Raises:
+        ProcessingError: ``file_not_found``: the texts are gone, or not those of this output.
+    """
+    written = written_of(source)
+    table = attrs.evolve(
+        table,
+        notations=lambda: dict(written.notations),
+        headers=lambda: written.headers,
+        is_json=written.is_json,
+    )
+    if not written.has_texts:
+        return table
+    found = texts_of_output(texts, table.name, table.rows or 0)
+    (read,) = table.readings
+    return attrs.evolve(
+        table,
+        readings=(reading_of(lambda: beside(read(list), found)),),
+        texts=frozenset(found.collect_schema().names()).intersection,
     )
 
 

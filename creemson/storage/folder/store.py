@@ -94,7 +94,8 @@ class FolderStore:
         self._digests: dict[Path, tuple[int, _Hash]] = {}  # size and digest of parts that are not open
         self._used: dict[str, float] = {}  # times of last use that are not yet in the catalog
         self._versions = Versions(catalog.digest)
-        self._outputs = f"{files.outputs}/"  # beginning of the paths of outputs
+        self._uploads = f"{files.uploads}/"  # beginning of the paths of uploaded files
+        self._outputs = f"{files.outputs}/"  # the same, of outputs
         self._kept = Kept(files.kept, self._having, self._settle)
         self._publication = threading.Lock()  # held while a file gets its name
         self._within = len(f"{files.data}/")  # length of a path before the relative one of Files.within()
@@ -199,7 +200,7 @@ class FolderStore:
 
     def is_upload(self, found: Found) -> bool:
         """Whether a file was uploaded, and is no output."""
-        return not self._is_output(found.path)
+        return found.path.startswith(self._uploads) or digest_in(found.version) is not None
 
     def _is_output(self, path: str) -> bool:
         return path.startswith(self._outputs)

@@ -1147,6 +1147,19 @@ def test_sweep_removes_files_unused_for_long(world):
     assert world.sweep(keep_uploads=DAY, keep_outputs=3 * DAY) == []
 
 
+def test_kept_bytes_are_of_an_upload_or_of_an_output(world):
+    """Jobs read the texts of an output, which an uploaded copy of it does not have."""
+    world.put()
+    world.output("o.parquet")
+    for name, is_upload in (("a.csv", True), ("o.parquet", False)):
+        found = world.store.look_up(name)
+        assert world.store.hold(name, found.version)
+        world.store.delete(name)
+        kept = world.store.find_version(name, found.version)
+        assert kept.path != found.path
+        assert world.store.is_upload(found) == world.store.is_upload(kept) == is_upload
+
+
 def test_texts_and_rejects_are_kept_as_long_as_their_output(world):
     """A use of the output counts for them."""
     keep = {"keep_uploads": DAY, "keep_outputs": DAY}

@@ -204,9 +204,10 @@ class Worker:
 
     def _rows(self, command: Mapping[str, Any], limits: AnswerLimits, copy: Path | None) -> Any:
         offset, limit = command["offset"], command["limit"]
+        as_texts, view = bool(command.get("texts")), structure(command.get("view", {}), View)
         with (
             self._source(command, command["name"]) as source,
-            self._texts(command["source"], needed=bool(command.get("texts"))) as texts,
+            self._texts(command["source"], needed=as_texts or bool(view.find)) as texts,
         ):
             window = read_window(
                 source,
@@ -214,11 +215,12 @@ class Worker:
                 offset,
                 limit,
                 _options(command),
-                view=structure(command.get("view", {}), View),
+                view=view,
                 surveys=self._surveys,
                 filters=self._filters,
                 on_progress=self._check_stopped,
                 limits=limits,
+                as_texts=as_texts,
                 texts=texts,
                 copy=copy,
             )

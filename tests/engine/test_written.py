@@ -171,7 +171,7 @@ def test_text_of_fixed_width_stays(tmp_path):
     found = Written(tmp_path, text.replace(b"Pot      -      4\n", b""), "t.txt", where=[["PRICE", ">", 1]])
     assert found.rows() == lines[:3]
     assert pl.read_parquet(found.stored)["PRICE"].to_list() == [10.5, 4.0]
-    seen = window(found.source, "t.txt", 1, 2, texts=tmp_path / "none")
+    seen = window(found.source, "t.txt", 1, 2, as_texts=True)
     assert list(map(list, seen.rows)) == lines[2:4]
 
 
@@ -323,7 +323,7 @@ def test_windows_of_texts_have_the_cells_of_the_csv(tmp_path, written):
     lines = [[cell or None for cell in row] for row in csv.reader(TABLE.splitlines())]
 
     def texts(path, offset=0, limit=9, beside="none"):
-        return window(path, path.name, offset, limit, texts=tmp_path / beside)
+        return window(path, path.name, offset, limit, as_texts=True, texts=tmp_path / beside)
 
     for path in (found.source, found.stored):
         seen = texts(path, beside="out.texts.tmp")

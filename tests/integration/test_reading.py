@@ -101,6 +101,10 @@ def test_result_has_a_csv_as_written_and_one_of_values(server):
             rows = {"type": "rows", "id": "r", "filename": name, "offset": 1, "limit": 5}
             assert client.ask(rows)["rows"] == [[None, "2024-12-03", False]]
             assert client.ask(rows | {"texts": True})["rows"] == [["NA", "12/3/2024", "FALSE"]]
+            # Found as it is written, with values and with texts.
+            assert client.ask(rows | {"offset": 0, "find": "10.50"})["rows"] == [[10.5, "2024-01-13", True]]
+            found = client.ask(rows | {"offset": 0, "find": "1/13", "texts": True})["rows"]
+            assert found == [["10.50", "1/13/2024", "TRUE"]]
         folder = server.data_dir / "outputs"
         texts = folder / output["filename"].replace(".parquet", ".texts.parquet")
         assert texts.stat().st_size == output["texts_size"]

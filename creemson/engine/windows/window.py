@@ -44,6 +44,7 @@ def window(
     filters: Filters | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
     limits: AnswerLimits = AnswerLimits(),  # noqa: B008 - frozen
+    as_texts: bool = False,
     texts: Path | None = None,
     copy: Path | None = None,
 ) -> Window:
@@ -60,7 +61,9 @@ def window(
         filters: Remembers the rows of views, so that not every window searches the whole file.
         on_progress: Called from any thread; an exception that it raises stops the work and is raised again.
         limits: How large the answer may be.
-        texts: None for values; for cells as the file writes them, where the texts of a stored output are.
+        as_texts: Whether the cells are texts, as the file writes them, and not values.
+        texts: Where the texts of a stored output are, which may not exist; None if neither ``as_texts`` nor a text to
+            find needs them.
         copy: Path of the file's columnar copy, if there is one.
 
     Returns:
@@ -78,14 +81,14 @@ def window(
     cells = Cells(surveyed.table, source, texts)
     total, is_complete, numbers = surveyed.table.rows, surveyed.is_complete, None
     start = min(offset, MAX_OFFSET)
-    rows = cells.rows if texts is None else cells.rows_as_texts
+    rows = cells.rows_as_texts if as_texts else cells.rows
     read: Read
     if not view.is_whole:
         spent, filters = time.monotonic() - began, filters or Filters()
         found = filters.rows(cells, view, surveyed.key, on_progress, spent=spent, end=start + limit)
         numbers, is_complete = found.rows, is_complete and found.is_complete
         total = found.total if is_complete else None
-        read = partial(filters.scattered.read, cells, surveyed.key, numbers, as_texts=texts is not None)
+        read = partial(filters.scattered.read, cells, surveyed.key, numbers, as_texts=as_texts)
     elif _is_far(surveyed, start):
         read = partial(reached_rows, cells, rows, on_progress=on_progress)
     else:

@@ -141,24 +141,25 @@ def test_view_has_the_rows_of_a_job(source, remembered, first_sorted, tmp_path_f
     assert found == stored
     assert total == outcome.rows
     if source.name != "out.parquet":  # a job of an output has no texts of the original
-        expected, _ = all_rows(target, texts=companion(target, "texts"))
-        assert all_rows(source, view=view, texts=companion(source, "texts"), **remembered)[0] == expected
+        expected, _ = all_rows(target, as_texts=True, texts=companion(target, "texts"))
+        assert all_rows(source, view=view, as_texts=True, **remembered)[0] == expected
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_is_found_where_a_csv_shows_it(source, remembered, text):
     """In any column and any case, in the cells as texts."""
     texts = companion(source, "texts")
-    shown, _ = all_rows(source, texts=texts, **remembered)
+    shown, _ = all_rows(source, as_texts=True, texts=texts, **remembered)
     values, _ = all_rows(source, **remembered)
     places = [
         place for place, row in enumerate(shown) if any(cell and folded(text) in folded(cell) for cell in row)
     ]
     view = View(find=text)
-    found, total = all_rows(source, view=view, texts=texts, **remembered)
+    found, total = all_rows(source, view=view, as_texts=True, texts=texts, **remembered)
     assert found == [shown[place] for place in places]
     assert total == len(places)
-    assert all_rows(source, view=view, **remembered)[0] == [values[place] for place in places]
+    searched = {"surveys": remembered["surveys"], "filters": Filters()}  # not what the first search has found
+    assert all_rows(source, view=view, texts=texts, **searched)[0] == [values[place] for place in places]
 
 
 def test_text_conditions_and_sort_hold_together(source, remembered):

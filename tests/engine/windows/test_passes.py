@@ -1,7 +1,5 @@
 """The searches of filters are bounded, remembered and stopped."""
 
-from pathlib import Path
-
 import pytest
 
 from creemson.engine.windows import filters as filters_module
@@ -144,18 +142,18 @@ def test_results_that_were_not_used_for_longest_are_forgotten(table, monkeypatch
     assert len(counted) == searches
 
 
-@pytest.mark.parametrize("texts", [None, Path("none")])
-def test_offset_that_is_not_reached_in_time_has_no_rows(table, monkeypatch, texts):
+@pytest.mark.parametrize("as_texts", [False, True])
+def test_offset_that_is_not_reached_in_time_has_no_rows(table, monkeypatch, as_texts):
     """It is no error: the answer says that it is incomplete. Rows nearer to the beginning are read."""
     monkeypatch.setattr(survey, "SECONDS", -1.0)
     monkeypatch.setattr(window_module, "MAX_SKIPPED_BYTES", 1000)
     surveys = Surveys()
-    reached = window(table, "t.csv", 599_999, 5, surveys=surveys, texts=texts)
+    reached = window(table, "t.csv", 599_999, 5, surveys=surveys, as_texts=as_texts)
     assert (len(reached.rows), reached.total, reached.complete) == (1, None, False)
     monkeypatch.setattr(filters_module, "SECONDS", -1.0)
-    missed = window(table, "t.csv", 599_999, 5, surveys=surveys, texts=texts)
+    missed = window(table, "t.csv", 599_999, 5, surveys=surveys, as_texts=as_texts)
     assert (missed.columns, missed.rows, missed.total, missed.complete) == (("a", "b"), (), None, False)
-    assert len(window(table, "t.csv", 10, 5, surveys=surveys, texts=texts).rows) == 5
+    assert len(window(table, "t.csv", 10, 5, surveys=surveys, as_texts=as_texts).rows) == 5
 
 
 def test_offset_in_large_json_is_reached_or_has_no_rows(tmp_path, monkeypatch):

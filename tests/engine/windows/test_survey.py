@@ -129,5 +129,5 @@ def test_texts_of_json_have_the_digits_of_the_file(tmp_path, monkeypatch, most, 
     path.write_text('{"v":10.50,"k":1}\n' * 30_000 + '{"v":3,"k":2}\n{"v":1e-05}\n' + end)
     surveys = Surveys()
     for offset, rows in ((0, ("10.50", "1")), (30_000, ("3", "2")), (30_001, ("1e-05", None))):
-        assert window(path, "t.ndjson", offset, 1, surveys=surveys, texts=tmp_path / "none").rows == (rows,)
+        assert window(path, "t.ndjson", offset, 1, surveys=surveys, as_texts=True).rows == (rows,)
     assert window(path, "t.ndjson", 30_000, 1, surveys=surveys).rows == (("3" if end else 3.0, 2),)

@@ -64,6 +64,10 @@ class Submit:
     timeout: float | None
     keep: bool
 
+    def timeout_within(self, limit: float) -> float:
+        """Return the maximum seconds for the job, which are never more than this limit."""
+        return limit if self.timeout is None else min(limit, self.timeout)
+
 
 @attrs.frozen
 class Attach:

@@ -1,17 +1,17 @@
-"""The journal: records jobs in the catalog before clients are notified."""
+"""The journal: records jobs before clients are notified."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.catalog.catalog import Catalog, JobRow
+from creemson.catalog.catalog import JobRow
 from creemson.jobs.commands import Reply
 
-__all__ = ["RUN", "Delivery", "Entry", "InThread", "Journal"]
+__all__ = ["RUN", "Delivery", "Entry", "InThread", "Journal", "Recording", "deliveries_of", "rows_of"]
 
 
 @attrs.frozen
@@ -32,6 +32,26 @@ InThread: TypeAlias = Callable[..., Awaitable[Any]]
 """Calls a blocking function with arguments, without blocking the event loop."""
 
 
+class Recording(Protocol):
+    """How jobs are recorded."""
+
+    def record(self, rows: Sequence[JobRow | str]) -> Collection[str]:
+        """Record rows, and delete those given by id, in one transaction. Blocks.
+
+        Returns:
+            The ids of the jobs that are another server's by now, and that it did not record.
+
+        Raises:
+            OSError: nothing was recorded.
+        """
+
+    def recorded(self, batch: Sequence[Entry], lost: Collection[str]) -> Sequence[Delivery]:
+        """Note that a batch was recorded, but for the jobs that are lost; return the deliveries to make of it."""
+
+    def failed(self, batch: Sequence[Entry], error: OSError) -> Sequence[Delivery]:
+        """Note that a batch could not be recorded, before later entries are carried out; return the same."""
+
+
 class Journal:
     """Carries out entries in their order; entries that arrive while the disk is busy share the next transaction.
 
@@ -40,56 +60,31 @@ class Journal:
     1.7 transactions.)
 
     Args:
-        catalog: records the jobs.
+        recording: records the jobs.
         deliver: carries out a :class:`Delivery`.
-        record: records rows, and deletes those given by id, in one transaction; returns the ids of the jobs that are
-            another server's by now, and that it did not record. None: the catalog's own method, for a server alone.
-        on_lost: called with a batch and these ids; returns the deliveries that must still be made.
-        on_failure: called with a batch that could not be recorded, before later entries are carried out; returns the
-            deliveries of this batch that must still be made.
-        on_written: called with the rows of each batch when they are recorded, or have failed to be.
         logger: Logger.
         gather_time: returns the seconds to wait for more entries before a transaction begins.
-        in_thread: runs the catalog's methods; tests with a mock clock replace it.
+        in_thread: runs what blocks; tests with a mock clock replace it.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
+        recording: Recording,
         *,
         deliver: Callable[[Delivery], None],
-        on_failure: Callable[[Sequence[Entry], OSError], Sequence[Delivery]],
-        on_written: Callable[[Sequence[JobRow | str]], None] = lambda _: None,
-        record: Callable[[Sequence[JobRow | str]], Collection[str]] | None = None,
-        on_lost: Callable[[Sequence[Entry], Collection[str]], Sequence[Delivery]] = lambda batch, _: (
-            _deliveries(batch)
-        ),
         logger: FilteringBoundLogger,
         gather_time: Callable[[], float] = lambda: 0.0,
         in_thread: InThread = trio.to_thread.run_sync,
     ) -> None:
-        self._catalog = catalog
+        self._recording = recording
         self._in_thread = in_thread
         self._deliver = deliver
-        self._record = record
-        self._on_lost = on_lost
-        self._on_failure = on_failure
-        self._on_written = on_written
         self._log = logger
         self._gather_time = gather_time
         self._entries: deque[Entry] = deque()
         self._writing = False  # whether a batch is being carried out
         self._filled = trio.Event()  # set when there is an entry
         self._empty = trio.Event()  # set when there is none
-
-    async def load(self) -> list[JobRow]:
-        """Return all recorded jobs, oldest first.
-
-        Raises:
-            OSError: the disk failed.
-        """
-        rows: list[JobRow] = await self._in_thread(self._catalog.jobs)
-        return rows
 
     def put(self, entry: Entry, *, later: bool = False) -> None:
         """Add an entry; a delivery is made at once if nothing must precede it.
@@ -116,17 +111,14 @@ class Journal:
             batch = list(self._entries)
             self._entries.clear()
             self._writing = True
-            deliveries: Sequence[Delivery] = _deliveries(batch)
-            rows = [entry for entry in batch if not isinstance(entry, Delivery)]
+            rows = rows_of(batch)
             try:
-                if rows and self._record is None:
-                    await self._in_thread(self._catalog.record_jobs, rows)
-                elif rows and (lost := await self._in_thread(self._record, rows)):
-                    deliveries = self._on_lost(batch, lost)
+                lost = await self._in_thread(self._recording.record, rows) if rows else ()
             except OSError as error:
                 self._log.error("jobs could not be recorded", error=str(error))
-                deliveries = self._on_failure(batch, error)
-            self._on_written(rows)
+                deliveries = self._recording.failed(batch, error)
+            else:
+                deliveries = self._recording.recorded(batch, lost)
             for number, entry in enumerate(deliveries, 1):
                 self._deliver(entry)
                 if not number % RUN:
@@ -140,5 +132,11 @@ class Journal:
             await self._empty.wait()
 
 
-def _deliveries(batch: Sequence[Entry]) -> list[Delivery]:
+def deliveries_of(batch: Sequence[Entry]) -> list[Delivery]:
+    """Return the deliveries of a batch."""
     return [entry for entry in batch if isinstance(entry, Delivery)]
+
+
+def rows_of(batch: Sequence[Entry]) -> list[JobRow | str]:
+    """Return the jobs of a batch that are recorded or erased."""
+    return [entry for entry in batch if not isinstance(entry, Delivery)]

@@ -1,40 +1,34 @@
-"""The work of a job, and conversions: of jobs to rows of the catalog and back, and of worker results to job results."""
+"""The work of a job, and conversions of jobs to rows of the catalog and back."""
 
 import functools
 import hashlib
 import importlib.metadata
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args
+from collections.abc import Callable
+from typing import get_args
 
 import attrs
 import orjson
+from structlog.typing import FilteringBoundLogger
 
 from creemson._version import READING_VERSION, __version__
 from creemson.catalog.catalog import JobRow
-from creemson.errors import CreemsonError, InvalidFormat, error_for
+from creemson.errors import CreemsonError, error_for
 from creemson.jobs.queue.job import Job, State
 from creemson.model.converter import plain, structure
 from creemson.model.query import Query
-from creemson.model.results import OUTPUT_FORMATS, OutputData, ResultData
-from creemson.storage.names import NORMALIZED
+from creemson.model.results import OUTPUT_FORMATS, JobInfo, JobState, ResultData
 
 __all__ = [
+    "Records",
     "Work",
     "job_of",
     "key_of",
     "outcome_of",
     "output_name",
     "reader",
-    "result_of_worker",
     "row_of",
-    "structure_trusted",
 ]
-
-SUMMARY = "File processed successfully"
-"""The summary of every result."""
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -182,34 +176,51 @@ def job_of(row: JobRow, epoch: float) -> Job:
     )
 
 
-def structure_trusted(value: Any, kind: type[T]) -> T:
-    """Structure a value that a worker has returned.
-
-    Raises:
-        TypeError: it does not fit; this is a bug in the worker, not a fault of the request.
-    """
-    try:
-        return structure(value, kind)
-    except InvalidFormat as error:
-        raise TypeError(error.message) from error
-
-
-def result_of_worker(output: str, outcome: Mapping[str, Any], *, elapsed: float) -> ResultData:
-    """Return the result of a job.
+class Records:
+    """Converts jobs, whose times are of the queue's clock, to rows with times since 1970, and back.
 
     Args:
-        output: name of its output.
-        outcome: the value that the worker returned.
-        elapsed: seconds that the attempt took.
+        clock: the queue's clock.
+        wall_clock: returns seconds since 1970.
+        logger: Logger.
     """
-    stem = output.removesuffix(f".{OUTPUT_FORMATS[0]}")
-    data = {
-        **outcome,
-        "filename": output,
-        "final_filename_csv": f"{stem}.csv",
-        "final_filename_csv_normalized": f"{stem}.{NORMALIZED}",
-        "final_filename_excel": f"{stem}.xlsx",
-        "elapsed_s": round(elapsed, 4),
-        "cached": False,
-    }
-    return ResultData(summary=SUMMARY, output_data=structure_trusted(data, OutputData))
+
+    def __init__(
+        self, clock: Callable[[], float], wall_clock: Callable[[], float], *, logger: FilteringBoundLogger
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._log = logger
+        self._epoch = 0.0  # seconds since 1970 at time 0 of the queue's clock
+
+    def begin(self) -> None:
+        """Compare the clocks; before anything is converted."""
+        self._epoch = self._wall_clock() - self._clock()
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970."""
+        return self._clock() + self._epoch
+
+    def row(self, job: Job) -> JobRow:
+        """Return the row that describes a job."""
+        return row_of(job, self._epoch)
+
+    def restored(self, row: JobRow, warning: str = "a job cannot be restored") -> Job | None:
+        """Return the job that a row describes; None if this version of the server does not understand it."""
+        try:
+            return job_of(row, self._epoch)
+        except (ValueError, TypeError, KeyError, CreemsonError) as error:
+            self._log.warning(warning, job=row.id, error=str(error))
+            return None
+
+    def info(self, job: Job) -> JobInfo:
+        """Return what clients are told about a job."""
+        state: JobState = "queued" if job.is_waiting else job.state  # type: ignore[assignment]
+        return JobInfo(
+            job=job.id,
+            state=state,
+            filename=job.work.query.filename,
+            created=round(job.created + self._epoch, 3),
+            finished=None if job.finished is None else round(job.finished + self._epoch, 3),
+            rows=job.value.output_data.rows if job.state == "done" else None,
+        )

@@ -5,22 +5,31 @@ import structlog
 import trio
 
 from creemson.jobs.events import Accepted
-from creemson.jobs.journal import Delivery, Journal
+from creemson.jobs.journal import Delivery, Journal, deliveries_of, rows_of
 from tests.catalog.test_sqlite import JOB
 
 
-class SlowCatalog:
+class SlowRecording:
     """Writes only when the test allows it."""
 
     def __init__(self):
         self.written = []
         self.fault = None
+        self.lost = {"another server's"}
         self.turn = trio.Semaphore(0)
 
-    def record_jobs(self, jobs):
+    def record(self, rows):
         if self.fault is not None:
             raise self.fault
-        self.written.append(list(jobs))
+        self.written.append(list(rows))
+        return self.lost
+
+    def recorded(self, batch, lost):
+        assert lost == (self.lost if rows_of(batch) else ())
+        return deliveries_of(batch)
+
+    def failed(self, batch, error):
+        return [event(99)]
 
     async def in_thread(self, function, *args):
         await self.turn.acquire()
@@ -32,8 +41,8 @@ def event(number):
 
 
 @pytest.fixture
-async def catalog():
-    return SlowCatalog()
+async def recording():
+    return SlowRecording()
 
 
 @pytest.fixture
@@ -42,10 +51,10 @@ async def delivered():
 
 
 @pytest.fixture
-async def journal(catalog, delivered, nursery):
+async def journal(recording, delivered, nursery):
     journal = Journal(
-        catalog, deliver=delivered.append, on_failure=lambda batch, error: [event(99)],
-        logger=structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[]), in_thread=catalog.in_thread,
+        recording, deliver=delivered.append,
+        logger=structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[]), in_thread=recording.in_thread,
     )  # fmt: skip
     nursery.start_soon(journal.run)
     return journal
@@ -57,7 +66,7 @@ async def test_event_without_pending_records_is_delivered_at_once(journal, deliv
     assert delivered == [event(1)]
 
 
-async def test_event_after_a_record_waits_until_it_is_written(journal, catalog, delivered):
+async def test_event_after_a_record_waits_until_it_is_written(journal, recording, delivered):
     """Records that arrive while the disk is busy share the next transaction."""
     journal.put(JOB)
     journal.put(event(1))
@@ -65,44 +74,44 @@ async def test_event_after_a_record_waits_until_it_is_written(journal, catalog, 
     for entry in (event(2), JOB, "j1", event(3)):
         journal.put(entry)
     assert delivered == []
-    catalog.turn.release()
+    recording.turn.release()
     await trio.testing.wait_all_tasks_blocked()
-    assert (delivered, catalog.written) == ([event(1)], [[JOB]])
-    catalog.turn.release()
+    assert (delivered, recording.written) == ([event(1)], [[JOB]])
+    recording.turn.release()
     await journal.flush()
-    assert (delivered, catalog.written) == ([event(1), event(2), event(3)], [[JOB], [JOB, "j1"]])
+    assert (delivered, recording.written) == ([event(1), event(2), event(3)], [[JOB], [JOB, "j1"]])
     await journal.flush()
 
 
-async def test_first_record_waits_to_share_a_transaction(catalog, delivered, nursery, autojump_clock):
+async def test_first_record_waits_to_share_a_transaction(recording, delivered, nursery, autojump_clock):
     """It waits only if more records are expected."""
     many = [True, False]
     journal = Journal(
-        catalog, deliver=delivered.append, on_failure=None, gather_time=lambda: 0.01 * many.pop(0), in_thread=catalog.in_thread,
+        recording, deliver=delivered.append, gather_time=lambda: 0.01 * many.pop(0), in_thread=recording.in_thread,
         logger=structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[]),
     )  # fmt: skip
     nursery.start_soon(journal.run)
-    catalog.turn = trio.Semaphore(2)
+    recording.turn = trio.Semaphore(2)
     began = trio.current_time()
     journal.put(JOB)
     await trio.sleep(0.009)
-    assert (catalog.written, delivered) == ([], [])
+    assert (recording.written, delivered) == ([], [])
     journal.put("j1")
     journal.put(event(1))
     await journal.flush()
-    assert (catalog.written, delivered) == ([[JOB, "j1"]], [event(1)])
+    assert (recording.written, delivered) == ([[JOB, "j1"]], [event(1)])
     assert trio.current_time() == pytest.approx(began + 0.01)
     journal.put(JOB)
     await journal.flush()
-    assert len(catalog.written) == 2
+    assert len(recording.written) == 2
     assert trio.current_time() == pytest.approx(began + 0.01)
 
 
-async def test_disk_error_replaces_the_delivered_events(journal, catalog, delivered):
-    """`on_failure` decides which events are delivered instead."""
-    catalog.fault = OSError(28, "No space left on device")
+async def test_disk_error_replaces_the_delivered_events(journal, recording, delivered):
+    """The recording decides which events are delivered instead."""
+    recording.fault = OSError(28, "No space left on device")
     journal.put(JOB)
     journal.put(event(1))
-    catalog.turn.release()
+    recording.turn.release()
     await journal.flush()
     assert delivered == [event(99)]

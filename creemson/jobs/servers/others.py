@@ -10,9 +10,8 @@ from creemson.catalog.shared.sharing import Sharing
 from creemson.errors import ProcessingError
 from creemson.jobs.journal import InThread
 from creemson.jobs.queue.queue import COUNTED, MAX_RESTARTS, too_many_restarts
-from creemson.jobs.records import outcome_of
+from creemson.jobs.records import Records, outcome_of
 from creemson.jobs.servers.following.relay import LOOK
-from creemson.jobs.servers.processing import Processing
 from creemson.jobs.servers.taking import Taking
 
 __all__ = ["Others"]
@@ -24,7 +23,7 @@ class Others:
     Args:
         sharing: the rows.
         taking: may take the jobs that wait again.
-        processing: the rest of the processor.
+        records: converts jobs to rows and back.
         in_thread: runs what blocks.
         logger: Logger.
     """
@@ -34,14 +33,14 @@ class Others:
         sharing: Sharing,
         *,
         taking: Taking,
-        processing: Processing,
+        records: Records,
         in_thread: InThread,
         logger: FilteringBoundLogger,
     ) -> None:
         self._owned = sharing.jobs.owned
         self._known = sharing.jobs.known
         self._taking = taking
-        self._processing = processing
+        self._records = records
         self._in_thread = in_thread
         self._log = logger
         self._counts: Counter[tuple[str, str]] = Counter()  # of the last look: by caller and state
@@ -83,7 +82,7 @@ class Others:
         elif orphan.row.restarts > MAX_RESTARTS:
             error = too_many_restarts(orphan.row.restarts)
         if error is not None:
-            now = self._processing.now_in_row()
+            now = self._records.now()
             await self._in_thread(self._owned.settle, orphan.row.id, orphan.epoch, outcome_of(error), now)
         else:
             self._log.info("job of another server starts again", job=orphan.row.id)

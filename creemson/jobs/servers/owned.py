@@ -1,6 +1,6 @@
 """The jobs that this server has: renews its claims, records what comes of them, and gives up what it has lost."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import trio
@@ -11,24 +11,26 @@ from creemson.catalog.shared.claims import Claim
 from creemson.catalog.shared.jobs.rows import Stored
 from creemson.catalog.shared.sharing import Sharing
 from creemson.jobs.events import Ended, Waiter
-from creemson.jobs.journal import Delivery, Entry, InThread
+from creemson.jobs.journal import Delivery, Entry, InThread, rows_of
+from creemson.jobs.keeper import Actor
 from creemson.jobs.queue.queue import JobQueue
+from creemson.jobs.servers.files import JobFiles
 from creemson.jobs.servers.following.mail import AGAIN
 from creemson.jobs.servers.following.relay import Relay, is_server
 from creemson.jobs.servers.leases import RENEW, Leases
-from creemson.jobs.servers.processing import Processing
 
 __all__ = ["Owned"]
 
 
 class Owned:
-    """The jobs of this server.
+    """The jobs of this server, and how they are recorded; see :class:`creemson.jobs.journal.Recording`.
 
     Args:
         sharing: the rows.
         queue: runs the jobs.
         relay: follows what is given up.
-        processing: the rest of the processor.
+        actor: the processor.
+        files: the files of all jobs.
         in_thread: runs what blocks.
         renew_in_thread: the same, for renewals, which must not wait for anything else.
         logger: Logger.
@@ -44,7 +46,8 @@ class Owned:
         *,
         queue: JobQueue,
         relay: Relay,
-        processing: Processing,
+        actor: Actor,
+        files: JobFiles,
         in_thread: InThread,
         renew_in_thread: InThread,
         logger: FilteringBoundLogger,
@@ -54,7 +57,8 @@ class Owned:
         self._me = sharing.owner
         self._queue = queue
         self._relay = relay
-        self._processing = processing
+        self._actor = actor
+        self._files = files
         self._in_thread = in_thread
         self._renew_in_thread = renew_in_thread
         self._log = logger
@@ -127,7 +131,7 @@ class Owned:
         if found is None:
             return
         effects, waiters = self._queue.surrender(trio.current_time(), job)
-        self._processing.apply(effects)
+        self._actor.apply(effects)
         for waiter in waiters:
             if is_server(waiter.connection):
                 self._relay.forget_waiter(job, waiter)
@@ -138,7 +142,7 @@ class Owned:
     # --- records -------------------------------------------------------------------------------------
 
     def record(self, rows: Sequence[JobRow | str]) -> set[str]:
-        """Record jobs of this server; return those that were lost. Runs in a thread."""
+        """Record jobs of this server; return those that were lost."""
         owned = []
         lost = set()
         for row in rows:
@@ -150,13 +154,24 @@ class Owned:
                     owned.append((row, claim))
         return lost | (self._rows.record(owned) if owned else set())
 
-    def recorded(self, rows: Iterable[JobRow | str]) -> None:
-        """Note which rows were recorded."""
+    def recorded(self, batch: Sequence[Entry], lost: Collection[str]) -> list[Delivery]:
+        """Give up the jobs that are lost, and release the others that have ended."""
+        deliveries = self._lose(batch, lost)
+        self._end(rows_of(batch))
+        return deliveries
+
+    def failed(self, batch: Sequence[Entry], error: OSError) -> list[Delivery]:
+        """Give up all jobs of the batch: when the database is back, they start again."""
+        del error
+        return self.recorded(batch, {entry.id for entry in batch if isinstance(entry, JobRow)})
+
+    def _end(self, rows: Sequence[JobRow | str]) -> None:
         for row in rows:
             if isinstance(row, JobRow) and row.state != "queued":
                 self.leases.ended(row.id)
+        self._files.ended(rows)
 
-    def lost(self, batch: Sequence[Entry], jobs: Collection[str]) -> list[Delivery]:
+    def _lose(self, batch: Sequence[Entry], jobs: Collection[str]) -> list[Delivery]:
         """Give up jobs that could not be recorded; return the deliveries of the batch that must still be made."""
         for job in jobs:
             self._give_up(job)

@@ -6,7 +6,8 @@ from structlog.typing import FilteringBoundLogger
 from creemson.catalog.catalog import JobRow
 from creemson.catalog.shared.jobs.ended import EndedJobs
 from creemson.jobs.journal import InThread
-from creemson.jobs.servers.processing import Processing
+from creemson.jobs.records import Records
+from creemson.jobs.servers.files import JobFiles
 from creemson.jobs.sharing.bounds import Bounds
 
 __all__ = ["Remembered"]
@@ -22,7 +23,8 @@ class Remembered:
         rows: the ended jobs of all servers.
         bounds: how many are remembered.
         keep_outputs: seconds after which an ended job is forgotten, if its output is gone.
-        processing: the rest of the processor.
+        records: converts jobs to rows and back.
+        files: the files of all jobs.
         in_thread: runs what blocks.
         logger: Logger.
     """
@@ -33,14 +35,16 @@ class Remembered:
         *,
         bounds: Bounds,
         keep_outputs: float,
-        processing: Processing,
+        records: Records,
+        files: JobFiles,
         in_thread: InThread,
         logger: FilteringBoundLogger,
     ) -> None:
         self._rows = rows
         self._bounds = bounds
         self._keep_outputs = keep_outputs
-        self._processing = processing
+        self._records = records
+        self._files = files
         self._in_thread = in_thread
         self._log = logger
 
@@ -67,13 +71,13 @@ class Remembered:
         """Remove the output of a job that is forgotten, unless an equal job needs it."""
         if row.state != "done" or await self._in_thread(self._rows.answers, row.caller, row.key):
             return
-        job = self._processing.restored(row)
+        job = self._records.restored(row)
         if job is not None:
-            await self._processing.remove_output(job)
+            await self._files.remove_output(job)
 
     async def _forget_without_output(self) -> None:
-        before = self._processing.now_in_row() - self._keep_outputs
+        before = self._records.now() - self._keep_outputs
         for stored in await self._in_thread(self._rows.ended_before, before):
-            job = self._processing.restored(stored.row)
-            if job is None or not await self._processing.has_output(job):
+            job = self._records.restored(stored.row)
+            if job is None or not await self._files.has_output(job):
                 await self._in_thread(self._rows.forget, [stored.row.id])

@@ -22,14 +22,14 @@ from creemson.jobs.commands import (
 )
 from creemson.jobs.events import Ended, Waiter
 from creemson.jobs.journal import InThread
+from creemson.jobs.keeper import Actor
 from creemson.jobs.queue.job import Record
 from creemson.jobs.queue.queue import JobQueue, already_ended, cancelled, job_not_found
-from creemson.jobs.records import outcome_of
+from creemson.jobs.records import Records, outcome_of
 from creemson.jobs.servers.following import messages
 from creemson.jobs.servers.following.mail import Mail
 from creemson.jobs.servers.following.relay import Relay
 from creemson.jobs.servers.owned import Owned
-from creemson.jobs.servers.processing import Processing
 from creemson.jobs.servers.submitting import Submitting
 from creemson.model.results import JobInfo
 
@@ -46,7 +46,8 @@ class Requests:
         owned: the claims of this server.
         relay: lets requests follow jobs.
         mail: tells others who has left, and what was cancelled.
-        processing: the rest of the processor.
+        actor: the processor.
+        records: converts jobs to rows and back.
         in_thread: runs what blocks.
         logger: Logger.
     """
@@ -60,7 +61,8 @@ class Requests:
         owned: Owned,
         relay: Relay,
         mail: Mail,
-        processing: Processing,
+        actor: Actor,
+        records: Records,
         in_thread: InThread,
         logger: FilteringBoundLogger,
     ) -> None:
@@ -71,7 +73,8 @@ class Requests:
         self._owned = owned
         self._relay = relay
         self._mail = mail
-        self._processing = processing
+        self._actor = actor
+        self._records = records
         self._in_thread = in_thread
         self._log = logger
         # By connection, whose task carries them out in turn.
@@ -109,7 +112,7 @@ class Requests:
         del self._asked[connection]
 
     def _end(self, command: Command, error: CreemsonError) -> None:
-        self._processing.reply(command.connection, command.request, Ended(None, None, error=error))
+        self._actor.reply(command.connection, command.request, Ended(None, None, error=error))
 
     async def _handle(self, command: Command) -> None:
         match command.ask:
@@ -121,7 +124,7 @@ class Requests:
                 stored = await self._in_thread(self._known.of_caller, command.caller)
                 listed = [self._info(one) for one in stored]
                 found = tuple(info for info in listed if info is not None)
-                self._processing.reply(command.connection, command.request, JobsListed(found))
+                self._actor.reply(command.connection, command.request, JobsListed(found))
             case CancelJob(job):
                 await self._cancel(command, job)
             case CancelRequest(other):
@@ -130,7 +133,7 @@ class Requests:
     async def _attach(self, command: Command, job: str, after: int) -> None:
         waiter = Waiter(command.connection, command.request)
         if self._queue.active(job) is not None:
-            self._processing.apply(self._queue.attach(command.caller, job, after, waiter))
+            self._actor.apply(self._queue.attach(command.caller, job, after, waiter))
             return
         stored = await self._in_thread(self._known.job, job)
         if stored is None or stored.row.caller != command.caller:
@@ -140,26 +143,26 @@ class Requests:
             self._relay.join(stored, waiter, after, is_back=True)
             self._relay.see(job)  # it may have ended meanwhile
             return
-        ended = self._processing.restored(stored.row)
+        ended = self._records.restored(stored.row)
         if ended is None:
             raise job_not_found(job)
-        self._processing.reply(command.connection, command.request, ended.outcome())
+        self._actor.reply(command.connection, command.request, ended.outcome())
 
     async def _cancel(self, command: Command, job: str) -> None:
         error = cancelled(f"The job {job!r} was cancelled.")
         before = await self._in_thread(
-            self._known.cancel, command.caller, job, outcome_of(error), self._processing.now_in_row()
+            self._known.cancel, command.caller, job, outcome_of(error), self._records.now()
         )
         if before is None:
             raise job_not_found(job)
         if before.row.state in ("done", "failed"):
             raise already_ended(job)
-        self._processing.reply(command.connection, command.request, Cancelled(job))
+        self._actor.reply(command.connection, command.request, Cancelled(job))
         self._owned.leases.ended(job)
         found = self._queue.active(job)
         if found is not None and not found.ended:
             effects = self._queue.cancel(trio.current_time(), command.caller, job)
-            self._processing.apply([effect for effect in effects if not isinstance(effect, Record)])
+            self._actor.apply([effect for effect in effects if not isinstance(effect, Record)])
         self._relay.tell(self._relay.following.take(job), Ended(job, before.row.seq + 1, error=error))
         self._mail.tell_all(messages.Ended(job))
 
@@ -168,7 +171,7 @@ class Requests:
         followed = self._relay.following.job_of(waiter)
         if followed is None:
             job, effects = self._queue.leave(trio.current_time(), waiter)
-            self._processing.tell_cancelled(command, job, effects)
+            self._actor.tell_cancelled(command, job, effects)
             return
         error = cancelled("The request was cancelled.")
         is_last = len(followed.waiters) == 1
@@ -180,15 +183,15 @@ class Requests:
                     followed.caller,
                     followed.job,
                     outcome_of(error),
-                    self._processing.now_in_row(),
+                    self._records.now(),
                     only_if_unwanted=True,
                 )
             )
-        self._processing.reply(command.connection, command.request, Cancelled(followed.job))
+        self._actor.reply(command.connection, command.request, Cancelled(followed.job))
         if self._relay.following.job_of(waiter) is None:  # it has been told meanwhile how the job ended
             return
         self._relay.following.leave(waiter)
-        self._processing.reply(waiter.connection, waiter.request, Ended(followed.job, None, error=error))
+        self._actor.reply(waiter.connection, waiter.request, Ended(followed.job, None, error=error))
 
     async def _disconnected(self, connection: str) -> None:
         ending = {job.id: job for job in self._queue.ending_with(connection)}
@@ -199,15 +202,15 @@ class Requests:
                     ending[stored.row.id].detached += stored.joined
             except OSError as error:
                 self._log.warning("jobs end with their connection", jobs=len(ending), error=str(error))
-        self._processing.apply(self._queue.disconnect(trio.current_time(), connection))
+        self._actor.apply(self._queue.disconnect(trio.current_time(), connection))
         for followed in self._relay.following.disconnect(connection):
             if followed.owner is not None:
                 self._mail.tell(followed.owner, messages.Leave(self._me, followed.job, cancelled=False))
 
     def _info(self, stored: Stored) -> JobInfo | None:
-        job = self._processing.restored(stored.row)
+        job = self._records.restored(stored.row)
         if job is None:
             return None
-        info = self._processing.info(job)
+        info = self._records.info(job)
         runs = stored.row.state == "queued" and stored.owner is not None
         return attrs.evolve(info, state="running") if runs else info

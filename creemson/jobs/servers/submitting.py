@@ -1,23 +1,30 @@
 """Submits the jobs of this server's clients: starts them here, lets them wait for any server, or joins equal ones."""
 
+import secrets
+from collections.abc import Callable
+
 import trio
 
 from creemson.catalog.shared.jobs.admission import Candidate, Full, Limits
 from creemson.catalog.shared.jobs.rows import Stored
 from creemson.catalog.shared.sharing import Sharing
-from creemson.errors import ProcessingError, shutting_down
+from creemson.errors import CreemsonError, ProcessingError, shutting_down
 from creemson.jobs.commands import Command, Submit
 from creemson.jobs.events import Accepted, Waiter
 from creemson.jobs.journal import InThread
+from creemson.jobs.keeper import Actor
+from creemson.jobs.queue.job import Job
 from creemson.jobs.queue.queue import JobQueue
+from creemson.jobs.records import Records, Work
+from creemson.jobs.servers.files import JobFiles
 from creemson.jobs.servers.following import messages
 from creemson.jobs.servers.following.mail import Mail
 from creemson.jobs.servers.following.relay import Relay
 from creemson.jobs.servers.owned import Owned
-from creemson.jobs.servers.processing import Processing
 from creemson.jobs.servers.submissions import Submissions
 from creemson.jobs.servers.taking import Taking
 from creemson.jobs.sharing.bounds import Bounds, too_many_bytes, too_many_jobs
+from creemson.jobs.sharing.turns import party_of
 from creemson.jobs.work.reading import MAX_CHANGES, always_changing
 
 __all__ = ["Submitting"]
@@ -31,12 +38,16 @@ class Submitting:
         submissions: submits jobs to the catalog in batches.
         bounds: what callers may hold, over all servers.
         running_of_caller: maximum number of jobs of one caller that run at once, over all servers.
+        timeout: maximum seconds for a job.
+        refusal: returns the error if no new job can be accepted now.
         queue: the jobs of this server.
         owned: the claims of this server.
         taking: knows which slots are free.
         relay: lets requests follow jobs.
         mail: tells others that jobs wait.
-        processing: the rest of the processor.
+        actor: the processor.
+        records: converts jobs to rows and back.
+        files: the files of all jobs.
         in_thread: runs what blocks.
     """
 
@@ -47,12 +58,16 @@ class Submitting:
         submissions: Submissions,
         bounds: Bounds,
         running_of_caller: int,
+        timeout: float,
+        refusal: Callable[[], CreemsonError | None],
         queue: JobQueue,
         owned: Owned,
         taking: Taking,
         relay: Relay,
         mail: Mail,
-        processing: Processing,
+        actor: Actor,
+        records: Records,
+        files: JobFiles,
         in_thread: InThread,
     ) -> None:
         self._ended = sharing.jobs.ended
@@ -64,12 +79,16 @@ class Submitting:
             bounds.active_bytes.total,
             running_of_caller,
         )
+        self._timeout = timeout
+        self._refusal = refusal
         self._queue = queue
         self._owned = owned
         self._taking = taking
         self._relay = relay
         self._mail = mail
-        self._processing = processing
+        self._actor = actor
+        self._records = records
+        self._files = files
         self._in_thread = in_thread
 
     async def submit(self, command: Command, ask: Submit) -> None:
@@ -87,7 +106,7 @@ class Submitting:
     async def _try(self, command: Command, ask: Submit) -> bool:
         """Submit a job; return False if that must be tried again."""
         self._check_leaving()
-        new = await self._processing.prepare(command, ask)
+        new = await self._new_job(command, ask)
         waiter = Waiter(command.connection, command.request, ask.keep)
         # A job that ends with its connection stays where the connection is.
         claim = not ask.keep or self._taking.room > 0
@@ -95,7 +114,7 @@ class Submitting:
         with self._taking.reserved(claim or spare):
             sent = trio.current_time()
             outcome = await self._submissions.submit(
-                Candidate(self._processing.row(new), new.party, claim, self._limits, spare)
+                Candidate(self._records.row(new), new.party, claim, self._limits, spare)
             )
         if outcome is None:
             return False
@@ -122,24 +141,44 @@ class Submitting:
         self._accept(command, stored, 0)
         self._owned.took(sent, stored)
         effects = self._queue.adopt(trio.current_time(), new, stored.epoch, [waiter], wanted=False)
-        self._processing.apply(effects)
+        self._actor.apply(effects)
         return True
+
+    async def _new_job(self, command: Command, ask: Submit) -> Job:
+        """Return a new job for the present version of its file."""
+        query = ask.query
+        version = await self._files.version(command.caller, query.filename)
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
+        key, size_bytes = await self._files.key_of(command.caller, version, query)
+        return Job(
+            secrets.token_hex(8),
+            (command.caller, key),
+            command.caller,
+            Work(query, key, command.caller, version),
+            ask.timeout_within(self._timeout),
+            created=trio.current_time(),
+            party=party_of(command.caller, command.connection),
+            kept=ask.keep,
+            size_bytes=size_bytes,
+        )
 
     def _check_leaving(self) -> None:
         if self._owned.is_leaving:
             raise shutting_down()
 
     def _accept(self, command: Command, stored: Stored, position: int) -> None:
-        self._processing.reply(command.connection, command.request, Accepted(stored.row.id, position))
+        self._actor.reply(command.connection, command.request, Accepted(stored.row.id, position))
 
     async def _answer_again(self, command: Command, stored: Stored) -> bool:
         """Answer with the result of an equal job; return False if it cannot be given again."""
-        done = self._processing.restored(stored.row)
-        if done is None or not await self._processing.has_output(done):
+        done = self._records.restored(stored.row)
+        if done is None or not await self._files.has_output(done):
             await self._in_thread(self._ended.forget, [stored.row.id])
             return False
-        self._processing.reply(command.connection, command.request, Accepted(done.id, 0))
-        self._processing.reply(command.connection, command.request, done.outcome(cached=True))
+        self._actor.reply(command.connection, command.request, Accepted(done.id, 0))
+        self._actor.reply(command.connection, command.request, done.outcome(cached=True))
         return True
 
 

@@ -10,12 +10,14 @@ from structlog.typing import FilteringBoundLogger
 from creemson.catalog.shared.jobs.rows import Stored
 from creemson.catalog.shared.sharing import Sharing
 from creemson.jobs.journal import InThread
+from creemson.jobs.keeper import Actor
 from creemson.jobs.queue.queue import JobQueue
+from creemson.jobs.records import Records
+from creemson.jobs.servers.files import JobFiles
 from creemson.jobs.servers.following import messages
 from creemson.jobs.servers.following.mail import AGAIN, Mail
 from creemson.jobs.servers.following.relay import LOOK, Relay
 from creemson.jobs.servers.owned import Owned
-from creemson.jobs.servers.processing import Processing
 
 __all__ = ["Taking"]
 
@@ -30,7 +32,9 @@ class Taking:
         owned: the claims of this server.
         relay: knows which requests of this server follow the jobs.
         mail: tells others what was taken.
-        processing: the rest of the processor.
+        actor: the processor.
+        records: converts jobs to rows and back.
+        files: the files of all jobs.
         in_thread: runs what blocks.
         logger: Logger.
     """
@@ -44,7 +48,9 @@ class Taking:
         owned: Owned,
         relay: Relay,
         mail: Mail,
-        processing: Processing,
+        actor: Actor,
+        records: Records,
+        files: JobFiles,
         in_thread: InThread,
         logger: FilteringBoundLogger,
     ) -> None:
@@ -55,7 +61,9 @@ class Taking:
         self._owned = owned
         self._relay = relay
         self._mail = mail
-        self._processing = processing
+        self._actor = actor
+        self._records = records
+        self._files = files
         self._in_thread = in_thread
         self._log = logger
         self._reserved = 0  # slots for jobs that are about to be submitted or claimed
@@ -141,14 +149,14 @@ class Taking:
 
     async def _start(self, sent: float, stored: Stored, party: str) -> None:
         """Start a job that was claimed, with the requests of this server that follow it."""
-        job = self._processing.restored(stored.row)
+        job = self._records.restored(stored.row)
         self._owned.took(sent, stored)
         if job is None or self._owned.is_leaving:
             await self._owned.release(stored)
             return
         job.party = party
         try:
-            fault = await self._processing.rebind(job)
+            fault = await self._files.rebind(job)
         except OSError as error:
             self._log.warning("job not started", job=job.id, error=str(error))
             await self._owned.release(stored)
@@ -160,6 +168,6 @@ class Taking:
         waiters = {} if followed is None else followed.waiters
         now = trio.current_time()
         wanted = stored.joined or not waiters
-        self._processing.apply(self._queue.adopt(now, job, stored.epoch, waiters, wanted=wanted))
+        self._actor.apply(self._queue.adopt(now, job, stored.epoch, waiters, wanted=wanted))
         if fault is not None:
-            self._processing.apply(self._queue.fail(now, job.id, fault))
+            self._actor.apply(self._queue.fail(now, job.id, fault))

@@ -32,11 +32,11 @@ from creemson.jobs.commands import (
     RowsRead,
 )
 from creemson.jobs.events import Ended
-from creemson.jobs.records import structure_trusted
 from creemson.jobs.sharing.bounds import Bound, busy
 from creemson.jobs.sharing.turns import SPARE, Turns, party_of
 from creemson.jobs.work.reading import call_on
 from creemson.jobs.work.renderings import Renderings
+from creemson.jobs.work.results import structure_trusted
 from creemson.model.converter import plain
 from creemson.model.query import Options
 from creemson.model.results import Described, Window

@@ -1,13 +1,18 @@
-"""Outputs that a worker writes: published when the worker has ended well, discarded otherwise."""
+"""The outputs of jobs: published when their worker has ended well, otherwise discarded; removed in the end."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from structlog.typing import FilteringBoundLogger
+
 from creemson.catalog.shared.claims import Claim
 from creemson.jobs.journal import InThread
+from creemson.jobs.queue.job import Job
+from creemson.jobs.records import Work
 from creemson.storage.store import Store
+from creemson.storage.stores import Stores
 
-__all__ = ["output_target"]
+__all__ = ["expect_output", "output_target", "remove_output"]
 
 
 @asynccontextmanager
@@ -42,3 +47,18 @@ async def output_target(
     finally:
         if not published:
             store.discard_output(target)
+
+
+def expect_output(stores: Stores, job: Job) -> None:
+    """Let the store serve the output of a job that is done only with the size that the worker has reported."""
+    output = job.value.output_data
+    if output.size is not None:
+        stores.of(job.caller).expect_output(job.work.output, output.size, output.texts_size)
+
+
+def remove_output(stores: Stores, work: Work, logger: FilteringBoundLogger) -> None:
+    """Remove the output of a job that is done."""
+    try:
+        stores.of(work.caller).remove_output(work.output)
+    except OSError as error:
+        logger.warning("output not removed", output=work.output, error=str(error))

@@ -14,11 +14,12 @@ from creemson.catalog.shared.jobs.rows import Stored
 from creemson.jobs.commands import Reply
 from creemson.jobs.events import Accepted, Ended, Waiter
 from creemson.jobs.journal import InThread
+from creemson.jobs.keeper import Actor
 from creemson.jobs.queue.queue import JobQueue, job_not_found
+from creemson.jobs.records import Records
 from creemson.jobs.servers.following import messages
 from creemson.jobs.servers.following.following import Followed, Following
 from creemson.jobs.servers.following.mail import AGAIN, Mail
-from creemson.jobs.servers.processing import Processing
 
 __all__ = ["LOOK", "Relay", "is_server", "name_of"]
 
@@ -35,7 +36,8 @@ class Relay:
         owner: id of this server.
         queue: the jobs of this server.
         mail: tells others something.
-        processing: the rest of the processor.
+        actor: the processor.
+        records: converts jobs to rows and back.
         in_thread: runs what blocks.
         logger: Logger.
 
@@ -51,7 +53,8 @@ class Relay:
         *,
         queue: JobQueue,
         mail: Mail,
-        processing: Processing,
+        actor: Actor,
+        records: Records,
         in_thread: InThread,
         logger: FilteringBoundLogger,
     ) -> None:
@@ -59,7 +62,8 @@ class Relay:
         self._me = owner
         self._queue = queue
         self._mail = mail
-        self._processing = processing
+        self._actor = actor
+        self._records = records
         self._in_thread = in_thread
         self._log = logger
         self.following = Following()
@@ -138,11 +142,11 @@ class Relay:
         if found is not None:
             found.timeout = max(found.timeout, timeout)  # nobody gets less time than requested
             seen = sys.maxsize if after is None else after
-            self._processing.apply(self._queue.attach(row.caller, row.id, seen, waiter, is_back=is_back))
+            self._actor.apply(self._queue.attach(row.caller, row.id, seen, waiter, is_back=is_back))
             return
         known = self.following.add(row.id, row.caller, waiter, after, timeout=timeout, is_back=is_back)
         for event in known:
-            self._processing.reply(waiter.connection, waiter.request, event)
+            self._actor.reply(waiter.connection, waiter.request, event)
         self.owned_by(row.id, stored.owner)
 
     def _saw_end(self, stored: Stored) -> None:
@@ -151,13 +155,13 @@ class Relay:
         followed = self.following.take(job)
         if followed is None:
             return
-        ended = self._processing.restored(stored.row)
+        ended = self._records.restored(stored.row)
         self.tell(followed, Ended(None, None, error=job_not_found(job)) if ended is None else ended.outcome())
 
     def tell(self, followed: Followed | None, event: Ended) -> None:
         """Tell all requests that have followed a job how it has ended."""
         for waiter in () if followed is None else followed.waiters:
-            self._processing.reply(waiter.connection, waiter.request, event)
+            self._actor.reply(waiter.connection, waiter.request, event)
 
     def tell_about(self, asked: messages.Follow) -> None:
         """Let another server know what becomes of a job of this one."""
@@ -172,8 +176,8 @@ class Relay:
         self._number += 1
         connection = name_of(server)
         waiter = self._remote[server, job] = Waiter(connection, self._number, asked.keep)
-        self._processing.register(connection, _Remote(self, server))
-        self._processing.apply(self._queue.attach(asked.caller, job, 0, waiter, is_back=asked.is_back))
+        self._actor.register(connection, _Remote(self, server))
+        self._actor.apply(self._queue.attach(asked.caller, job, 0, waiter, is_back=asked.is_back))
 
     def left(self, server: str, job: str, *, cancelled: bool) -> None:
         """Tell another server no more about a job."""
@@ -182,15 +186,15 @@ class Relay:
             return
         now = trio.current_time()
         if cancelled:
-            self._processing.apply(self._queue.leave(now, waiter)[1])
+            self._actor.apply(self._queue.leave(now, waiter)[1])
         else:
-            self._processing.apply(self._queue.lose(now, waiter))
+            self._actor.apply(self._queue.lose(now, waiter))
 
     def forget(self, server: str, job: str) -> Waiter | None:
         """Remove the request of another server that stands for all of its requests for a job."""
         waiter = self._remote.pop((server, job), None)
         if all(other != server for other, _ in self._remote):
-            self._processing.register(name_of(server), None)
+            self._actor.register(name_of(server), None)
         return waiter
 
     def forget_waiter(self, job: str, waiter: Waiter) -> None:

@@ -55,7 +55,8 @@ WIRE_USERS = ("client", "server.connection", "server.http", "server.handshake", 
 POLARS_USERS = ("engine", "formats", "client.result", "client.sync", "client.local.tables")
 NO_TRIO = (
     "model", "wire", "catalog", "storage", "formats", "engine", "jobs.queue", "jobs.events",
-    "jobs.sharing",
+    "jobs.sharing", "jobs.work.candidates", "jobs.servers.leases", "jobs.servers.following.following",
+    "jobs.servers.following.messages",
     "server.connection.protocol", "server.connection.admission", "server.connection.requests",
     "server.connection.transfers", "server.connection.liveness", "server.connection.state", "server.connection.effects",
     "server.transport.request_head", "client.pool_state", "client.backoff",

@@ -14,7 +14,7 @@ import trio
 from creemson.catalog.shared.claims import Claim
 from creemson.jobs.commands import Command, Disconnect, Port, Reply
 from creemson.jobs.journal import Recording
-from creemson.jobs.queue.job import Effect
+from creemson.jobs.queue.effects import Effect
 
 __all__ = ["Actor", "Keeper"]
 

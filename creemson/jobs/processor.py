@@ -43,7 +43,8 @@ from creemson.jobs.commands import (
 from creemson.jobs.events import Ended
 from creemson.jobs.journal import RUN, Delivery, InThread, Journal
 from creemson.jobs.keeper import Keeper
-from creemson.jobs.queue.job import Effect, Erase, Forget, Grant, Job, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.queue.effects import Effect, Erase, Forget, Grant, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.queue.job import Job
 from creemson.jobs.queue.queue import JobQueue
 from creemson.jobs.records import Records, reader
 from creemson.jobs.servers.shared_queue import SharedQueue
@@ -132,7 +133,7 @@ class Processor:
             self._keeper.recording,
             deliver=self._deliver,
             logger=logger,
-            gather_time=lambda: GATHER_TIME if self._jobs.queued else 0.0,
+            gather_time=lambda: GATHER_TIME if self._jobs.slots.queued else 0.0,
             # A thread of its own, because leases are short: the ends of jobs must not wait for transfers.
             in_thread=in_thread if sharing is None else partial(in_thread, limiter=trio.CapacityLimiter(1)),
         )
@@ -230,7 +231,7 @@ class Processor:
         return self._memory.refusal() if self._memory is not None and self._memory.scarce else None
 
     async def _until_quiet(self) -> None:
-        while self._jobs.used:
+        while self._jobs.slots.used:
             self._quiet = trio.Event()
             await self._quiet.wait()
 
@@ -302,7 +303,7 @@ class Processor:
                     self._attempts.stop(effect)
                 case Forget(_, work):
                     remove_output(self._stores, work, self._log)
-        used, queued = self._jobs.used, self._jobs.queued
+        used, queued = self._jobs.slots.used, self._jobs.slots.queued
         if not used:
             self._quiet.set()
         has_room = not queued and used < self._workers.size - SPARE

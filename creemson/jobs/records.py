@@ -14,7 +14,8 @@ from structlog.typing import FilteringBoundLogger
 from creemson._version import READING_VERSION, __version__
 from creemson.catalog.catalog import JobRow
 from creemson.errors import CreemsonError, error_for
-from creemson.jobs.queue.job import Job, State
+from creemson.jobs.queue.job import Job
+from creemson.jobs.queue.states import State
 from creemson.model.converter import plain, structure
 from creemson.model.query import Query
 from creemson.model.results import OUTPUT_FORMATS, JobInfo, JobState, ResultData

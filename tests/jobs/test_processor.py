@@ -634,7 +634,7 @@ async def test_lookups_are_stopped_with_their_connection(world, autojump_clock, 
     await trio.testing.wait_all_tasks_blocked()
     assert world.quick.busy + world.workers.busy == 0
     assert world.processor._lookups._scopes == {}
-    assert world.processor._jobs.used == world.processor._lookups._turns.waiting == 0
+    assert world.processor._jobs.slots.used == world.processor._lookups._turns.waiting == 0
 
 
 async def test_rendering_goes_on_until_the_last_request_leaves(world, autojump_clock):

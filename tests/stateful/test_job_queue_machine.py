@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from creemson.errors import CreemsonError, ProcessingError
 from creemson.jobs.events import Accepted, Ended, Logged, Progressed, Waiter
-from creemson.jobs.queue.job import Erase, Forget, Grant, Lease, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.queue.effects import Erase, Forget, Grant, Notify, Record, Revoke, Start, Stop
 from creemson.jobs.queue.queue import JobQueue
+from creemson.jobs.queue.slots import Lease
 from creemson.jobs.sharing.bounds import Bound, Bounds
 from tests.examples import examples_of
 from tests.jobs.queue.test_queue import as_recorded
@@ -284,8 +285,8 @@ class JobsMachine(RuleBasedStateMachine):
     @invariant()
     def holds(self):
         self.jobs.validate()
-        assert self.jobs.running == len(self.attempts)
-        assert self.jobs.used == len(self.attempts) + sum(self.leases.values())
+        assert self.jobs.slots.running == len(self.attempts)
+        assert self.jobs.slots.used == len(self.attempts) + sum(self.leases.values())
         assert all(job is not None for job in self.waiting.values()), "accepted immediately, or refused"
 
     def teardown(self):
@@ -295,7 +296,7 @@ class JobsMachine(RuleBasedStateMachine):
             self.apply(self.jobs.release(self.now, lease))
         chance = random.Random(0)
         steps = 0
-        while self.waiting or self.jobs.queued or self.attempts:
+        while self.waiting or self.jobs.slots.queued or self.attempts:
             steps += 1
             assert steps < 1000, (self.waiting, self.attempts, self.jobs.unfinished())
             self.time_passes(chance.uniform(0, 1))

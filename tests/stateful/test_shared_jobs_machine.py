@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from creemson.errors import ProcessingError
 from creemson.jobs.events import Ended, Logged, Progressed, Waiter
-from creemson.jobs.queue.job import Erase, Forget, Job, Notify, Record, Start, Stop
+from creemson.jobs.queue.effects import Erase, Forget, Notify, Record, Start, Stop
+from creemson.jobs.queue.job import Job
 from creemson.jobs.queue.queue import SEQ_BLOCK, JobQueue
 from creemson.jobs.sharing.bounds import Bound, Bounds
 from tests.examples import examples_of
@@ -155,7 +156,7 @@ class SharedJobsMachine(RuleBasedStateMachine):
         assert self.jobs.of_caller("ann") == [] or all(
             job.id in self.epochs for job in self.jobs.of_caller("ann")
         )
-        assert self.jobs.room <= 2
+        assert self.jobs.slots.room <= 2
         assert math.isfinite(self.jobs.next_wake()) or not self.attempts.keys() & self.mine
 
 

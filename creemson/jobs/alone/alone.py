@@ -23,7 +23,7 @@ from creemson.jobs.commands import (
 from creemson.jobs.events import Waiter
 from creemson.jobs.journal import InThread
 from creemson.jobs.keeper import Actor
-from creemson.jobs.queue.job import Erase, Record
+from creemson.jobs.queue.effects import Erase, Record
 from creemson.jobs.queue.queue import JobQueue
 from creemson.jobs.records import Records, Work, key_of
 from creemson.jobs.sharing.turns import party_of

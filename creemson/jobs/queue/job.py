@@ -1,190 +1,17 @@
-"""A job: its states and the transitions between them, its fields, and the effects that the queue returns.
-
-    queued ──start──> running ──finish──> done
-      ^                  │
-      │wake              │retry
-      └──── backoff <────┘
-
-    queued, running, backoff ─────────────suspend──> suspended ──finish──> done
-    queued, running, backoff, suspended ──fail────> failed
-    queued, running, backoff, suspended ──cancel──> cancelled
-
-* ``queued``: waits for a slot.
-* ``running``: an attempt runs.
-* ``backoff``: a transient fault ended the last attempt; the job is queued again after a delay.
-* ``suspended``: the server is shutting down; the next server restores the job as ``queued``.
-* ``done``, ``failed``, ``cancelled``: final.
-
-(The *next server* is the process that serves the same data folder after this one.)
-
-:data:`TRANSITIONS` is the same diagram as data, and the only source for it.
-"""
+"""A job: what is known of it, and its events."""
 
 import math
-from collections.abc import Hashable, Mapping
-from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from collections.abc import Hashable
+from typing import Any, Literal
 
 import attrs
 
 from creemson.errors import CreemsonError
 from creemson.executors.estimate import Estimate
 from creemson.jobs.events import Ended, Event, Logged, Progressed, Waiter
+from creemson.jobs.queue.states import ENDED, WAITING, Slot, State
 
-__all__ = [
-    "ENDED",
-    "TIMED",
-    "TRANSITIONS",
-    "WAITING",
-    "Effect",
-    "Erase",
-    "Forget",
-    "IllegalTransitionError",
-    "Job",
-    "Notify",
-    "Record",
-    "Revoke",
-    "Slot",
-    "Start",
-    "State",
-    "Stop",
-    "Transition",
-    "next_state",
-]
-
-State: TypeAlias = Literal["queued", "running", "backoff", "suspended", "done", "failed", "cancelled"]
-Slot: TypeAlias = Literal["free", "working", "stopping"]
-"""How a job uses a slot of the queue. ``free``: no attempt of it runs. ``working``: an attempt runs, and the job is
-``running``. ``stopping``: the job is no longer ``running``, but its attempt has not yet stopped."""
-Transition: TypeAlias = Literal["start", "retry", "wake", "suspend", "finish", "fail", "cancel"]
-
-ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled"})
-"""Final states."""
-WAITING: frozenset[State] = frozenset({"queued", "backoff", "suspended"})
-"""States of a job that has no outcome and does not run; clients see all of them as ``queued``."""
-TIMED: frozenset[State] = frozenset({"running", "backoff"})
-"""States that a timeout can end."""
-TRANSITIONS: Mapping[State, Mapping[Transition, State]] = MappingProxyType(
-    {
-        "queued": {"start": "running", "suspend": "suspended", "fail": "failed", "cancel": "cancelled"},
-        "running": {
-            "finish": "done",
-            "retry": "backoff",
-            "suspend": "suspended",
-            "fail": "failed",
-            "cancel": "cancelled",
-        },
-        "backoff": {"wake": "queued", "suspend": "suspended", "fail": "failed", "cancel": "cancelled"},
-        # The attempt may finish before it has been stopped.
-        "suspended": {"finish": "done", "fail": "failed", "cancel": "cancelled"},
-        "done": {},
-        "failed": {},
-        "cancelled": {},
-    }
-)
-"""The next state, by current state and transition. All other transitions are illegal."""
-
-
-class IllegalTransitionError(AssertionError):
-    """A job cannot make this transition in its current state: a bug in the queue."""
-
-
-def next_state(state: State, transition: Transition) -> State:
-    """Look up a transition.
-
-    Raises:
-        IllegalTransitionError: the transition is impossible in this state.
-
-    >>> next_state("running", "retry")
-    'backoff'
-    """
-    try:
-        return TRANSITIONS[state][transition]
-    except KeyError:
-        raise IllegalTransitionError(f"a job that is {state} cannot {transition}") from None
-
-
-@attrs.frozen
-class Start:
-    """Effect: run this attempt, and report its end to ``attempt_ended``.
-
-    Attributes:
-        waited: seconds since the job was created.
-    """
-
-    job: str
-    attempt: int
-    work: Any
-    waited: float = attrs.field(default=0.0, eq=False)
-
-
-@attrs.frozen
-class Stop:
-    """Effect: stop the running attempt; its end must still be reported to ``attempt_ended``."""
-
-    job: str
-    attempt: int
-
-
-@attrs.frozen
-class Notify:
-    """Effect: send an event to a waiter."""
-
-    waiter: Waiter
-    event: Event
-
-
-@attrs.frozen
-class Forget:
-    """Effect: remove the output of the job, because its result will not be served again."""
-
-    job: str
-    work: Any
-
-
-@attrs.frozen
-class Record:
-    """Effect: record the job in its current state before carrying out the effects that follow."""
-
-    job: "Job"
-
-
-@attrs.frozen
-class Erase:
-    """Effect: delete the record of the job."""
-
-    job: str
-
-
-@attrs.define(eq=False)
-class Lease:
-    """A slot for work that is not a job: the queue neither records it nor tries it again.
-
-    Attributes:
-        caller, party: whom it belongs to, and who takes turns for it.
-        granted: whether it has a slot.
-    """
-
-    caller: str
-    party: str
-    granted: bool = False
-
-
-@attrs.frozen
-class Grant:
-    """Effect: the lease has a slot until it is given to ``release``."""
-
-    lease: Lease
-
-
-@attrs.frozen
-class Revoke:
-    """Effect: the server is shutting down; stop waiting or working, and give the lease to ``release``."""
-
-    lease: Lease
-
-
-Effect: TypeAlias = Start | Stop | Notify | Forget | Record | Erase | Grant | Revoke
+__all__ = ["Job"]
 
 
 @attrs.define(eq=False)
@@ -269,11 +96,11 @@ class Job:
         """Return the event that reports how the job ended."""
         return Ended(self.id, self.seq, self.value, self.error, cached)
 
-    def log(self, level: Literal["info", "warning"], message: str) -> list[Effect]:
-        """Add a log message; notify the present waiters. Those who attach later get it, too."""
+    def log(self, level: Literal["info", "warning"], message: str) -> Logged:
+        """Add a log message, and return it for the present waiters. Those who attach later get it, too."""
         event = Logged(self.id, self.next_seq(), level, message)
         self.logged.append(event)
-        return [Notify(waiter, event) for waiter in self.waiters]
+        return event
 
     def events(self, after: int) -> list[Event]:
         """Return the events with a number above ``after``, without ``Ended``."""

@@ -4,11 +4,11 @@ Every method takes what happened and the time (in seconds, of any monotonic cloc
 returns the list of effects that its caller must carry out, such as to start or stop an attempt or to notify a waiter.
 The caller reports what happens afterwards (progress, the end of an attempt) by the next method call.
 
-:mod:`creemson.jobs.queue.job` shows the states of a job. A job whose attempt fails by a dead worker or another
+:mod:`creemson.jobs.queue.states` shows the states of a job. A job whose attempt fails by a dead worker or another
 transient fault is tried again, up to ``retries`` times. A job that ends while its attempt still runs (it was cancelled,
 or timed out) is over for its waiters at once, but occupies its slot until the attempt has stopped, so that there are
 never more than the slots that there are. Callers take turns for them: see :mod:`creemson.jobs.sharing.turns`. Work that
-is not a job uses the same slots, by a :class:`~creemson.jobs.queue.job.Lease`.
+is not a job uses the same slots, by a :class:`~creemson.jobs.queue.slots.Lease`.
 
 Jobs outlive connections and restarts of the server. The effect :class:`Record` requests that a job is recorded before
 the effects that follow are carried out; :meth:`JobQueue.restore` takes over a job that an earlier server process has
@@ -19,40 +19,30 @@ recorded. What a caller may hold is bounded: see :mod:`creemson.jobs.sharing.bou
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from creemson.errors import CreemsonError, ProcessingError, shutting_down
-from creemson.jobs.events import Accepted, Ended, Event, Progressed, Waiter
-from creemson.jobs.queue.job import (
-    ENDED,
-    TIMED,
-    Effect,
-    Erase,
-    Forget,
-    Grant,
-    Job,
-    Lease,
-    Notify,
-    Record,
-    Revoke,
-    Start,
-    State,
-    Stop,
-    Transition,
-    next_state,
+from creemson.errors import CreemsonError, shutting_down
+from creemson.jobs.events import Accepted, Ended, Event, Waiter
+from creemson.jobs.queue.effects import Effect, Erase, Forget, Grant, Notify, Record, Revoke, Start, Stop
+from creemson.jobs.queue.errors import (
+    already_ended,
+    cancelled,
+    disconnected,
+    job_not_found,
+    nothing_to_cancel,
+    timed_out,
+    too_many_restarts,
 )
-from creemson.jobs.sharing.bounds import Bounds, Tally, too_many_bytes, too_many_jobs
+from creemson.jobs.queue.job import Job
+from creemson.jobs.queue.progress import progressed
+from creemson.jobs.queue.slots import Lease, Slots
+from creemson.jobs.queue.states import ENDED, TIMED, State, Transition, next_state
+from creemson.jobs.queue.waiters import Waiters
+from creemson.jobs.sharing.bounds import Bounds, Tally, bytes_excess, jobs_excess
 from creemson.jobs.sharing.history import History
-from creemson.jobs.sharing.turns import SPARE, Turns
 
-__all__ = ["JobQueue", "already_ended", "cancelled", "job_not_found", "too_many_restarts"]
+__all__ = ["COUNTED", "MAX_RESTARTS", "JobQueue"]
 
-PROGRESS_INTERVAL = 0.1
-"""Minimum number of seconds between two progress events of one job."""
-NOTIFY_TIME = 1e-4
-"""Seconds that it takes to send one progress event: 0.08 ms in a connection with a thousand attached requests."""
-NOTIFY_SHARE = 0.05
-"""Maximum share of the event loop's time for progress events."""
 BACKOFF = 0.2
 """Seconds before the first retry; the delay doubles with each further one."""
 MAX_BACKOFF = 30.0
@@ -65,10 +55,6 @@ MAX_RESTARTS = 20
 COUNTED: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
 """States in the counts of jobs, in this order."""
 NO_BOUNDS = Bounds()
-PLACED: frozenset[State] = frozenset({"queued", "backoff"})
-"""States of jobs that occupy a place of the queue."""
-DISCONNECTED = "The client disconnected, so its job was cancelled."
-"""Message of the error of such a job."""
 
 
 class JobQueue:
@@ -79,23 +65,22 @@ class JobQueue:
         slots_per_caller: maximum number of these attempts that belong to one caller.
         retries: maximum number of further attempts after a transient fault.
         bounds: what each caller and all together may hold.
+
+    Attributes:
+        slots: who waits for a slot, and who has one; only the queue changes it.
     """
 
     def __init__(
         self, *, slots: int, slots_per_caller: int, retries: int, bounds: Bounds = NO_BOUNDS
     ) -> None:
-        self._slots = slots
         self._retries = retries
         # Every job is in one of these two: it is active until it has an outcome and no running attempt.
         self._active: dict[str, Job] = {}
         self._history = History(bounds.remembered, bounds.remembered_bytes)
         self._by_key: dict[Hashable, Job] = {}  # jobs that the same request joins, or is answered from
-        self._by_waiter: dict[str, dict[Waiter, Job]] = {}  # by connection, then by waiter
+        self._waiters = Waiters()
         self._timed: dict[str, Job] = {}  # jobs in one of the states TIMED, which tick() checks
-        self._turns: Turns[Job | Lease] = Turns(slots=slots, slots_per_caller=slots_per_caller)
-        self._leases: dict[Lease, None] = {}  # those that wait, and those that are granted
-        self._slots_of_leases = 0
-        self._places = Tally(bounds.queued)  # jobs that are queued or in a backoff, and leases that wait
+        self.slots = Slots(slots, slots_per_caller, bounds.queued)
         self._bytes = Tally(bounds.active_bytes)  # of the requests of active jobs
         self._draining = False
         self._restored = 0  # number of unfinished jobs that were restored; they may exceed the bounds
@@ -143,7 +128,10 @@ class JobQueue:
             return [Notify(waiter, Ended(None, None, error=shutting_down()))]
         if known is not None:
             known.timeout = max(known.timeout, timeout)  # nobody gets less time than requested
-            return [*self._join(known, waiter), Notify(waiter, Accepted(known.id, self._position(known)))]
+            return [
+                *self._join(known, waiter),
+                Notify(waiter, Accepted(known.id, self.slots.position(known))),
+            ]
         refusal = refusal or self._excess(caller, size_bytes)
         if refusal is not None:
             return [Notify(waiter, Ended(None, None, error=refusal))]
@@ -153,10 +141,10 @@ class JobQueue:
         )  # fmt: skip
         self._active[job] = self._by_key[key] = new
         self._bytes.add(caller, size_bytes)
-        self._add_waiter(new, waiter)
-        self._enqueue(new)
+        self._waiters.add(new, waiter)
+        self.slots.enqueue(new)
         starts = self._fill(now)
-        return [Record(new), Notify(waiter, Accepted(job, self._position(new))), *starts]
+        return [Record(new), Notify(waiter, Accepted(job, self.slots.position(new))), *starts]
 
     def again(self, done: Job) -> tuple[Accepted, Ended]:
         """Return the answer to a request for work that this job has done."""
@@ -203,7 +191,7 @@ class JobQueue:
         job.restarts += 1
         self._take_over(job, job.restarts)
         if not job.kept:
-            return self._abort(now, job, cancelled(DISCONNECTED))
+            return self._abort(now, job, disconnected())
         if job.restarts > MAX_RESTARTS:
             error = too_many_restarts(job.restarts)
         if error is not None:
@@ -211,7 +199,7 @@ class JobQueue:
         job.detached = 1
         return [
             Record(job),
-            *job.log("info", "The server was restarted; the job starts again."),
+            *_log(job, "info", "The server was restarted; the job starts again."),
             *self._fill(now),
         ]
 
@@ -230,8 +218,8 @@ class JobQueue:
         self._take_over(job, epoch - 1)
         job.detached = int(wanted)
         for waiter in waiters:
-            self._add_waiter(job, waiter)
-        goes_on = job.log("info", "Another server takes the job; it starts again.") if epoch > 1 else []
+            self._waiters.add(job, waiter)
+        goes_on = _log(job, "info", "Another server takes the job; it starts again.") if epoch > 1 else []
         return [*goes_on, *self._fill(now)]
 
     def surrender(self, now: float, job: str) -> tuple[list[Effect], list[Waiter]]:
@@ -244,9 +232,7 @@ class JobQueue:
         if found is None or found.surrendered:
             return [], []
         found.surrendered = True
-        waiters = list(found.waiters)
-        for waiter in waiters:
-            self._remove_waiter(waiter)
+        waiters = list(self._waiters.clear(found))
         self._release(found)
         effects = [] if found.ended else self._move(found, "suspend") if found.state != "suspended" else []
         if found.slot == "free":
@@ -264,13 +250,10 @@ class JobQueue:
         found = self._active.get(job)
         if found is None or found.state != "running" or found.attempt != attempt:
             return []
-        return found.log("info", message)
+        return _log(found, "info", message)
 
     def progress(self, now: float, job: str, attempt: int, figures: Mapping[str, Any]) -> list[Effect]:
-        """Report the progress of an attempt; waiters are notified at most every :data:`PROGRESS_INTERVAL`.
-
-        If there are very many of them, they are notified less often, so that all jobs together take at most
-        :data:`NOTIFY_SHARE` of the event loop's time.
+        """Report the progress of an attempt; see :func:`creemson.jobs.queue.progress.progressed`.
 
         Args:
             now: the time.
@@ -285,21 +268,8 @@ class JobQueue:
         found = self._active.get(job)
         if found is None or found.state != "running" or found.attempt != attempt or found.started is None:
             return []
-        interval = max(PROGRESS_INTERVAL, len(found.waiters) * self._slots * NOTIFY_TIME / NOTIFY_SHARE)
-        finishes = figures["fraction"] >= 1 and (found.latest is None or found.latest.figures["fraction"] < 1)
-        if now - found.progressed < interval and not finishes:
-            return []
-        found.progressed = now
-        elapsed = now - found.started
-        estimate = found.estimate
-        estimate.update(now, attempt, figures["fraction"])
-        rates = {
-            "fraction": estimate.fraction,
-            "rows_per_s": round(figures["rows"] / elapsed, 1) if elapsed > 0 else 0.0,
-            "eta_s": None if estimate.eta is None else round(estimate.eta, 3),
-        }
-        event = found.latest = Progressed(job, found.next_seq(), {**figures, **rates})
-        return [Notify(waiter, event) for waiter in found.waiters]
+        event = progressed(now, found, self.slots.number, figures)
+        return [] if event is None else [Notify(waiter, event) for waiter in found.waiters]
 
     def attempt_ended(
         self,
@@ -328,7 +298,7 @@ class JobQueue:
         assert found.slot != "free", job
         assert found.attempt == attempt, job
         found.slot = "free"
-        self._turns.give_back(found)
+        self.slots.give_back(found)
         effects: list[Effect] = []
         retry = transient and found.attempt <= self._retries
         if found.surrendered:
@@ -345,7 +315,8 @@ class JobQueue:
         elif retry and not self._draining:
             self._move(found, "retry")
             found.wake = now + min(BACKOFF * 2 ** (found.attempt - 1), MAX_BACKOFF)
-            effects = found.log(
+            effects = _log(
+                found,
                 "warning",
                 f"Attempt {found.attempt} of {self._retries + 1} failed: {error.message} It is tried again.",
             )
@@ -377,27 +348,25 @@ class JobQueue:
         Raises:
             ProcessingError: ``job_not_found``: the waiter waits for no job.
         """
-        found = self._by_waiter.get(waiter.connection, {}).get(waiter)
+        found = self._waiters.job_of(waiter)
         if found is None:
-            raise ProcessingError(
-                "job_not_found", "That request has no unfinished job; there is nothing to cancel."
-            )
+            raise nothing_to_cancel()
         error = cancelled("The request was cancelled.")
         if len(found.waiters) == 1 and not found.detached:
             return found.id, self._abort(now, found, error)
-        self._remove_waiter(waiter)
+        self._waiters.remove(waiter)
         return found.id, [Notify(waiter, Ended(found.id, found.next_seq(), error=error))]
 
     def disconnect(self, now: float, connection: str) -> list[Effect]:
         """Remove the waiters of a lost connection, and cancel the jobs that no other request waits for or keeps."""
         effects: list[Effect] = []
-        for waiter in list(self._by_waiter.get(connection, {})):
+        for waiter in self._waiters.of_connection(connection):
             effects += self.lose(now, waiter)
         return effects
 
     def ending_with(self, connection: str) -> list[Job]:
         """Return the jobs that :meth:`disconnect` would cancel."""
-        found = dict.fromkeys(self._by_waiter.get(connection, {}).values())
+        found = dict.fromkeys(self._waiters.of_connection(connection).values())
         return [
             job
             for job in found
@@ -407,12 +376,11 @@ class JobQueue:
 
     def lose(self, now: float, waiter: Waiter) -> list[Effect]:
         """Do the same for one of the waiters of a connection."""
-        found = self._by_waiter[waiter.connection][waiter]
-        self._remove_waiter(waiter)
+        found = self._waiters.remove(waiter)
         found.detached += waiter.keep
         if found.waiters or found.detached:
             return []
-        return self._abort(now, found, cancelled(DISCONNECTED))
+        return self._abort(now, found, disconnected())
 
     def request(self, now: float, lease: Lease) -> list[Effect]:
         """Ask for a slot for work that is not a job.
@@ -428,26 +396,17 @@ class JobQueue:
         refusal = self._excess(lease.caller)
         if refusal is not None:
             raise refusal
-        self._leases[lease] = None
-        self._places.add(lease.caller, 1)
-        self._turns.enqueue(lease)
+        self.slots.request(lease)
         return self._fill(now)
 
     def release(self, now: float, lease: Lease) -> list[Effect]:
         """Give back the slot of a lease, or stop waiting for it."""
-        del self._leases[lease]
-        if lease.granted:
-            self._slots_of_leases -= 1
-            self._turns.give_back(lease)
-        else:
-            self._places.add(lease.caller, -1)
-            self._turns.withdraw(lease)
+        self.slots.release(lease)
         return self._fill(now)
 
     def resize(self, now: float, slots: int) -> list[Effect]:
         """Change the number of attempts that run at once; if there are more, some may start now."""
-        self._slots = slots
-        self._turns.resize(slots)
+        self.slots.resize(slots)
         return self._fill(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -455,11 +414,7 @@ class JobQueue:
         effects: list[Effect] = []
         for found in list(self._timed.values()):
             if found.deadline <= now:
-                error = ProcessingError(
-                    "job_timeout",
-                    f"The job took longer than {found.timeout:g} s, its timeout. Ask for less, or for more time.",
-                )
-                effects += self._abort(now, found, error, "fail")
+                effects += self._abort(now, found, timed_out(found.timeout), "fail")
             elif found.state == "backoff" and found.wake <= now:
                 self._move(found, "wake")
         return effects + self._fill(now)
@@ -475,7 +430,7 @@ class JobQueue:
     def drain(self, now: float) -> list[Effect]:
         """Stop accepting and starting jobs. Running attempts may finish; the other jobs wait for the next server."""
         self._draining = True
-        effects: list[Effect] = [Revoke(lease) for lease in self._leases if not lease.granted]
+        effects: list[Effect] = [Revoke(lease) for lease in self.slots.leases if not lease.granted]
         for found in list(self.unfinished()):
             if found.slot == "free":
                 effects += self._suspend(now, found)
@@ -483,7 +438,7 @@ class JobQueue:
 
     def stop_all(self, now: float) -> list[Effect]:
         """Stop the attempts that still run after :meth:`drain`; their jobs wait for the next server."""
-        effects: list[Effect] = [Revoke(lease) for lease in self._leases]
+        effects: list[Effect] = [Revoke(lease) for lease in self.slots.leases]
         for found in list(self.unfinished()):
             effects += self._suspend(now, found)
         return effects
@@ -500,31 +455,6 @@ class JobQueue:
 
     # --- queries -------------------------------------------------------------------------------------
 
-    @property
-    def queued(self) -> int:
-        """Number of jobs that wait for a slot or for the end of a backoff."""
-        return self._places.total - len(self._leases) + self._slots_of_leases
-
-    @property
-    def room(self) -> int:
-        """Number of slots that neither work uses nor jobs wait for."""
-        return max(0, self._slots - self.used - self._places.total)
-
-    @property
-    def has_spare(self) -> bool:
-        """Whether, beyond that room, there is a slot for a party that uses none."""
-        return self.used + self._places.total < self._slots + SPARE
-
-    @property
-    def running(self) -> int:
-        """Number of slots that jobs use."""
-        return self.used - self._slots_of_leases
-
-    @property
-    def used(self) -> int:
-        """Number of slots in use."""
-        return self._turns.used
-
     def counts(self, caller: str | None = None) -> Mapping[str, int]:
         """Count the jobs that are queued and running, and those that became done, failed or cancelled.
 
@@ -535,8 +465,8 @@ class JobQueue:
             states = Counter("queued" if job.is_waiting else job.state for job in self.of_caller(caller))
             return {state: states[state] for state in COUNTED}
         return {
-            "queued": self.queued,
-            "running": self.running,
+            "queued": self.slots.queued,
+            "running": self.slots.running,
             "done": self._ended["done"],
             "failed": self._ended["failed"],
             "cancelled": self._ended["cancelled"],
@@ -554,7 +484,7 @@ class JobQueue:
 
     def waits(self, waiter: Waiter) -> bool:
         """Whether a request waits for a job of this queue."""
-        return waiter in self._by_waiter.get(waiter.connection, {})
+        return self._waiters.job_of(waiter) is not None
 
     def unfinished(self) -> list[Job]:
         """Return the jobs without an outcome that are not suspended."""
@@ -592,25 +522,16 @@ class JobQueue:
             raise job_not_found(job)
         return found
 
-    def _excess(self, caller: str, size_bytes: int = 0) -> ProcessingError | None:
+    def _excess(self, caller: str, size_bytes: int = 0) -> CreemsonError | None:
         """Return the error if one more job or lease would exceed a bound: of the caller, or of all callers."""
-        places, size = self._places, self._bytes
-        mine, bound = places.held[caller], places.bound
-        if mine >= bound.per_caller and mine < bound.total:
-            return too_many_jobs(mine, mine=True)
-        if places.total >= bound.total:
-            return too_many_jobs(places.total, mine=False)
-        if not size_bytes:
-            return None
-        if size.held[caller] and size.held[caller] + size_bytes > size.bound.per_caller:
-            return too_many_bytes(size.held[caller], size.bound.per_caller, mine=True)
-        if size.total and size.total + size_bytes > size.bound.total:
-            return too_many_bytes(size.total, size.bound.total, mine=False)
-        return None
+        refusal = jobs_excess(self.slots.places, caller)
+        if refusal is None and size_bytes:
+            refusal = bytes_excess(self._bytes, caller, size_bytes)
+        return refusal
 
     def _join(self, job: Job, waiter: Waiter) -> list[Effect]:
         """Add a waiter to an existing job; if this makes it a kept job, record that."""
-        self._add_waiter(job, waiter)
+        self._waiters.add(job, waiter)
         if not waiter.keep or job.kept:
             return []
         job.kept = True
@@ -629,26 +550,7 @@ class JobQueue:
 
     def _dismiss(self, job: Job, event: Event) -> list[Effect]:
         """Send the last event to all waiters and remove them."""
-        waiters, job.waiters = job.waiters, {}
-        for waiter in waiters:
-            self._drop_waiter(waiter)
-        return [Notify(waiter, event) for waiter in waiters]
-
-    def _add_waiter(self, job: Job, waiter: Waiter) -> None:
-        of_connection = self._by_waiter.setdefault(waiter.connection, {})
-        assert waiter not in of_connection, waiter
-        of_connection[waiter] = job
-        job.waiters[waiter] = None
-
-    def _drop_waiter(self, waiter: Waiter) -> Job:
-        of_connection = self._by_waiter[waiter.connection]
-        job = of_connection.pop(waiter)
-        if not of_connection:
-            del self._by_waiter[waiter.connection]
-        return job
-
-    def _remove_waiter(self, waiter: Waiter) -> None:
-        del self._drop_waiter(waiter).waiters[waiter]
+        return [Notify(waiter, event) for waiter in self._waiters.clear(job)]
 
     def _move(self, job: Job, transition: Transition) -> list[Effect]:
         """Change the state of a job, and update the indexes by state. No other method does this.
@@ -657,19 +559,13 @@ class JobQueue:
             ``Stop`` if the job leaves ``running`` while its attempt runs; no effect otherwise.
         """
         before, job.state = job.state, next_state(job.state, transition)
-        if before == "queued" and transition == "start":
-            self._turns.take(job)
-        elif before == "queued":
-            self._turns.withdraw(job)
-        elif before in TIMED:
+        self.slots.moved(job, before)
+        if before in TIMED:
             del self._timed[job.id]
         if job.state in TIMED:
             self._timed[job.id] = job
-        elif job.state == "queued":
-            self._turns.enqueue(job, first=True)
         elif job.state in ENDED:
             self._ended[job.state] += 1
-        self._places.add(job.caller, (job.state in PLACED) - (before in PLACED))
         if before == "running" and job.slot == "working":
             job.slot = "stopping"
             return [Stop(job.id, job.attempt)]
@@ -681,7 +577,7 @@ class JobQueue:
         self._active[job.id] = job
         self._bytes.add(job.caller, job.size_bytes)
         self._by_key.setdefault(job.key, job)
-        self._enqueue(job)
+        self.slots.enqueue(job)
         self._restored += 1
 
     def _drop(self, job: Job) -> None:
@@ -689,24 +585,12 @@ class JobQueue:
         del self._active[job.id]
         self._bytes.add(job.caller, -job.size_bytes)
 
-    def _enqueue(self, job: Job) -> None:
-        """Let a new job wait for a slot."""
-        self._turns.enqueue(job)
-        self._places.add(job.caller, 1)
-
-    def _position(self, job: Job) -> int:
-        """Return the number of jobs that start until this one has started; 0 if it has started."""
-        return self._turns.position(job) if job.state == "queued" else 0
-
     def _fill(self, now: float) -> list[Effect]:
         """Start queued jobs, and grant leases, while slots are free; parties take turns."""
         effects: list[Effect] = []
-        while not self._draining and (found := self._turns.next()) is not None:
+        while not self._draining and (found := self.slots.next()) is not None:
             if isinstance(found, Lease):
-                self._turns.take(found)
-                self._places.add(found.caller, -1)
-                self._slots_of_leases += 1
-                found.granted = True
+                self.slots.grant(found)
                 effects.append(Grant(found))
                 continue
             self._move(found, "start")
@@ -754,78 +638,41 @@ class JobQueue:
 
     def validate(self) -> None:
         """Assert the invariants; tests call this after every step."""
-        self._turns.validate()
+        self.slots.validate(self._active.values())
         self._history.validate()
-        assert self._draining or self._turns.next() is None, "a slot is unused"
-        states: dict[str, set[str]] = {}
-        places: Counter[str] = Counter()
-        size: Counter[str] = Counter()
-        slots: Counter[str] = Counter()
+        self._waiters.validate((*self._active.values(), *self._history))
+        assert self._draining or self.slots.next() is None, "a slot is unused"
         for found in self._active.values():
-            states.setdefault(found.state, set()).add(found.id)
-            places[found.caller] += found.state in PLACED
-            size[found.caller] += found.size_bytes
-            slots[found.caller] += found.slot != "free"
-            assert (found.slot == "working") == (found.state == "running")
-            assert not (found.state in PLACED and found.slot != "free")
             assert not (found.ended and found.slot == "free"), "it belongs to the history"
             assert not (found.surrendered and (found.slot == "free" or found.waiters))
-        assert self.running == slots.total()
-        assert self.queued == places.total()
-        for lease in self._leases:
-            (slots if lease.granted else places)[lease.caller] += 1
-        assert +slots == self._turns.used_by
-        assert +places == self._places.held
+        size: Counter[str] = Counter()
+        for found in self._active.values():
+            size[found.caller] += found.size_bytes
         assert +size == self._bytes.held
         # A retry returns to the queue even if it is full: at most one per slot.
         extra = self._restored + sum(
             found.state == "backoff" or found.attempt > 0 for found in self._active.values()
         )
-        assert self._places.total <= self._places.bound.total + extra
-        assert all(count <= self._places.bound.per_caller + extra for count in self._places.held.values())
+        places = self.slots.places
+        assert places.total <= places.bound.total + extra
+        assert all(count <= places.bound.per_caller + extra for count in places.held.values())
         for found in self._history:
             assert found.ended
             assert found.slot == "free"
-        waiting = self._turns.all_waiting()
-        assert {entrant.id for entrant in waiting if isinstance(entrant, Job)} == states.get("queued", set())
-        assert [lease for lease in self._leases if not lease.granted] == [
-            entrant for entrant in self._leases if entrant in waiting
-        ]
-        assert set(self._timed) == states.get("running", set()) | states.get("backoff", set())
-        by_waiter: dict[str, dict[Waiter, Job]] = {}
+        timed = {found.id for found in self._active.values() if found.state in TIMED}
+        assert set(self._timed) == timed
         for found in (*self._active.values(), *self._history):
             assert (found.state in ("failed", "cancelled")) == (found.error is not None)
             assert (found.finished is not None) == found.ended
             assert found.attempt <= self._retries + 1
             assert not (found.ended and found.waiters)
-            for waiter in found.waiters:
-                by_waiter.setdefault(waiter.connection, {})[waiter] = found
-        assert by_waiter == self._by_waiter
         for key, found in self._by_key.items():
             assert key == found.key
             assert found.state not in ("failed", "cancelled")
             assert (found.id in self._history) == found.ended
 
 
-def cancelled(message: str) -> ProcessingError:
-    """Return the error of a job or a request that was cancelled."""
-    return ProcessingError("cancelled", message)
-
-
-def job_not_found(job: str) -> ProcessingError:
-    """Return the error of a request for a job that does not exist, or is another caller's."""
-    return ProcessingError("job_not_found", f"There is no job {job[:80]!r}.")
-
-
-def already_ended(job: str) -> ProcessingError:
-    """Return the error of a request to cancel a job that is done or has failed."""
-    return ProcessingError("job_not_found", f"The job {job!r} has already ended; there is nothing to cancel.")
-
-
-def too_many_restarts(restarts: int) -> ProcessingError:
-    """Return the error of a job during which servers have stopped too often."""
-    return ProcessingError(
-        "worker_died",
-        f"The server stopped {restarts} times before this job was done, so it is not tried again. "
-        "Ask for less, or read the server's log.",
-    )
+def _log(job: Job, level: Literal["info", "warning"], message: str) -> list[Effect]:
+    """Add a log message to a job, and notify its present waiters."""
+    event = job.log(level, message)
+    return [Notify(waiter, event) for waiter in job.waiters]

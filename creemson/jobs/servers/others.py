@@ -9,7 +9,8 @@ from creemson.catalog.shared.jobs.rows import Stored
 from creemson.catalog.shared.sharing import Sharing
 from creemson.errors import ProcessingError
 from creemson.jobs.journal import InThread
-from creemson.jobs.queue.queue import COUNTED, MAX_RESTARTS, too_many_restarts
+from creemson.jobs.queue.errors import too_many_restarts
+from creemson.jobs.queue.queue import COUNTED, MAX_RESTARTS
 from creemson.jobs.records import Records, outcome_of
 from creemson.jobs.servers.following.relay import LOOK
 from creemson.jobs.servers.taking import Taking

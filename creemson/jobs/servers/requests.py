@@ -23,8 +23,9 @@ from creemson.jobs.commands import (
 from creemson.jobs.events import Ended, Waiter
 from creemson.jobs.journal import InThread
 from creemson.jobs.keeper import Actor
-from creemson.jobs.queue.job import Record
-from creemson.jobs.queue.queue import JobQueue, already_ended, cancelled, job_not_found
+from creemson.jobs.queue.effects import Record
+from creemson.jobs.queue.errors import already_ended, cancelled, job_not_found
+from creemson.jobs.queue.queue import JobQueue
 from creemson.jobs.records import Records, outcome_of
 from creemson.jobs.servers.following import messages
 from creemson.jobs.servers.following.mail import Mail

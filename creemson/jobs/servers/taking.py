@@ -74,12 +74,12 @@ class Taking:
     @property
     def room(self) -> int:
         """Number of slots for jobs of any party."""
-        return max(0, self._queue.room - self._reserved)
+        return max(0, self._queue.slots.room - self._reserved)
 
     @property
     def has_spare(self) -> bool:
         """Whether, beyond that room, there is a slot for a party that uses none."""
-        return self._queue.has_spare and self._reserved <= self._queue.room
+        return self._queue.slots.has_spare and self._reserved <= self._queue.slots.room
 
     @contextmanager
     def reserved(self, slots: int) -> Iterator[None]:
@@ -92,7 +92,7 @@ class Taking:
 
     def changed(self) -> None:
         """Note that slots may be free."""
-        freed, self._used = self._queue.used < self._used, self._queue.used
+        freed, self._used = self._queue.slots.used < self._used, self._queue.slots.used
         if freed and self._may_wait:
             self._wake.set()
 

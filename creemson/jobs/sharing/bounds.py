@@ -8,7 +8,9 @@ import attrs
 from creemson.errors import ProcessingError
 from creemson.settings.sections import Settings
 
-__all__ = ["Bound", "Bounds", "Tally", "bounds_of", "busy", "too_many_bytes", "too_many_jobs"]
+__all__ = [
+    "Bound", "Bounds", "Tally", "bounds_of", "busy", "bytes_excess", "jobs_excess", "too_many_bytes", "too_many_jobs",
+]  # fmt: skip
 
 BUSY_RETRY_AFTER = 1.0
 """Seconds after which a refused caller may try again."""
@@ -101,6 +103,26 @@ class Tally:
         self.held[caller] += amount
         if not self.held[caller]:
             del self.held[caller]
+
+
+def jobs_excess(jobs: Tally, caller: str) -> ProcessingError | None:
+    """Return the error if one more job would exceed a bound: of its caller, or of all callers."""
+    mine, bound = jobs.held[caller], jobs.bound
+    if mine >= bound.per_caller and mine < bound.total:
+        return too_many_jobs(mine, mine=True)
+    if jobs.total >= bound.total:
+        return too_many_jobs(jobs.total, mine=False)
+    return None
+
+
+def bytes_excess(size: Tally, caller: str, more: int) -> ProcessingError | None:
+    """Return the same for so many more bytes; what is too large alone is let in while nothing else is there."""
+    mine, bound = size.held[caller], size.bound
+    if mine and mine + more > bound.per_caller:
+        return too_many_bytes(mine, bound.per_caller, mine=True)
+    if size.total and size.total + more > bound.total:
+        return too_many_bytes(size.total, bound.total, mine=False)
+    return None
 
 
 def too_many_jobs(waiting: int, *, mine: bool) -> ProcessingError:

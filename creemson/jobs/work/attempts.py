@@ -13,7 +13,7 @@ from creemson.executors import commands
 from creemson.executors.commands import AnswerLimits, WorkerCommand
 from creemson.executors.executor import Executor, OnProgress, TransientFault
 from creemson.jobs.journal import InThread
-from creemson.jobs.queue.job import Effect, Start, Stop
+from creemson.jobs.queue.effects import Effect, Start, Stop
 from creemson.jobs.queue.queue import JobQueue
 from creemson.jobs.records import Work
 from creemson.jobs.versions import recognise

@@ -1,7 +1,7 @@
 """Renderings: outputs in another format, made when they are first asked for.
 
 A rendering takes as long as a job. So it takes a slot, and its turn, in the queue of jobs, by a
-:class:`~creemson.jobs.queue.job.Lease`. Several requests may wait for the same rendering; it stops when the last one
+:class:`~creemson.jobs.queue.slots.Lease`. Several requests may wait for the same rendering; it stops when the last one
 leaves.
 """
 
@@ -17,7 +17,7 @@ from creemson.errors import CreemsonError, ProcessingError, disk_error, internal
 from creemson.executors import commands
 from creemson.executors.executor import Executor, TransientFault
 from creemson.jobs.journal import InThread
-from creemson.jobs.queue.job import Lease
+from creemson.jobs.queue.slots import Lease
 from creemson.jobs.work.publishing import output_target
 from creemson.storage.store import Store
 

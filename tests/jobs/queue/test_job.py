@@ -9,22 +9,20 @@ import pytest
 
 from creemson.errors import ProcessingError
 from creemson.jobs.events import Waiter
-from creemson.jobs.queue import job as job_module
 from creemson.jobs.queue import queue as queue_module
-from creemson.jobs.queue.job import (
+from creemson.jobs.queue import states as states_module
+from creemson.jobs.queue.effects import Forget, Start, Stop
+from creemson.jobs.queue.queue import JobQueue
+from creemson.jobs.queue.states import (
     ENDED,
     TIMED,
     TRANSITIONS,
     WAITING,
-    Forget,
     IllegalTransitionError,
-    Start,
     State,
-    Stop,
     Transition,
     next_state,
 )
-from creemson.jobs.queue.queue import JobQueue
 
 STATES, MOVES = get_args(State), get_args(Transition)
 FAULT = ProcessingError("worker_died", "It died.")
@@ -61,8 +59,8 @@ def test_sets_of_states_are_complete():
 
 def test_diagram_shows_every_state_and_transition():
     """The docstring of the module cannot fall behind the table."""
-    assert all(f"``{state}``" in job_module.__doc__ for state in STATES)
-    assert set(re.findall(r"[─│]([a-z]+)", job_module.__doc__)) == set(MOVES)
+    assert all(f"``{state}``" in states_module.__doc__ for state in STATES)
+    assert set(re.findall(r"[─│]([a-z]+)", states_module.__doc__)) == set(MOVES)
 
 
 class Case:

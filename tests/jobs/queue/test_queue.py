@@ -7,16 +7,9 @@ import pytest
 
 from creemson.errors import ProcessingError
 from creemson.jobs.events import Accepted, Ended, Logged, Progressed, Waiter
-from creemson.jobs.queue.job import Erase, Forget, Notify, Record, Start, Stop
-from creemson.jobs.queue.queue import (
-    BACKOFF,
-    MAX_RESTARTS,
-    NOTIFY_SHARE,
-    NOTIFY_TIME,
-    PROGRESS_INTERVAL,
-    SEQ_BLOCK,
-    JobQueue,
-)
+from creemson.jobs.queue.effects import Erase, Forget, Notify, Record, Start, Stop
+from creemson.jobs.queue.progress import NOTIFY_SHARE, NOTIFY_TIME, PROGRESS_INTERVAL
+from creemson.jobs.queue.queue import BACKOFF, MAX_RESTARTS, SEQ_BLOCK, JobQueue
 from creemson.jobs.sharing.bounds import Bound, Bounds
 
 FIGURES = {"phase": "reading", "bytes_read": 50, "bytes_total": 100, "rows": 10, "fraction": 0.5}
@@ -191,7 +184,7 @@ def test_transient_failure_is_retried_after_a_backoff(driver):
     died = ProcessingError("worker_died", "It died.")
     [reported] = driver.end("j1", error=died, transient=True)
     assert (reported.waiter, reported.event.level) == (waiter, "warning")
-    assert driver.jobs.queued == 1
+    assert driver.jobs.slots.queued == 1
     assert driver.jobs.next_wake() == BACKOFF
     driver.now = BACKOFF / 2
     assert driver.jobs.tick(driver.now) == []
@@ -292,7 +285,7 @@ def test_cancel_of_a_running_job_stops_it_and_notifies_waiters(driver):
     effects = driver.jobs.cancel(0.0, "ann", "j1")
     assert effects[0] == Stop("j1", 1)
     assert reasons(effects) == ["cancelled", "cancelled"]
-    assert driver.jobs.running == 1
+    assert driver.jobs.slots.running == 1
     assert driver.end("j1") == [Start("j3", 1, "b")]
 
 
@@ -409,7 +402,7 @@ def test_job_still_running_after_the_drain_is_stopped(driver):
     assert effects[0] == Stop("j1", 1)
     assert reasons(effects) == ["shutting_down"]
     assert driver.end("j1") == []
-    assert driver.jobs.running == 0
+    assert driver.jobs.slots.running == 0
 
 
 def test_history_over_its_limit_forgets_the_oldest_job():
@@ -561,7 +554,7 @@ def test_attach_makes_the_job_kept(driver):
     assert driver.written["j1"].kept
     driver.jobs.disconnect(0.0, "c")
     assert driver.jobs.disconnect(0.0, "d") == []
-    assert driver.jobs.running == 1
+    assert driver.jobs.slots.running == 1
 
 
 def test_note_on_a_running_attempt_reaches_all_who_wait(driver):

@@ -15,7 +15,8 @@ from creemson.jobs.commands import Reply
 from creemson.jobs.events import Accepted, Ended, Waiter
 from creemson.jobs.journal import InThread
 from creemson.jobs.keeper import Actor
-from creemson.jobs.queue.queue import JobQueue, job_not_found
+from creemson.jobs.queue.errors import job_not_found
+from creemson.jobs.queue.queue import JobQueue
 from creemson.jobs.records import Records
 from creemson.jobs.servers.following import messages
 from creemson.jobs.servers.following.following import Followed, Following

@@ -1,13 +1,13 @@
 """The events of a job, which are sent to its waiters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from creemson.errors import CreemsonError
 
-__all__ = ["Accepted", "Ended", "Event", "Logged", "Progressed", "Waiter"]
+__all__ = ["Accepted", "Ended", "Event", "Logged", "Progressed", "Waiter", "events_after"]
 
 
 @attrs.frozen
@@ -68,3 +68,9 @@ class Ended:
 
 
 Event: TypeAlias = Accepted | Progressed | Logged | Ended
+
+
+def events_after(seq: int, logged: Iterable[Logged], latest: Progressed | None) -> list[Logged | Progressed]:
+    """Return the log messages and the latest progress of a job, as far as they have a number above ``seq``."""
+    events: list[Logged | Progressed] = [*logged, *([] if latest is None else [latest])]
+    return [event for event in sorted(events, key=lambda event: event.seq) if event.seq > seq]

@@ -8,7 +8,7 @@ import attrs
 
 from creemson.errors import CreemsonError
 from creemson.executors.estimate import Estimate
-from creemson.jobs.events import Ended, Event, Logged, Progressed, Waiter
+from creemson.jobs.events import Ended, Logged, Progressed, Waiter, events_after
 from creemson.jobs.queue.states import ENDED, WAITING, Slot, State
 
 __all__ = ["Job"]
@@ -102,7 +102,6 @@ class Job:
         self.logged.append(event)
         return event
 
-    def events(self, after: int) -> list[Event]:
+    def events(self, after: int) -> list[Logged | Progressed]:
         """Return the events with a number above ``after``, without ``Ended``."""
-        events: list[Logged | Progressed] = [*self.logged, *([self.latest] if self.latest else [])]
-        return [event for event in sorted(events, key=lambda event: event.seq) if event.seq > after]
+        return events_after(after, self.logged, self.latest)

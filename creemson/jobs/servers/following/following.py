@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from creemson.jobs.events import Logged, Progressed, Waiter
+from creemson.jobs.events import Logged, Progressed, Waiter, events_after
 
 __all__ = ["Followed", "Following"]
 
@@ -43,8 +43,7 @@ class Followed:
 
     def events(self, after: int) -> list[Logged | Progressed]:
         """Return the events with a number above ``after`` that are known."""
-        events: list[Logged | Progressed] = [*self.logged, *([self.latest] if self.latest else [])]
-        return [event for event in sorted(events, key=lambda event: event.seq) if event.seq > after]
+        return events_after(after, self.logged, self.latest)
 
 
 class Following:

@@ -1,8 +1,8 @@
-"""Scripts of the page are sent without comments, and otherwise as they are."""
+"""Scripts of the page are sent without comments and indents, and otherwise as they are."""
 
 import pytest
 
-from creemson.server.http.page_files import PAGE_FILES, STATIC, open_page_file, without_comments
+from creemson.server.http.page_files import PAGE_FILES, STATIC, compact, open_page_file
 
 SCRIPTS = sorted(name for name in PAGE_FILES if name.endswith(".js"))
 
@@ -17,26 +17,23 @@ SCRIPTS = sorted(name for name in PAGE_FILES if name.endswith(".js"))
         ("/** one */ f(); /** two */\n", "/** one */ f(); /** two */\n"),
         ("/* licence */\nf();\n", "/* licence */\nf();\n"),
         ("/** never ends\nf();\n", "/** never ends\nf();\n"),
+        ("if (a) {\n  f();\n\tg( 1 );\n}\n", "if (a) {\nf();\ng( 1 );\n}\n"),
         ("", ""),
     ],
 )
-def test_comments_with_lines_of_their_own_are_removed(script, sent):
-    assert without_comments(script) == sent
+def test_indents_and_comments_with_lines_of_their_own_are_removed(script, sent):
+    assert compact(script) == sent
     assert sent.count("\n") == script.count("\n")  # errors are told with the right line
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_no_removed_comment_is_part_of_a_template(name):
+def test_nothing_that_is_removed_is_part_of_a_template(name):
     script = (STATIC / name).read_text()
-    sent = without_comments(script)
+    sent = compact(script)
     for lines, left in zip(script.split("\n"), sent.split("\n"), strict=True):
-        assert left in ("", lines)
-    code = "\n".join(line.partition(" // ")[0] for line in sent.split("\n"))
-    position = 0
-    for line, whole in zip(code.split("\n"), script.split("\n"), strict=True):
-        if whole and not line:  # removed here: every template before it has ended
-            assert code.count("`", 0, position) % 2 == 0
-        position += len(line) + 1
+        assert left in ("", lines.lstrip())
+    for line in sent.split("\n"):  # every template ends in its line
+        assert line.partition(" // ")[0].count("`") % 2 == 0
 
 
 def test_other_files_are_sent_as_they_are():

@@ -1,5 +1,6 @@
 /** Helpers that create elements. Data is always inserted as text, never as markup, and with invisible characters shown. */
 
+import { plainWords } from "./errors.js";
 import { visible } from "./format.js";
 
 const SHOWN = ["title", "ariaLabel", "textContent"]; // properties that are shown or read aloud
@@ -55,8 +56,11 @@ export function showError(place, error) {
   place.textContent = error === null ? "" : lines(error).map(visible).join("\n");
 }
 
-/** The message, followed by the details that it does not already contain. */
-const lines = ({ message, details = [] }) => [message, ...details.filter((detail) => !message.includes(detail))];
+/** The message in plain words, followed by the details that it does not already contain. */
+function lines({ message, details = [] }) {
+  const [first, ...more] = [message, ...details].map(plainWords);
+  return [first, ...more.filter((line) => !first.includes(line))];
+}
 
 /** Announce an event to screen readers.
  *  @param {string} text */

@@ -60,7 +60,7 @@ def test_malformed_file_shows_issues_and_fails_if_strict(begin):
     assert page.is_visible("#view-issues >> text=Download all issues")
     page.get_by_label("Strict").check()
     page.click("#view-downloads >> text=Parquet")
-    page.wait_for_selector("#download-error:has-text('the request is strict')")
+    page.wait_for_selector("#download-error:has-text('nothing may be repaired')")
 
 
 def test_decimal_comma_selected_reads_fractions(begin):

@@ -2,9 +2,9 @@
 
 import { button, byId, make } from "../dom.js";
 import { isNumeric, share } from "../format.js";
-import { parseValue } from "./values.js";
 import { figures } from "../table/charts.js";
 import { typeWord } from "../table/types.js";
+import { conditionForm } from "./condition.js";
 import { formatChoices, formatOf, withFormat } from "./formats.js";
 import { bars, valueList } from "./distribution.js";
 import { FUNCTIONS } from "../view/words.js";
@@ -13,18 +13,6 @@ const NARROW = 640; // px; below, the menu takes the whole width
 const WIDTH = 384; // px
 const MARGIN = 8; // px
 const WIDEN = 48; // px
-
-const COMPARISONS = {
-  text: {
-    icontains: "contains", "==": "is", "!=": "is not", istarts_with: "starts with", iends_with: "ends with",
-    contains: "contains (same case)", is_null: "is missing", not_null: "is there",
-  },
-  other: { "==": "is", "!=": "is not", "<": "less than", "<=": "at most", ">": "more than", ">=": "at least", is_null: "is missing", not_null: "is there" },
-};
-const UNARY = ["is_null", "not_null"];
-const EXACT = ["==", "!="]; // also with the empty text
-const MAX_TEXT = 1000; // characters that are compared without regard to case
-const EXAMPLES = { date: "2024-12-31", time: "13:45", "date and time": "2024-12-31 13:45", "yes or no": "true" };
 
 /**
  * @typedef {object} Facts
@@ -62,12 +50,13 @@ export class ColumnMenu {
   open(facts, index, header) {
     const { name, shown, dtype, profile, rows, isComputed } = facts;
     const about = [typeWord(dtype), profile?.nulls ? `${share(profile.nulls, rows)} missing` : null].filter(Boolean).join(" · ");
+    const keep = (conditions) => this.#change({ where: [...this.#store.view.where, ...conditions] });
     const title = make("h3", { id: "column-menu-title" }, shown);
     this.#dialog.replaceChildren(
       make("header", {}, title, button("×", () => this.close(), { ariaLabel: "Close", className: "quiet remove" })),
       make("p", { className: "figures" }, about),
       this.#sorting(name, index),
-      ...(isComputed ? [] : [this.#distribution(facts), this.#condition(facts), this.#summary(facts), ...this.#reading(facts), this.#naming(facts)]),
+      ...(isComputed ? [] : [this.#distribution(facts, keep), conditionForm(facts.name, facts.dtype, facts.decimal, (condition) => keep([condition])), this.#summary(facts), ...this.#reading(facts), this.#naming(facts)]),
     );
     this.#dialog.showModal();
     this.#place(header);
@@ -109,10 +98,9 @@ export class ColumnMenu {
     );
   }
 
-  #distribution(facts) {
+  #distribution(facts, keep) {
     const { name, profile, rows } = facts;
     const place = make("div", { className: "distribution" });
-    const keep = (conditions) => this.#change({ where: [...this.#store.view.where, ...conditions] });
     if (profile?.histogram) place.append(bars(name, profile, keep));
     if (profile) {
       const known = figures(profile, rows).map(([label, text]) => make("div", {}, make("dt", {}, label), make("dd", {}, text)));
@@ -136,26 +124,6 @@ export class ColumnMenu {
     return place;
   }
 
-  #condition({ name, dtype, decimal }) {
-    const word = typeWord(dtype);
-    const choices = Object.entries(COMPARISONS[word === "text" ? "text" : "other"]);
-    const operator = make("select", { ariaLabel: "Comparison" }, ...choices.map(([value, text]) => make("option", { value }, text)));
-    const value = make("input", { ariaLabel: "Value", placeholder: EXAMPLES[word] ?? "", autocomplete: "off", maxLength: MAX_TEXT });
-    operator.onchange = () => {
-      value.hidden = value.disabled = UNARY.includes(operator.value);
-      value.required = word !== "text" || !EXACT.includes(operator.value);
-    };
-    operator.onchange();
-    const form = make("form", { className: "tools condition" }, operator, value, make("button", { type: "submit", className: "quiet" }, "Filter"));
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      const written = decimal === "," && isNumeric(dtype) ? value.value.replace(",", ".") : value.value;
-      const rest = UNARY.includes(operator.value) ? [] : [parseValue(written, dtype)];
-      this.#change({ where: [...this.#store.view.where, [name, operator.value, ...rest]] });
-    };
-    return form;
-  }
-
   #summary({ name, dtype, names }) {
     const { group, aggregate, find } = this.#store.view;
     const fresh = { find: "", sort: [], hidden: [], selected: [] };
@@ -174,7 +142,9 @@ export class ColumnMenu {
     const { options } = this.#store.view;
     const current = formatOf(options, name);
     const select = make("select", {}, ...formatChoices().map(([value, text]) => make("option", { value, selected: value === current }, text)));
-    select.onchange = () => this.#change({ options: withFormat(options, name, select.value) });
+    // Conditions on values of another type would not fit.
+    const others = this.#store.view.where.filter(([column]) => column !== name);
+    select.onchange = () => this.#change({ options: withFormat(options, name, select.value), where: others });
     return [make("label", { className: "field" }, "Read as", select)];
   }
 

@@ -4,6 +4,7 @@
  */
 
 import { exactJson, parseExactly } from "../format.js";
+import { isCondition, isComputable } from "./words.js";
 
 /**
  * @typedef {object} View
@@ -26,6 +27,13 @@ export const NOTHING = Object.freeze({
   file: null, options: null, strict: false, where: [], find: "", sort: [], group: [], aggregate: [], limit: null, hidden: [], selected: [], rename: {},
 });
 const TEXTS = ["file", "find"]; // the other fields are JSON
+const isText = (value) => typeof value === "string";
+const ELEMENTS = { // what is an element of each list
+  where: isCondition,
+  sort: (key) => Array.isArray(key) && isText(key[0]) && ["asc", "desc"].includes(key[1]),
+  aggregate: (one) => Array.isArray(one) && isText(one[0]) && isComputable(one[1]),
+  group: isText, hidden: isText, selected: isText,
+};
 
 /** @param {View} view
  *  @returns {string} with its `#`; empty if nothing is shown */
@@ -47,9 +55,11 @@ export function fromHash(hash) {
   for (const [name, nothing] of Object.entries(NOTHING)) {
     if (!fields.has(name)) continue;
     const value = TEXTS.includes(name) ? fields.get(name) : parsed(fields.get(name));
-    if (name === "limit" ? Number.isSafeInteger(value) && value >= 0 : isLike(value, nothing)) view[name] = value;
+    if (name === "limit" ? Number.isSafeInteger(value) && value >= 0 : TEXTS.includes(name) || isLike(value, nothing)) {
+      view[name] = name in ELEMENTS ? value.filter(ELEMENTS[name]) : value;
+    }
   }
-  return view.file === null ? NOTHING : view;
+  return view.file ? view : NOTHING;
 }
 
 function parsed(text) {
@@ -61,8 +71,9 @@ function parsed(text) {
 }
 
 function isLike(value, nothing) {
-  if (nothing === null) return typeof value === "string" || isRecord(value);
-  return Array.isArray(nothing) ? Array.isArray(value) : isRecord(nothing) ? isRecord(value) : typeof value === typeof nothing;
+  if (nothing === null) return isRecord(value);
+  if (isRecord(nothing)) return isRecord(value) && Object.values(value).every(isText);
+  return Array.isArray(nothing) ? Array.isArray(value) : typeof value === typeof nothing;
 }
 
 const isRecord = (value) => typeof value === "object" && value !== null && !Array.isArray(value);

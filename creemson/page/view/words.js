@@ -9,6 +9,7 @@ const COMPARISONS = {
   "==": "is", "!=": "is not", "<": "<", "<=": "≤", ">": ">", ">=": "≥", icontains: "contains", istarts_with: "starts with", iends_with: "ends with",
   contains: "contains (same case)", starts_with: "starts with (same case)",
 };
+const UNARY = { is_null: "is missing", not_null: "is there" };
 const MAX_VALUES = 3; // named in a chip
 
 /** @param {string} column
@@ -19,12 +20,24 @@ export const computedName = (column, what) => (what === "rows" ? "rows" : `${FUN
 /** @param {any[]} condition one of `where`
  *  @returns {string} */
 export function conditionWords([column, operator, value]) {
-  if (operator === "is_null") return `${column} is missing`;
-  if (operator === "not_null") return `${column} is there`;
+  if (operator in UNARY) return `${column} ${UNARY[operator]}`;
   if (operator === "in") return `${column} is ${valueList(value, "or")}`;
   if (operator === "not_in") return `${column} is not ${valueList(value, "or")}`;
-  return `${column} ${COMPARISONS[operator] ?? operator} ${valueWords(value)}`;
+  return `${column} ${COMPARISONS[operator]} ${valueWords(value)}`;
 }
+
+/** @param {any} value
+ *  @returns {boolean} whether it is a condition that this page can say in words */
+export function isCondition(value) {
+  const [column, operator, given] = Array.isArray(value) ? value : [];
+  if (typeof column !== "string") return false;
+  if (["in", "not_in"].includes(operator)) return Array.isArray(given);
+  return Object.hasOwn(UNARY, operator) || (Object.hasOwn(COMPARISONS, operator) && given !== undefined && given !== null);
+}
+
+/** @param {any} what
+ *  @returns {boolean} whether it can be computed of a group */
+export const isComputable = (what) => what === "rows" || Object.hasOwn(FUNCTIONS, what);
 
 /** @param {any} value
  *  @returns {string} */

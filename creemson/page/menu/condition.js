@@ -14,6 +14,10 @@ const COMPARISONS = { // by what people call the type; others can only be missin
   "yes or no": EQUAL, number: ORDER, date: ORDER, "date and time": ORDER, time: ORDER, duration: ORDER,
 };
 
+/** @param {string} word what people call the type of a column
+ *  @returns {boolean} whether its values can be compared, not only be missing */
+export const isComparable = (word) => word in COMPARISONS;
+
 const choicesOf = (words) => Object.entries(words).map(([value, text]) => make("option", { value }, text));
 
 /** @param {string} name of the column

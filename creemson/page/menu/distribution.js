@@ -33,15 +33,18 @@ export function bars(name, { histogram: { edges, counts } }, keep) {
  *  @param {string} name of the column
  *  @param {[any, number][]} values null is a missing one
  *  @param {number} rows of the file
+ *  @param {boolean} isComparable whether rows can be kept by a value; else, only by whether it is missing
  *  @param {import("../view/store.js").Store} store
  *  @param {function(): void} onChange called after a filter has changed
  *  @returns {HTMLElement} */
-export function valueList(name, values, rows, store, onChange) {
+export function valueList(name, values, rows, isComparable, store, onChange) {
   const { where } = store.view;
   const isChosen = (value, operator, unary) =>
     where.some(([column, own, list]) => column === name && (value === null ? own === unary : own === operator && list.includes(value)));
   const lines = values.slice(0, MAX_VALUES).map(([value, count]) => {
     const text = value === null ? "(missing)" : valueWords(value);
+    const figures = make("small", {}, `${whole(count)} · ${share(count, rows)}`);
+    if (value !== null && !isComparable) return make("li", {}, make("span", { className: "value" }, text), figures);
     const toggle = (keep) => {
       store.change({ where: toggledValue(store.view.where, name, value, keep) });
       onChange();
@@ -52,7 +55,7 @@ export function valueList(name, values, rows, store, onChange) {
       "li",
       {},
       button(text, () => toggle(true), { className: "value", ariaPressed: String(kept), title: `Keep only ${text}` }),
-      make("small", {}, `${whole(count)} · ${share(count, rows)}`),
+      figures,
       button("≠", () => toggle(false), { className: "quiet not", ariaPressed: String(left), ariaLabel: `Leave out ${text}`, title: `Leave out ${text}` }),
     );
   });

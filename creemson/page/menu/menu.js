@@ -4,7 +4,7 @@ import { button, byId, make } from "../dom.js";
 import { isNumeric, share } from "../format.js";
 import { figures } from "../table/charts.js";
 import { typeWord } from "../table/types.js";
-import { conditionForm } from "./condition.js";
+import { conditionForm, isComparable } from "./condition.js";
 import { formatChoices, formatOf, withFormat } from "./formats.js";
 import { bars, valueList } from "./distribution.js";
 import { FUNCTIONS } from "../view/words.js";
@@ -13,6 +13,11 @@ const NARROW = 640; // px; below, the menu takes the whole width
 const WIDTH = 384; // px
 const MARGIN = 8; // px
 const WIDEN = 48; // px
+
+const OF_NUMBERS = ["sum", "mean", "median"];
+const OF_ORDERED = ["min", "max"];
+const canCompute = (what, dtype) =>
+  OF_NUMBERS.includes(what) ? isNumeric(dtype) || dtype === "Boolean" : !OF_ORDERED.includes(what) || isComparable(typeWord(dtype));
 
 /**
  * @typedef {object} Facts
@@ -99,9 +104,10 @@ export class ColumnMenu {
   }
 
   #distribution(facts, keep) {
-    const { name, profile, rows } = facts;
+    const { name, dtype, profile, rows } = facts;
     const place = make("div", { className: "distribution" });
-    if (profile?.histogram) place.append(bars(name, profile, keep));
+    const canCompare = isComparable(typeWord(dtype));
+    if (profile?.histogram && canCompare) place.append(bars(name, profile, keep)); // else it is one of lengths
     if (profile) {
       const known = figures(profile, rows).map(([label, text]) => make("div", {}, make("dt", {}, label), make("dd", {}, text)));
       place.append(make("dl", {}, ...known));
@@ -109,14 +115,16 @@ export class ColumnMenu {
     const list = make("div");
     place.append(list);
     const top = profile?.top;
-    const draw = (values) => list.replaceChildren(valueList(name, values, rows, this.#store, () => draw(values)));
+    const draw = (values) => list.replaceChildren(valueList(name, values, rows, canCompare, this.#store, () => draw(values)));
     if (top && profile.distinct <= top.length) draw([...top, ...(profile.nulls ? [[null, profile.nulls]] : [])]);
     else {
       const ask = button("Show its values", async () => {
         ask.disabled = true;
         const values = await this.#on.count(name).catch(() => null);
-        if (values) draw(values);
-        else ask.disabled = false;
+        if (!values) return (ask.disabled = false);
+        draw(values);
+        ask.remove();
+        list.querySelector("button")?.focus();
       });
       if (top) draw(top);
       place.append(ask);
@@ -127,7 +135,8 @@ export class ColumnMenu {
   #summary({ name, dtype, names }) {
     const { group, aggregate, find } = this.#store.view;
     const fresh = { find: "", sort: [], hidden: [], selected: [] };
-    const what = make("select", { ariaLabel: "What to compute" }, ...Object.entries(FUNCTIONS).map(([value, text]) => make("option", { value }, text)));
+    const functions = Object.entries(FUNCTIONS).filter(([value]) => canCompute(value, dtype));
+    const what = make("select", { ariaLabel: "What to compute" }, ...functions.map(([value, text]) => make("option", { value }, text)));
     if (!isNumeric(dtype)) what.value = "count";
     const others = names.filter((other) => other !== name);
     const each = make("select", { ariaLabel: "For each" }, make("option", { value: "" }, "for each …"), ...others.map((other) => make("option", { value: other }, `for each ${other}`)));

@@ -1,6 +1,6 @@
 /** Draws a small chart of a column: a histogram, or the counts of its most frequent values. */
 
-import { isPresent, share, visible, whole } from "../format.js";
+import { exactJson, isPresent, share, visible, whole } from "../format.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 138;
@@ -38,8 +38,11 @@ const bins = ({ edges, counts }) => counts.map((count, index) => [`${plain(edges
 
 /** @param {any} value of a column
  *  @returns {string} numbers with at most six digits; dates without a midnight time */
-export const plain = (value) =>
-  typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value).replace(/^(\d{4}-\d\d-\d\d)T/, "$1 ").replace(/ 00:00:00$/, "");
+export function plain(value) {
+  if (typeof value === "number") return String(Number(value.toPrecision(6)));
+  if (typeof value === "object") return value === null ? "(missing)" : exactJson(value);
+  return String(value).replace(/^(\d{4}-\d\d-\d\d)T/, "$1 ").replace(/ 00:00:00$/, "");
+}
 
 /** @param {object} column one entry of the result's `profile`
  *  @param {number} rows
@@ -68,7 +71,7 @@ export function figures(column, rows) {
 /** The figures as text, for the tooltip and for screen readers. */
 function describe(column, rows) {
   const lines = [nullShare(column, rows), ...figures(column, rows).map(([name, text]) => `${name}: ${text}`)];
-  for (const [value, count] of (column.top ?? []).slice(0, 5)) lines.push(`${value}: ${whole(count)}`);
+  for (const [value, count] of (column.top ?? []).slice(0, 5)) lines.push(`${plain(value)}: ${whole(count)}`);
   return lines.join("\n");
 }
 

@@ -1,6 +1,6 @@
 /** Turns a view into requests. Pure functions. */
 
-import { computedName } from "./words.js";
+import { computedNames } from "./words.js";
 
 /** @param {import("./address.js").View} view
  *  @returns {boolean} whether its rows are computed, so that only a job can make them */
@@ -23,8 +23,11 @@ export const surveyOf = ({ file, options }) => ({ filename: file, ...(options &&
 /** The job that computes the rows of a view with groups, without their order and number.
  *  @param {import("./address.js").View} view
  *  @returns {object} fields of a `process` message */
-export function groupsOf({ file, options, strict, where, group, aggregate }) {
-  const named = aggregate.map(([column, what]) => [column, what === "rows" ? "count" : what, computedName(column, what)]);
+export function groupsOf(view) {
+  const { file, options, strict, where, group, aggregate } = view;
+  const names = computedNames(view);
+  // A column is counted without its missing values, rows are all.
+  const named = aggregate.map(([column, what], index) => (what === "rows" ? ["*", "count", names[index]] : [column, what, names[index]]));
   return {
     filename: file,
     profile: true,

@@ -105,11 +105,12 @@ export class Tools {
   async #count(name) {
     const { file, options, where } = this.#store.view;
     const others = where.filter(([column]) => column !== name);
+    const count = `rows with its ${name}`; // not a name that the column has
     const query = {
-      filename: file, group_by: [name], aggregate: [[name, "count", "rows that have it"]], sort: [["rows that have it", "desc"]],
+      filename: file, group_by: [name], aggregate: [["*", "count", count]], sort: [[count, "desc"]],
       limit: MAX_COUNTED, preview: MAX_COUNTED, on_disconnect: "cancel", ...(options && { options }), ...(others.length && { where: others }),
     };
     const { output_data: output } = await this.#client.process(query, { onAccepted: rememberQuiet }).promise;
-    return output.preview.map(([value, count]) => [value, count]);
+    return output.preview;
   }
 }

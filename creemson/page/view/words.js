@@ -1,5 +1,7 @@
 /** Says in plain words what a view asks: for chips, titles and the names of its columns. Pure functions. */
 
+import { exactJson } from "../format.js";
+
 /** What can be computed for each group, with its name. */
 export const FUNCTIONS = {
   sum: "sum", mean: "average", min: "smallest", max: "largest", median: "median", count: "count", n_unique: "different values",
@@ -12,10 +14,17 @@ const COMPARISONS = {
 const UNARY = { is_null: "is missing", not_null: "is there" };
 const MAX_VALUES = 3; // named in a chip
 
-/** @param {string} column
- *  @param {string} what one of {@link FUNCTIONS}
- *  @returns {string} the name of the computed column */
-export const computedName = (column, what) => (what === "rows" ? "rows" : `${FUNCTIONS[what] ?? what} of ${column}`);
+/** @param {import("./address.js").View} view
+ *  @returns {string[]} names of the computed columns; none is that of another column of the groups */
+export function computedNames({ group, aggregate }) {
+  const taken = new Set(group);
+  return aggregate.map(([column, what]) => {
+    let name = what === "rows" ? "rows" : `${FUNCTIONS[what]} of ${column}`;
+    while (taken.has(name)) name += " (computed)";
+    taken.add(name);
+    return name;
+  });
+}
 
 /** @param {any[]} condition one of `where`
  *  @returns {string} */
@@ -41,7 +50,10 @@ export const isComputable = (what) => what === "rows" || Object.hasOwn(FUNCTIONS
 
 /** @param {any} value
  *  @returns {string} */
-export const valueWords = (value) => (value === "" ? "(empty text)" : typeof value === "boolean" ? (value ? "yes" : "no") : String(value));
+export function valueWords(value) {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return value === "" ? "(empty text)" : typeof value === "object" ? exactJson(value) : String(value);
+}
 
 function valueList(values, last) {
   const named = values.slice(0, MAX_VALUES).map(valueWords);
@@ -65,7 +77,7 @@ export function parts(view) {
   const found = where.map((condition, index) => ({ text: conditionWords(condition), change: { where: without(where, index) } }));
   if (find) found.push({ text: `has “${find}”`, change: { find: "" } });
   if (group.length || aggregate.length) {
-    const computed = aggregate.map(([column, what]) => computedName(column, what)).join(", ");
+    const computed = computedNames(view).join(", ");
     found.push({ text: `${computed || "groups"}${group.length ? ` for each ${group.join(", ")}` : ""}`, change: { group: [], aggregate: [], sort: [] } });
   }
   sort.forEach(([column, direction], index) => {

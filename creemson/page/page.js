@@ -19,6 +19,7 @@ const view = new FileView(client, store, { reread, job: () => jobs.refresh() });
 const follower = new Work(client, "job", () => jobs.refresh());
 const files = new FileList(client, {
   use,
+  changed: (filename) => filename === store.view.file && reopen(),
   removed: (filename) => {
     tell("files");
     if (filename === store.view.file) store.open(null);
@@ -82,7 +83,9 @@ async function open() {
     if (found !== options) return store.change({ options: found }, true); // opens it
     view.open(description);
   } catch (error) {
-    if (requested === request) showError(byId("files-error"), error);
+    if (requested !== request) return;
+    close(); // another file's rows, or those of another reading, would mislead
+    showError(byId("files-error"), error);
   }
 }
 

@@ -54,7 +54,8 @@ export class FileList {
   #words = new Map(); // what this page has found in a file that it has uploaded
 
   /** @param {import("../creemson.js").Client} client
-   *  @param {{use: function(string): void, removed: function(string): void}} on called with a filename */
+   *  @param {{use: function(string): void, removed: function(string): void, changed: function(string): void}} on called with
+   *   a filename; `changed`: somebody else has replaced it */
   constructor(client, on) {
     this.#client = client;
     this.#on = on;
@@ -77,19 +78,23 @@ export class FileList {
     return this.#files.get(filename)?.modified;
   }
 
-  /** Say what is in a file.
+  /** Say what is in a file that has just been uploaded here.
    *  @param {string} filename
    *  @param {string} words */
   note(filename, words) {
+    this.#files.delete(filename); // it was not somebody else who has replaced it
     this.#words.set(filename, words);
   }
 
   #show(files) {
     files.sort((one, other) => other.modified - one.modified);
+    const isOther = ({ size, modified }, before) => before && (before.size !== size || before.modified !== modified);
+    const changed = files.filter((file) => isOther(file, this.#files.get(file.filename)));
     this.#files = new Map(files.map((file) => [file.filename, file]));
     this.#rows.update(files, ({ filename, size, modified }) => [filename, size, modified, this.#words.get(filename)]);
     byId("files").hidden = !files.length;
     byId("no-files").hidden = files.length > 0;
+    for (const { filename } of changed) this.#on.changed(filename);
   }
 
   #row({ filename, size, modified }) {

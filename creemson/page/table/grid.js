@@ -127,6 +127,7 @@ export class Grid {
     region.addEventListener("keydown", (event) => this.#key(event), { signal });
     region.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
     region.addEventListener("click", (event) => this.#click(event), { signal });
+    region.addEventListener("copy", (event) => this.#copy(event), { signal });
     region.addEventListener("dblclick", (event) => this.#fitAgain(event), { signal });
     region.addEventListener("pointerdown", (event) => this.#startDrag(event), { signal });
     addEventListener("pointermove", (event) => this.#dragged(event), { signal }); // also beyond the edges
@@ -235,13 +236,21 @@ export class Grid {
 
   #click({ target, shiftKey }) {
     const cell = target.closest("[aria-colindex]");
-    if (!cell || target.closest(".grip")) return;
+    if (!cell || target.closest(".grip") || hasSelection()) return; // drawing would take the selection away
     const column = cell.ariaColIndex - 1;
     const row = cell.closest("tr").ariaRowIndex - 2;
     this.#activate(row, column);
     if (row === HEADER && shiftKey) return this.onSelect(this.#anchor, column);
     this.#anchor = column;
     if (row === HEADER) this.onMenu(column, this.#activeElement);
+  }
+
+  /** Copy the whole text of the active cell, unless a part of it is selected. */
+  #copy(event) {
+    const { row, column } = this.#active;
+    if (hasSelection() || row === HEADER) return;
+    event.clipboardData.setData("text/plain", this.#textOf(row, column) ?? "");
+    event.preventDefault();
   }
 
   #startDrag(event) {
@@ -331,6 +340,11 @@ export class Grid {
     return { numeric, textOf, decimal: this.decimal, places: numeric ? longestFraction(rows, (row) => textOf(row[index]), this.decimal) : 0 };
   }
 
+  #textOf(row, column) {
+    const cells = this.windows.row(row);
+    return cells && this.#style([cells], column).textOf(cells[column]);
+  }
+
   #header(index) {
     const { name, type, note, chart, sorted, selected } = this.#columns[index];
     const title = make("button", { type: "button", className: "name", tabIndex: -1, ariaLabel: `Menu of ${name}` }, make("span", {}, name));
@@ -366,6 +380,8 @@ export class Grid {
     return element;
   }
 }
+
+const hasSelection = () => getSelection().type === "Range";
 
 function line(number, index, gap, cells) {
   const row = make("tr", { role: "row" }, index, ...gap, ...cells);

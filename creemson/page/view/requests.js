@@ -46,7 +46,8 @@ export function groupsOf(view) {
 export function processOf(view, names) {
   const base = isComputed(view) ? groupsOf(view) : { ...surveyOf(view), ...(view.strict && { strict: true }), ...(view.where.length && { where: view.where }) };
   const shown = shownOf(view, names);
-  const kept = view.selected.length ? shown.filter((name) => view.selected.includes(name)) : shown;
+  const selected = shown.filter((name) => view.selected.includes(name));
+  const kept = selected.length ? selected : shown;
   const rename = Object.fromEntries(Object.entries(view.rename).filter(([old]) => kept.includes(old)));
   return {
     ...base,

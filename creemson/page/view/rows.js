@@ -135,7 +135,7 @@ export class Rows {
       onMove: (first, end) => {
         byId("grid-position").textContent = end ? `Rows ${whole(first + 1)} to ${whole(end)}` : "No rows";
       },
-      onError: (error) => this.#showProblem(error),
+      onError: (error) => signal.aborted || this.#showProblem(error), // else these rows are about to be replaced
       onMenu: this.#on.menu,
       onSelect: this.#on.select,
     });

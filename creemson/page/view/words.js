@@ -1,6 +1,6 @@
 /** Says in plain words what a view asks: for chips, titles and the names of its columns. Pure functions. */
 
-import { exactJson } from "../format.js";
+import { counted, exactJson } from "../format.js";
 
 /** What can be computed for each group, with its name. */
 export const FUNCTIONS = {
@@ -83,8 +83,8 @@ export function parts(view) {
   sort.forEach(([column, direction], index) => {
     found.push({ text: `sorted by ${column} ${direction === "desc" ? "↓" : "↑"}`, change: { sort: without(sort, index) } });
   });
-  if (limit !== null) found.push({ text: `first ${limit} rows`, change: { limit: null } });
-  if (selected.length) found.push({ text: `${selected.length} columns selected`, change: { selected: [] } });
+  if (limit !== null) found.push({ text: `first ${counted(limit, "row")}`, change: { limit: null } });
+  if (selected.length) found.push({ text: `${counted(selected.length, "column")} selected`, change: { selected: [] } });
   if (hidden.length) found.push({ text: `hidden: ${hidden.length > 2 ? `${hidden.length} columns` : hidden.join(", ")}`, change: { hidden: [] } });
   if (strict) found.push({ text: "nothing may be repaired", change: { strict: false } });
   for (const [old, name] of Object.entries(rename)) {

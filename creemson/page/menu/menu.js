@@ -37,6 +37,7 @@ export class ColumnMenu {
   #dialog = byId("column-menu");
   #store;
   #on;
+  #header = null; // where the header is which the menu is placed below
 
   /** @param {import("../view/store.js").Store} store
    *  @param {object} on
@@ -46,6 +47,8 @@ export class ColumnMenu {
     this.#store = store;
     this.#on = on;
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.close());
+    addEventListener("popstate", () => this.close()); // it was of another view
+    new ResizeObserver(() => this.#place()).observe(this.#dialog); // its values have come
     this.#dialog.addEventListener("close", () => byId("grid").focus({ preventScroll: true }));
   }
 
@@ -63,8 +66,9 @@ export class ColumnMenu {
       this.#sorting(name, index),
       ...(isComputed ? [] : [this.#distribution(facts, keep), conditionForm(facts.name, facts.dtype, facts.decimal, (condition) => keep([condition])), this.#summary(facts), ...this.#reading(facts), this.#naming(facts)]),
     );
+    this.#header = header?.getBoundingClientRect() ?? null;
     this.#dialog.showModal();
-    this.#place(header);
+    this.#place();
   }
 
   /** Close the menu. */
@@ -72,10 +76,10 @@ export class ColumnMenu {
     this.#dialog.close();
   }
 
-  #place(header) {
+  #place() {
     const { style } = this.#dialog;
-    if (innerWidth < NARROW || !header) return (style.left = style.top = "");
-    const { left, bottom } = header.getBoundingClientRect();
+    if (innerWidth < NARROW || !this.#header) return (style.left = style.top = "");
+    const { left, bottom } = this.#header;
     style.left = `${Math.max(MARGIN, Math.min(left, innerWidth - WIDTH - MARGIN))}px`;
     style.top = `${Math.max(MARGIN, Math.min(bottom, innerHeight - this.#dialog.offsetHeight - MARGIN))}px`;
   }
@@ -157,12 +161,15 @@ export class ColumnMenu {
     return [make("label", { className: "field" }, "Read as", select)];
   }
 
-  #naming({ name, shown }) {
+  #naming({ name, shown, names }) {
+    const { rename } = this.#store.view;
+    const taken = names.filter((other) => other !== name).map((other) => rename[other] ?? other);
     const field = make("input", { value: shown, ariaLabel: "Name of the column", required: true, maxLength: 200, autocomplete: "off" });
     const form = make("form", { className: "tools condition" }, field, make("button", { type: "submit", className: "quiet" }, "Rename"));
+    field.oninput = () => field.setCustomValidity(taken.includes(field.value) ? "Another column has this name" : "");
     form.onsubmit = (event) => {
       event.preventDefault();
-      const { [name]: _, ...others } = this.#store.view.rename;
+      const { [name]: _, ...others } = rename;
       this.#change({ rename: field.value === name ? others : { ...others, [name]: field.value } });
     };
     return form;

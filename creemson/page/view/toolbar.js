@@ -11,11 +11,15 @@ const MAX_LISTED = 300; // columns at a time; the search finds the others
 export class Toolbar {
   #store;
   #names = [];
+  #typed = null; // the view after the latest letter to find
 
   /** @param {import("./store.js").Store} store */
   constructor(store) {
     this.#store = store;
-    byId("find").addEventListener("input", ({ target }) => store.change({ find: target.value }, store.view.find !== ""));
+    byId("find").addEventListener("input", ({ target }) => {
+      store.change({ find: target.value }, store.view === this.#typed); // a text is one step, however many letters it has
+      this.#typed = store.view;
+    });
     byId("view-limit").addEventListener("change", ({ target }) => {
       if (target.reportValidity()) store.change({ limit: target.value === "" ? null : Number(target.value) });
     });

@@ -76,3 +76,38 @@ def test_only_what_fits_a_column_is_offered_to_be_computed(odd):
         "rows": ["smallest", "largest", "count", "different values"],
         "list": ["count", "different values"],
     }
+
+
+def test_long_texts_filter_as_they_are(person, tmp_path):
+    """The profile has only their beginnings, which no row equals; and they fill neither the menu nor the page."""
+    path = fresh(tmp_path / "values-long.csv")
+    pl.DataFrame({"text": ["word " * 400, "x" * 3000, "short"], "n": [1, 2, 3]}).write_csv(path)
+    person.drop(path)
+    page = person.page
+    menu(page, "text")
+    assert page.locator("#column-menu dd").first.bounding_box()["height"] < 60
+    page.click("#column-menu >> text='Show its values'")
+    page.click("#column-menu .value >> nth=1")
+    until(page, "document.querySelectorAll('#grid tbody tr').length === 1")
+    page.keyboard.press("Escape")
+    assert page.locator("#chips li").bounding_box()["height"] < 80
+    page.reload()
+    until(page, "document.querySelectorAll('#grid tbody tr').length === 1")
+
+
+def test_each_bar_has_its_label_where_there_is_room(person, tmp_path):
+    """Also on a phone."""
+    path = fresh(tmp_path / "values-bars.csv")
+    pl.DataFrame({"city": ["Oslo", "Rome", "Bonn", "Lima"], "n": [1, 2, 3, 4]}).write_csv(path)
+    person.drop(path)
+    page = person.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("#plot summary")
+    page.wait_for_selector("#plot svg rect")
+    labels = page.locator("#plot svg text").all_text_contents()
+    assert [label for label in labels if label in ("Oslo", "Rome", "Bonn", "Lima")] == [
+        "Oslo",
+        "Rome",
+        "Bonn",
+        "Lima",
+    ]

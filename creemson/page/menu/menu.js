@@ -19,6 +19,9 @@ const OF_ORDERED = ["min", "max"];
 const canCompute = (what, dtype) =>
   OF_NUMBERS.includes(what) ? isNumeric(dtype) || dtype === "Boolean" : !OF_ORDERED.includes(what) || isComparable(typeWord(dtype));
 
+const MAX_EXACT = 200; // characters of a text in a profile
+const isCut = (value) => typeof value === "string" && value.length >= MAX_EXACT && value.endsWith("…");
+
 /**
  * @typedef {object} Facts
  * @property {string} name of the column
@@ -118,7 +121,7 @@ export class ColumnMenu {
     }
     const list = make("div");
     place.append(list);
-    const top = profile?.top;
+    const top = profile?.top?.some(([value]) => isCut(value)) ? null : profile?.top;
     const draw = (values) => list.replaceChildren(valueList(name, values, rows, canCompare, this.#store, () => draw(values)));
     if (top && profile.distinct <= top.length) draw([...top, ...(profile.nulls ? [[null, profile.nulls]] : [])]);
     else {

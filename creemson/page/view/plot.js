@@ -11,8 +11,8 @@ const HEIGHT = 360; // px
 const [LEFT, BOTTOM, TOP, RIGHT] = [70, 56, 16, 16]; // px around the drawing
 const MAX_ROWS = { bars: 40, line: 1000, points: 1000 };
 const TICKS = 6; // about
-const LABEL_WIDTH = 90; // px, below the drawing
-const MAX_LABEL = 14; // characters
+const MAX_LABEL = 14; // characters, below the drawing
+const CHARACTER = 6.5; // px, of a label
 const SCALE = 2; // of a PNG
 const COLOR = "#c9546b"; // also in the saved file, on any ground
 const INK = "#67625b";
@@ -114,7 +114,9 @@ function picture(kind, points, isScale, title, width) {
       draw("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, plain(value)),
     );
   }
-  const every = Math.max(1, Math.ceil((points.length * LABEL_WIDTH) / inner));
+  const labels = points.map(([name]) => short(plain(name)));
+  const thickest = (Math.max(...labels.map((label) => label.length)) + 1) * CHARACTER;
+  const every = Math.max(1, Math.ceil((points.length * thickest) / inner));
   points.forEach(([name, value], index) => {
     const hint = draw("title", {}, `${plain(name)}: ${plain(value)}`);
     if (kind === "bars") {
@@ -127,7 +129,7 @@ function picture(kind, points, isScale, title, width) {
       point.append(hint);
       image.append(point);
     }
-    if (index % every === 0) image.append(draw("text", { x: x(index), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, short(plain(name))));
+    if (index % every === 0) image.append(draw("text", { x: x(index), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, labels[index]));
   });
   if (kind === "line") {
     const order = places ? points.map((_, index) => index).toSorted((one, other) => places[one] - places[other]) : points.map((_, index) => index);

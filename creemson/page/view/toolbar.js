@@ -39,7 +39,7 @@ export class Toolbar {
     byId("view-columns-count").textContent = `${whole(shownOf(view, names).length)} of ${whole(names.length)}`;
     byId("chips").replaceChildren(
       ...parts(view).map(({ text, change }) =>
-        make("li", {}, make("span", {}, text), button("×", () => this.#remove(change), { ariaLabel: `Remove: ${text}`, className: "quiet remove" })),
+        make("li", {}, make("span", { title: text }, text), button("×", () => this.#remove(change), { ariaLabel: `Remove: ${text}`, className: "quiet remove" })),
       ),
     );
     this.#listColumns();

@@ -151,6 +151,8 @@ def aggregate_expression(function: str, name: str, dtype: pl.DataType, path: str
     """
     if function in _NUMERIC_FUNCTIONS and not (dtype.is_numeric() or dtype == pl.Boolean):
         raise _misfit(f"{path}: {function} needs numbers, and {name!r} is {dtype}")
+    if function in _ORDERED_FUNCTIONS and dtype.is_nested():
+        raise _misfit(f"{path}: {function} needs values that have an order, and {name!r} is {dtype}")
     column = exactly(name)
     return _sum(column, dtype) if function == "sum" else _FUNCTIONS[function](column)
 
@@ -192,6 +194,7 @@ def text_of_value(text: pl.Expr, value: pl.Expr, function: str) -> pl.Expr:
 
 
 _NUMERIC_FUNCTIONS = frozenset({"sum", "mean", "median", "std"})
+_ORDERED_FUNCTIONS = frozenset({"min", "max"})
 _FUNCTIONS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "count": pl.Expr.count,
     "mean": pl.Expr.mean,

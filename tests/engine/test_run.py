@@ -382,6 +382,16 @@ def test_query_that_does_not_fit_the_file_is_refused(table, query, reason, word)
     assert not table.with_name("out.parquet").exists()
 
 
+@pytest.mark.parametrize("function", ["min", "max"])
+@pytest.mark.parametrize("values", [[[1], [2, 3]], [{"a": 1}, {"a": 2}]])
+def test_smallest_of_values_without_an_order_is_refused(tmp_path, function, values):
+    """The request is wrong; the file can be read."""
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({"n": values}).write_parquet(path)
+    with pytest.raises(InvalidFormat, match=r"\$\.aggregate\[0\]: .* values that have an order"):
+        run_query(path, aggregate=(Aggregate("n", function),))
+
+
 def test_sum_of_booleans_counts_the_true_ones(table):
     """Booleans can be summed."""
     assert run_query(table, aggregate=(Aggregate("yes", "sum"),)).item() == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.people import fresh, look
+from tests.browser.people import faults, fresh, look
 from tests.browser.test_page import cells, menu, saved, shows, until, write
 from tests.browser.test_view import chips
 
@@ -77,6 +77,27 @@ def test_text_of_a_cell_is_selected_and_copied(cities):
     cities.keyboard.press("Control+End")
     cities.keyboard.press("Control+c")
     until(cities, "globalThis.copied === '3'")
+
+
+def test_text_that_its_column_cuts_is_shown_whole_below_the_rows(person, tmp_path):
+    """Of the cell that was clicked, or moved to with the keys; also on a phone, which shows no tooltips."""
+    path = fresh(tmp_path / "steps-cut.csv")
+    write(path, text=["word " * 100 + "end", "two\nlines", "short"], n=[1, 2, 3])
+    person.drop(path)
+    page = person.page
+    look(page, 390, "dark")
+    page.click("#grid tbody td:has-text('word')")
+    page.wait_for_selector("#grid-cell:has-text('end')")
+    assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.keyboard.press("ArrowDown")
+    until(page, "document.querySelector('#grid-cell').innerText === 'two\\nlines'")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("#grid-cell", state="hidden")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_selector("#grid-cell:visible")
+    page.fill("#find", "short")
+    page.wait_for_selector("#grid-cell", state="hidden")
 
 
 def test_selected_column_that_is_hidden_leaves_the_others_to_download(cities):

@@ -48,14 +48,15 @@ export class Grid {
    * @param {string} [options.decimal] the decimal sign of numbers
    * @param {function(number, number): Promise<any[][]>} options.fetch returns rows, given offset and limit
    * @param {function(number, number): void} options.onMove called with the first visible row and one past the last
+   * @param {function(string|null): void} options.onCell called with the text of the active cell if its column is too narrow for it
    * @param {function(Error|null): void} options.onError called when rows cannot be fetched, with null once
    *   they can again
    * @param {function(number, HTMLElement): void} options.onMenu called with a column and its header
    * @param {function(number, number): void} options.onSelect called with the first and the last column of a
    *   range of headers that were selected by dragging over them, or with Shift
    */
-  constructor(region, { columns, total, rows = [], decimal = ".", fetch, onMove, onError, onMenu, onSelect }) {
-    Object.assign(this, { region, decimal, onMove, onMenu, onSelect });
+  constructor(region, { columns, total, rows = [], decimal = ".", fetch, onMove, onCell, onError, onMenu, onSelect }) {
+    Object.assign(this, { region, decimal, onMove, onCell, onMenu, onSelect });
     this.#columns = columns;
     this.#total = total;
     this.windows = new Windows({
@@ -324,6 +325,7 @@ export class Grid {
     );
     this.#nameActive();
     this.onMove(this.#first, end);
+    this.onCell(this.#cutText());
     this.windows.request(this.#first, end);
   }
 
@@ -338,6 +340,14 @@ export class Grid {
     const { numeric, isComputed = false } = this.#columns[index];
     const textOf = (value) => (isComputed && numeric ? computedText(value, this.decimal) : cellText(value));
     return { numeric, textOf, decimal: this.decimal, places: numeric ? longestFraction(rows, (row) => textOf(row[index]), this.decimal) : 0 };
+  }
+
+  /** The text of the active cell, if not all of it is seen there. */
+  #cutText() {
+    const cell = this.#activeElement;
+    const { row, column } = this.#active;
+    const text = cell && row !== HEADER ? this.#textOf(row, column) : null;
+    return text && (cell.scrollWidth > cell.clientWidth || text.includes("\n")) ? text : null;
   }
 
   #textOf(row, column) {

@@ -1,7 +1,7 @@
 /** Shows the rows of the view and follows its changes: a new request cancels the one before. */
 
 import { byId, showError } from "../dom.js";
-import { counted, whole } from "../format.js";
+import { counted, visible, whole } from "../format.js";
 import { Grid } from "../table/grid.js";
 import { windowSize } from "../table/windows.js";
 
@@ -49,6 +49,7 @@ export class Rows {
     this.#grid = null;
     for (const name of ["view-facts", "grid-position"]) byId(name).textContent = "";
     this.#showProblem(null);
+    this.#showCell(null);
   }
 
   /** Show other rows; those from before stay until the new ones have arrived.
@@ -135,6 +136,7 @@ export class Rows {
       onMove: (first, end) => {
         byId("grid-position").textContent = end ? `Rows ${whole(first + 1)} to ${whole(end)}` : "No rows";
       },
+      onCell: (text) => this.#showCell(text),
       onError: (error) => signal.aborted || this.#showProblem(error), // else these rows are about to be replaced
       onMenu: this.#on.menu,
       onSelect: this.#on.select,
@@ -171,6 +173,11 @@ export class Rows {
         if (!signal.aborted) this.#showProblem(error);
       }
     }, pause * 1000);
+  }
+
+  #showCell(text) {
+    byId("grid-cell").hidden = text === null;
+    byId("grid-cell").textContent = visible(text ?? "");
   }
 
   #showProblem(error) {

@@ -144,3 +144,23 @@ def test_row_numbers_and_header_stay_while_scrolling(person, server):
     assert abs(sides[1][0] - sides[0][0]) < 3
     assert abs(sides[2][1] - sides[0][1]) < 3
     assert here.locator("#grid td").count() < 800
+
+
+def test_text_from_right_to_left_has_its_full_stop_on_the_left(here, tmp_path):
+    """Each cell has the direction of its own text."""
+    upload(here, write(tmp_path / "grid-rtl.csv", a=["\u05e9\u05dc\u05d5\u05dd.", "Hello."]))
+    shows(here, [["\u05e9\u05dc\u05d5\u05dd."], ["Hello."]])
+    lefts = here.evaluate(
+        """[...document.querySelectorAll("#grid tbody td:not(.index)")].map(cell => {
+            const text = cell.firstChild;
+            return [0, text.length - 1].map(at => {
+                const range = new Range();
+                range.setStart(text, at);
+                range.setEnd(text, at + 1);
+                return range.getBoundingClientRect().left;
+            });
+        })"""
+    )
+    (first, stop), (letter, full_stop) = lefts
+    assert stop < first
+    assert letter < full_stop

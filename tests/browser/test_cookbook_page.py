@@ -77,7 +77,7 @@ def test_decimal_comma_selected_reads_fractions(begin):
 def test_filtered_csv_has_the_texts_of_the_file_or_values(begin):
     """The filter compares values, and each button has its own cells."""
     page = begin("invoices.csv")
-    keep(page, "Paid", "is", "false")
+    keep(page, "Paid", "is", "no")
     shows(
         page,
         [["00902", "28/02/2024", "1200.00", "FALSE", "NO"], ["01133", "01/03/2024", "n/a", "FALSE", "NP"]],
@@ -94,7 +94,7 @@ def test_thousands_and_date_formats_are_read_as_the_page_says(begin):
     page = begin("prices.csv")
     page.get_by_label("Decimal separator").select_option(label="comma")
     page.get_by_label("Thousands separator").select_option(label="point")
-    # A download that is begun before the file has been read again would be stopped.
+    # A download that is begun before the file has been read again has what was shown then.
     until(page, "document.querySelector('#view-reading').textContent.includes('thousands point')")
     until(page, "document.querySelectorAll('#grid thead small')[3]?.textContent === 'number'")
     assert saved(page, "CSV, normalized").read_text().splitlines()[3].endswith(",12000")

@@ -74,8 +74,12 @@ def keep(page, column, comparison, value):
     """Filter by a condition in the menu of a column."""
     menu(page, column)
     page.select_option("[aria-label='Comparison']", label=comparison)
-    page.fill("#column-menu [aria-label='Value']", value)
-    page.press("#column-menu [aria-label='Value']", "Enter")
+    field = page.locator("#column-menu [aria-label='Value']")
+    if field.evaluate("field => field.matches('select')"):
+        field.select_option(label=value)
+    else:
+        field.fill(value)
+    page.click("#column-menu button:text-is('Filter')")
 
 
 def shows(page, rows):

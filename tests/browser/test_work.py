@@ -15,6 +15,7 @@ def test_downloads_go_on_one_after_the_other_while_other_rows_are_shown(person, 
     person.drop(other)
     person.drop(one)
     page = person.page
+    opened(page, one.name)
     keep(page, "n", "at least", "2")
     shows(page, [["Rome", "2"], ["Bonn", "3"]])
     downloads = []
@@ -46,6 +47,7 @@ def test_error_of_a_download_goes_with_its_view(person, server, tmp_path):
     bad.write_text("a,b\n1,2\n3\n")
     person.drop(bad)
     page = person.page
+    opened(page, bad.name)
     person.click("#options summary")
     page.check("#option-strict")
     person.click("#view-downloads >> text='Parquet'")

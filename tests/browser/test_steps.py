@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser.people import faults, fresh, look
-from tests.browser.test_page import cells, menu, saved, shows, until, write
+from tests.browser.test_page import cells, keep, menu, saved, shows, until, write
 from tests.browser.test_view import chips
 
 
@@ -140,3 +140,47 @@ def test_rows_that_are_replaced_tell_no_error(cities, tmp_path, server):
         cities.wait_for_selector("#grid[data-state=ready]")
     assert len(cells(cities)) > 5
     assert [text for text in cities.evaluate("told") if text] == []
+
+
+def test_column_is_called_by_its_new_name_everywhere(cities):
+    """In conditions, orders and groups, as in its header."""
+    menu(cities, "city")
+    cities.fill("[aria-label='Name of the column']", "town")
+    cities.press("[aria-label='Name of the column']", "Enter")
+    keep(cities, "town", "contains", "o")
+    shows(cities, [["Oslo", "1"], ["Rome", "2"], ["Bonn", "3"]])
+    menu(cities, "town")
+    cities.click("#column-menu >> text='Sort ↓'")
+    shows(cities, [["Rome", "2"], ["Oslo", "1"], ["Bonn", "3"]])
+    assert chips(cities) == ["town contains o", "sorted by town ↓", "city is called town"]
+    menu(cities, "town")
+    cities.click("#column-menu >> text='Count each value'")
+    until(cities, "document.querySelector('#chips').textContent.includes('rows for each town')")
+
+
+def test_columns_may_have_any_name(person, tmp_path):
+    """Also that of a property of each object of the page."""
+    names = ["constructor", "toString", "__proto__", "hasOwnProperty"]
+    person.drop(write(fresh(tmp_path / "steps-names.csv"), **{name: ["1", "2"] for name in names}))
+    page = person.page
+    header = page.locator("#grid thead .name")
+    assert header.all_inner_texts() == names
+    for name in names:
+        menu(page, name)
+        page.select_option("#column-menu label:has-text('Read as') select", label="text (keeps 00123)")
+        page.wait_for_selector("#view:is([data-survey=done], [data-survey=offered])")
+        until(
+            page,
+            "place => document.querySelectorAll('#grid thead small')[place]?.textContent === 'text'",
+            names.index(name),
+        )
+        menu(page, name)
+        page.fill("[aria-label='Name of the column']", f"my {name}")
+        page.press("[aria-label='Name of the column']", "Enter")
+        page.wait_for_selector(f"#chips li:has-text('{name} is called my {name}')")
+    page.reload()
+    until(page, "document.querySelectorAll('#grid thead .name').length === 4")
+    assert header.all_inner_texts() == [f"my {name}" for name in names]
+    assert saved(page, "CSV, as in the file").read_text().splitlines()[0] == ",".join(
+        f"my {name}" for name in names
+    )

@@ -23,9 +23,8 @@ export const formatChoices = () => Object.entries(CHOICES);
  *  @param {string} column
  *  @returns {string} the choice that was made for a column; empty for none */
 export function formatOf(options, column) {
-  const type = options?.types?.[column];
-  const dates = options?.date_format;
-  return type ?? (typeof dates === "object" && dates !== null ? dates[column] : undefined) ?? "";
+  const chosen = [options?.types, options?.date_format].find((by) => typeof by === "object" && by !== null && Object.hasOwn(by, column));
+  return chosen?.[column] ?? "";
 }
 
 /** @param {object|null} options how the file is read

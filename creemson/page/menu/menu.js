@@ -7,7 +7,7 @@ import { typeWord } from "../table/types.js";
 import { conditionForm, isComparable } from "./condition.js";
 import { formatChoices, formatOf, withFormat } from "./formats.js";
 import { bars, valueList } from "./distribution.js";
-import { FUNCTIONS } from "../view/words.js";
+import { FUNCTIONS, calledIn } from "../view/words.js";
 
 const NARROW = 640; // px; below, the menu takes the whole width
 const WIDTH = 384; // px
@@ -146,7 +146,7 @@ export class ColumnMenu {
     const what = make("select", { ariaLabel: "What to compute" }, ...functions.map(([value, text]) => make("option", { value }, text)));
     if (!isNumeric(dtype)) what.value = "count";
     const others = names.filter((other) => other !== name);
-    const each = make("select", { ariaLabel: "For each" }, make("option", { value: "" }, "for each …"), ...others.map((other) => make("option", { value: other }, `for each ${other}`)));
+    const each = make("select", { ariaLabel: "For each" }, make("option", { value: "" }, "for each …"), ...others.map((other) => make("option", { value: other }, `for each ${calledIn(this.#store.view, other)}`)));
     each.onchange = () => this.#change({ group: [each.value], aggregate: [[name, what.value]], ...fresh });
     const counted = button("Count each value", () => this.#change({ group: [...group, name], aggregate: aggregate.length ? aggregate : [[name, "rows"]], ...fresh }));
     const note = find ? [make("p", { className: "hint" }, "Groups have the rows that the filters keep, also those without the text to find.")] : [];
@@ -165,14 +165,14 @@ export class ColumnMenu {
   }
 
   #naming({ name, shown, names }) {
-    const { rename } = this.#store.view;
-    const taken = names.filter((other) => other !== name).map((other) => rename[other] ?? other);
+    const { view } = this.#store;
+    const taken = names.filter((other) => other !== name).map((other) => calledIn(view, other));
     const field = make("input", { value: shown, ariaLabel: "Name of the column", required: true, maxLength: 200, autocomplete: "off" });
     const form = make("form", { className: "tools condition" }, field, make("button", { type: "submit", className: "quiet" }, "Rename"));
     field.oninput = () => field.setCustomValidity(taken.includes(field.value) ? "Another column has this name" : "");
     form.onsubmit = (event) => {
       event.preventDefault();
-      const { [name]: _, ...others } = rename;
+      const { [name]: _, ...others } = view.rename;
       this.#change({ rename: field.value === name ? others : { ...others, [name]: field.value } });
     };
     return form;

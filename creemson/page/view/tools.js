@@ -9,6 +9,7 @@ import { Findings } from "./findings.js";
 import { Plot } from "./plot.js";
 import { isComputed, processOf } from "./requests.js";
 import { Survey } from "./survey.js";
+import { calledIn } from "./words.js";
 
 const TEXT_FORMATS = ["csv", "fixed"];
 const MAX_COUNTED = 101; // values of a column that are counted: one more than are listed
@@ -92,7 +93,7 @@ export class Tools {
     const { reading, columns } = this.#description;
     const facts = {
       ...column,
-      shown: view.rename[column.name] ?? column.name,
+      shown: calledIn(view, column.name),
       names: columns.map(({ name }) => name),
       isComputed: isComputed(view),
       isText: TEXT_FORMATS.includes(reading?.format),

@@ -8,7 +8,7 @@ import { toHash } from "./address.js";
 import { groupsOf, isComputed, rowsOf, shownOf } from "./requests.js";
 import { Rows } from "./rows.js";
 import { Toolbar } from "./toolbar.js";
-import { computedNames, viewWords } from "./words.js";
+import { calledIn, computedNames, viewWords } from "./words.js";
 import { Work } from "./work.js";
 
 /** The open file; everything in it follows the state. */
@@ -158,13 +158,14 @@ export class FileView {
   }
 
   #gridColumn({ name, dtype, profile, rows }) {
-    const { sort, selected, rename } = this.#store.view;
+    const { view } = this.#store;
+    const { sort, selected } = view;
     let drawn;
     return {
-      name: rename[name] ?? name,
+      name: calledIn(view, name),
       type: typeWord(dtype),
       numeric: isNumeric(dtype),
-      isComputed: computedNames(this.#store.view).includes(name),
+      isComputed: computedNames(view).includes(name),
       note: profile?.nulls ? `${share(profile.nulls, rows)} missing` : "",
       chart: () => (drawn === undefined ? (drawn = profile ? chart(profile, rows) : null) : drawn),
       sorted: sort.find(([column]) => column === name)?.[1] ?? null,

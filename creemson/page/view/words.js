@@ -26,6 +26,11 @@ export function computedNames({ group, aggregate }) {
   });
 }
 
+/** @param {import("./address.js").View} view
+ *  @param {string} name of a column
+ *  @returns {string} what it is called in the view; a column may have the name of a property of each object */
+export const calledIn = ({ rename }, name) => (Object.hasOwn(rename, name) ? rename[name] : name);
+
 /** @param {any[]} condition one of `where`
  *  @returns {string} */
 export function conditionWords([column, operator, value]) {
@@ -74,18 +79,19 @@ export const viewWords = (view) => parts(view).map(({ text }) => text).join(", "
 export function parts(view) {
   const { strict, where, find, sort, group, aggregate, limit, hidden, selected, rename } = view;
   const without = (list, index) => list.filter((_, at) => at !== index);
-  const found = where.map((condition, index) => ({ text: conditionWords(condition), change: { where: without(where, index) } }));
+  const called = (name) => calledIn(view, name);
+  const found = where.map(([column, ...rest], index) => ({ text: conditionWords([called(column), ...rest]), change: { where: without(where, index) } }));
   if (find) found.push({ text: `has “${find}”`, change: { find: "" } });
   if (group.length || aggregate.length) {
     const computed = computedNames(view).join(", ");
-    found.push({ text: `${computed || "groups"}${group.length ? ` for each ${group.join(", ")}` : ""}`, change: { group: [], aggregate: [], sort: [] } });
+    found.push({ text: `${computed || "groups"}${group.length ? ` for each ${group.map(called).join(", ")}` : ""}`, change: { group: [], aggregate: [], sort: [] } });
   }
   sort.forEach(([column, direction], index) => {
-    found.push({ text: `sorted by ${column} ${direction === "desc" ? "↓" : "↑"}`, change: { sort: without(sort, index) } });
+    found.push({ text: `sorted by ${called(column)} ${direction === "desc" ? "↓" : "↑"}`, change: { sort: without(sort, index) } });
   });
   if (limit !== null) found.push({ text: `first ${counted(limit, "row")}`, change: { limit: null } });
   if (selected.length) found.push({ text: `${counted(selected.length, "column")} selected`, change: { selected: [] } });
-  if (hidden.length) found.push({ text: `hidden: ${hidden.length > 2 ? `${hidden.length} columns` : hidden.join(", ")}`, change: { hidden: [] } });
+  if (hidden.length) found.push({ text: `hidden: ${hidden.length > 2 ? `${hidden.length} columns` : hidden.map(called).join(", ")}`, change: { hidden: [] } });
   if (strict) found.push({ text: "nothing may be repaired", change: { strict: false } });
   for (const [old, name] of Object.entries(rename)) {
     const { [old]: _, ...others } = rename;

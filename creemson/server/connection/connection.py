@@ -484,7 +484,7 @@ class Connection:
                     if self._uploads.has_open(
                         filename
                     ):  # nothing more arrives for it before this message is handled
-                        await self._end_upload(deleted=True)
+                        await self._end_upload(filename, deleted=True)
                     async with self._shared.uploads.without((self.state.caller, filename)):
                         await trio.to_thread.run_sync(self._store().delete, filename)
                     return self._protocol.deleted(request)
@@ -516,7 +516,7 @@ class Connection:
                     return True
         return False
 
-    async def let_go(self, *, deleted: bool) -> None:
+    async def let_go(self, filename: str, *, deleted: bool) -> None:
         """See :meth:`creemson.server.connection.upload_registry.Holder.let_go`.
 
         A disconnected peer may have sent more than has been read; that is handled first.
@@ -526,11 +526,11 @@ class Connection:
             while not self._ended and (seen != self._received or self._liveness.listening_since is None):
                 seen = self._received
                 await trio.sleep(QUIET)
-        await self._end_upload(deleted=deleted)
+        await self._end_upload(filename, deleted=deleted)
 
-    async def _end_upload(self, *, deleted: bool) -> None:
-        """Save and close the open upload, if there is one, and report that to the peer."""
-        if await self._uploads.save() and not self._ended:
+    async def _end_upload(self, filename: str, *, deleted: bool) -> None:
+        """Save and close the upload of a file, if it is open, and report that to the peer."""
+        if await self._uploads.save(filename) and not self._ended:
             for effect in self._protocol.upload_taken(deleted=deleted):
                 if isinstance(effect, Send):
                     self._send(effect)

@@ -23,10 +23,11 @@ class Holder(Protocol):
     async def is_alive(self) -> bool:
         """Probe the peer; return whether it shows a sign of life."""
 
-    async def let_go(self, *, deleted: bool) -> None:
-        """Save and close the upload, and report that to the peer.
+    async def let_go(self, filename: str, *, deleted: bool) -> None:
+        """Save and close the upload, if it is still open, and report that to the peer.
 
         Args:
+            filename: its file.
             deleted: whether the file is about to be deleted; otherwise, another connection takes the upload over.
         """
 
@@ -54,31 +55,41 @@ class UploadRegistry:
     def __init__(self) -> None:
         self._claims: dict[tuple[str, str], _Claim] = {}
 
-    async def claim(self, key: tuple[str, str], holder: Holder, *, proof: object = None) -> bool:
-        """Take an upload over from the connection that has it open, if there is one.
+    @asynccontextmanager
+    async def claim(
+        self, key: tuple[str, str], holder: Holder, *, proof: object = None
+    ) -> AsyncIterator[bool]:
+        """Take an upload over from the connection that has it open, if there is one, and open it in the ``with`` block.
+
+        Nobody else takes it over within the block. When a connection enters, it must not hold anything that its own
+        :meth:`Holder.let_go` waits for: two connections would wait for each other.
 
         Args:
             key: caller and file name.
-            holder: the new connection; it must call :meth:`release` at the end.
+            holder: the new connection; it must call :meth:`release` at the end, but not if the block raises.
             proof: equal for two uploads of the same content; None if that is unknown.
 
         Returns:
-            Whether the new connection may continue from the bytes that are stored.
+            For the block: whether the new connection may continue from the bytes that are stored.
         """
         async with self._turn(key) as claim:
             resumable = True
             if claim.holder is not None:
                 same = proof is not None and proof == claim.proof
                 resumable = same or not await claim.holder.is_alive()
-            await self._evict(claim, deleted=False)
+            await self._evict(claim, key[1], deleted=False)
             claim.holder, claim.proof = holder, proof
-            return resumable
+            try:
+                yield resumable
+            except BaseException:
+                self.release(key, holder)
+                raise
 
     @asynccontextmanager
     async def without(self, key: tuple[str, str]) -> AsyncIterator[None]:
         """Close the upload of a file to be deleted, and keep others from opening one within the ``with`` block."""
         async with self._turn(key) as claim:
-            await self._evict(claim, deleted=True)
+            await self._evict(claim, key[1], deleted=True)
             yield
 
     def release(self, key: tuple[str, str], holder: Holder) -> None:
@@ -99,9 +110,9 @@ class UploadRegistry:
             claim.waiting -= 1
             self._tidy(key, claim)
 
-    async def _evict(self, claim: _Claim, *, deleted: bool) -> None:
+    async def _evict(self, claim: _Claim, filename: str, *, deleted: bool) -> None:
         if claim.holder is not None:
-            await claim.holder.let_go(deleted=deleted)
+            await claim.holder.let_go(filename, deleted=deleted)
             claim.holder = claim.proof = None
 
     def _tidy(self, key: tuple[str, str], claim: _Claim) -> None:

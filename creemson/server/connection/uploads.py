@@ -91,14 +91,13 @@ class Uploads:
             part, _ = self._complete[effect.request]
             await trio.to_thread.run_sync(self._store().take_back, part)
             return []
+        if isinstance(effect, OpenUpload):
+            return await self._open(effect)
         async with self._turn:
             return await self._handle(effect)
 
-    async def _handle(self, effect: OpenUpload | WriteChunk | FinishUpload | DropUpload) -> list[Effect]:
+    async def _handle(self, effect: WriteChunk | FinishUpload | DropUpload) -> list[Effect]:
         match effect, self._part:
-            case OpenUpload(), None:
-                self._part = await self._open(effect)
-                return self._protocol.upload_opened(self._part.size)
             case WriteChunk(request, data), part if part is not None:
                 self._is_whole = False
                 durable = await trio.to_thread.run_sync(self._store().write, part, data)
@@ -148,13 +147,13 @@ class Uploads:
             return [effect for effect in effects if not isinstance(effect, DropUpload)]
         return self._protocol.upload_synced(request, durable)
 
-    async def _open(self, effect: OpenUpload) -> Part:
+    async def _open(self, effect: OpenUpload) -> list[Effect]:
         key = (self._protocol.state.caller, effect.filename)
         sha256, fingerprint = effect.sha256 and effect.sha256.lower(), effect.fingerprint
         proof = None if sha256 is None and fingerprint is None else (effect.size, sha256, fingerprint)
-        resume = await self._registry.claim(key, self._holder, proof=proof)
-        try:
-            return await trio.to_thread.run_sync(
+        # In this order: who takes an upload over from this connection waits for the part, too.
+        async with self._registry.claim(key, self._holder, proof=proof) as resume, self._turn:
+            self._part = await trio.to_thread.run_sync(
                 lambda: self._store().begin(
                     effect.filename,
                     size=effect.size,
@@ -164,9 +163,7 @@ class Uploads:
                     resume=resume,
                 )
             )
-        except BaseException:
-            self._registry.release(key, self._holder)
-            raise
+            return self._protocol.upload_opened(self._part.size)
 
     def _release(self, part: Part) -> None:
         self._part = None
@@ -176,11 +173,15 @@ class Uploads:
         """Return whether the upload of a file is open on this connection."""
         return self._part is not None and self._part.name == filename
 
-    async def save(self) -> bool:
-        """Save and close the open upload, to be continued later; return whether one was open."""
+    async def save(self, filename: str | None = None) -> bool:
+        """Save and close the open upload, to be continued later; return whether one was open.
+
+        Args:
+            filename: only if it is the upload of this file; None for any.
+        """
         async with self._turn:
             part = self._part
-            if part is None:
+            if part is None or filename not in (None, part.name):
                 return False
             try:
                 await trio.to_thread.run_sync(self._store().save, part)

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import itertools
 import json
 import random
 import threading
@@ -103,6 +104,11 @@ class FakeProcessor:
             self.port = command.port
             return await self.next()
         return command
+
+    async def ignore(self):
+        """Receive commands and answer none."""
+        async for _ in self.inbox:
+            pass
 
     def reply(self, command, reply):
         self.port.deliver(command.request, reply)
@@ -723,6 +729,27 @@ async def test_batch_of_transfers_is_answered_as_if_sent_alone(world, monkeypatc
     assert "internal error" not in " ".join(world.logged())
 
 
+async def test_connections_with_uploads_of_the_same_names_never_wait_for_each_other(world, monkeypatch):
+    """Whatever they open, drop, delete and open again while others take it over, all of them are served."""
+    monkeypatch.setattr("creemson.server.connection.connection.SIGN_OF_LIFE", 0.02)
+
+    async def use(seed):
+        peer = await world.peer()
+        rounds = (transfers_of(random.Random(f"{seed} {number}"), "x") for number in range(12))
+        for message in [*itertools.chain.from_iterable(rounds), {"type": "ping", "id": "end"}]:
+            await peer.say(message)
+        while (await peer.hear()).get("id") != "end":
+            pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.processor.ignore)
+        with trio.fail_after(2 * PATIENCE):
+            async with trio.open_nursery() as users:
+                for seed in range(5):
+                    users.start_soon(use, seed)
+        nursery.cancel_scope.cancel()
+
+
 async def test_outbox_replaces_old_progress_and_reports_overflow(autojump_clock):
     """Newer progress replaces older; exceeding the limit is reported once."""
     overflows = []
@@ -992,7 +1019,7 @@ async def test_upload_taken_over_keeps_all_received_bytes(world, monkeypatch):
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
     assert (await peer.hear())["type"] == "upload_ready"
     await peer.stream.send_all(b"".join(peer.wsproto.send(BytesMessage(b"12345")) for _ in range(12)))
-    await world.connections[0].let_go(deleted=False)
+    await world.connections[0].let_go("a.csv", deleted=False)
     assert unfinished_bytes(world) == 60
     while (message := await peer.hear())["type"] == "upload_progress":
         pass

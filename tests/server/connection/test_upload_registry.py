@@ -24,17 +24,24 @@ class Holder:
             self.registry.release(KEY, self)
         return self.alive
 
-    async def let_go(self, *, deleted):
+    async def let_go(self, filename, *, deleted):
+        assert filename == KEY[1]
         await trio.sleep(1)
         assert self.let_go_at is None
         self.let_go_at, self.deleted = trio.current_time(), deleted
 
 
+async def claim(registry, key, holder, **proof):
+    """Take an upload, and return whether it may be resumed."""
+    async with registry.claim(key, holder, **proof) as resumable:
+        return resumable
+
+
 async def test_first_claim_may_resume():
     """The first claim may resume whatever is on disk; callers are independent."""
     registry = UploadRegistry()
-    assert await registry.claim(KEY, Holder(alive=True))
-    assert await registry.claim(("bob", "a.csv"), Holder(alive=True))
+    assert await claim(registry, KEY, Holder(alive=True))
+    assert await claim(registry, ("bob", "a.csv"), Holder(alive=True))
 
 
 @pytest.mark.parametrize(
@@ -50,8 +57,8 @@ async def test_first_claim_may_resume():
 async def test_second_claim_takes_over(autojump_clock, proofs, alive, resumable, asked):
     """It may resume if the proofs match or the first connection is gone."""
     registry, old, new = UploadRegistry(), Holder(alive=alive), Holder(alive=True)
-    await registry.claim(KEY, old, proof=proofs[0])
-    assert await registry.claim(KEY, new, proof=proofs[1]) == resumable
+    await claim(registry, KEY, old, proof=proofs[0])
+    assert await claim(registry, KEY, new, proof=proofs[1]) == resumable
     assert (old.asked, old.let_go_at, old.deleted) == (asked, trio.current_time(), False)
     assert new.let_go_at is None
 
@@ -60,8 +67,8 @@ async def test_holder_that_ends_while_asked_is_not_evicted(autojump_clock):
     """It has released the upload itself, so `let_go` is not called."""
     registry = UploadRegistry()
     old = Holder(alive=False, registry=registry)
-    await registry.claim(KEY, old)
-    assert await registry.claim(KEY, Holder(alive=True))
+    await claim(registry, KEY, old)
+    assert await claim(registry, KEY, Holder(alive=True))
     assert old.let_go_at is None
 
 
@@ -71,23 +78,36 @@ async def test_concurrent_claims_leave_one_holder(autojump_clock):
     holders = [Holder(alive=True) for _ in range(5)]
     async with trio.open_nursery() as nursery:
         for holder in holders:
-            nursery.start_soon(registry.claim, KEY, holder)
+            nursery.start_soon(claim, registry, KEY, holder)
     assert sorted(holder.let_go_at is None for holder in holders) == [False] * 4 + [True]
 
 
 async def test_released_upload_can_be_claimed_without_waiting(autojump_clock):
     """Releasing an upload that another connection holds by now has no effect."""
     registry, old, new = UploadRegistry(), Holder(alive=True), Holder(alive=True)
-    await registry.claim(KEY, old)
-    await registry.claim(KEY, new)
+    await claim(registry, KEY, old)
+    await claim(registry, KEY, new)
     registry.release(KEY, old)
     registry.release(("ann", "other"), old)
     async with registry.without(KEY):
         assert new.let_go_at is not None
     registry.release(KEY, new)
     before = trio.current_time()
-    assert await registry.claim(KEY, old)
+    assert await claim(registry, KEY, old)
     assert trio.current_time() == before
+
+
+async def test_claim_whose_block_raises_is_released(autojump_clock):
+    """Nobody is asked to let go of an upload that was not opened; another claim waits for the end of the block."""
+    registry, old = UploadRegistry(), Holder(alive=True)
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ValueError, match="full"):
+            async with registry.claim(KEY, old):
+                nursery.start_soon(claim, registry, KEY, Holder(alive=True))
+                await trio.testing.wait_all_tasks_blocked()
+                assert nursery.child_tasks != set()
+                raise ValueError("full")
+    assert (old.asked, old.let_go_at) == (0, None)
 
 
 async def test_claim_during_deletion_waits(autojump_clock):
@@ -95,7 +115,7 @@ async def test_claim_during_deletion_waits(autojump_clock):
     registry = UploadRegistry()
     async with trio.open_nursery() as nursery:
         async with registry.without(KEY):
-            nursery.start_soon(registry.claim, KEY, Holder(alive=True))
+            nursery.start_soon(claim, registry, KEY, Holder(alive=True))
             await trio.testing.wait_all_tasks_blocked()
             assert nursery.child_tasks != set()
         await trio.testing.wait_all_tasks_blocked()

@@ -136,6 +136,33 @@ HEADERS = {
         lines("Station,Ulm", "Operator,Ada", "", "time,level,flag", "10:00,3.2,a", "11:00,3.3,b", "12:00,3.1,a"),
         ["time", "level", "flag"], 3, {"skip_rows": 3},
     ),
+    "more pairs than rows": Case(
+        lines("Kontonummer:;0234 00123456.40", "IBAN:;CH00 0000", "Von:;2024-01-01", "Bis:;2024-03-31", "Saldo:;1'234.50",
+              "Anzahl:;1", "", "Abschluss;Währung;Belastung;Saldo", "2024-03-01;CHF;-1'200.00;34.50"),
+        ["Abschluss", "Währung", "Belastung", "Saldo"], 1, {"skip_rows": 7},
+    ),
+    "pairs in quotes above a line of an empty cell": Case(
+        lines('"Girokonto";"DE00"', '"Zeitraum:";"01.01.2024 - 31.03.2024"', '"Stand:";"1.234,56 €"', '""',
+              '"Tag";"Zweck";"Name";"Betrag"', '"31.03.24";"Miete";"Ada";"-12,50"'),
+        ["Tag", "Zweck", "Name", "Betrag"], 1, {"skip_rows": 4},
+    ),
+    "pairs without colons, and empty lines": Case(
+        lines("Umsatzanzeige;erstellt: 01.03.2024", "", "Bank;ING", "Saldo;1.234,56;EUR", "", "Alles steht hier.", "",
+              "Buchung;Zweck;Saldo;Währung;Betrag;Währung", *["01.03.2024;Miete;1.200,56;EUR;-0,50;EUR"] * 3),
+        ["Buchung", "Zweck", "Saldo", "Währung", "Betrag", "Währung_duplicated_0"], 3, {"skip_rows": 7},
+    ),
+    "pairs right above the names": Case(
+        lines("Logger:,TinyTag", "Serial:,0012345", "Start:,2024-03-01 00:00", "Time,Temp,RH", "2024-03-01 00:00:00,20.50,45"),
+        ["Time", "Temp", "RH"], 1, {"skip_rows": 3},
+    ),
+    "pairs and years as names, with a delimiter at all ends": Case(
+        lines("Source,Indicators,", "", "Updated,2024-03-28,", "", "Country,Code,1960,1961,", *["Aruba,ABW,54600,54700,"] * 5),
+        ["Country", "Code", "1960", "1961"], 5, {"skip_rows": 4, "trailing_delimiter": True},
+    ),
+    "a name in quotes that is a sign of comments": Case(
+        lines('"Plot Title: 10012345"', '"#","Date Time","Temp"', "1,03/13/24 10:00,20.1", "2,03/13/24 11:00,20.5"),
+        ["#", "Date Time", "Temp"], 2, {"skip_rows": 1},
+    ),
 }  # fmt: skip
 
 STRUCTURES = {

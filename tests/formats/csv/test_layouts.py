@@ -65,6 +65,8 @@ class Layout:
             "empty": "",
             "comment": "# made by hand",
             "setting": f"#RANGE: {self.delimiter}20/300",
+            "pair": f"Station:{self.delimiter}Ulm",
+            "number": f"Serial number:{self.delimiter}0012345" + self.delimiter * (width - 2 + self.trailing),
         }[kind]  # fmt: skip
 
     def header_rows(self, names):
@@ -105,7 +107,7 @@ LAYOUTS = st.builds(
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
     end=st.sampled_from(["\n", "\r\n"]),
     titles=st.lists(
-        st.sampled_from(["title", "wide", "padded", "later", "blank", "empty", "comment", "setting"]), max_size=3
+        st.sampled_from(["title", "wide", "padded", "later", "blank", "empty", "comment", "setting", "pair", "number"]), max_size=5
     ).map(tuple),
     header=st.sampled_from(
         ["none", "names", "units", "signed", "commented", "row names", "groups", "groups with a blank row"]

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 
 import attrs
 
-from creemson.formats.csv.layout.cells import TYPED, are_names, is_prose, is_word
+from creemson.formats.csv.layout.cells import TYPED, are_names, class_of, is_prose, is_word
 from creemson.formats.csv.layout.comments import without_sign
 from creemson.formats.csv.layout.header import MAX_HEADER, are_units, are_values, classes_below, header_rows
 from creemson.formats.csv.layout.rows import Record, mode, repaired_cells, unescape
 
-__all__ = ["Beginning", "Shape", "beginning_of", "repair_first_records", "shape_of"]
+__all__ = ["Beginning", "Shape", "beginning_of", "below_pairs", "repair_first_records", "shape_of"]
 
 MAX_PREAMBLE = 50
 """Maximum number of records above the table."""
 MAX_TITLES = 10
 """Maximum number of records between a title, or what looks like a header, and the header."""
+MIN_COLUMNS = 3
+"""Minimum number of columns of a table below pairs that are not marked as such by colons."""
 MANY_ROWS = 8
 """Number of rows that show, without names above them, that a delimiter ends every line."""
 
@@ -43,6 +45,66 @@ class Beginning:
 
     first: int
     header: int
+
+
+def below_pairs(records: Sequence[Record], lines: Sequence[str]) -> int:
+    """The number of records of pairs of keys and values above the header of a table; 0 if there are none.
+
+    Pairs are two cells in a row at most, among titles. They are certain if the keys end with colons. Otherwise an empty
+    line stands between them and the header, they do not look like a table, and there are fewer of them than rows.
+
+    Args:
+        records: The first records.
+        lines: The lines of the file.
+    """
+    rows = [cells for cells, _, _ in records]
+    for index, row in enumerate(rows[: MAX_PREAMBLE + 1]):
+        if index and _is_wide_header(rows, index):
+            keys = [cells for cells in rows[:index] if _filled(cells) == 2]
+            colons = sum(cells[0].rstrip().endswith(":") for cells in keys)
+            if colons * 2 > len(keys) and (_filled(row) >= MIN_COLUMNS or colons == len(keys)):
+                return index
+            is_below_gap = not lines[records[index][1] - 1].strip() or not _filled(rows[index - 1])
+            is_short = index <= MAX_TITLES and (index < len(rows) - index or _filled(row) > MIN_COLUMNS)
+            if keys and is_below_gap and is_short and not _are_table(rows[:index]):
+                return index
+            return 0
+        if _filled(row) > MIN_COLUMNS or (_filled(row) > 1 and not (is_word(row[0]) and row[1].strip())):
+            return 0  # neither a pair nor a title
+    return 0
+
+
+def _filled(cells: Sequence[str]) -> int:
+    """The number of cells that are not empty."""
+    return sum(1 for cell in cells if cell.strip())
+
+
+def _is_wide_header(rows: Sequence[Sequence[str]], index: int) -> bool:
+    """Whether a row has names of more columns than any row above it, as many as almost all rows below, and values there."""
+    cells = rows[index]
+    filled = _filled(cells)
+    if filled < 2 or any(cell.rstrip().endswith(":") for cell in cells) or not is_word(cells[0]):
+        return False
+    if any(_filled(above) >= max(filled, MIN_COLUMNS) for above in rows[:index]):
+        return False
+    # A delimiter may end every line; years are names, too.
+    names, end = cells[:filled], cells[filled:]
+    if any(map(str.strip, end)) or not all(is_word(name) or class_of(name) == "year" for name in names):
+        return False
+    below = [row for row in rows[index + 1 :] if len(row) == len(cells)]
+    if not below or len(below) * 5 < (len(rows) - index - 1) * 4:
+        return False
+    classes = classes_below(below, len(cells))
+    return any(kind not in ("text", class_of(name)) for kind, name in zip(classes, names, strict=False))
+
+
+def _are_table(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether rows look like a table with names: one of its columns has values below a word."""
+    body = [cells for cells in rows if _filled(cells) > 1]
+    width = len(body[0]) if body else 0
+    if not all(map(is_word, body[0] if body else ())) or len(body) < 2:
+        return False
+    return any(kind != "text" for kind in classes_below(body[1:], width))
 
 
 def repair_first_records(
@@ -105,15 +167,21 @@ def _ends_with_delimiters(
 
 
 def _are_words(cells: Sequence[str]) -> bool:
-    """Whether a row may be one of names: all of its filled cells are words."""
+    """Whether a row may be one of names: all of its filled cells are words, or years that are all different."""
     filled = [cell for cell in cells if cell.strip()]
-    return bool(filled) and all(map(is_word, filled))
+    years = [cell for cell in filled if class_of(cell) == "year"]
+    return (
+        len(years) < len(filled)
+        and len(set(years)) == len(years)
+        and all(is_word(cell) or cell in years for cell in filled)
+    )
 
 
 def beginning_of(
     rows: Sequence[Sequence[str]],
     width: int,
     sign: str,
+    marked: Sequence[bool],
     leading: int,
     blocks: Sequence[int],
     *,
@@ -126,6 +194,7 @@ def beginning_of(
         rows: The cells of the first records of the file.
         width: The number of columns.
         sign: The character that begins comments; "" if there are none.
+        marked: Whether each row begins with it; a cell in quotes does not.
         leading: The number of rows up to the last comment above the table.
         blocks: The indexes of rows below an empty line.
         header: The number of rows of names; None if that is not known.
@@ -133,32 +202,33 @@ def beginning_of(
     """
     first = 0
     if may_skip:
-        first = _below_titles(rows, width, sign)
+        first = _below_titles(rows, width, marked)
         if leading and _is_commented_header(rows, leading - 1, width, sign):
             first = leading - 1
         elif header in (None, 1):
             first = _header_of_block(rows, first, width, blocks) or _header_below(rows, first, width)
     if header is not None or not rows:
         return Beginning(first, header or 0)
-    found = header_rows([without_sign(rows[first], sign, width), *rows[first + 1 :]], width)
+    names = without_sign(rows[first], sign if marked[first] else "", width)
+    found = header_rows([names, *rows[first + 1 :]], width)
     if not found and not any(any(map(str.strip, row)) for row in rows[:first]):
         return Beginning(0, 0)  # blank rows are rows, unless they stand above a header
     return Beginning(first, found)
 
 
-def _below_titles(rows: Sequence[Sequence[str]], width: int, sign: str) -> int:
+def _below_titles(rows: Sequence[Sequence[str]], width: int, marked: Sequence[bool]) -> int:
     """The number of comments, titles, blank rows, and others with far fewer cells, at the beginning."""
 
-    def is_outside(cells: Sequence[str], *, strict: bool) -> bool:
-        filled = sum(1 for cell in cells if cell.strip())
-        if len(cells) * 2 <= width or (sign and cells[0].startswith(sign)) or not filled:
+    def is_outside(cells: Sequence[str], *, strict: bool, is_comment: bool) -> bool:
+        filled = _filled(cells)
+        if len(cells) * 2 <= width or is_comment or not filled:
             return True
         return not strict and filled <= 1 < width - 1
 
     def leading(*, strict: bool) -> int:
         first = 0
         for index, cells in enumerate(rows[:MAX_PREAMBLE]):
-            if not is_outside(cells, strict=strict):
+            if not is_outside(cells, strict=strict, is_comment=marked[index]):
                 return first
             first = index + 1
         return 0

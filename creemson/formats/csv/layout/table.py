@@ -13,7 +13,7 @@ from creemson.formats.csv.layout.comments import (
     without_sign,
 )
 from creemson.formats.csv.layout.header import classes_below, names_of
-from creemson.formats.csv.layout.preamble import beginning_of, repair_first_records, shape_of
+from creemson.formats.csv.layout.preamble import beginning_of, below_pairs, repair_first_records, shape_of
 from creemson.formats.csv.layout.rows import Record, mode
 from creemson.formats.csv.layout.tables import first_table, header_again, is_below_blank
 from creemson.model.query import Options
@@ -73,6 +73,9 @@ def table_of(
         records = records[:leading] + _without_comments(records[leading:], lines, sign)
     if leading == len(records):
         leading = 0  # rows whose first cell begins with the sign
+    if options.skip_rows is None and (options.header is None or options.header):
+        if pairs := below_pairs(records[leading:], lines):
+            records, leading = records[leading + pairs :], 0
     records = records[:leading] + list(first_table(records[leading:], lines))
     below = records[leading:]
     repair_first_records(below, lines, *dialect)
@@ -83,10 +86,12 @@ def table_of(
         has_header=None if options.header is None else bool(options.header),
     )
     rows = [_without_end(cells, shape.width, trailing=shape.trailing) for cells, _, _ in records]
+    marked = [bool(sign) and lines[at].startswith(sign) for _, at, _ in records]
     beginning = beginning_of(
         rows,
         shape.width,
         sign,
+        marked,
         leading,
         [index for index in range(1, min(len(records), MAX_ABOVE)) if is_below_blank(records[index], lines)],
         header=None if options.header is None else int(options.header),
@@ -95,7 +100,7 @@ def table_of(
     rows, records = rows[beginning.first :], records[beginning.first :]
     header = min(beginning.header, len(rows))
     if header:
-        rows[0] = without_sign(rows[0], sign, shape.width)
+        rows[0] = without_sign(rows[0], sign if marked[beginning.first] else "", shape.width)
     typed = _typed(rows[header:], shape.width)
     again = header_again(records[header:], lines, rows[0], shape.width, typed) if header else []
     return FoundTable(

@@ -206,6 +206,11 @@ STRUCTURES = {
     "a table drawn by psql, and its length": Case(
         lines(" id | name ", "----+------", "  1 | bolt", "  2 | nut", "(2 rows)"), ["id", "name"], 2, {"footer_rows": 1}
     ),
+    "a list of SAP": Case(
+        lines("01.03.2024            Listenausgabe            1", "-" * 34, "|Material|Werk|Bestand|ME|", "-" * 34,
+              "|00001234|1000|     12|ST|", "|00001235|1000|      7|KG|", "-" * 34),
+        ["Material", "Werk", "Bestand", "ME"], 2, {"delimiter": "|", "skip_rows": 2},
+    ),
     "a table in Markdown": Case(
         lines("| id | name |", "|---:|:-----|", "| 1 | bolt |", "| 2 | nut |"), ["id", "name"], 2, {"delimiter": "|"}
     ),

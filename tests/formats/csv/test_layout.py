@@ -234,6 +234,14 @@ BELOW = {
               '"Note: figures are rounded, see page 3"', "(1) provisional,,"),
         ["Country", "2019", "2020"], 3, {"footer_rows": 3},
     ),
+    "notes behind a line of dashes": Case(
+        lines("Stichtag;Insgesamt;männlich", "31.12.2019;83166711;41037613", "31.12.2020;83155031;41026515", "__________",
+              "Hinweis: Fortschreibung", "Stand: 01.01.2021 / 10:00:00"),
+        ["Stichtag", "Insgesamt", "männlich"], 2, {"footer_rows": 3},
+    ),
+    "a line of dashes between rows": Case(
+        lines("a,b", "1,x", "2,y", "-----", "3,z"), ["a", "b"], 4, {"footer_rows": None}, {"padded_rows": 1, "unparsable_cells": 1}
+    ),
     "notes behind many rows": Case(
         lines("Country,2019,2020", *["Aland,1200,1300"] * 9000, "", "Source: Office of Tests, Berlin", "", "(1) provisional,,"),
         ["Country", "2019", "2020"], 9000, {"footer_rows": 2},

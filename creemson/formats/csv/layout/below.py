@@ -3,6 +3,7 @@
 Notes are the lines behind an empty one, or behind a row of empty cells, at the end of the file, that fit no column.
 """
 
+import re
 from collections.abc import Sequence
 
 from creemson.formats.csv.dialect import Dialect
@@ -19,6 +20,9 @@ MAX_NOTES = 200
 """Maximum number of lines of notes; more are rows."""
 MIN_WORDS = 4
 """Minimum number of words of a sentence that is no name."""
+RULES = tuple(character * 5 for character in "-_=*")
+"""How a line begins that is drawn between the rows and the notes."""
+_RULE = re.compile(r"([-_=*])\1{4,}+[ \t]*+$", re.MULTILINE)
 
 
 class Below:
@@ -54,6 +58,8 @@ class Below:
     def is_uncertain(self, text: str, at: int) -> bool:
         """Whether the line that begins at an offset may be no row although it looks like one."""
         if self.is_after_blank or self.notes or self._dialect.is_boxed:
+            return True
+        if text.startswith(RULES, at) and _RULE.match(text, at):
             return True
         return text.startswith(f"{self.empty_row}\n", at) or self.begins_comment(text, at)
 
@@ -115,13 +121,13 @@ class Below:
     def may_be_note(self, line: str, cells: Sequence[str]) -> bool:
         """Whether a line may be a note: one cell at most is not empty, or its delimiters are those of a sentence.
 
-        The first line of notes stands behind an empty line, a row of empty cells or a drawn table. It has not as many
-        cells as the table, unless all but the first are empty, and that fits no column.
+        The first line of notes stands behind an empty line, a row of empty cells or a drawn table, or is a line of dashes
+        or the like. It has not as many cells as the table, unless all but the first are empty, and that fits no column.
         """
         quote = self._dialect.quote
         if len(self.notes) >= MAX_NOTES or (quote and line.count(quote) % 2):
             return False
-        is_below = self.is_after_blank or self.notes or self._dialect.is_boxed
+        is_below = self.is_after_blank or self.notes or self._dialect.is_boxed or _RULE.match(line)
         if not self.count and (not is_below or (len(cells) == self._width and not self._is_remark(cells))):
             return False
         return sum(1 for cell in cells if cell.strip()) <= 1 or is_prose(cells)

@@ -121,8 +121,9 @@ class Below:
     def may_be_note(self, line: str, cells: Sequence[str]) -> bool:
         """Whether a line may be a note: one cell at most is not empty, or its delimiters are those of a sentence.
 
-        The first line of notes stands behind an empty line, a row of empty cells or a drawn table, or is a line of dashes
-        or the like. It has not as many cells as the table, unless all but the first are empty, and that fits no column.
+        The first line of notes stands behind an empty line, a row of empty cells or a drawn table, or it is a line of
+        dashes or the like. It has not as many cells as the table, unless all but the first are empty, and that fits no
+        column.
         """
         quote = self._dialect.quote
         if len(self.notes) >= MAX_NOTES or (quote and line.count(quote) % 2):

@@ -15,6 +15,8 @@ __all__ = ["CLASS_ROWS", "MAX_HEADER", "are_units", "are_values", "classes_below
 
 CLASS_ROWS = 30
 """Number of rows whose cells are classified as numbers, text and so on."""
+MAX_UNIT = 8
+"""Maximum number of characters of a unit without brackets, if not all columns of values have one."""
 MAX_HEADER = 5
 """Maximum number of rows of names."""
 
@@ -98,7 +100,7 @@ def _continues(rows: Sequence[Sequence[str]], index: int, typed: Sequence[int], 
     if len(row) != width:
         return False
     words = [row[column].strip() for column in typed]
-    if are_units(words):
+    if are_units(words) or _are_units_of_some(row, typed, index):
         return True
     if len(typed) < 2 or not all(map(is_word, words)):
         return False
@@ -106,6 +108,20 @@ def _continues(rows: Sequence[Sequence[str]], index: int, typed: Sequence[int], 
     if others and not any(map(str.strip, others)):  # units: words have none
         return True
     return all(len(word) > 1 for word in words) and len(set(words)) * 2 > len(words)
+
+
+def _are_units_of_some(row: Sequence[str], typed: Sequence[int], index: int) -> bool:
+    """Whether a row has short words for some of the columns of values, such as units, and nothing in the first column.
+
+    Behind names and units, loggers write how each value was made (``Min``, ``Avg``), also for columns without values.
+    """
+    filled = [column for column, cell in enumerate(row) if cell.strip()]
+    named = [column for column in typed if row[column].strip()]
+    if row[0].strip() or not named or not all(is_word(row[column]) for column in filled):
+        return False
+    if any(len(row[column].strip()) > MAX_UNIT for column in filled):
+        return False
+    return index > 1 or (filled == named and len(named) * 2 >= len(typed))
 
 
 def are_units(words: Sequence[str]) -> bool:

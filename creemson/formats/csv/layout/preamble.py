@@ -80,7 +80,7 @@ def _filled(cells: Sequence[str]) -> int:
 
 
 def _is_wide_header(rows: Sequence[Sequence[str]], index: int) -> bool:
-    """Whether a row has names of more columns than any row above it, as many as almost all rows below, and values there."""
+    """Whether a row has names of more columns than those above, as many as almost all rows below, and values there."""
     cells = rows[index]
     filled = _filled(cells)
     if filled < 2 or any(cell.rstrip().endswith(":") for cell in cells) or not is_word(cells[0]):
@@ -181,10 +181,10 @@ def beginning_of(
     rows: Sequence[Sequence[str]],
     width: int,
     sign: str,
-    marked: Sequence[bool],
     leading: int,
     blocks: Sequence[int],
     *,
+    marked: Sequence[bool],
     header: int | None,
     may_skip: bool,
 ) -> Beginning:
@@ -194,9 +194,9 @@ def beginning_of(
         rows: The cells of the first records of the file.
         width: The number of columns.
         sign: The character that begins comments; "" if there are none.
-        marked: Whether each row begins with it; a cell in quotes does not.
         leading: The number of rows up to the last comment above the table.
         blocks: The indexes of rows below an empty line.
+        marked: Whether each row begins with the sign; a cell in quotes does not.
         header: The number of rows of names; None if that is not known.
         may_skip: Whether there may be rows above the table.
     """

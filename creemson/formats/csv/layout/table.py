@@ -73,9 +73,9 @@ def table_of(
         records = records[:leading] + _without_comments(records[leading:], lines, sign)
     if leading == len(records):
         leading = 0  # rows whose first cell begins with the sign
-    if options.skip_rows is None and (options.header is None or options.header):
-        if pairs := below_pairs(records[leading:], lines):
-            records, leading = records[leading + pairs :], 0
+    may_have_pairs = options.skip_rows is None and (options.header is None or options.header > 0)
+    if may_have_pairs and (pairs := below_pairs(records[leading:], lines)):
+        records, leading = records[leading + pairs :], 0
     records = records[:leading] + list(first_table(records[leading:], lines))
     below = records[leading:]
     repair_first_records(below, lines, *dialect)
@@ -91,9 +91,9 @@ def table_of(
         rows,
         shape.width,
         sign,
-        marked,
         leading,
         [index for index in range(1, min(len(records), MAX_ABOVE)) if is_below_blank(records[index], lines)],
+        marked=marked,
         header=None if options.header is None else int(options.header),
         may_skip=options.skip_rows is None,
     )

@@ -15,6 +15,7 @@ import polars as pl
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats.coerce import cast_frame, check_types
 from creemson.formats.columns import default_name, unique_names, unnamed
+from creemson.formats.csv.layout.preamble import below_pairs
 from creemson.formats.excel.dates import Sheet, corrected, is_date_text
 from creemson.formats.excel.numbers import corrected_numbers
 from creemson.formats.excel.parts import Marks, archive_bytes, filtered_rows, find_marks, sheet_parts
@@ -279,6 +280,9 @@ def _title_rows(rows: list[tuple[str | None, ...]]) -> int:
     filled = [sum(cell is not None and bool(cell.strip()) for cell in row) for row in rows]
     if not any(filled):
         return 0
+    texts = [[cell or "" for cell in row] for row in rows]
+    if pairs := below_pairs(texts, lambda index: not filled[index - 1]):
+        return pairs
     # The median of the rows that are not empty.
     usual = sorted(filter(None, filled))[len(list(filter(None, filled))) // 2]
     for row, (count, following) in enumerate(pairwise([*filled, 0])):

@@ -105,6 +105,25 @@ def test_workbook_without_table_is_refused(book):
         opened(book)
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        [["Account:", "DE00"], ["Period:", "2024"], ["Balance:", 12.5]],
+        [["Account", "DE00"], []],
+        [["Account:", "DE00"], [], ["Printed by Ada"], []],
+    ],
+)
+def test_pairs_above_table_are_skipped(book, above):
+    """Keys and values, as banks write them, are no header, even if they are nearly as wide as the table."""
+    book.sheet(
+        "data",
+        [*above, ["Day", "What", "Amount"], *[[datetime.date(2024, 3, day), "x", 1.5] for day in (1, 2)]],
+    )
+    table = opened(book)
+    assert table.reading().skip_rows == len(above)
+    assert frame_of(table).schema == {"Day": pl.Date, "What": pl.String, "Amount": pl.Float64}
+
+
 @pytest.mark.parametrize("above", [[], [["Sales of 2024"]], [["Sales"], [], ["in EUR", None], []], [[], []]])
 @pytest.mark.parametrize("left", [0, 2])
 def test_titles_above_table_are_skipped(book, above, left):

@@ -1,6 +1,6 @@
 """Finds where a table begins: below titles, comments, pairs of keys and values, and blank rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -47,28 +47,24 @@ class Beginning:
     header: int
 
 
-def below_pairs(records: Sequence[Record], lines: Sequence[str]) -> int:
-    """The number of records of pairs of keys and values above the header of a table; 0 if there are none.
+def below_pairs(rows: Sequence[Sequence[str]], is_below_gap: Callable[[int], bool]) -> int:
+    """The number of rows with pairs of keys and values above the header of a table; 0 if there are none.
 
     Pairs are two cells in a row at most, among titles. They are certain if the keys end with colons. Otherwise an empty
     line stands between them and the header, they do not look like a table, and there are fewer of them than rows.
 
     Args:
-        records: The first records.
-        lines: The lines of the file.
+        rows: The first rows.
+        is_below_gap: Whether something empty stands above the row with an index.
     """
-    rows = [cells for cells, _, _ in records]
     for index, row in enumerate(rows[: MAX_PREAMBLE + 1]):
         if index and _is_wide_header(rows, index):
             keys = [cells for cells in rows[:index] if _filled(cells) == 2]
             colons = sum(cells[0].rstrip().endswith(":") for cells in keys)
             if colons * 2 > len(keys) and (_filled(row) >= MIN_COLUMNS or colons == len(keys)):
                 return index
-            is_below_gap = not lines[records[index][1] - 1].strip() or not _filled(rows[index - 1])
             is_short = index <= MAX_TITLES and (index < len(rows) - index or _filled(row) > MIN_COLUMNS)
-            if keys and is_below_gap and is_short and not _are_table(rows[:index]):
-                return index
-            return 0
+            return index if keys and is_below_gap(index) and is_short and not _are_table(rows[:index]) else 0
         if _filled(row) > MIN_COLUMNS or (_filled(row) > 1 and not (is_word(row[0]) and row[1].strip())):
             return 0  # neither a pair nor a title
     return 0

@@ -74,8 +74,9 @@ def table_of(
     if leading == len(records):
         leading = 0  # rows whose first cell begins with the sign
     may_have_pairs = options.skip_rows is None and (options.header is None or options.header > 0)
-    if may_have_pairs and (pairs := below_pairs(records[leading:], lines)):
-        records, leading = records[leading + pairs :], 0
+    if may_have_pairs:
+        pairs = _records_of_pairs(records[leading:], lines)
+        records, leading = (records[leading + pairs :], 0) if pairs else (records, leading)
     records = records[:leading] + list(first_table(records[leading:], lines))
     below = records[leading:]
     repair_first_records(below, lines, *dialect)
@@ -115,6 +116,15 @@ def table_of(
             (at, "\n".join(lines[at : at + height])) for _, at, height in (records[header + i] for i in again)
         ),
     )
+
+
+def _records_of_pairs(records: Sequence[Record], lines: Sequence[str]) -> int:
+    """The number of records with pairs of keys and values above the header."""
+
+    def is_below_gap(index: int) -> bool:
+        return is_below_blank(records[index], lines) or not any(map(str.strip, records[index - 1][0]))
+
+    return below_pairs([cells for cells, _, _ in records], is_below_gap)
 
 
 def _end_of_block(records: Sequence[Record], lines: Sequence[str], header: int) -> int:

@@ -47,6 +47,10 @@ _MEMBER = re.compile(
 """Matches a key and its number, and whatever else there is."""
 
 
+_HUGE_MEMBER = re.compile(rb'("(?:[^"\\]|\\.)*+")\s*+:\s*+-?\d(?:[\d.]*+[eE]\+?\d{3}|\d{300})')
+"""Matches a key and the beginning of a number that may be too large for a double."""
+
+
 class InexactError(ComputeError):
     """A number does not have the type of its column, or not all its digits in this type."""
 
@@ -101,7 +105,7 @@ def read_exact(data: bytes, schema: Mapping[str, pl.DataType], texts: Collection
     numbers = [name for name, dtype in schema.items() if is_number_type(dtype)]
     strings = [name for name, dtype in schema.items() if dtype == pl.String]
     if not numbers and not strings:
-        return pl.read_ndjson(data, schema=schema)
+        return _read_marked(data, schema, [])
     try:
         frame = _read_marked(data, schema, numbers)
         # Texts that look like numbers may be numbers, whose digits polars does not keep.
@@ -158,7 +162,13 @@ def number_texts(data: bytes, name: str) -> pl.Series:
 def _read_marked(data: bytes, schema: Mapping[str, pl.DataType], names: Collection[str]) -> pl.DataFrame:
     """Read lines of JSON, with some columns as text, and their numbers marked."""
     texts = {name: pl.String() if name in names else dtype for name, dtype in schema.items()}
-    return pl.read_ndjson(marked_numbers(data, names) if names else data, schema=texts)
+    try:
+        return pl.read_ndjson(marked_numbers(data, names) if names else data, schema=texts)
+    except PolarsError:  # polars refuses a line for a number that no double has, also one of another column
+        others = {json.loads(key) for key in _HUGE_MEMBER.findall(data)} - schema.keys()
+        if not others:
+            raise
+        return pl.read_ndjson(marked_numbers(data, [*names, *others]), schema=texts)
 
 
 def _unmarked(column: pl.Series) -> pl.Series:

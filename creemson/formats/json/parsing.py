@@ -1,6 +1,7 @@
 """Parses lines of JSON, also what is not quite JSON: NaN, a comma at the end, a key twice, half of a surrogate pair."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -285,7 +286,10 @@ class _Lenient:
         found = []
         for value in values:
             # JSON that is nested too deeply for this is nested too deeply for polars.
-            clean = {self._text(key, None): self._cleaned(inner, key) for key, inner in value.items()}
+            clean = {
+                self._text(key, None): self._cleaned(inner, key, is_within=False)
+                for key, inner in value.items()
+            }
             data = dumps(clean)
             found.append((data, loads(data)))
         return found
@@ -328,12 +332,15 @@ class _Lenient:
                 seen.add(key)
         return value
 
-    def _cleaned(self, value: Any, column: str) -> Any:
-        """Replace what JSON does not have, at any depth."""
+    def _cleaned(self, value: Any, column: str, *, is_within: bool = True) -> Any:
+        """Replace what JSON does not have, at any depth, and numbers within lists and objects that no double has."""
         if isinstance(value, str):
             return self._text(value, column)
         if isinstance(value, Number) and value.text.lstrip("-") in {"NaN", "Infinity"}:
             self._tell("unparsable_cells", column, "no number that JSON has", value=value.text)
+            return None
+        if is_within and isinstance(value, Number) and math.isinf(float(value.text)):
+            self._tell("unparsable_cells", column, "too large for a double", value=value.text)
             return None
         if isinstance(value, list):
             return [self._cleaned(item, column) for item in value]

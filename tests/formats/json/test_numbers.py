@@ -91,7 +91,20 @@ def test_rounded_numbers_within_others_are_told(tmp_path, name, bad):
     assert told == [("o", "60685111400000017.5"), ("l", "9007199254740993")]
 
 
+@pytest.mark.parametrize("name", ["x.ndjson", "x.json"])
+def test_number_too_large_for_a_double_within_others_is_null_and_told(tmp_path, name):
+    """The row stays."""
+    lines = ['{"o":{"p":1e400},"l":[1,-1e400],"v":1.50}', '{"o":{"p":1},"l":[2],"v":2}']
+    data = "\n".join(lines) if name == "x.ndjson" else f"[{','.join(lines)}]"
+    frame, issues = loaded(tmp_path, data, name)
+    assert frame.rows() == [({"p": None}, [1, None], 1.5), ({"p": 1}, [2], 2.0)]
+    assert [(issue.column, issue.value) for issue in issues.examples] == [("o", "1e400"), ("l", "-1e400")]
+
+
 NUMBERS = {
+    "huge": st.builds(
+        "{}{}e{}".format, st.sampled_from(["", "-"]), st.integers(1, 99), st.integers(307, 5000)
+    ),
     "integers": st.integers(-(10**40), 10**40).map(str),
     "small integers": st.integers(-(2**64), 2**64).map(str),
     "doubles": st.floats(allow_nan=False, allow_infinity=False).map(repr),
@@ -111,12 +124,14 @@ NUMBERS = {
     ),
     st.booleans(),
     st.sampled_from(["v", 'a"b', "é", "x.*", "", "^a$", "*"]),
+    st.one_of(NUMBERS.values()),
 )
-def test_random_numbers_have_their_exact_values(tmp_path_factory, numbers, is_late, column):
-    """Of any size and precision, in a sample and behind it."""
+def test_random_numbers_have_their_exact_values(tmp_path_factory, numbers, is_late, column, other):
+    """Of any size and precision, in a sample and behind it, whatever other columns have."""
     path = tmp_path_factory.mktemp("x") / "x.ndjson"
     key = json.dumps(column)
-    path.write_text("".join(f"{{{key}:{'null' if number is None else number}}}\n" for number in numbers))
+    members = [f'{key}:{"null" if number is None else number},"other":{other}' for number in numbers]
+    path.write_text("".join(f"{{{member}}}\n" for member in members))
     with pytest.MonkeyPatch.context() as patch:
         if is_late:
             patch.setattr(objects, "SAMPLE_ROWS", 1)

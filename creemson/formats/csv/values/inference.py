@@ -11,7 +11,7 @@ import polars as pl
 
 from creemson.formats.csv.values.columns import SampleColumns
 from creemson.formats.csv.values.kinds import TEXT, Kind, nanoseconds, pattern_kind, stripped
-from creemson.formats.csv.values.numbers import DECIMAL_COMMA
+from creemson.formats.csv.values.numbers import DECIMAL_COMMA, have_decimal_commas
 from creemson.formats.csv.values.types import (
     infer_kinds,
     may_be_thousands,
@@ -165,17 +165,24 @@ def infer_columns(
     kinds |= columns.kinds(free, options)
     types = ColumnTypes(kinds, options.null_values, samples, options)
     # If any column of a file has decimal commas, needed or not, 1.000 may mean a thousand in the others.
-    if any(kinds[name].name == "float64" and may_be_thousands(samples[name]) for name in free) and (
-        types.has_decimal_commas()
-        or _have_decimal_commas(columns, [name for name in names if name not in inferred], options)
-    ):
+    doubtful = [name for name in free if kinds[name].name == "float64" and may_be_thousands(samples[name])]
+    asked = [
+        name for name in requested if name in samples and samples[name] and may_be_thousands(samples[name])
+    ]
+    has_commas = bool(doubtful or asked) and _have_decimal_commas(columns, names, options)
+    if has_commas and doubtful:
         types.read_points_as_text()
     patterns = options.date_format if isinstance(options.date_format, dict) else {}
     for name in requested:
         dtype, pattern = (options.types or {}).get(name), patterns.get(name)
         if dtype is not None:
             cells = texts.get_column(name)
-            kinds[name] = requested_kind(dtype, sample_cells(cells), options, cells, pattern=pattern)
+            told = (
+                attrs.evolve(options, decimal=options.decimal or ",")
+                if has_commas and name in asked
+                else options
+            )
+            kinds[name] = requested_kind(dtype, sample_cells(cells), told, cells, pattern=pattern)
         elif pattern is not None:
             kind, cells = stripped(pattern_kind(pattern)), texts.get_column(name)
             kinds[name] = nanoseconds(kind) if needs_nanoseconds(kind, cells) else kind
@@ -194,4 +201,9 @@ def _requested(options: Options) -> Collection[str]:
 
 
 def _have_decimal_commas(columns: SampleColumns, names: Sequence[str], options: Options) -> bool:
-    return any(kind.notation == "," for kind in columns.kinds(names, options).values())
+    """Whether any of some columns has decimal commas, also one of amounts that are text because of their signs."""
+    kinds = columns.kinds(names, options)
+    if any(kind.notation == "," for kind in kinds.values()):
+        return True
+    texts = [name for name, kind in kinds.items() if kind is TEXT]
+    return any(map(have_decimal_commas, columns.cells(texts).values()))

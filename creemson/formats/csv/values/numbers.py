@@ -22,6 +22,7 @@ __all__ = [
     "Notation",
     "certain_notation",
     "decimal_kind",
+    "have_decimal_commas",
     "number_kinds",
     "requested_notation",
     "requested_number",
@@ -44,6 +45,12 @@ _GROUPS = re.compile(
     )
     + r")\)?"
 )
+_TRAILING_MINUS = re.compile(r"\d\s?-$")
+_COMMA_AMOUNT = re.compile(
+    rf"[<>≤≥~≈]?\s?\(?[-+]?\s?(?:{_CURRENCY})?\s?[-+]?(?:\d{{1,3}}(?:[. '{SPACES}]\d{{3}})+|\d+),(?:\d\d?|\d{{4,8}})"
+    rf"\s?-?\s?(?:{_CURRENCY}|[%‰])?\)?"
+)
+"""Matches an amount that certainly has a decimal comma."""
 _ACCOUNTING = re.compile(r"\((?:\d{1,3}(?:,\d{3})+|\d+)\.\d+\)")
 
 
@@ -57,6 +64,7 @@ class Notation:
         currency: A currency sign before or behind the digits; ``""`` for none.
         has_percent: Whether the numbers are percentages; each of them then ends with the sign, and 5 % is 0.05.
         has_parentheses: Whether parentheses mean a negative number.
+        has_trailing_minus: Whether a minus behind the digits does, as SAP writes it.
         in_twos: Whether groups of two digits may precede the last group, as in India.
     """
 
@@ -65,12 +73,15 @@ class Notation:
     currency: str = ""
     has_percent: bool = False
     has_parentheses: bool = False
+    has_trailing_minus: bool = False
     in_twos: bool = False
 
     def plain(self, text: pl.Expr) -> pl.Expr:
         """Write numbers with a decimal point and without other signs; null where a cell is not in this notation."""
         if self.has_parentheses:
             text = text.str.replace(r"^\(([^-+()]*)\)$", "-$1")
+        if self.has_trailing_minus:
+            text = text.str.replace(r"^([^-+()]*\d)\s?-(\D*)$", "-$1$2")
         if self.currency:
             sign = re.escape(self.currency)
             text = text.str.replace(rf"^([-+]?)\s*{sign}\s*([-+]?)", "$1$2").str.replace(rf"\s*{sign}$", "")
@@ -270,6 +281,13 @@ def certain_notation(cells: Iterable[str], options: Options) -> Notation | None:
     return Notation(decimal, sign, has_parentheses=has_parentheses)
 
 
+def have_decimal_commas(cells: Iterable[str]) -> bool:
+    """Whether at least half of some cells are amounts with decimal commas, such as ``12,50 €`` and ``3,00-``."""
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    amounts = sum(len(cell) <= MAX_AMOUNT and _COMMA_AMOUNT.fullmatch(cell) is not None for cell in filled)
+    return amounts > 0 and amounts * 2 >= len(filled)
+
+
 def requested_notation(
     cells: Iterable[str], options: Options, *, has_comma: bool, is_integer: bool
 ) -> Notation:
@@ -283,7 +301,7 @@ def requested_notation(
     """
     bare = [cell.strip() for cell in cells if len(cell) <= MAX_AMOUNT]
     currency = ""
-    has_percent = has_parentheses = False
+    has_percent = has_parentheses = has_trailing_minus = False
     amounts: list[str] = []
     for cell in bare:
         if cell.startswith("(") and cell.endswith(")"):
@@ -296,6 +314,9 @@ def requested_notation(
         if sign is not None:
             currency = currency or sign[1]
             cell = cell.replace(sign[1], "").strip()  # noqa: PLW2901
+        if _TRAILING_MINUS.search(cell):
+            has_trailing_minus = True
+            cell = f"-{cell[:-1].rstrip()}"  # noqa: PLW2901
         amounts.append(cell)
     certain = certain_notation(amounts, options)
     if certain is None and is_integer and any(re.fullmatch(r"-?\d{1,3}(,\d{3})+", cell) for cell in amounts):
@@ -304,11 +325,12 @@ def requested_notation(
         re.fullmatch(r"-?(\d{1,3}(\.\d{3})+|\d+),(\d{1,2}|\d{4,})", cell) for cell in amounts
     )
     if certain is None:
-        has_sign = bool(currency or has_percent or has_parentheses)
+        has_sign = bool(currency or has_percent or has_parentheses or has_trailing_minus)
         certain = Notation(",", ".") if has_comma else Notation(".", "," if has_sign else "")
     return attrs.evolve(
         certain,
         currency=currency,
         has_percent=has_percent,
         has_parentheses=has_parentheses or certain.has_parentheses,
+        has_trailing_minus=has_trailing_minus,
     )

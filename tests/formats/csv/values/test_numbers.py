@@ -124,6 +124,9 @@ def test_amounts_with_requested_signs_are_exact(amounts, signs):
         (["5%", "6"], [0.05, None]),  # 6 or 0.06
         (["(1,234.50)", "2.00", "($3.00)"], [-1234.5, 2.0, -3.0]),
         (["(5)"], [-5.0]),
+        (["3,00-", "4,50", "1.234,00 -"], [-3.0, 4.5, -1234.0]),  # as SAP writes them
+        (["1.50-", "2.00", "1,234.00-"], [-1.5, 2.0, -1234.0]),
+        (["5,00- €", "6,00 €", "2-3", "--4-"], [-5.0, 6.0, None, None]),
         (["1'234.50"], [1234.5]),
         (["1.5", "1e3", "+2", "inf"], [1.5, 1000.0, 2.0, float("inf")]),
     ],
@@ -180,6 +183,27 @@ def test_pattern_with_nanoseconds_keeps_them():
 def test_dates_written_in_a_pattern_are_read_in_it(days, pattern):
     """Each date is the one that was written."""
     assert read([day.strftime(pattern) for day in days], date_format=pattern)[1] == days
+
+
+@pytest.mark.parametrize(
+    "amounts", [["1.234,50 €", "3,00 €"], ["12,5 %", "3,0 %"], ["1.234,50-", "3,00"], ["<0,05", "3,0"]]
+)
+def test_points_are_no_decimal_points_beside_amounts_with_decimal_commas(tmp_path, amounts):
+    """Also if those are text because of their signs; a request for numbers reads thousands."""
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "count;amount\n"
+        + "".join(f"{count};{amount}\n" for count, amount in zip(["1.234", "2.500"], amounts, strict=True))
+    )
+    for request, values in (
+        ({}, ["1.234", "2.500"]),
+        ({"columns": ["count"]}, ["1.234", "2.500"]),
+        ({"options": {"decimal": "."}}, ["1.234", "2.500"]),
+        ({"options": {"types": {"count": "float64"}}}, [1234.0, 2500.0]),
+        ({"options": {"types": {"count": "float64"}, "decimal": "."}}, [1.234, 2.5]),
+    ):
+        run(query_of("t.csv", **request), path, tmp_path / "out", lambda _: None)
+        assert pl.read_parquet(tmp_path / "out")["count"].to_list() == values
 
 
 def test_thousands_of_a_requested_column_are_not_those_of_the_file(tmp_path):

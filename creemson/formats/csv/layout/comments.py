@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from creemson.formats.csv.layout.cells import is_prose
 from creemson.formats.csv.layout.rows import Record
 
-__all__ = ["COMMENT", "MAX_ABOVE", "comment_sign", "comments_above", "without_sign"]
+__all__ = ["COMMENT", "MAX_ABOVE", "SIGNS", "comment_sign", "comments_above", "without_sign"]
 
 COMMENT = "#"
 """The character that begins comments if nothing else is known: lines that begin with it and do not fit the columns."""

@@ -58,16 +58,38 @@ def below_pairs(rows: Sequence[Sequence[str]], is_below_gap: Callable[[int], boo
         is_below_gap: Whether something empty stands above the row with an index.
     """
     for index, row in enumerate(rows[: MAX_PREAMBLE + 1]):
-        if index and _is_wide_header(rows, index):
+        may_be_header = index > 0 and (_filled(row) >= MIN_COLUMNS or _is_certain_pair(rows[index - 1]))
+        if may_be_header and _is_wide_header(rows[:index], row, _block(rows, index + 1, is_below_gap)):
             keys = [cells for cells in rows[:index] if _filled(cells) == 2]
-            colons = sum(cells[0].rstrip().endswith(":") for cells in keys)
+            colons = sum(map(_is_certain_pair, keys))
             if colons * 2 > len(keys) and (_filled(row) >= MIN_COLUMNS or colons == len(keys)):
                 return index
             is_short = index <= MAX_TITLES and (index < len(rows) - index or _filled(row) > MIN_COLUMNS)
-            return index if keys and is_below_gap(index) and is_short and not _are_table(rows[:index]) else 0
+            if keys and is_below_gap(index) and is_short and not _are_table(rows[:index]):
+                return index
+            break
         if _filled(row) > MIN_COLUMNS or (_filled(row) > 1 and not (is_word(row[0]) and row[1].strip())):
-            return 0  # neither a pair nor a title
-    return 0
+            break  # neither a pair nor a title
+    return _certain_pairs(rows)
+
+
+def _certain_pairs(rows: Sequence[Sequence[str]]) -> int:
+    """The number of rows up to the last pair whose key ends with a colon, if the rows of the table have more cells."""
+    count = 0
+    for index, row in enumerate(rows[:MAX_PREAMBLE]):
+        if _is_certain_pair(row):
+            count = index + 1
+        elif _filled(row) > 1:
+            break
+    if not count:
+        return 0
+    below = [filled for filled in map(_filled, rows[count : count + MAX_PREAMBLE]) if filled]
+    return count if sum(filled >= MIN_COLUMNS for filled in below) * 2 > len(below) else 0
+
+
+def _is_certain_pair(cells: Sequence[str]) -> bool:
+    """Whether a row is a key with a colon, and a value."""
+    return _filled(cells) == 2 and cells[0].rstrip().endswith(":") and bool(cells[1].strip())
 
 
 def _filled(cells: Sequence[str]) -> int:
@@ -75,22 +97,31 @@ def _filled(cells: Sequence[str]) -> int:
     return sum(1 for cell in cells if cell.strip())
 
 
-def _is_wide_header(rows: Sequence[Sequence[str]], index: int) -> bool:
-    """Whether a row has names of more columns than those above, as many as almost all rows below, and values there."""
-    cells = rows[index]
+def _block(
+    rows: Sequence[Sequence[str]], first: int, is_below_gap: Callable[[int], bool]
+) -> Sequence[Sequence[str]]:
+    """The rows from an index up to the next empty line."""
+    end = next((index for index in range(first + 1, len(rows)) if is_below_gap(index)), len(rows))
+    return rows[first:end]
+
+
+def _is_wide_header(
+    above: Sequence[Sequence[str]], cells: Sequence[str], below: Sequence[Sequence[str]]
+) -> bool:
+    """Whether a row has names of more columns than any row above, as many as most rows below, and values there."""
     filled = _filled(cells)
     if filled < 2 or any(cell.rstrip().endswith(":") for cell in cells) or not is_word(cells[0]):
         return False
-    if any(_filled(above) >= max(filled, MIN_COLUMNS) for above in rows[:index]):
+    if any(_filled(row) >= max(filled, MIN_COLUMNS) for row in above):
         return False
     # A delimiter may end every line; years are names, too.
     names, end = cells[:filled], cells[filled:]
     if any(map(str.strip, end)) or not all(is_word(name) or class_of(name) == "year" for name in names):
         return False
-    below = [row for row in rows[index + 1 :] if len(row) == len(cells)]
-    if not below or len(below) * 5 < (len(rows) - index - 1) * 4:
+    equal = [row for row in below if len(row) == len(cells)]
+    if len(equal) * 2 <= len(below):
         return False
-    classes = classes_below(below, len(cells))
+    classes = classes_below(equal, len(cells))
     return any(kind not in ("text", class_of(name)) for kind, name in zip(classes, names, strict=False))
 
 

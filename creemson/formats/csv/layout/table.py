@@ -8,6 +8,7 @@ from creemson.formats.columns import default_name
 from creemson.formats.csv.layout.comments import (
     COMMENT,
     MAX_ABOVE,
+    SIGNS,
     comment_sign,
     comments_above,
     without_sign,
@@ -20,6 +21,8 @@ from creemson.model.query import Options
 
 __all__ = ["FoundTable", "table_of"]
 
+FIRST_ROWS = 100
+"""Number of rows that tell whether pairs of keys and values stand above the table."""
 TYPED_ROWS = 12
 """Number of rows that tell which columns have values, once the header is known."""
 
@@ -60,6 +63,8 @@ def table_of(
         options: ``comment``, ``header`` and ``skip_rows`` are used.
         dialect: The delimiter, the quote and the escape.
     """
+    if options.skip_rows is None and (options.header is None or options.header > 0):
+        records = _without_pairs(records, lines)
     sign = COMMENT if options.comment is None else options.comment
     uncommented = _without_comments(records, lines, sign)
     comment = options.comment
@@ -73,10 +78,6 @@ def table_of(
         records = records[:leading] + _without_comments(records[leading:], lines, sign)
     if leading == len(records):
         leading = 0  # rows whose first cell begins with the sign
-    may_have_pairs = options.skip_rows is None and (options.header is None or options.header > 0)
-    if may_have_pairs:
-        pairs = _records_of_pairs(records[leading:], lines)
-        records, leading = (records[leading + pairs :], 0) if pairs else (records, leading)
     records = records[:leading] + list(first_table(records[leading:], lines))
     below = records[leading:]
     repair_first_records(below, lines, *dialect)
@@ -118,13 +119,25 @@ def table_of(
     )
 
 
-def _records_of_pairs(records: Sequence[Record], lines: Sequence[str]) -> int:
-    """The number of records with pairs of keys and values above the header."""
+def _without_pairs(records: list[Record], lines: Sequence[str]) -> list[Record]:
+    """The records without the pairs of keys and values above the header, but with the comments among them."""
+    first = records[:MAX_ABOVE]
+    if not any(
+        cells[0].rstrip().endswith(":") or not "".join(cells).strip() for cells, _, _ in first
+    ) and all(map(str.strip, lines[:MAX_ABOVE])):
+        return records  # neither a key with a colon nor an empty line: this takes a hundredth of the time
 
     def is_below_gap(index: int) -> bool:
         return is_below_blank(records[index], lines) or not any(map(str.strip, records[index - 1][0]))
 
-    return below_pairs([cells for cells, _, _ in records], is_below_gap)
+    signs = tuple(SIGNS)
+    is_comment = [lines[at].startswith(signs) for _, at, _ in records[:FIRST_ROWS]]
+    rows = [
+        [""] if commented else cells for (cells, _, _), commented in zip(records, is_comment, strict=False)
+    ]
+    pairs = below_pairs(rows, is_below_gap)
+    above = zip(records[:pairs], is_comment, strict=False)
+    return [record for record, commented in above if commented] + records[pairs:]
 
 
 def _end_of_block(records: Sequence[Record], lines: Sequence[str], header: int) -> int:

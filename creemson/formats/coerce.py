@@ -6,7 +6,7 @@ All formats but CSV convert with this module what ``options.types`` and ``option
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import polars as pl
@@ -194,12 +194,16 @@ def _without_overflow(result: pl.Series, column: pl.Series) -> pl.Series:
 def portable(scan: Callable[[], pl.LazyFrame], schema: pl.Schema) -> Callable[[], pl.LazyFrame]:
     """Read types that other programs refuse as types that they know, also within lists and structs.
 
-    Integers of 128 bits become decimals, or text if these are too short, and structs without fields the text ``{}``.
+    Integers of 128 bits become decimals, or text if these are too short, structs without fields the text ``{}``, and
+    extensions of Arrow (such as ``arrow.json``) what they are stored as.
 
     Args:
         scan: Returns the frame.
         schema: Its schema.
     """
+    while stored := changes(schema, _stored):  # what is stored may be an extension, too
+        scan = _with_columns(scan, stored.values())
+        schema = scan().collect_schema()
     columns = changes(schema, partial(_portable, pl.Decimal(38, 0)))
     texts = changes(schema, partial(_portable, pl.String()))
     for name, text in texts.items():
@@ -207,7 +211,18 @@ def portable(scan: Callable[[], pl.LazyFrame], schema: pl.Schema) -> Callable[[]
             scan().select(columns[name].null_count()).collect(engine="streaming")
         except pl.exceptions.InvalidOperationError:
             columns[name] = text
-    return (lambda: scan().with_columns(columns.values())) if columns else scan
+    return _with_columns(scan, columns.values()) if columns else scan
+
+
+def _with_columns(scan: Callable[[], pl.LazyFrame], columns: Iterable[pl.Expr]) -> Callable[[], pl.LazyFrame]:
+    return lambda: scan().with_columns(columns)
+
+
+def _stored(column: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
+    if not isinstance(dtype, pl.BaseExtension):
+        return None
+    storage = column.ext.storage()
+    return storage.cast(pl.Boolean) if dtype.ext_name() == "arrow.bool8" else storage
 
 
 def _portable(wide: pl.DataType, column: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:

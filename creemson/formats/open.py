@@ -140,6 +140,7 @@ _UNSUPPORTED_TYPES = (
     ("not yet implemented", "values of a type that is not supported"),
 )
 """What errors of polars have for types that it does not read, and what they are."""
+_TWICE = re.compile(r"column with name '(.*)' has more than one occurrence", re.DOTALL)
 _WIDE_SUM = "conversion from `i128` to "
 """What the error of polars for a sum of integers has; see :mod:`creemson.engine.expressions`."""
 
@@ -152,6 +153,11 @@ def _unreadable(name: str, path: Path, error: BaseException) -> ProcessingError:
                 "unreadable_file",
                 f"{name!r} has a column with {what}. Write the column as decimal(38, s), as another type, or as text.",
             )
+    if twice := _TWICE.search(str(error)):
+        return ProcessingError(
+            "unreadable_file",
+            f"{name!r} has several columns with the name {twice[1][:80]!r}. Write it again with other names.",
+        )
     if "overflow in decimal" in str(error):
         return ProcessingError(
             "unreadable_file", f"A sum in {name!r} has more than 38 digits. Cast its column to float64."

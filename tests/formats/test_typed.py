@@ -1,8 +1,11 @@
-"""Parquet and Arrow files with types that polars does not read."""
+"""Parquet and Arrow files with types that polars does not read or write."""
 
 import base64
 import zlib
 
+import pyarrow
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 
 from creemson.errors import ProcessingError
@@ -34,3 +37,44 @@ def test_decimals_of_256_bits_are_refused_in_words(tmp_path, name, content):
     ):
         open_table(path, name).readings[0](list).collect()
     assert caught.value.reason == "unreadable_file"
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.arrow"])
+def test_extensions_of_arrow_are_what_they_are_stored_as(tmp_path, name):
+    """Also within lists and structs; no format of text has a word for them."""
+
+    class Month(pyarrow.ExtensionType):
+        def __init__(self):
+            super().__init__(pyarrow.int64(), "pandas.period")
+
+        def __arrow_ext_serialize__(self):
+            return b"{}"
+
+    months = pyarrow.ExtensionArray.from_storage(Month(), pyarrow.array([648, None]))
+    columns = {
+        "month": months,
+        "pair": pyarrow.StructArray.from_arrays([months], ["of"]),
+        "list": pyarrow.ListArray.from_arrays([0, 1, 2], months),
+        "flag": pyarrow.array([True, None]).cast(pyarrow.bool8()),
+    }
+    write = pyarrow.parquet.write_table if name == "x.parquet" else pyarrow.feather.write_feather
+    write(pyarrow.table(columns), str(tmp_path / name))
+    table = open_table(tmp_path / name, name)
+    frame = table.readings[0](list).collect()
+    assert frame.schema == table.schema
+    assert frame.rows() == [
+        (648, {"of": 648}, [648], True),
+        (None, {"of": None}, [None], None),
+    ]
+    assert frame.write_ndjson().count("\n") == 2
+
+
+def test_two_columns_of_one_name_are_refused_in_words(tmp_path):
+    """The message has the name, and says what to do."""
+    path = tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(pyarrow.table([pyarrow.array([1])] * 2, names=["a", "a"]), path)
+    with (
+        pytest.raises(ProcessingError, match=r"several columns with the name 'a'\. Write it again"),
+        faults(path.name, path),
+    ):
+        open_table(path, path.name)

@@ -138,6 +138,9 @@ HEADERS = {
     "row names": Case(
         lines("mpg,cyl", "Mazda,21,6", "Datsun,22,4", "Hornet,21,6"), ["column_1", "mpg", "cyl"], 3
     ),
+    "row names of two rows": Case(
+        lines('"a" "b"', '"1" 1.5 "x y"', '"2" NA "y"'), ["column_1", "a", "b"], 2, {"delimiter": " "}
+    ),
     "a first row of missing values": Case(
         lines("station,level,temp", "A1,n.a.,n.a.", "B1,3.2,10", "C1,4.1,11", "D1,4.4,12"), ["station", "level", "temp"], 4
     ),

@@ -174,6 +174,8 @@ def shape_of(records: Sequence[Record], above: Sequence[str], *, has_header: boo
         body = [cells for cells in rows[1:] if len(cells) == below]
         if len(body) > 1 and not any(cells[-1].strip() for cells in body):
             return Shape(below - 1, trailing=True)
+        if len(rows) > 2 and len(body) == len(rows) - 1 and has_header is not False:
+            width = below  # the first column has the names of the rows, and none itself
     if _ends_with_delimiters(rows, above, width, has_header=has_header):
         return Shape(width - 1, trailing=True)
     if first > width and all(map(str.strip, rows[0])) and _header_below(rows, 0, width) == 0:

@@ -36,8 +36,13 @@ MAX_INVALID = 1_000
 MIN_LEGACY = 3
 """Number of lines that are not UTF-8 from which a file whose first bytes are ASCII has another encoding as a whole;
 fewer are reported."""
+_CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
+"""Control characters of ISO 8859; their bytes are letters or signs in encodings of Windows, DOS and the Mac."""
+_OTHER_SCRIPTS = "\u0370-\u052f\u0590-\u06ff\u0e00-\u0e7f"
+_MIXED = re.compile(f"[A-Za-z][{_OTHER_SCRIPTS}]|[{_OTHER_SCRIPTS}][A-Za-z]")
+"""A Latin letter beside one of Greek, Cyrillic, Hebrew, Arabic or Thai."""
 _RARE = {
-    "johab", "mac-iceland", "mac-turkish", "iso8859-3", "iso8859-10", "iso8859-14", "iso8859-16",
+    "johab", "mac-iceland", "mac-latin2", "mac-turkish", "iso8859-3", "iso8859-10", "iso8859-14", "iso8859-16",
     "cp856", "cp860", "cp861", "cp863", "cp864", "cp865", "cp869",
 }  # fmt: skip
 """Encodings that are rarely used, but often detected by mistake in words of another encoding; only
@@ -325,10 +330,23 @@ def _guess(sample: bytes, head: bytes, *, is_western: bool) -> str | None:
         confidences.setdefault(
             name, guess["confidence"] + (WESTERN_BONUS if is_western and name in _WESTERN else 0)
         )
+    unlikely = None
     for name in sorted(confidences, key=confidences.__getitem__, reverse=True):
         try:
-            codecs.getincrementaldecoder(name)().decode(head)
+            text = codecs.getincrementaldecoder(name)().decode(head)
         except UnicodeDecodeError:
             continue
-        return name
-    return None
+        if not _CONTROLS.search(text) and not _mixes_scripts(sample.decode(name, "replace")):
+            return name
+        unlikely = unlikely or name
+    return unlikely
+
+
+def _mixes_scripts(text: str) -> bool:
+    """Whether at least half of the words that are not ASCII have Latin letters beside those of another script.
+
+    >>> _mixes_scripts("Plzeς Kως"), _mixes_scripts("Москва λ=5nm")
+    (True, False)
+    """
+    words = [word for word in re.findall(r"[^\W\d_]+", text) if not word.isascii()]
+    return bool(words) and 2 * sum(map(bool, map(_MIXED.search, words))) >= len(words)

@@ -98,6 +98,21 @@ def test_encoding_of_a_few_other_words_is_not_western(text, encoding):
     assert head.decode(found) == head.decode(encoding)
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("jméno město Železný Plzeň Šťastný Děčín Kůň Říčany", "cp1250"),
+        ("Plzeň Kůň Říčany Łódź Kraków Gdańsk żółty Győr Pécs Šumava Dvořák město", "iso8859-2"),
+        ("Šumava Dvořák Žižkov", "cp1250"), ("Şişli Ağrı Iğdır", "cp1254"), ("Москва 5кВ", "cp1251"),
+    ],
+)  # fmt: skip
+def test_encoding_that_gives_controls_or_words_of_two_scripts_is_unlikely(text, encoding):
+    """Control characters of ISO 8859, and Latin letters beside Greek or Cyrillic ones, mean another encoding."""
+    head = ("id;name\n" + "".join(f"{n};{word}\n" for n, word in enumerate(text.split()))).encode(encoding)
+    found, _ = encoding_of(head, is_whole=True)
+    assert head.decode(found) == head.decode(encoding)
+
+
 def test_encoding_of_one_name_among_many_numbers_is_detected():
     """One name in two thousand lines of numbers is enough."""
     text = (

@@ -171,6 +171,11 @@ HEADERS = {
         lines("Source,Indicators,", "", "Updated,2024-03-28,", "", "Country,Code,1960,1961,", *["Aruba,ABW,54600,54700,"] * 5),
         ["Country", "Code", "1960", "1961"], 5, {"skip_rows": 4, "trailing_delimiter": True},
     ),
+    "values of a program above the names, more than there are columns": Case(
+        lines('"EXTF";700;21;"Stapel";12;20240301;;"RE";"";29098', "Umsatz;Kennzeichen;WKZ;Konto;Gegenkonto;Tag;Beleg;Text",
+              '1234,50;"S";"EUR";8400;10000;0103;"R-1";"x"', '2,00;"H";"EUR";8400;10001;0203;"R-2";"y"'),
+        ["Umsatz", "Kennzeichen", "WKZ", "Konto", "Gegenkonto", "Tag", "Beleg", "Text"], 2, {"skip_rows": 1},
+    ),
     "a name in quotes that is a sign of comments": Case(
         lines('"Plot Title: 10012345"', '"#","Date Time","Temp"', "1,03/13/24 10:00,20.1", "2,03/13/24 11:00,20.5"),
         ["#", "Date Time", "Temp"], 2, {"skip_rows": 1},

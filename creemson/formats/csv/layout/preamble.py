@@ -309,7 +309,9 @@ def _header_below(rows: Sequence[Sequence[str]], first: int, width: int) -> int:
             above = rows[index - 1]  # such as years above quarters, with nothing above the first column
             return index - (len(above) == width > 2 and all(map(str.strip, above[1:])))
         is_complete = len(cells) == width and all(cell.strip() for cell in cells)
-        if is_complete or are_values(cells, classes_below(rows[index + 1 :], width)):
+        if is_complete or (
+            len(cells) <= width and are_values(cells, classes_below(rows[index + 1 :], width))
+        ):
             break
         if len(cells) > width and not is_prose(cells) and not _is_header(rows, index + 1, width):
             break

@@ -361,7 +361,8 @@ class _Lenient:
     ) -> None:
         if self._report is None:
             return
-        shown = value if value is not None else self._line[:1000].decode(errors="replace").strip()
+        encoding = "windows-1252" if self._is_legacy else "utf-8"
+        shown = value if value is not None else self._line[:1000].decode(encoding, "replace").strip()
         if is_once:
             self._report.add_once(fault, line=self._number, column=column, value=shown, why=why)
         else:

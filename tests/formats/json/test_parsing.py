@@ -85,6 +85,12 @@ def test_array_that_is_not_quite_json_is_read_and_told(tmp_path, data, values, t
     assert counts(issues) == told
 
 
+def test_line_of_another_encoding_is_told_as_it_is_read(tmp_path):
+    """The issue has the letters that the value has."""
+    _, issues = loaded(tmp_path, b'{"a":"x"}\n{"a":"\xe9"}\n')
+    assert [issue.value for issue in issues.examples] == ['{"a":"é"}']
+
+
 def test_late_key_twice_counts_as_in_the_beginning(tmp_path):
     """polars takes the first value and says nothing; so a file that may have such a line is not left to it."""
     data = '{"a":1,"b":2}\n' * 20_000 + '{"a":1,"b":2,"a":3}\n'

@@ -13,6 +13,7 @@ import boto3
 import psycopg
 
 from creemson.catalog.objects import ObjectRow
+from creemson.catalog.shared.leases import RESTART_TIME
 from creemson.storage.objects.address import split_url
 from creemson.storage.objects.part import objects_of
 from creemson.storage.objects.probe import OWNER
@@ -36,6 +37,8 @@ END $$;
 CREATE TRIGGER see AFTER INSERT OR UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION see();
 """
 """Lets the database write down each change of whose a job is, and of its state."""
+IS_OLD = "SELECT pg_postmaster_start_time() < now() - make_interval(secs => %s)"
+"""Whether the database started more than some seconds ago."""
 
 
 @attrs.frozen
@@ -200,7 +203,11 @@ class Fleet:
         return named, {name for (name,) in self.sql("SELECT name FROM objects WHERE kind = 'output'")}
 
     def pass_hour(self):
-        """Let the time pass after which all objects are listed, and those without a row removed."""
+        """Let the time pass after which all objects are listed, and those without a row removed.
+
+        No store expires just after the database has started; an hour later, it does.
+        """
+        wait_until(lambda: self.sql(IS_OLD, RESTART_TIME)[0][0], RESTART_TIME + PATIENCE)
         with self.database_connection() as connection:
             connection.execute("DELETE FROM facts WHERE name = 'listed'")
             connection.execute("UPDATE stores SET until = until - interval '1 hour'")

@@ -140,7 +140,8 @@ _UNSUPPORTED_TYPES = (
     ("not yet implemented", "values of a type that is not supported"),
 )
 """What errors of polars have for types that it does not read, and what they are."""
-_TWICE = re.compile(r"column with name '(.*)' has more than one occurrence", re.DOTALL)
+_TWICE = "column with name '", "' has more than one occurrence"
+"""What the error of polars for double names has before and behind the name."""
 _WIDE_SUM = "conversion from `i128` to "
 """What the error of polars for a sum of integers has; see :mod:`creemson.engine.expressions`."""
 
@@ -153,10 +154,11 @@ def _unreadable(name: str, path: Path, error: BaseException) -> ProcessingError:
                 "unreadable_file",
                 f"{name!r} has a column with {what}. Write the column as decimal(38, s), as another type, or as text.",
             )
-    if twice := _TWICE.search(str(error)):
+    if all(part in str(error) for part in _TWICE):
+        twice = str(error).partition(_TWICE[0])[2].partition(_TWICE[1])[0]
         return ProcessingError(
             "unreadable_file",
-            f"{name!r} has several columns with the name {twice[1][:80]!r}. Write it again with other names.",
+            f"{name!r} has several columns with the name {twice[:80]!r}. Write it again with other names.",
         )
     if "overflow in decimal" in str(error):
         return ProcessingError(

@@ -200,7 +200,7 @@ def test_windows_of_texts_show_the_cells_of_the_csv(whole, key):
     """Of the output, and of the file."""
     source, stored, _ = whole(key)
     for path in (source, stored):
-        shown = window(path, path.name, 0, 1000, texts=companion(path, "texts"))
+        shown = window(path, path.name, 0, 1000, as_texts=True, texts=companion(path, "texts"))
         cells = tuple(tuple("" if cell is None else cell for cell in row) for row in shown.rows)
         assert cells == CASES[key].rows[:1000]
 

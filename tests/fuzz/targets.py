@@ -59,9 +59,14 @@ def fuzz_protocol(data):
             todo = protocol.binary(float(now), line)
         else:
             todo = protocol.text(float(now), line.decode(errors="replace"))
-        while todo:
-            todo = [*_carry_out(protocol, todo[0], fails=len(line) % 3 == 0), *todo[1:]]
+        _carry_out_all(protocol, todo, fails=len(line) % 3 == 0)
     assert protocol.state.processing >= 0
+
+
+def _carry_out_all(protocol, todo, *, fails):
+    """Carry out effects in order, each with those that follow from it."""
+    for effect in todo:
+        _carry_out_all(protocol, _carry_out(protocol, effect, fails=fails), fails=fails)
 
 
 def _carry_out(protocol, effect, *, fails):

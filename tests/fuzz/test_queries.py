@@ -159,7 +159,7 @@ def rows_or_error(read):
 @given(views, st.booleans())
 def test_view_has_the_rows_of_a_query_or_its_error(everything, value, as_texts):
     """Values of all types, extreme ones, in conditions and sort keys; a text leaves some of these rows."""
-    texts = everything.with_name("none") if as_texts else None
+    shown = {"as_texts": as_texts, "texts": everything.with_name("none")}
     target = everything.with_name("view.parquet")
 
     def job():
@@ -167,10 +167,10 @@ def test_view_has_the_rows_of_a_query_or_its_error(everything, value, as_texts):
             {key: value[key] for key in value if key != "find"} | {"filename": "all.parquet"}, Query
         )
         run.run(query, everything, target, lambda on_progress: None)
-        return window(target, "view.parquet", 0, 1000, texts=texts).rows
+        return window(target, "view.parquet", 0, 1000, **shown).rows
 
     def view():
-        return window(everything, "all.parquet", 0, 1000, view=structure(value, View), texts=texts).rows
+        return window(everything, "all.parquet", 0, 1000, view=structure(value, View), **shown).rows
 
     expected, found = rows_or_error(job), rows_or_error(view)
     if "find" not in value or (expected and isinstance(expected[0], str)):

@@ -66,8 +66,8 @@ def divided(aggregate: Aggregated, schema: Mapping[str, pl.DataType]) -> Divided
             {name: column.cast(pl.Float64).sum(), number: column.count()},
             pl.when(count > 0).then(total / count),
         )
-    # Categories have an order of their own, and polars has none for lists.
-    if function in ("min", "max") and (dtype.is_nested() or isinstance(dtype, pl.Categorical | pl.Enum)):
+    # Categories have an order of their own.
+    if function in ("min", "max") and isinstance(dtype, pl.Categorical | pl.Enum):
         return None
     merge = _SIMPLE.get(function)
     return None if merge is None else Divided({name: aggregate.expression}, merge(result))

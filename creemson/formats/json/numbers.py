@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -45,10 +46,8 @@ _MEMBER = re.compile(
     rb'("(?:[^"\\]++|\\.)*+")(\s*+:\s*+)' + _NUMBER + rb'|"(?:[^"\\]++|\\.)*+"|[^"]++|".*+', re.DOTALL
 )
 """Matches a key and its number, and whatever else there is."""
-
-
-_HUGE_MEMBER = re.compile(rb'("(?:[^"\\]|\\.)*+")\s*+:\s*+-?\d(?:[\d.]*+[eE]\+?\d{3}|\d{300})')
-"""Matches a key and the beginning of a number that may be too large for a double."""
+_HUGE = re.compile(rb"-?\d(?:[\d.]*+[eE]\+?\d{3}|\d{300})")
+"""Matches the beginning of a number that may be too large for a double."""
 
 
 class InexactError(ComputeError):
@@ -165,10 +164,20 @@ def _read_marked(data: bytes, schema: Mapping[str, pl.DataType], names: Collecti
     try:
         return pl.read_ndjson(marked_numbers(data, names) if names else data, schema=texts)
     except PolarsError:  # polars refuses a line for a number that no double has, also one of another column
-        others = {json.loads(key) for key in _HUGE_MEMBER.findall(data)} - schema.keys()
+        others = _keys_of_huge_numbers(data) - schema.keys()
         if not others:
             raise
         return pl.read_ndjson(marked_numbers(data, [*names, *others]), schema=texts)
+
+
+def _keys_of_huge_numbers(data: bytes) -> set[str]:
+    """The keys of numbers that may be too large for a double."""
+    found = set()
+    for member in _MEMBER.finditer(data):
+        if member[3] is not None and _HUGE.match(member[3]):
+            with suppress(ValueError):  # a key that is no JSON: polars' error says more
+                found.add(json.loads(member[1]))
+    return found
 
 
 def _unmarked(column: pl.Series) -> pl.Series:

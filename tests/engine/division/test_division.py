@@ -130,7 +130,6 @@ def test_sum_whose_parts_are_too_large_is_right():
         ("mean", pl.Float32),
         ("mean", pl.Decimal(10, 2)),
         ("min", pl.Categorical),
-        ("max", pl.List(pl.Int64)),
     ],
 )
 def test_function_that_needs_all_rows_is_not_divided(function, dtype):

@@ -116,7 +116,7 @@ def run(
         rejects: Path of a CSV file that lists what is repaired or lost; it is created only if there are issues.
         limits: How large the result may be; a preview that does not fit is shortened.
         known: Remembers small files.
-        texts: If the file is a stored output, the path of its texts, which need not exist if it has none.
+        texts: If the file may be a stored output, the path of its texts, which need not exist if it has none.
 
     Returns:
         The description of the output.
@@ -139,7 +139,8 @@ def run(
             workspace=workspace,
             known=known,
         )
-        if texts is not None:
+        # A kept file that was put there by hand cannot be told from a kept output.
+        if texts is not None and table.source.format == "parquet":
             table = as_written_table(table, source, texts)
         with _removed(workspace.path):
             return _run(query, source, target, on_progress, table=table, workspace=workspace, limits=limits)

@@ -72,9 +72,9 @@ on_each_screen = pytest.mark.parametrize("person", SCREENS, indirect=True)
 
 
 def look(page, width, scheme):
-    """Look at the page on another screen."""
+    """Look at the page on another screen; colors change at once, and are not checked on the way."""
     page.set_viewport_size({"width": width, "height": 844})
-    page.emulate_media(color_scheme=scheme)
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
 
 
 def fresh(path):

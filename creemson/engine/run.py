@@ -139,8 +139,7 @@ def run(
             workspace=workspace,
             known=known,
         )
-        # A kept file that was put there by hand cannot be told from a kept output.
-        if texts is not None and table.source.format == "parquet":
+        if texts is not None:
             table = as_written_table(table, source, texts)
         with _removed(workspace.path):
             return _run(query, source, target, on_progress, table=table, workspace=workspace, limits=limits)

@@ -1,9 +1,11 @@
 """CSV outputs have the cells of a CSV as it writes them, whatever their type is and whatever is selected of them."""
 
+import copy
 import csv
 import datetime as dt
 import gzip
 import io
+import zipfile
 
 import polars as pl
 import pytest
@@ -35,7 +37,7 @@ class Written:
 
     def again(self, **request):
         """Process the output."""
-        further = object.__new__(Written)
+        further = copy.copy(self)
         further.source, further.stored = self.stored, self.stored.with_name("further.parquet")
         further.texts = companion(further.stored, "texts")
         further.texts.unlink(missing_ok=True)
@@ -335,6 +337,26 @@ def test_windows_of_texts_have_the_cells_of_the_csv(tmp_path, written):
     frame.write_ndjson(tmp_path / "t.ndjson")
     assert texts(tmp_path / "t.parquet").rows[0] == ("1", "2024-01-05T07:30:00", "[1,2]")
     assert texts(tmp_path / "t.ndjson").rows[1] == (None, None, "[]")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.zip"])
+def test_file_that_is_no_output_is_processed_as_it_is(tmp_path, name):
+    """A file that was put into the folder by hand, and is kept for a job, cannot be told from a kept output."""
+    content = io.BytesIO()
+    pl.DataFrame({"day": [dt.date(2024, 1, 5)], "price": [1.5]}).write_parquet(content)
+    if name == "t.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("t.parquet", content.getvalue())
+    else:
+        table = b"day,price\n5.1.2024,1.50\n"
+        (tmp_path / name).write_bytes(table if name == "t.csv" else content.getvalue())
+    cells = []
+    for texts in (None, tmp_path / "none"):
+        stored = tmp_path / f"out-{len(cells)}.parquet"
+        run(query_of(name), tmp_path / name, stored, quiet, texts=texts)
+        render(stored, tmp_path / "csv", "csv", quiet, name="out.parquet", texts=companion(stored, "texts"))
+        cells.append((tmp_path / "csv").read_text())
+    assert cells[0] == cells[1]
 
 
 # --- any cells ---------------------------------------------------------------------------------------

@@ -64,9 +64,13 @@ class Written:
         return {KEY: orjson.dumps(attrs.asdict(self)).decode()}
 
 
-def written_of(source: Path) -> Written:
-    """Return how the original of a stored output is written."""
-    return Written(**orjson.loads(pl.read_parquet_metadata(source).get(KEY, "{}")))
+def written_of(source: Path) -> Written | None:
+    """Return how the original of a stored output is written; None if a file does not tell, because it is none."""
+    try:
+        metadata = pl.read_parquet_metadata(source)
+    except pl.exceptions.PolarsError:  # another format
+        return None
+    return Written(**orjson.loads(metadata[KEY])) if KEY in metadata else None
 
 
 def as_values(frame: pl.LazyFrame, notations: Mapping[str, str] | None = None) -> pl.LazyFrame:
@@ -191,7 +195,7 @@ def _merged(values: pl.LazyFrame, texts: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def as_written_table(table: Table, source: Path, texts: Path) -> Table:
-    """Return the table of a stored output with the texts of its cells.
+    """Return the table of a stored output with the texts of its cells; that of another file as it is.
 
     Args:
         table: The table of its values.
@@ -202,6 +206,8 @@ def as_written_table(table: Table, source: Path, texts: Path) -> Table:
         ProcessingError: ``file_not_found``: the texts are gone, or not those of this output.
     """
     written = written_of(source)
+    if written is None:
+        return table
     table = attrs.evolve(
         table,
         notations=lambda: dict(written.notations),

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from creemson.engine.export.csv import as_values, as_written, header_line, written_of
+from creemson.engine.export.csv import Written, as_values, as_written, header_line, written_of
 from creemson.engine.export.ndjson import sink_json_lines
 from creemson.engine.progress import Progress, ProgressMeter, sink
 from creemson.engine.sinks import sink_to
@@ -49,7 +49,7 @@ def render(
         null = '""' if len(table.schema) == 1 else ""
         match format:
             case "csv":
-                written = written_of(source)
+                written = written_of(source) or Written()
                 cells = as_written(tapped, written, texts, name, table.rows or 0)
                 header = header_line(list(table.schema), written.headers)
                 end = sink_to(target, cells.sink_csv, head=header, null_value=null, include_header=False)
@@ -57,7 +57,7 @@ def render(
             case "normalized.csv":
                 sink([sink_to(target, as_values(tapped).sink_csv, null_value=null)], meter)
             case "ndjson":
-                written = written_of(source)
+                written = written_of(source) or Written()
                 rows = table.rows or 0
                 sink([sink_json_lines(tapped, target, written, texts, name=name, rows=rows)], meter)
             case "arrow":

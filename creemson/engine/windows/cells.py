@@ -99,10 +99,7 @@ class Cells:
 
     def _written(self) -> Written:
         """How the original is written, if the file is a stored output; else how this file is."""
-        try:
-            written = written_of(self.source)
-        except pl.exceptions.PolarsError:  # another format
-            written = Written()
+        written = written_of(self.source) or Written()
         return attrs.evolve(written, notations=written.notations or self.table.notations())
 
     def _texts_of_output(self, written: Written) -> pl.LazyFrame | None:

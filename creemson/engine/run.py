@@ -18,7 +18,7 @@ from creemson.engine.export.csv import Written, as_written_table, needed_texts
 from creemson.engine.plan import Plan, columns_of
 from creemson.engine.profile import profile_of
 from creemson.engine.progress import Progress, ProgressMeter, sink
-from creemson.engine.sinks import remove_left, sink_to
+from creemson.engine.sinks import remove_left, sink_parquet_to, sink_to
 from creemson.engine.tables.read import may_be_of_copy, open_copy_for
 from creemson.errors import ProcessingError
 from creemson.formats.columns import exactly
@@ -275,10 +275,10 @@ def _sinks(target: Path, table: Table, frame: pl.LazyFrame, plan: Plan) -> list[
     metadata = _written(table, plan).metadata()
     if not plan.texts:
         companion(target, "texts").unlink(missing_ok=True)  # of a reading that has failed
-        return [sink_to(target, frame.sink_parquet, metadata=metadata)]
+        return [sink_parquet_to(target, frame, metadata=metadata)]
     values, texts = frame.drop(map(text_of, plan.texts)), frame.select(_texts(plan.texts))
     return [
-        sink_to(target, values.sink_parquet, metadata=metadata),
+        sink_parquet_to(target, values, metadata=metadata),
         sink_to(companion(target, "texts"), texts.sink_parquet, compression="lz4", statistics=False),
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["remove_left", "sink_to"]
+__all__ = ["remove_left", "sink_parquet_to", "sink_to"]
 
 
 def sink_to(path: Path, sink: Callable[..., Any], *, head: bytes = b"", **options: Any) -> pl.LazyFrame:
@@ -31,6 +31,20 @@ def sink_to(path: Path, sink: Callable[..., Any], *, head: bytes = b"", **option
             stream.write(head)
         end: pl.LazyFrame = sink(stream, lazy=True, **options)  # it has a copy of the open file
         return end
+
+
+def sink_parquet_to(path: Path, frame: pl.LazyFrame, **options: Any) -> pl.LazyFrame:
+    """Return the end of a plan that writes to a new Parquet file; see :func:`sink_to`.
+
+    The lowest level of zstd takes a sixth to a fourth less CPU time than the default, with a tenth to a fourth more
+    bytes: the less, the more texts there are.
+
+    Args:
+        path: path of the file.
+        frame: the plan.
+        options: arguments of ``frame.sink_parquet``.
+    """
+    return sink_to(path, frame.sink_parquet, compression="zstd", compression_level=1, **options)
 
 
 def remove_left(path: Path) -> None:

@@ -43,7 +43,11 @@ def shown_as_written(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[s
         for name in values.columns
         if kinds[name].shown and values.get_column(name).null_count() == texts.get_column(name).null_count()
     ]
-    shown: set[str] = set()
+    # Only digits and a sign: a plus, a minus and a zero in front are less than "1", and few columns have them.
+    shown = {
+        name for name in names if kinds[name].is_integer and str(texts.get_column(name).min() or "") >= "1"
+    }
+    names = [name for name in names if name not in shown]
     for group, part in column_groups(texts, names):
         part.columns = list(map(str, range(len(group))))
         tests = (
@@ -56,9 +60,7 @@ def shown_as_written(texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[s
 
 def _matches(kind: Kind, texts: pl.Expr) -> pl.Expr:
     """Whether all cells match the pattern of their kind, given that they have values."""
-    if (
-        kind.is_integer
-    ):  # only digits and a sign; a plus, a minus and a zero are less than "1", few cells have them
+    if kind.is_integer:
         texts = texts.filter(texts < "1")
     elif kind.dtype == pl.Date:  # many rows have the same date
         texts = texts.unique()

@@ -143,11 +143,28 @@ def test_quotes_that_are_doubled_or_beside_a_delimiter_are_not_loose():
     for size in range(1, len(rows) + 1):
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
         file = SimpleNamespace(
-            dialect=SimpleNamespace(quote='"', delimiter=","),
+            dialect=SimpleNamespace(quote='"', delimiter=",", mark=0),
             source=SimpleNamespace(compression=None),
             blocks=lambda _, pieces=pieces: (piece for piece in pieces),
         )
-        assert not integrity._may_have_loose_quotes(file), size
+        assert integrity._look_through(file) == (False, False, False), size
         loose = [*pieces, b'"say "hi" now",5\n']
         file.blocks = lambda _, loose=loose: (piece for piece in loose)
-        assert integrity._may_have_loose_quotes(file), size
+        assert integrity._look_through(file) == (False, False, True), size
+
+
+@pytest.mark.parametrize("content", ["a,\ufeff1\n", "a,\x921\n", "a,\0\n", "a,\xc21\n"])
+def test_marks_and_control_characters_are_found_wherever_the_blocks_of_a_file_begin(content):
+    """A byte order mark at the beginning of the file is none of them."""
+    content = f"\ufeff{content}".encode()
+    found = set()
+    for size in range(3, len(content) + 1):  # the first block has the mark
+        pieces = [content[start : start + size] for start in range(0, len(content), size)]
+        file = SimpleNamespace(
+            dialect=SimpleNamespace(quote='"', delimiter=",", mark=3),
+            source=SimpleNamespace(compression=None),
+            blocks=lambda _, pieces=pieces: (piece for piece in pieces),
+        )
+        found.add(integrity._look_through(file))
+    has_marks, has_controls = "\ufeff" in content.decode()[1:] or b"\0" in content, b"\xc2\x92" in content
+    assert found == {(has_marks, has_controls, False)}

@@ -153,15 +153,15 @@ async def jobs(
     return {"seconds": seconds, "jobs": answered} | _quantiles(latencies)
 
 
-def upload(url: str, *, megabytes: int) -> dict[str, Any]:
-    """Upload a file."""
+def upload(url: str, *, megabytes: int, number: int) -> dict[str, Any]:
+    """Upload a file under a name with a number."""
     from websockets.sync.client import connect
 
     data = bytes(range(256)) * (MIB // 256)
     with connect(url, compression=None) as socket:
         started = time.perf_counter()
         request = {
-            "type": "upload", "id": "u", "filename": "transfer.bin", "size": megabytes * MIB, "overwrite": True,
+            "type": "upload", "id": "u", "filename": f"transfer-{number}.bin", "size": megabytes * MIB,
         }  # fmt: skip
         socket.send(json.dumps(request))
         assert json.loads(socket.recv())["type"] == "upload_ready"
@@ -172,13 +172,13 @@ def upload(url: str, *, megabytes: int) -> dict[str, Any]:
         return {"seconds": time.perf_counter() - started}
 
 
-def download(url: str, *, megabytes: int) -> dict[str, Any]:
-    """Download the uploaded file."""
+def download(url: str, *, megabytes: int, number: int) -> dict[str, Any]:
+    """Download the file that was uploaded under a name with this number."""
     from websockets.sync.client import connect
 
     with connect(url, compression=None, max_size=None) as socket:
         started, received = time.perf_counter(), 0
-        socket.send(json.dumps({"type": "download", "id": "d", "filename": "transfer.bin"}))
+        socket.send(json.dumps({"type": "download", "id": "d", "filename": f"transfer-{number}.bin"}))
         while b'"downloaded"' not in (message := socket.recv(decode=False))[:40]:
             received += len(message) if len(message) > 1000 else 0  # shorter messages are JSON
         assert received == megabytes * MIB, received
@@ -194,8 +194,8 @@ def main() -> None:
     options = {
         "pings": ("messages", "in-flight", "batch", "connections"),
         "jobs": ("connections", "count", "first", "names", "choice"),
-        "upload": ("megabytes",),
-        "download": ("megabytes",),
+        "upload": ("megabytes", "number"),
+        "download": ("megabytes", "number"),
     }
     for mode, names in options.items():
         subparser = modes.add_parser(mode)

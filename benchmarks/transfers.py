@@ -1,9 +1,10 @@
 """Uploads and downloads over the WebSocket, compared with the peers and with bare TCP."""
 
+import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,23 +25,34 @@ def measure(folder: Path, *, runs: int, quick: bool) -> list[Series]:
     """Measure both directions."""
     megabytes = 50 if quick else 500
     names = (CREEMSON, FASTAPI_POLARS, FASTAPI_DURABLE, "websockets on asyncio", TCP)
-    results: list[Series] = []
     with systems(names, folder) as running:
-        for workload in (UPLOAD, DOWNLOAD):
-            work: dict[str, Callable[[], Mapping[str, float]]] = {
-                system.name: partial(_once, system, workload, megabytes) for system in running
-            }
-            results += in_turns(work, runs=runs, workload=workload, units={SPEED: "MB/s", COST: "s"})
-    return results
+        # A new file each time: who overwrites a file in place gets its memory back, which is not so for other files.
+        numbers = {system.name: itertools.count() for system in running}
+        uploads: dict[str, Callable[[], Mapping[str, float]]] = {
+            system.name: partial(_upload, system, megabytes, numbers[system.name]) for system in running
+        }
+        units = {SPEED: "MB/s", COST: "s"}
+        results = in_turns(uploads, runs=runs, workload=UPLOAD, units=units)
+        downloads: dict[str, Callable[[], Mapping[str, float]]] = {
+            system.name: partial(_once, system, DOWNLOAD, megabytes, next(numbers[system.name]) - 1)
+            for system in running
+        }
+        return results + in_turns(downloads, runs=runs, workload=DOWNLOAD, units=units)
 
 
-def _once(system: Serving, direction: str, megabytes: int) -> Mapping[str, float]:
+def _upload(system: Serving, megabytes: int, numbers: Iterator[int]) -> Mapping[str, float]:
+    number = next(numbers)
+    (system.folder / f"transfer-{number - 1}.bin").unlink(missing_ok=True)
+    return _once(system, UPLOAD, megabytes, number)
+
+
+def _once(system: Serving, direction: str, megabytes: int, number: int) -> Mapping[str, float]:
     os.sync()  # otherwise, a system that syncs would also wait for what the ones before have left unwritten
     before = system.cpu()
     if system.name == TCP:
         seconds = (_send if direction == UPLOAD else _receive)(system.port, megabytes)
     else:
-        seconds = load.run(direction, system.url, megabytes=megabytes)["seconds"]
+        seconds = load.run(direction, system.url, megabytes=megabytes, number=number)["seconds"]
     size = megabytes * MIB
     return {SPEED: size / 1e6 / seconds, COST: (system.cpu() - before) / (size / 1e9)}
 

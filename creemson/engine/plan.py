@@ -115,14 +115,15 @@ class Plan:
         schema: pl.Schema,
         texts: Callable[[Collection[str]], Collection[str]] = lambda _: (),
     ) -> None:
-        self._schema = pl.Schema(schema)
+        self._schema = schema
         self._names = list(schema)
         self._query = query
         self._casts = {
             self._resolve(name, f"$.cast.{name}"): casting(self._schema[name], dtype, f"$.cast.{name}")
             for name, dtype in (query.cast or {}).items()
         }
-        self._schema |= {name: cast.dtype for name, cast in self._casts.items()}
+        if self._casts:
+            self._schema = pl.Schema({**schema, **{name: cast.dtype for name, cast in self._casts.items()}})
         self._where = [
             self._clause(clause, f"$.where[{index}]") for index, clause in enumerate(query.where or ())
         ]
@@ -192,7 +193,7 @@ class Plan:
             or self._casts or self._renamed
         ):  # fmt: skip
             # saves 0.1 ms, which the engine takes even for an empty plan
-            return frame[[*self._selected, *map(text_of, self._sources)]]
+            return frame[:, [*self._selected, *map(text_of, self._sources)]]
         return self.apply(frame.lazy(), report=report).collect(engine="streaming")
 
     def apply(

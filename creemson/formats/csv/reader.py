@@ -243,7 +243,9 @@ class CsvReader:
                     if types.options.null_values
                     else columns.shown_as_written(types.kinds)
                 )
-                self.small_texts = hidden_texts(self._small, self.small, types.kinds, shown)
+                self.small_texts = hidden_texts(
+                    self._small, self.small, types.kinds, shown, have_words=bool(types.options.null_values)
+                )
             if self._cells.misfits:
                 self._report_misfits(cells.lazy().with_row_index(self._row), sample.lines)
             self._report_repairs(cells.lazy().with_row_index(self._row), sample.lines)

@@ -78,7 +78,12 @@ def exceptional(kinds: Mapping[str, Kind], shown: Collection[str]) -> set[str]:
 
 
 def hidden_texts(
-    texts: pl.DataFrame, values: pl.DataFrame, kinds: Mapping[str, Kind], shown: Collection[str]
+    texts: pl.DataFrame,
+    values: pl.DataFrame,
+    kinds: Mapping[str, Kind],
+    shown: Collection[str],
+    *,
+    have_words: bool,
 ) -> pl.DataFrame | None:
     """Return the hidden columns of a table in memory, see :func:`~creemson.formats.table.text_of`.
 
@@ -87,15 +92,17 @@ def hidden_texts(
         values: Their values.
         kinds: The kinds of the columns.
         shown: The columns that :func:`shown_as_written` returns.
+        have_words: Whether texts may be words for a missing value, whose values are null.
 
     Returns:
         Those that are needed; None if there are none.
     """
     needed = exceptional(kinds, shown)
-    hidden = [
-        texts.get_column(name).alias(text_of(name))
-        for name, kind in kinds.items()
-        if name in needed
-        or (kind is TEXT and texts.get_column(name).null_count() < values.get_column(name).null_count())
-    ]
+    if have_words:
+        needed |= {
+            name
+            for name, kind in kinds.items()
+            if kind is TEXT and texts.get_column(name).null_count() < values.get_column(name).null_count()
+        }
+    hidden = [texts.get_column(name).alias(text_of(name)) for name in kinds if name in needed]
     return pl.DataFrame(hidden) if hidden else None

@@ -109,16 +109,15 @@ class LocalFile(io.BufferedReader):
         """Return at most ``size`` bytes from ``offset`` on; none at the end of the file."""
         return os.pread(self.fileno(), size, offset)
 
-    def ready(self, offset: int, size: int) -> bytes | None:
-        """Return bytes that the kernel has in memory, without waiting for the disk; None if some are not.
+    def ready(self, offset: int, room: memoryview) -> int:
+        """Fill ``room`` if the kernel has all of these bytes in memory; otherwise return 0.
 
         Starting a thread for each megabyte would take as long as reading it.
         """
-        data = bytearray(size)
         try:
-            return bytes(data) if os.preadv(self.fileno(), [data], offset, os.RWF_NOWAIT) == size else None
+            return len(room) if os.preadv(self.fileno(), [room], offset, os.RWF_NOWAIT) == len(room) else 0
         except OSError:  # EAGAIN, or a file system without RWF_NOWAIT
-            return None
+            return 0
 
 
 def open_local(path: Path) -> OpenFile:

@@ -58,8 +58,12 @@ class Stream(Protocol):
             OSError: the disk or the object store failed.
         """
 
-    def ready(self, offset: int, size: int) -> bytes | None:
-        """Return at most ``size`` bytes without waiting; None if :meth:`read_at` would wait."""
+    def ready(self, offset: int, room: memoryview) -> int:
+        """Read bytes from ``offset`` on into ``room``, without waiting.
+
+        Returns:
+            Their number; 0 if :meth:`read_at` would wait, or returns none.
+        """
 
     def close(self) -> None:
         """Close the file; idempotent."""

@@ -7,7 +7,9 @@ from creemson.wire import codec
 __all__ = ["batched"]
 
 
-def batched(messages: Sequence[str | bytes], *, max_messages: int, max_bytes: int) -> Sequence[str | bytes]:
+def batched(
+    messages: Sequence[str | bytes | memoryview], *, max_messages: int, max_bytes: int
+) -> Sequence[str | bytes | memoryview]:
     """Join neighbouring text messages into batches; binary messages keep their place, as do batches, which do not nest.
 
     Args:
@@ -23,11 +25,11 @@ def batched(messages: Sequence[str | bytes], *, max_messages: int, max_bytes: in
     """
     if len(messages) < 2:
         return messages
-    joined: list[str | bytes] = []
+    joined: list[str | bytes | memoryview] = []
     run: list[str] = []
     size = 0
     for message in messages:
-        if isinstance(message, bytes) or codec.is_batch(message):
+        if not isinstance(message, str) or codec.is_batch(message):
             _flush(run, joined)
             joined.append(message)
             continue
@@ -42,7 +44,7 @@ def batched(messages: Sequence[str | bytes], *, max_messages: int, max_bytes: in
     return joined
 
 
-def _flush(run: list[str], joined: list[str | bytes]) -> None:
+def _flush(run: list[str], joined: list[str | bytes | memoryview]) -> None:
     """Append a run of messages, as one batch if there are several, and clear it."""
     if run:
         joined.append(run[0] if len(run) == 1 else codec.encode_batch(run))

@@ -46,6 +46,7 @@ from creemson.server.connection.upload_registry import UploadRegistry
 from creemson.server.connection.uploads import Uploads
 from creemson.server.heartbeats import Heartbeats
 from creemson.server.transport.closing import Closed
+from creemson.server.transport.frames import Outgoing
 from creemson.server.transport.size_limit import TooLarge
 from creemson.settings.sections import Settings
 from creemson.storage.store import Store
@@ -107,10 +108,10 @@ class Transport(Interface):
     async def receive(self) -> str | bytes:
         """Return the next message; raises ``Closed`` or ``TooLarge``."""
 
-    def post(self, messages: Sequence[str | bytes]) -> bool:
+    def post(self, messages: Sequence[Outgoing]) -> bool:
         """Send messages without waiting, if possible; return whether they were taken."""
 
-    async def send(self, messages: Sequence[str | bytes]) -> None:
+    async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send what is unsent, then messages; raises ``Closed`` or ``trio.TooSlowError``."""
 
     async def close(self, code: int, reason: str = "") -> None:
@@ -339,7 +340,7 @@ class Connection:
         self._writing = True
         self._nursery.start_soon(self._write, messages)
 
-    async def _write(self, messages: Sequence[str | bytes]) -> None:
+    async def _write(self, messages: Sequence[Outgoing]) -> None:
         """Send these messages and those that arrive meanwhile; at the end of the connection, the close frame."""
         assert self._nursery is not None
         try:
@@ -362,7 +363,7 @@ class Connection:
             self._drop_peer()
         self._nursery.cancel_scope.cancel()
 
-    def _take(self) -> Sequence[str | bytes]:
+    def _take(self) -> Sequence[Outgoing]:
         """Take all waiting messages, joined into batches if the peer understands them."""
         messages = self._outbox.take()
         if not self.state.batching:
@@ -370,7 +371,7 @@ class Connection:
         limits = self._settings.limits
         return batched(messages, max_messages=limits.batch_messages, max_bytes=limits.message_bytes // 2)
 
-    def _count(self, messages: Sequence[str | bytes]) -> None:
+    def _count(self, messages: Sequence[Outgoing]) -> None:
         for message in messages:
             self._metrics.bytes_sent["text" if isinstance(message, str) else "binary"] += len(message)
 
@@ -381,10 +382,12 @@ class Connection:
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
 
-    def _put(self, data: bytes) -> None:
-        """Send a piece of a file."""
+    def _put(self, data: bytes | memoryview) -> int:
+        """Send a piece of a file; return the number of its batch."""
         self._outbox.put(data)
+        batch = self._outbox.next_batch
         self._flush()
+        return batch
 
     # --- heartbeat -----------------------------------------------------------------------------------
 

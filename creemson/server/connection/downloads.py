@@ -6,6 +6,7 @@ A download that was cancelled may still be running when the next one is found; t
 """
 
 import hashlib
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,8 +34,8 @@ class Downloads:
     Args:
         protocol: protocol of the connection.
         store: returns the caller's store.
-        put: sends a piece of a file.
-        room: waits until the outbox has room for a piece.
+        put: sends a piece of a file; returns the number of the batch that it belongs to.
+        room: waits until the outbox has room for a piece, and a batch has been sent.
         perform: carries out effects.
         max_frame: maximum bytes of a binary frame; if it is larger, ``CHUNK`` applies.
         logger: Logger.
@@ -45,8 +46,8 @@ class Downloads:
         *,
         protocol: Protocol,
         store: Callable[[], Store],
-        put: Callable[[bytes], None],
-        room: Callable[[], Awaitable[None]],
+        put: Callable[[bytes | memoryview], int],
+        room: Callable[[int], Awaitable[None]],
         perform: Callable[[Sequence[Effect]], None],
         max_frame: int,
         logger: FilteringBoundLogger,
@@ -122,16 +123,26 @@ class Downloads:
         return self._protocol.downloaded(request, size=file.size, sha256=digest)
 
     async def _send_bytes(self, stream: Stream, offset: int, size: int) -> None:
+        """Send the bytes from ``offset`` on.
+
+        Two pieces of memory take turns: one is filled while the other is being sent. Memory of its own for each piece
+        would be given back to the system and provided by it again each time, which took longer than reading.
+        """
+        count = 2 if size - offset > self._chunk else 1
+        rooms = [memoryview(bytearray(min(self._chunk, size - offset))) for _ in range(count)]
+        batches = [0] * count  # in which each of them was sent
+        turns = itertools.cycle(range(count))
         while offset < size:
+            turn = next(turns)
             length = min(self._chunk, size - offset)
-            data = stream.ready(offset, length)
-            if data is None:
+            await self._room(batches[turn])
+            data: bytes | memoryview = rooms[turn][: stream.ready(offset, rooms[turn][:length])]
+            if not data:
                 data = await _in_thread(partial(stream.read_at, offset, length))
                 if not data:  # the file has become shorter
                     break
             offset += len(data)
-            await self._room()
-            self._put(data)
+            batches[turn] = self._put(data)
 
     async def _send_digesting(self, stream: Stream, offset: int) -> str:
         """Send a file whose digest is unknown; the bytes before ``offset`` are read for the digest only."""
@@ -147,7 +158,7 @@ class Downloads:
         while data := await _in_thread(read):
             position += len(data)
             if position > offset:
-                await self._room()
+                await self._room(0)
                 self._put(data)
         return digest.hexdigest()
 

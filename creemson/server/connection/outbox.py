@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import trio
 
+from creemson.server.transport.frames import Outgoing
+
 __all__ = ["Outbox"]
 
 AHEAD = 2 * 1024 * 1024
@@ -22,16 +24,19 @@ class Outbox:
 
     Attributes:
         size: bytes that wait, or that have been taken but not sent.
+        next_batch: number of the batch that :meth:`take` will return next, with all messages that wait until then.
         closing: code and reason of the close frame that is sent last; None while the connection stays open.
     """
 
     def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
         self._limit = limit
         self._on_overflow = on_overflow
-        self._items: list[list[str | bytes]] = []  # messages, each in a list so that it can be replaced
-        self._replaceable: dict[int, list[str | bytes]] = {}  # by the key `replaces`
+        self._items: list[list[Outgoing]] = []  # messages, each in a list so that it can be replaced
+        self._replaceable: dict[int, list[Outgoing]] = {}  # by the key `replaces`
         self.size = 0
         self._taken = 0  # bytes taken but not sent
+        self.next_batch = 1
+        self._sent_batch = 0  # the last one that was sent
         # Set when the taken messages have been sent; a download waits for it.
         self._emptied: trio.Event | None = None
         self._overflowed = False
@@ -41,7 +46,7 @@ class Outbox:
         """Whether there is a message or a close frame to send."""
         return bool(self._items) or self.closing is not None
 
-    def put(self, message: str | bytes, *, replaces: int | None = None, follows: int | None = None) -> None:
+    def put(self, message: Outgoing, *, replaces: int | None = None, follows: int | None = None) -> None:
         """Append a message, or replace the unsent one with the same ``replaces``.
 
         Args:
@@ -73,25 +78,27 @@ class Outbox:
         if self.closing is None:
             self.closing = (code, reason)
 
-    async def room(self) -> None:
-        """Wait until a download may add more."""
+    async def room(self, batch: int = 0) -> None:
+        """Wait until a download may add more, and the batch of this number has been sent."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self.size > min(AHEAD, self._limit // 2):
+        while self.size > min(AHEAD, self._limit // 2) or self._sent_batch < batch:
             self._emptied = trio.Event()
             await self._emptied.wait()
 
-    def take(self) -> list[str | bytes]:
+    def take(self) -> list[Outgoing]:
         """Remove and return all messages in order; they count in the size until :meth:`sent`."""
         taken = [item[0] for item in self._items]
         self._items.clear()
         self._replaceable.clear()
         self._taken = self.size
+        self.next_batch += 1
         return taken
 
     def sent(self) -> None:
         """Mark all taken messages as sent."""
         self.size -= self._taken
         self._taken = 0
+        self._sent_batch = self.next_batch - 1
         if self._emptied is not None:
             self._emptied.set()
             self._emptied = None

@@ -29,7 +29,10 @@ class _Bytes(io.BytesIO):
     def read_at(self, offset: int, size: int) -> bytes:
         return self.getvalue()[offset : offset + size]
 
-    ready = read_at
+    def ready(self, offset: int, room: memoryview) -> int:
+        data = self.read_at(offset, len(room))
+        room[: len(data)] = data
+        return len(data)
 
 
 def open_page_file(name: str) -> OpenFile:

@@ -25,10 +25,13 @@ try:
 except ImportError:  # no compiled wheel for this platform
     from websockets.utils import apply_mask
 
-__all__ = ["Control", "Frames", "make_frames"]
+__all__ = ["Control", "Frames", "Outgoing", "make_frames"]
 
 Control: TypeAlias = Ping | Pong | CloseConnection
 """An event that is not a message. wsproto reports a violation as :class:`CloseConnection` in the open state."""
+
+Outgoing: TypeAlias = str | bytes | memoryview
+"""A message to send. The memory of a view must not change until the message has been sent."""
 
 TEXT, BINARY = 0x81, 0x82
 """The first byte of a final, unfragmented frame without reserved bits."""
@@ -211,7 +214,7 @@ class Frames:
         return None
 
 
-def make_frames(messages: Sequence[str | bytes]) -> list[bytes]:
+def make_frames(messages: Sequence[Outgoing]) -> list[bytes | memoryview]:
     """Build unmasked frames.
 
     Args:
@@ -220,8 +223,8 @@ def make_frames(messages: Sequence[str | bytes]) -> list[bytes]:
     Returns:
         The bytes to send, in pieces that may end anywhere between frames and payloads.
     """
-    pieces: list[bytes] = []
-    small: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
     for message in messages:
         first, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
         size = len(payload)

@@ -38,6 +38,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError
 
 from creemson.server.transport.closing import LINGER, MIN_WAIT, Closed
+from creemson.server.transport.frames import Outgoing
 from creemson.server.transport.pipe import PIECE_BYTES
 from creemson.server.transport.seams import HookedConnection
 from creemson.server.transport.size_limit import SizeLimit
@@ -147,7 +148,7 @@ class ServerSocket(HookedConnection):
         """Return None: this transport does not know whether a message has already arrived."""
         return None
 
-    def post(self, messages: Sequence[str | bytes]) -> bool:  # noqa: ARG002 - as in WebSocket
+    def post(self, messages: Sequence[Outgoing]) -> bool:  # noqa: ARG002 - as in WebSocket
         """Return False: this transport cannot send without waiting."""
         return False
 
@@ -195,7 +196,7 @@ class ServerSocket(HookedConnection):
             raise _closed(closed) from None
         return message
 
-    async def send(self, messages: Sequence[str | bytes]) -> None:
+    async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages.
 
         Raises:
@@ -204,7 +205,7 @@ class ServerSocket(HookedConnection):
         """
         try:
             for message in messages:
-                await self.send_message(message)
+                await self.send_message(bytes(message) if isinstance(message, memoryview) else message)
         except ConnectionClosed as closed:
             raise _closed(closed) from None
 

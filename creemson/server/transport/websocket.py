@@ -23,7 +23,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
 from creemson.server.transport.closing import LINGER, MIN_WAIT, Closed
-from creemson.server.transport.frames import Control, Frames, make_frames
+from creemson.server.transport.frames import Control, Frames, Outgoing, make_frames
 from creemson.server.transport.pipe import PIECE_BYTES, pipe_over
 from creemson.server.transport.seams import upgrade_request
 from creemson.server.transport.size_limit import SizeLimit
@@ -66,7 +66,7 @@ class WebSocket:
         send_timeout: float,
     ) -> None:
         self._stream = stream
-        self._pipe = pipe_over(stream)
+        self._pipe = pipe_over(stream, bulk=True)
         self._upgrade: Upgrade | None = upgrade  # until it is answered
         self._limit = SizeLimit(text=message_bytes, binary=chunk_bytes)
         self._frames = Frames(self._limit)
@@ -261,7 +261,7 @@ class WebSocket:
 
     # --- sending -------------------------------------------------------------------------------------
 
-    def post(self, messages: Sequence[str | bytes]) -> bool:
+    def post(self, messages: Sequence[Outgoing]) -> bool:
         """Send messages without waiting.
 
         Returns:
@@ -282,7 +282,7 @@ class WebSocket:
         self.unsent = pieces[0][taken:]
         return True
 
-    async def send(self, messages: Sequence[str | bytes]) -> None:
+    async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages, after :attr:`unsent`.
 
         Raises:
@@ -294,7 +294,7 @@ class WebSocket:
         await self._send(make_frames(messages))
 
     async def probe(self) -> None:
-        """Send a ping, after what is being sent. Its pong counts as a sign of life.
+        """Send a ping, after what is being sent, and wait until the peer has nearly got it. Its pong counts as a sign of life.
 
         Raises:
             Closed: it could not be sent.
@@ -304,6 +304,7 @@ class WebSocket:
             raise Closed(CloseReason.ABNORMAL_CLOSURE)
         try:
             await self._send([self._frames.wsproto.send(Ping())])
+            await self._drain()
         except trio.TooSlowError:
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "the peer does not read") from None
 
@@ -321,7 +322,7 @@ class WebSocket:
             else:
                 await self.receive()
 
-    async def _send(self, pieces: Sequence[bytes]) -> None:
+    async def _send(self, pieces: Sequence[bytes | memoryview]) -> None:
         try:
             self._sending.acquire_nowait()
         except trio.WouldBlock:
@@ -333,11 +334,25 @@ class WebSocket:
                     self.last_activity = trio.current_time()
         except trio.TooSlowError:
             # Nothing can follow half a frame. Tasks that wait for the lock find the stream closed.
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(self._stream)
+            await self._cut()
             raise
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             # The peer has disconnected; the reader delivers what arrived before, then ends on its own.
             raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
         finally:
             self._sending.release()
+
+    async def _drain(self) -> None:
+        """Wait until the peer has taken what the kernel queued before; others may send meanwhile."""
+        try:
+            if await self._pipe.drain(self._send_timeout) > MIN_WAIT:
+                self.last_activity = trio.current_time()
+        except trio.TooSlowError:
+            await self._cut()
+            raise
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
+
+    async def _cut(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)

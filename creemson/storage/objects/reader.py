@@ -53,17 +53,19 @@ class ObjectStream:
                 self._use(offset, ahead[1].result())
             else:
                 self._use(offset, self._fetch(offset))
-        return self._cut(offset, size)
+        return bytes(self._window[offset - self._start :][:size])
 
-    def ready(self, offset: int, size: int) -> bytes | None:
-        """Return at most ``size`` bytes without waiting; None if they are not there yet."""
+    def ready(self, offset: int, room: memoryview) -> int:
+        """Copy bytes into ``room`` without waiting; return their number, 0 if they are not there yet."""
         if not self._covers(offset):
             ahead = self._ahead
             if ahead is None or ahead[0] != offset or not ahead[1].done() or ahead[1].exception():
-                return None
+                return 0
             self._ahead = None
             self._use(offset, ahead[1].result())
-        return self._cut(offset, size)
+        data = self._window[offset - self._start :][: len(room)]
+        room[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -85,9 +87,6 @@ class ObjectStream:
 
     def _covers(self, offset: int) -> bool:
         return self._start <= offset < self._start + len(self._window)
-
-    def _cut(self, offset: int, size: int) -> bytes:
-        return bytes(self._window[offset - self._start :][:size])
 
     def _use(self, offset: int, data: memoryview) -> None:
         """Make bytes the window, and begin to read those behind it."""

@@ -70,10 +70,10 @@ def leaving_none(server):
 
 
 @contextmanager
-def narrow(server):
+def narrow(server, room=4096):
     """A TCP connection with a small receive buffer."""
     with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before connecting
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)  # before connecting
         connection.settimeout(30)
         connection.connect(("127.0.0.1", server.port))
         yield connection
@@ -184,10 +184,16 @@ def test_pings_of_peer_that_does_not_read_use_no_memory(hasty, payload, stopped)
 
 
 @pytest.mark.slow
-def test_download_over_slow_network_goes_on(patient):
-    """Each piece has `timeouts.send`: a chunk may take longer, and the heartbeat waits for it."""
-    with leaving_none(patient), narrow(patient) as connection:
+@pytest.mark.parametrize(("room", "fast"), [(4096, 0), (256 * 1024, 50 * 2**20)], ids=["always", "suddenly"])
+def test_download_over_slow_network_goes_on(patient, room, fast):
+    """Each piece has `timeouts.send`: a chunk may take longer, and the heartbeat waits for it.
+
+    On a network that was fast, the kernel has also accepted much that the peer has not taken.
+    """
+    with leaving_none(patient), narrow(patient, room) as connection:
         connection.sendall(upgrade_request() + frame(DOWNLOAD))
+        while fast > 0:
+            fast -= len(connection.recv(2**20))
         began = time.monotonic()
         received = 0
         while time.monotonic() - began < PATIENT_SEND + INTERVAL + PATIENT_TIMEOUT:
@@ -196,6 +202,21 @@ def test_download_over_slow_network_goes_on(patient):
             received += len(data)
             time.sleep(0.05)
         assert received < 2**20, "not slow enough to prove anything"
+
+
+def test_ping_is_answered_during_a_download(hasty):
+    """Behind what was queued before: a few megabytes of 200."""
+    with leaving_none(hasty), narrow(hasty, 256 * 1024) as connection:
+        connection.sendall(upgrade_request() + frame(DOWNLOAD))
+        for number in range(5):
+            ping = json.dumps({"type": "ping", "id": f"ping {number}"}).encode()
+            connection.sendall(frame(ping))
+            behind, end, pong = 0, b"", f'"ping {number}"'.encode()
+            while pong not in end:
+                data = connection.recv(2**20)
+                behind += len(data)
+                end = end[-len(pong) :] + data
+            assert behind < 16 * 2**20
 
 
 @pytest.mark.slow

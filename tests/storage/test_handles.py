@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
 from creemson.model.callers import ANYONE
-from creemson.storage.handles import Handles, Share, connection_share, needed_for
+from creemson.storage.handles import Handles, Share, connection_share, needed_for, open_local
 from creemson.storage.stores import Stores
 
 
@@ -20,6 +20,18 @@ def test_shares_leave_the_reserve(limit):
     total = connection_share(limit) + transfers.downloads._size + transfers.uploads._size
     assert 0 < total <= limit - 64 + 2
     assert connection_share(needed_for(limit)) >= limit
+
+
+def test_bytes_in_memory_are_ready(tmp_path):
+    """All of them or none: a file that has become shorter is read by a thread, which finds its end."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"0123456789")
+    with open_local(path).stream as stream:
+        room = bytearray(4)
+        assert stream.ready(3, memoryview(room)) in (0, 4)  # 0 on a file system that cannot tell
+        assert room in (b"3456", bytes(4))
+        assert stream.ready(8, memoryview(room)) == 0
+        assert stream.ready(10, memoryview(room)) == 0
 
 
 def takes(share, caller, most=1000):

@@ -22,9 +22,9 @@ PIECE_BYTES = 64 * 1024
 """Bytes of each piece of a message; the peer has the same time for each piece."""
 LOW_MARK = 16 * 1024
 """Unsent bytes above which the kernel takes no more, as trio sets it (``TCP_NOTSENT_LOWAT``)."""
-HIGH_MARK = 1024 * 1024
-"""The same for a connection that is sent more than that. A chunk of a download fits, so that it takes one or two writes
-and passes through the scheduler, not four or five."""
+HIGH_MARK = 2 * 1024 * 1024
+"""The same for a connection that is sent more than that. The kernel takes more once half of it is sent: then a chunk of
+a download fits, which takes one write and one pass through the scheduler, not four or five."""
 LOOKS = 8
 """How often the kernel is asked, in the time that a peer has for a piece, what the peer has taken."""
 

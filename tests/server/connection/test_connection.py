@@ -776,6 +776,23 @@ async def test_outbox_replaces_old_progress_and_reports_overflow(autojump_clock)
     assert outbox.closing == (1000, "")
 
 
+async def test_outbox_has_room_once_the_batch_is_sent(autojump_clock):
+    """Not when an earlier one is; and what waits behind it does not matter."""
+    outbox = Outbox(100, on_overflow=lambda: None)
+    outbox.put("before")
+    assert outbox.take() == ["before"]
+    outbox.put("a piece")
+    batch = outbox.next_batch
+    outbox.sent()
+    with trio.move_on_after(1) as scope:
+        await outbox.room(batch)
+    assert scope.cancelled_caught
+    assert outbox.take() == ["a piece"]
+    outbox.put("behind")
+    outbox.sent()
+    await outbox.room(batch)
+
+
 async def test_outbox_keeps_progress_behind_earlier_logs(autojump_clock):
     """Progress replaces older progress of its job only if nothing of that job is in between."""
     outbox = Outbox(100, on_overflow=lambda: None)
@@ -837,6 +854,25 @@ async def test_cancelled_download_ends_and_the_next_one_works(world, when):
     assert (await peer.hear())["type"] == "download"
     assert (await peer.hear()).data == b"b"
     assert (await peer.hear())["type"] == "downloaded"
+
+
+async def test_bytes_of_a_download_do_not_change_while_the_peer_is_slow(make_world, autojump_clock):
+    """The memory of a piece serves again only after it has been sent, also behind other messages."""
+    world = make_world()
+    content = random.Random(3).randbytes(5 * 2**20 + 1)
+    (world.files.uploads / "a.bin").write_bytes(content)
+    peer = await world.peer(pair=lockstep_stream_pair)
+    await peer.say({"type": "download", "id": "d", "filename": "a.bin"})
+    world.processor.reply(await world.processor.next(), commands.FileReady(world.files.uploads / "a.bin"))
+    assert (await peer.hear())["type"] == "download"
+    received = b""
+    while len(received) < len(content):
+        await trio.sleep(0.1)
+        message = await peer.hear()
+        if isinstance(message, BytesMessage):
+            received += message.data
+            world.connections[0]._put("{}")
+    assert received == content
 
 
 async def test_download_of_a_file_removed_meanwhile_is_file_not_found(world):

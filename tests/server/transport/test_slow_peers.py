@@ -62,6 +62,10 @@ class Sending:
         self.failed_at = self.waited = None
         self.received = bytearray()
 
+    @property
+    def taken(self):
+        return self.pipe._written - self.pipe._queued()
+
     async def write(self):
         try:
             self.waited = await self.pipe.write(DATA, PATIENCE)
@@ -70,10 +74,9 @@ class Sending:
 
     async def take(self, size):
         """Read until the sender's kernel knows that the peer has taken so many bytes more."""
-        enough = self.pipe._taken() + size
-        with trio.CancelScope() as scope:
-            while self.pipe._taken() < enough and not scope.cancel_called:
-                self.received += await self.remote.receive_some(4096)
+        enough = self.taken + size
+        while self.taken < enough:
+            self.received += await self.remote.receive_some(4096)
         await wait_all_tasks_blocked()
 
     async def settle(self):
@@ -81,7 +84,7 @@ class Sending:
         before, since = None, time.monotonic()
         while time.monotonic() < since + QUIET:
             await wait_all_tasks_blocked()
-            if (now := (self.pipe._written, self.pipe._taken())) != before:
+            if (now := (self.pipe._written, self.taken)) != before:
                 before, since = now, time.monotonic()
             time.sleep(QUIET / 20)
 

@@ -1,15 +1,17 @@
 """Joins text messages into batches, for both sides of a connection."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from creemson.wire import codec
 
 __all__ = ["batched"]
 
+M = TypeVar("M", bound=str | bytes | memoryview)
+"""A message of the caller."""
 
-def batched(
-    messages: Sequence[str | bytes | memoryview], *, max_messages: int, max_bytes: int
-) -> Sequence[str | bytes | memoryview]:
+
+def batched(messages: Sequence[M], *, max_messages: int, max_bytes: int) -> Sequence[M | str]:
     """Join neighbouring text messages into batches; binary messages keep their place, as do batches, which do not nest.
 
     Args:
@@ -25,7 +27,7 @@ def batched(
     """
     if len(messages) < 2:
         return messages
-    joined: list[str | bytes | memoryview] = []
+    joined: list[M | str] = []
     run: list[str] = []
     size = 0
     for message in messages:
@@ -44,7 +46,7 @@ def batched(
     return joined
 
 
-def _flush(run: list[str], joined: list[str | bytes | memoryview]) -> None:
+def _flush(run: list[str], joined: list[M | str]) -> None:
     """Append a run of messages, as one batch if there are several, and clear it."""
     if run:
         joined.append(run[0] if len(run) == 1 else codec.encode_batch(run))

@@ -279,7 +279,7 @@ class WebSocket:
             return False
         if not taken:
             return False
-        self.unsent = pieces[0][taken:]
+        self.unsent = bytes(pieces[0][taken:])
         return True
 
     async def send(self, messages: Sequence[Outgoing]) -> None:
@@ -294,7 +294,9 @@ class WebSocket:
         await self._send(make_frames(messages))
 
     async def probe(self) -> None:
-        """Send a ping, after what is being sent, and wait until the peer has nearly got it. Its pong counts as a sign of life.
+        """Send a ping, after what is being sent, and wait until it is nearly the peer's turn to answer.
+
+        Its pong counts as a sign of life.
 
         Raises:
             Closed: it could not be sent.

@@ -86,7 +86,7 @@ class Sending:
             await wait_all_tasks_blocked()
             if (now := (self.pipe._written, self.taken)) != before:
                 before, since = now, time.monotonic()
-            time.sleep(QUIET / 20)
+            time.sleep(QUIET / 20)  # noqa: ASYNC251 - nothing else happens here than in the kernels
 
     async def pass_time(self, seconds):
         self.clock.jump(seconds)
@@ -267,7 +267,9 @@ async def test_peer_that_takes_nothing_before_a_ping_is_cut(mock_clock, probed):
 async def test_ping_on_an_idle_connection_does_not_wait(mock_clock, nursery):
     """Nothing is queued before it."""
     async with connected() as (local, remote):
-        web = WebSocket(local, upgrade(upgrade_request()), message_bytes=1, chunk_bytes=1, send_timeout=PATIENCE)
+        web = WebSocket(
+            local, upgrade(upgrade_request()), message_bytes=1, chunk_bytes=1, send_timeout=PATIENCE
+        )
         await (await web.request()).accept()
         nursery.start_soon(web.send, [DATA])
         received = 0

@@ -47,7 +47,7 @@ async def connected():
         yield local, stream
 
 
-class Sending:
+class LargeWrite:
     """A pipe through which :data:`DATA` is sent, and its peer.
 
     Attributes:
@@ -102,7 +102,7 @@ class Sending:
 async def sending(mock_clock, nursery):
     """A write of :data:`DATA` that waits for its peer; the kernel has taken up to the high mark."""
     async with connected() as (local, remote):
-        sending = Sending(pipe_over(local, bulk=True), remote, mock_clock)
+        sending = LargeWrite(pipe_over(local, bulk=True), remote, mock_clock)
         nursery.start_soon(sending.write)
         await sending.settle()
         assert mark(local) == HIGH_MARK
@@ -171,7 +171,7 @@ async def test_mark_stays_low_where_the_kernel_does_not_tell_the_queue(mock_cloc
 
     monkeypatch.setattr(SocketPipe, "_queued", unknown)
     async with connected() as (local, remote):
-        sending = Sending(pipe_over(local, bulk=True), remote, mock_clock)
+        sending = LargeWrite(pipe_over(local, bulk=True), remote, mock_clock)
         nursery.start_soon(sending.write)
         await wait_all_tasks_blocked()
         assert mark(local) == LOW_MARK
@@ -223,7 +223,7 @@ async def probed(mock_clock, nursery):
             local, upgrade(upgrade_request()), message_bytes=MIB, chunk_bytes=MIB, send_timeout=PATIENCE
         )
         await (await web.request()).accept()
-        sending = Sending(web._pipe, remote, mock_clock)
+        sending = LargeWrite(web._pipe, remote, mock_clock)
         probed = Probed(web, sending)
         async with trio.open_nursery() as inner:
             inner.start_soon(web.send, [DATA[: 3 * MIB]])

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 __all__ = ["run"]
@@ -172,17 +172,29 @@ def upload(url: str, *, megabytes: int, number: int) -> dict[str, Any]:
         return {"seconds": time.perf_counter() - started}
 
 
-def download(url: str, *, megabytes: int, number: int) -> dict[str, Any]:
-    """Download the file that was uploaded under a name with this number."""
-    from websockets.sync.client import connect
+async def download(url: str, *, megabytes: int, number: int) -> dict[str, Any]:
+    """Download the file that was uploaded under a name with this number; the bytes are only counted."""
+    import picows
 
-    with connect(url, compression=None, max_size=None) as socket:
-        started, received = time.perf_counter(), 0
-        socket.send(json.dumps({"type": "download", "id": "d", "filename": f"transfer-{number}.bin"}))
-        while b'"downloaded"' not in (message := socket.recv(decode=False))[:40]:
-            received += len(message) if len(message) > 1000 else 0  # shorter messages are JSON
-        assert received == megabytes * MIB, received
-        return {"seconds": time.perf_counter() - started}
+    received, done = 0, asyncio.Event()
+
+    class Listener(picows.WSListener):  # type: ignore[misc] # picows is not type-checked
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:  # noqa: ARG002 - the interface
+            nonlocal received
+            if frame.msg_type == picows.WSMsgType.BINARY:
+                received += frame.payload_size
+            elif frame.msg_type == picows.WSMsgType.TEXT and b'"downloaded"' in frame.get_payload_as_bytes():
+                done.set()
+
+    transport, _ = await picows.ws_connect(Listener, url)
+    started = time.perf_counter()
+    request = {"type": "download", "id": "d", "filename": f"transfer-{number}.bin"}
+    transport.send(picows.WSMsgType.TEXT, json.dumps(request).encode())
+    await done.wait()
+    seconds = time.perf_counter() - started
+    transport.disconnect()
+    assert received == megabytes * MIB, received
+    return {"seconds": seconds}
 
 
 def main() -> None:
@@ -204,10 +216,12 @@ def main() -> None:
             subparser.add_argument(f"--{name}", type=int, required=True)
     arguments = vars(parser.parse_args())
     mode, url = arguments.pop("mode"), arguments.pop("url")
-    if mode in ("upload", "download"):
-        measured = (upload if mode == "upload" else download)(url, **arguments)
+    if mode == "upload":
+        measured = upload(url, **arguments)
     else:
-        measured = uvloop.run((pings if mode == "pings" else jobs)(url, **arguments))
+        loads: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]]
+        loads = {"pings": pings, "jobs": jobs, "download": download}
+        measured = uvloop.run(loads[mode](url, **arguments))
     print(json.dumps(measured))
 
 

@@ -33,10 +33,10 @@ __all__ = [
     "error_message",
     "is_batch",
     "parse",
-    "ping",
     "ping_id",
+    "pings",
     "plain_pong",
-    "pong",
+    "pongs",
     "structure_answer",
     "structure_request",
     "valid_id",
@@ -47,6 +47,8 @@ MAX_PING = 4 * MAX_ID_LENGTH
 """Maximum characters of a text that the short path for pings parses."""
 BATCH_BEGINNING = '{"type":"batch",'
 """How an encoded ``batch`` begins."""
+PONG_BEGINNING = f'{{"type":"{messages.Pong.type}"'
+"""How an encoded ``pong`` begins."""
 MAX_DEPTH = 32
 """Maximum nesting of objects and lists; messages need about five levels."""
 
@@ -162,23 +164,42 @@ def structure_answer(value: Mapping[str, Any]) -> ServerMessage:
     return _structure_as(_class_of(value, SERVER_TYPES), value, typed=True)
 
 
-def ping(text: str) -> str | None:
-    """Return the ``id`` of a valid ping; "" if it has none.
+def pings(texts: Sequence[str]) -> list[str]:
+    """Return the ``id`` of each ping; "" for one without.
 
     Returns:
-        None if the text is something else, or needs the full decoder.
+        Nothing if one of the texts is something else, or needs the full decoder.
     """
-    if len(text) > MAX_PING or text.count("{") > 1 or "[" in text:  # perhaps nested too deeply
-        return None
-    try:
-        return ping_id(orjson.loads(text))
-    except orjson.JSONDecodeError:
-        return None
+    ids: list[str] = []
+    for text in texts:
+        if len(text) > MAX_PING:
+            return []
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return []
+        id_ = ping_id(value)
+        if id_ is None:
+            return []
+        has_more = len(value) > 2 or not id_
+        if has_more and (text.count("{") > 1 or "[" in text):  # perhaps nested too deeply
+            return []
+        ids.append(id_)
+    return ids
 
 
-def pong(id: str, time: float) -> str:  # noqa: A002
-    """Return the text that answers a ping; for the arguments see :func:`plain_pong`."""
-    return orjson.dumps(plain_pong(id, time)).decode()
+def pongs(ids: Sequence[str], time: float) -> list[str]:
+    """Return the texts that answer pings: what orjson makes of :func:`plain_pong`, in two thirds of the time.
+
+    Args:
+        ids: the ids of the pings; "" for one without.
+        time: seconds since 1970.
+    """
+    end = f'"time":{orjson.dumps(time).decode()}}}'
+    return [
+        f'{PONG_BEGINNING},"id":{orjson.dumps(id_).decode()},{end}' if id_ else f"{PONG_BEGINNING},{end}"
+        for id_ in ids
+    ]
 
 
 def plain_pong(id: str, time: float) -> dict[str, Any]:  # noqa: A002
@@ -204,7 +225,10 @@ def ping_id(value: Any) -> str | None:
     """
     if type(value) is not dict or value.get("type") != messages.Ping.type:
         return None
-    return valid_id(value) if "id" in value else ""
+    found = value.get("id")
+    if found is None:
+        return None if "id" in value else ""
+    return found if type(found) is str and 1 <= len(found) <= MAX_ID_LENGTH else None
 
 
 def valid_id(value: Mapping[str, Any]) -> str | None:

@@ -105,6 +105,12 @@ class Transport(Interface):
     def next(self) -> str | bytes | None:
         """Return a message that has arrived already, or None."""
 
+    def take_texts(self) -> list[str]:
+        """Take the text messages that were parsed together with the last message, to handle them together."""
+
+    def put_back(self, texts: Sequence[str]) -> None:
+        """Let ``next`` return these messages one by one."""
+
     async def receive(self) -> str | bytes:
         """Return the next message; raises ``Closed`` or ``TooLarge``."""
 
@@ -284,12 +290,15 @@ class Connection:
                     self._liveness.listening_since = trio.current_time()
                     message = await self._transport.receive()
                     self._liveness.listening_since = None
-                elif turn == TURN:  # a megabyte of short messages would take a quarter of a second
+                elif turn >= TURN:  # a megabyte of short messages would take a quarter of a second
                     self._flush()
                     turn = 0
                     await trio.lowlevel.checkpoint()
-                turn += 1
-                self._received += 1
+                pings = self._answer_pings(message) if isinstance(message, str) else 0
+                turn += pings or 1
+                self._received += pings or 1
+                if pings:
+                    continue
                 for effect in self._handle(message):
                     if isinstance(effect, Send):
                         self._send(effect)
@@ -310,16 +319,27 @@ class Connection:
         except trio.BrokenResourceError:  # the processor has ended; the server follows
             self.close(CloseCode.GOING_AWAY, SHUTDOWN_REASON)
 
+    def _answer_pings(self, message: str) -> int:
+        """Answer a message and those that arrived with it, if all are pings; return their number.
+
+        If it is 0, the message must be handled as any other one; the transport returns those that follow one by one.
+        """
+        more = self._transport.take_texts()
+        texts = [message, *more]
+        pongs = self._protocol.pings(self._transport.last_activity, texts)
+        if pongs:
+            self._metrics.bytes_received["text"] += sum(map(len, texts))
+            self._outbox.put_all(pongs)
+        elif more:
+            self._transport.put_back(more)
+        return len(pongs)
+
     def _handle(self, message: str | bytes) -> Iterable[Effect]:
         """Pass a message to the protocol; return the effects."""
         now = trio.current_time()
         if isinstance(message, str):
             self._metrics.bytes_received["text"] += len(message)
-            pong = self._protocol.ping(now, message)
-            if pong is None:
-                return self._protocol.text(now, message)
-            self._outbox.put(pong)
-            return ()
+            return self._protocol.text(now, message)
         self._metrics.bytes_received["binary"] += len(message)
         return self._protocol.binary(now, message)
 
@@ -372,8 +392,16 @@ class Connection:
         return batched(messages, max_messages=limits.batch_messages, max_bytes=limits.message_bytes // 2)
 
     def _count(self, messages: Sequence[Outgoing]) -> None:
+        text = binary = 0
         for message in messages:
-            self._metrics.bytes_sent["text" if isinstance(message, str) else "binary"] += len(message)
+            if isinstance(message, str):
+                text += len(message)
+            else:
+                binary += len(message)
+        if text:
+            self._metrics.bytes_sent["text"] += text
+        if binary:
+            self._metrics.bytes_sent["binary"] += binary
 
     def _drop_peer(self) -> None:
         """Disconnect a peer that does not read; it would not read a close frame either."""

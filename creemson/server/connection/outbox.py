@@ -1,6 +1,6 @@
 """The messages that wait to be sent to one peer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -31,8 +31,8 @@ class Outbox:
     def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
         self._limit = limit
         self._on_overflow = on_overflow
-        self._items: list[list[Outgoing]] = []  # messages, each in a list so that it can be replaced
-        self._replaceable: dict[int, list[Outgoing]] = {}  # by the key `replaces`
+        self._items: list[Outgoing] = []
+        self._replaceable: dict[int, int] = {}  # positions of items, by the key `replaces`
         self.size = 0
         self._taken = 0  # bytes taken but not sent
         self.next_batch = 1
@@ -62,16 +62,25 @@ class Outbox:
         old = self._replaceable.get(replaces) if replaces is not None else None
         self.size += len(message)
         if old is not None:
-            self.size -= len(old[0])
-            old[0] = message
+            self.size -= len(self._items[old])
+            self._items[old] = message
         else:
-            item = [message]
-            self._items.append(item)
             if replaces is not None:
-                self._replaceable[replaces] = item
+                self._replaceable[replaces] = len(self._items)
+            self._items.append(message)
         if self.size > self._limit and not alone:
             self._overflowed = True
             self._on_overflow()
+
+    def put_all(self, messages: Sequence[Outgoing]) -> None:
+        """Append several messages, in half the time of a :meth:`put` for each."""
+        size = sum(map(len, messages))
+        if self.closing is not None or self._overflowed or self.size + size > self._limit:
+            for message in messages:
+                self.put(message)
+        else:
+            self.size += size
+            self._items += messages
 
     def close(self, code: int, reason: str) -> None:
         """Stop accepting messages; the close frame follows those that wait. Idempotent."""
@@ -87,8 +96,7 @@ class Outbox:
 
     def take(self) -> list[Outgoing]:
         """Remove and return all messages in order; they count in the size until :meth:`sent`."""
-        taken = [item[0] for item in self._items]
-        self._items.clear()
+        taken, self._items = self._items, []
         self._replaceable.clear()
         self._taken = self.size
         self.next_batch += 1

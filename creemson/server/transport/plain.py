@@ -148,6 +148,13 @@ class ServerSocket(HookedConnection):
         """Return None: this transport does not know whether a message has already arrived."""
         return None
 
+    def take_texts(self) -> list[str]:
+        """Return nothing: messages are parsed one by one."""
+        return []
+
+    def put_back(self, texts: Sequence[str]) -> None:
+        """Do nothing: :meth:`take_texts` returned none."""
+
     def post(self, messages: Sequence[Outgoing]) -> bool:  # noqa: ARG002 - as in WebSocket
         """Return False: this transport cannot send without waiting."""
         return False

@@ -154,6 +154,14 @@ class WebSocket:
         self._control = found
         return None
 
+    def take_texts(self) -> list[str]:
+        """Take the messages that were parsed together with the last one, so that they can be handled together."""
+        return self._frames.take_texts()
+
+    def put_back(self, texts: Sequence[str]) -> None:
+        """Let :meth:`next` return these messages one by one, before those that follow."""
+        self._frames.put_back(texts)
+
     async def receive(self) -> str | bytes:
         """Return the next message.
 

@@ -31,6 +31,20 @@ def test_bucket_after_the_announced_wait_lets_through(rate, burst, pauses):
             assert bucket.take(now) == 0
 
 
+@given(
+    st.floats(0.1, 100),
+    st.integers(1, 50),
+    st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), max_size=200),
+)
+def test_bucket_never_exceeds_rate_and_burst_if_times_go_back(rate, burst, pauses):
+    """Pings are counted at the time when they arrived, which may be before another message was handled."""
+    bucket, now, taken = TokenBucket(rate, burst), 0.0, 0
+    for pause, earlier in pauses:
+        now += pause
+        taken += bucket.take(max(0.0, now - earlier)) == 0
+        assert taken <= burst + now * rate + 1e-6
+
+
 def test_unused_buckets_are_removed():
     """Callers that came only once do not use memory for long."""
     buckets = TokenBuckets(rate=1.0, burst=2)

@@ -179,6 +179,59 @@ async def test_ping_is_answered_with_pong(world, autojump_clock):
     assert await peer.hear() == {"type": "pong", "id": "a", "time": 1.0}
 
 
+def pings_of(*ids):
+    """Pings in a frame each."""
+    return b"".join(frame(json.dumps({"type": "ping", "id": id_}).encode()) for id_ in ids)
+
+
+async def test_messages_that_arrive_together_are_answered_in_order(world, autojump_clock):
+    """Pings together, others one by one; what is counted is the same as if each had come alone."""
+    peer = await world.peer()
+    other = json.dumps({"type": "process", "id": "wrong"}).encode()
+    await peer.stream.send_all(pings_of("a", "b", "c"))
+    assert [(await peer.hear())["id"] for _ in range(3)] == ["a", "b", "c"]
+    await peer.stream.send_all(pings_of("d", "e") + frame(other) + pings_of("f", "g"))
+    answers = [await peer.hear() for _ in range(5)]
+    assert [answer["id"] for answer in answers] == ["d", "e", "wrong", "f", "g"]
+    assert [answer["type"] for answer in answers] == ["pong", "pong", "error", "pong", "pong"]
+    metrics = world.shared.metrics
+    assert metrics.received["ping"] == metrics.sent["pong"] == world.connections[0].state.messages - 1 == 7
+    assert metrics.bytes_received["text"] == 7 * len('{"type": "ping", "id": "a"}') + len(other)
+    assert world.connections[0].state.last_activity == trio.current_time()
+
+
+async def test_pings_above_the_rate_are_refused_one_by_one(make_world, autojump_clock):
+    """Those that the burst allows are answered, whatever arrives with them."""
+    world = make_world(limits=Limits(messages_per_s=1.0, messages_burst=3))
+    peer = await world.peer()
+    await peer.stream.send_all(pings_of("a", "b", "c", "d", "e"))
+    answers = [await peer.hear() for _ in range(5)]
+    assert [answer["id"] for answer in answers] == ["a", "b", "c", "d", "e"]
+    assert [answer.get("reason") for answer in answers] == [None, None, None, "rate_limited", "rate_limited"]
+    await trio.sleep(2)
+    await peer.stream.send_all(pings_of("f", "g"))
+    assert [(await peer.hear())["type"] for _ in range(2)] == ["pong", "pong"]
+
+
+async def test_many_pings_that_arrive_together_let_others_have_their_turn(tmp_path, nursery, autojump_clock):
+    """After a hundred messages, although nothing has to wait."""
+    world = World(tmp_path, nursery)
+    peer = await world.peer()
+    turns = []
+    checkpoint = trio.lowlevel.checkpoint
+
+    async def counted():
+        turns.append(world.connections[0].state.messages)
+        await checkpoint()
+
+    await peer.stream.send_all(pings_of(*map(str, range(250))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("creemson.server.connection.connection.trio.lowlevel.checkpoint", counted)
+        answers = [await peer.hear() for _ in range(250)]
+    assert [answer["id"] for answer in answers] == list(map(str, range(250)))
+    assert [count for count in turns if count] == [100, 200]
+
+
 async def test_idle_connection_keeps_nothing_of_its_request(tmp_path, nursery, autojump_clock):
     """Most connections are idle most of the time: what each of them takes limits their number."""
     world = World(tmp_path, nursery)
@@ -578,6 +631,9 @@ class StuckTransport:
     def next(self):
         return None
 
+    def take_texts(self):
+        return []
+
     def post(self, messages):
         return False
 
@@ -602,10 +658,10 @@ async def test_unexpected_error_closes_only_its_connection(world, autojump_clock
     """The connection closes with 1011, and the next one is served."""
     peer = await world.peer()
 
-    def broken(now, text):
+    def broken(now, texts):
         raise ZeroDivisionError
 
-    world.connections[0]._protocol.ping = broken
+    world.connections[0]._protocol.pings = broken
     await peer.say({"type": "ping"})
     assert (await peer.next()).code == CloseCode.INTERNAL
     assert "connection failed unexpectedly" in world.logged()
@@ -791,6 +847,26 @@ async def test_outbox_has_room_once_the_batch_is_sent(autojump_clock):
     outbox.put("behind")
     outbox.sent()
     await outbox.room(batch)
+
+
+async def test_outbox_takes_several_messages_as_if_one_by_one(autojump_clock):
+    """Progress before them is replaced where it is; the limit applies to each, and nothing follows a close."""
+    overflows = []
+    outbox = Outbox(100, on_overflow=lambda: overflows.append(True))
+    outbox.put("old", replaces=1)
+    outbox.put_all(["a", b"b"])
+    outbox.put("new", replaces=1)
+    assert outbox.size == 5
+    assert outbox.take() == ["new", "a", b"b"]
+    outbox.sent()
+    outbox.put_all(["x" * 60, "y" * 60, "z"])
+    assert overflows == [True]
+    outbox.put_all(["later"])
+    assert outbox.take() == ["x" * 60, "y" * 60]
+    closed = Outbox(100, on_overflow=lambda: None)
+    closed.close(1000, "")
+    closed.put_all(["too late"])
+    assert closed.take() == []
 
 
 async def test_outbox_keeps_progress_behind_earlier_logs(autojump_clock):

@@ -200,7 +200,7 @@ def test_too_many_requests_in_flight_are_refused_as_busy(peer):
         peer.process(str(number))
     error = the_error(peer.say({"type": "jobs", "id": "last"}))
     assert (error.reason, error.id) == ("busy", "last")
-    assert peer.protocol.ping(peer.now, '{"type": "ping", "id": "last"}'), "a ping is never in flight"
+    assert peer.protocol.pings(peer.now, ['{"type": "ping", "id": "last"}']), "a ping is never in flight"
     peer.protocol.reply(1, Ended("j", 1, DATA))
     assert peer.say({"type": "jobs", "id": "last"}) == [AskProcessor(6, ListJobs())]
 
@@ -736,7 +736,7 @@ OTHERS = [
 def test_ping_fast_path_equals_full_path(ping):
     """Answer and counters are the same."""
     short, long = make(), make()
-    said = short.ping(1.0, json.dumps(ping))
+    (said,) = short.pings(1.0, [json.dumps(ping)])
     (answer,) = sent(long.text(1.0, json.dumps(ping)))
     assert json.loads(said) == json.loads(codec.encode(answer))
     assert attrs.evolve(short.state, processing=0) == long.state
@@ -748,18 +748,46 @@ def test_ping_fast_path_leaves_other_messages_alone(other):
     """The fast path has no effect on them, whatever they are."""
     protocol = make()
     before = attrs.evolve(protocol.state)
-    assert protocol.ping(1.0, json.dumps(other)) is None
-    assert protocol.ping(1.0, "{") is None
+    ping = '{"type": "ping"}'
+    for texts in ([json.dumps(other)], ["{"], [ping, json.dumps(other)], [ping, "{", ping]):
+        assert protocol.pings(1.0, texts) == []
     assert protocol.state == before
+    assert not protocol._metrics.received
+    assert not protocol._metrics.sent
 
 
 def test_ping_fast_path_declines_when_rate_limited():
     """The full path then refuses the excess ping once."""
     protocol = make(limits=attrs.evolve(LIMITS, messages_per_s=1.0, messages_burst=2))
-    answers = [protocol.ping(1.0, '{"type": "ping"}') for _ in range(3)]
-    assert [answer is None for answer in answers] == [False, False, True]
-    assert the_error(protocol.text(1.0, '{"type": "ping"}')).reason == "rate_limited"
-    assert protocol.ping(2.0, '{"type": "ping"}')
+    ping = '{"type": "ping"}'
+    assert protocol.pings(1.0, [ping] * 3) == [], "all or none"
+    assert len(protocol.pings(1.0, [ping] * 2)) == 2
+    assert protocol.pings(1.0, [ping]) == []
+    assert the_error(protocol.text(1.0, ping)).reason == "rate_limited"
+    assert protocol.pings(2.0, [ping])
+
+
+@given(st.lists(st.one_of(st.none(), st.text(min_size=1, max_size=128)), min_size=1, max_size=5))
+def test_pings_that_arrive_together_are_answered_as_if_alone(ids):
+    """Any ids: the same answers in the same order, and the same counters."""
+    together, alone = make(), make()
+    pings = [codec.encode(messages.Ping(id=id_)) for id_ in ids]
+    expected = [codec.encode(answer) for ping in pings for answer in sent(alone.text(1.0, ping))]
+    assert list(map(json.loads, together.pings(1.0, pings))) == list(map(json.loads, expected))
+    assert attrs.evolve(together.state, processing=0) == alone.state
+    assert (together._metrics.received, together._metrics.sent) == (
+        alone._metrics.received,
+        alone._metrics.sent,
+    )
+
+
+def test_no_ping_is_answered_together_with_one_whose_id_is_in_flight(peer):
+    """Passed alone, only that one is refused."""
+    peer.process("x")
+    pings = [json.dumps({"type": "ping", "id": id_}) for id_ in ("a", "x")]
+    assert peer.protocol.pings(peer.now, pings) == []
+    assert len(peer.protocol.pings(peer.now, pings[:1])) == 1
+    assert peer.protocol.pings(peer.now, pings[1:]) == []
 
 
 def test_pings_in_a_batch_are_answered_together():

@@ -40,6 +40,32 @@ class PlainFrames:
         return None
 
 
+class Grouped:
+    """The same interface; messages that were parsed together are taken, and every second time put back."""
+
+    def __init__(self, limit):
+        self.frames = Frames(limit)
+        self.wsproto = self.frames.wsproto
+        self.taken = []
+        self.groups = 0
+
+    def receive(self, data):
+        self.frames.receive(data)
+
+    def next(self):
+        if self.taken:
+            return self.taken.pop(0)
+        found = self.frames.next()
+        if isinstance(found, str) and (texts := self.frames.take_texts()):
+            self.groups += 1
+            if self.groups % 2:
+                self.taken = texts
+            else:
+                self.frames.put_back(texts)
+                assert not self.frames.take_texts(), "they are not offered again"
+        return found
+
+
 def delivered(reader, limit, segments):
     """What is delivered after each segment, up to a close frame or a violation."""
     steps = []
@@ -68,11 +94,13 @@ def comparable(item):
 def both_ways(data, cuts):
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     segments = [data[start:end] for start, end in pairwise(edges)]
-    limits = [SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT) for _ in range(2)]
-    return [
+    limits = [SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT) for _ in range(3)]
+    ours, grouped, theirs = [
         delivered(make(limit), limit, segments)
-        for make, limit in zip((Frames, PlainFrames), limits, strict=True)
+        for make, limit in zip((Frames, Grouped, PlainFrames), limits, strict=True)
     ]
+    assert grouped == ours
+    return ours, theirs
 
 
 payloads = st.one_of(
@@ -121,6 +149,9 @@ cuts = st.lists(st.integers(0, 2**20), max_size=12)
 @example(frame(bytes(BINARY_LIMIT), 2) + frame(b"after"), [3, 9, 100, 50_000])
 @example(frame(b"x" * (TEXT_LIMIT + 1)), [2])
 @example(frame(b"") + frame(b"", 2) + frame(b"", 9), [])
+@example(frame(b"a") * 3 + frame(b"", 2) + frame(b"b") * 3 + frame(b"?", 9) + frame(b"c") * 250, [])
+@example(frame(b"a") * 2 + frame(b"\xff") + frame(b"b"), [])
+@example(frame(b"a") * 2 + frame(b"b" * 125) + frame(b"c" * 126) + frame(b"d") * 2, [30, 160])
 @example(frame(b"\xff, and so on"), [2, 7])
 @example(b"\x81\xfe\x00\x05\0\0\0\0hello", [])
 def test_frames_of_any_bytes_in_any_segments_match_wsproto(data, cuts):
@@ -182,6 +213,34 @@ def test_plain_frames_bypass_wsproto():
     reader.receive(frame(b"three"))
     assert reader.next() == "three"
     assert len(seen) == 1
+
+
+def test_short_texts_that_arrived_together_are_taken_together():
+    """The first one comes alone; a hundred at most wait as objects, and none after they were put back."""
+    reader = Frames(SizeLimit(text=TEXT_LIMIT, binary=BINARY_LIMIT))
+    reader.receive(b"".join(frame(str(number).encode()) for number in range(150)) + frame(b"x" * 126))
+    numbers = list(map(str, range(150)))
+    assert reader.next() == "0"
+    assert reader.take_texts() == numbers[1:100]
+    assert reader.next() == "100"
+    rest = reader.take_texts()
+    assert rest == numbers[101:]
+    reader.put_back(rest)
+    assert [reader.next() for _ in rest] == rest
+    assert reader.take_texts() == []
+    assert (reader.next(), reader.take_texts(), reader.next()) == ("x" * 126, [], None)
+    reader.receive(frame(b"a") + frame(b"b"))
+    assert (reader.next(), reader.take_texts()) == ("a", ["b"])
+
+
+def test_short_texts_above_the_limit_of_texts_are_refused():
+    """The limit may be lower than what fits a short frame."""
+    limit = SizeLimit(text=10, binary=BINARY_LIMIT)
+    reader = Frames(limit)
+    reader.receive(frame(b"x" * 10) * 2 + frame(b"x" * 11))
+    assert (reader.next(), reader.next()) == ("x" * 10, "x" * 10)
+    assert isinstance(reader.next(), CloseConnection)
+    assert limit.exceeded.limit == 10
 
 
 def test_delivered_bytes_are_released():

@@ -212,7 +212,7 @@ class Processor:
         return self._keeper.counts(caller)
 
     async def drain(self, grace: float) -> None:
-        """Stop accepting jobs and let running attempts finish; stop them after ``grace`` seconds."""
+        """Stop accepting jobs and let running attempts finish; stop them, and look-ups, after ``grace`` seconds."""
         self._imports.stop()
         if await self._keeper.leave():
             grace = 0
@@ -220,6 +220,7 @@ class Processor:
         with trio.move_on_after(grace):
             await self._until_quiet()
         self.apply(self._jobs.stop_all(trio.current_time()))
+        self._lookups.stop()
         await self._journal.flush()
         await self._keeper.hand_over()
         with trio.move_on_after(STOP_GRACE):

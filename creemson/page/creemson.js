@@ -145,6 +145,12 @@ class Operation {
   /** The exchange has ended before it was complete: the connection was lost, or the request is sent again later. */
   interrupted() {}
 
+  /** The server is about to close the connection; the request continues over the next one. */
+  awaitReconnection() {
+    this.connection.release(this);
+    this.interrupted();
+  }
+
   resolve(value) {
     this.#settle();
     this._resolve(value);
@@ -184,6 +190,7 @@ class Call extends Operation {
   handle(message) {
     if (message.type !== "error") this.resolve(message);
     else if (this.accept(message, this.sent)) this.resolve(null);
+    else if (SERVER_LEAVING.has(message.reason)) this.awaitReconnection();
     else this.reject(new CreemsonError(message));
   }
 
@@ -251,16 +258,10 @@ class Job extends Operation {
     const forgotten = message.reason === "job_not_found" && this.#attached;
     // An error with a sequence number is the last event of the job; any other concerns this request.
     if (message.seq !== undefined) this.reject(new CreemsonError(message));
-    else if (SERVER_LEAVING.has(message.reason)) this.#awaitReconnection();
+    else if (SERVER_LEAVING.has(message.reason)) this.awaitReconnection();
     else if (forgotten && this.#cancelled) this.reject(cancelled());
     else if (forgotten && this.#query) this.#resubmit();
     else this.reject(new CreemsonError(message));
-  }
-
-  /** The server is about to close the connection; the job continues over the next one. */
-  #awaitReconnection() {
-    this.connection.release(this);
-    this.interrupted();
   }
 
   /** The server has forgotten the job, or is another server at the same address. */

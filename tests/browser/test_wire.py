@@ -1041,6 +1041,26 @@ def test_server_leaving_jobs_wait_for_reconnection(page, server, fake):
     assert fake.asked()[5:] == [again[0], attach(0), again[2], attach(0, "j2")]
 
 
+def test_call_that_a_leaving_server_stops_goes_on_over_the_next_connection(page, server, fake):
+    """As one whose connection is lost without a word."""
+
+    def answer(socket, message):
+        welcome(socket, message)
+        if message["type"] == "columns" and len(fake.sockets) == 1:
+            socket.send(error("shutting_down", id=message["id"]))
+        elif message["type"] == "columns":
+            socket.send(json.dumps({"type": "columns", "id": message["id"], "columns": []}))
+        elif message["type"] == "files":
+            socket.send(json.dumps({"type": "files", "id": message["id"], "files": []}))
+
+    fake.answer = answer
+    opened(page, server)
+    run(page, "globalThis.call = client.columns('a.csv').catch(fault); await client.files();")
+    fake.sockets[0].close(code=1001, reason="going")
+    assert run(page, "return await call;") == []
+    assert [message["type"] for message in fake.asked()] == ["columns", "files", "columns"]
+
+
 def test_final_errors_reject_the_job(page, server, fake):
     """A full queue, an error that is an event of the job, and an unknown job."""
     busy = {"type": "error", "reason": "busy", "retryable": True, "retry_after": 2, "message": "later"}

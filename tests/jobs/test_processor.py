@@ -728,6 +728,25 @@ async def test_renderings_end_with_a_drain(world, autojump_clock):
     assert (await world.hear()).error.reason == "shutting_down"
 
 
+async def test_lookups_end_with_a_drain(world, autojump_clock):
+    """Those that run, those that wait, and those that come later get `shutting_down`: no request is left unanswered."""
+    world.quick.todo, world.workers.todo = [for_ever], [for_ever]
+    asks = [ReadColumns("a.csv"), ReadRows("a.csv", 0, 5), ReadColumns("a.csv", of_upload=True)]
+    numbers = [world.look_up(ask) for ask in asks]
+    world.submit()
+    assert isinstance(await world.hear(), Accepted)
+    await trio.testing.wait_all_tasks_blocked()
+    await world.processor.drain(5)
+    assert trio.current_time() == pytest.approx(5)
+    ended = [await world.hear_both() for _ in range(4)]
+    assert {reply.error.reason for _, reply in ended} == {"shutting_down"}
+    assert sorted(number for number, _ in ended) == [*numbers, numbers[-1] + 1]
+    await trio.testing.wait_all_tasks_blocked()
+    assert world.quick.busy == 0
+    world.look_up()
+    assert (await world.hear()).error.reason == "shutting_down"
+
+
 # --- jobs that survive connections and servers -------------------------------------------------------
 
 

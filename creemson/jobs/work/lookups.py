@@ -17,7 +17,7 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError, internal_error
+from creemson.errors import CreemsonError, ProcessingError, internal_error, shutting_down
 from creemson.executors import commands
 from creemson.executors.commands import WorkerCommand
 from creemson.executors.executor import Executor, TransientFault
@@ -102,9 +102,13 @@ class Lookups:
         slots = quick.size - SPARE
         self._turns: Turns[_Entrant] = Turns(slots=slots, slots_per_caller=slots)
         self._scopes: dict[str, dict[int, trio.CancelScope]] = {}  # by connection, then by request
+        self._stopped = False
 
     def start(self, nursery: trio.Nursery, command: Command, ask: LookUp) -> None:
         """Start a look-up; it answers by itself."""
+        if self._stopped:
+            self._reply(command.connection, command.request, Ended(None, None, error=shutting_down()))
+            return
         scope = trio.CancelScope()
         self._scopes.setdefault(command.connection, {})[command.request] = scope
         nursery.start_soon(self._run, command, ask, scope)
@@ -121,6 +125,15 @@ class Lookups:
         """Stop all look-ups of a connection."""
         for scope in self._scopes.get(connection, {}).values():
             scope.cancel()
+
+    def stop(self) -> None:
+        """Stop all look-ups, and refuse later ones: the server is about to close the connections."""
+        self._stopped = True
+        for connection, scopes in self._scopes.items():
+            for request, scope in scopes.items():
+                if not scope.cancel_called:
+                    scope.cancel()
+                    self._reply(connection, request, Ended(None, None, error=shutting_down()))
 
     async def _run(self, command: Command, ask: LookUp, scope: trio.CancelScope) -> None:
         reply: Reply | None = None

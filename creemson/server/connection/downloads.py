@@ -15,7 +15,7 @@ from typing import TypeVar
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, disk_error
+from creemson.errors import CreemsonError, ProcessingError, disk_error
 from creemson.server.connection.effects import Effect
 from creemson.server.connection.protocol import Protocol
 from creemson.storage.store import OpenFile, Store, Stream
@@ -118,7 +118,7 @@ class Downloads:
         if digest is not None:
             await self._send_bytes(file.stream, offset, file.size)
         else:
-            sha256 = digest = await self._send_digesting(file.stream, offset)
+            sha256 = digest = await self._send_digesting(file.stream, offset, file.size)
             await _in_thread(lambda: self._store().record_digest(file.path, file.version, sha256))
         return self._protocol.downloaded(request, size=file.size, sha256=digest)
 
@@ -139,28 +139,37 @@ class Downloads:
             data: bytes | memoryview = rooms[turn][: stream.ready(offset, rooms[turn][:length])]
             if not data:
                 data = await _in_thread(partial(stream.read_at, offset, length))
-                if not data:  # the file has become shorter
-                    break
+                if not data:
+                    raise _became_shorter()
             offset += len(data)
             batches[turn] = self._put(data)
 
-    async def _send_digesting(self, stream: Stream, offset: int) -> str:
+    async def _send_digesting(self, stream: Stream, offset: int, size: int) -> str:
         """Send a file whose digest is unknown; the bytes before ``offset`` are read for the digest only."""
         digest = hashlib.sha256()
         position = 0
 
         def read() -> bytes:
-            length = min(self._chunk, offset - position) if position < offset else self._chunk
+            length = min(self._chunk, (offset if position < offset else size) - position)
             data = stream.read_at(position, length)
             digest.update(data)
             return data
 
-        while data := await _in_thread(read):
+        while position < size:
+            data = await _in_thread(read)
+            if not data:
+                raise _became_shorter()
             position += len(data)
             if position > offset:
                 await self._room(0)
                 self._put(data)
         return digest.hexdigest()
+
+
+def _became_shorter() -> ProcessingError:
+    return ProcessingError(
+        "file_changed", "The file became shorter while it was sent: somebody changes it by hand. Ask again."
+    )
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -28,6 +28,7 @@ from creemson.server.auth.callers import Callers
 from creemson.server.auth.rate_limit import TokenBuckets
 from creemson.server.connection.connection import Connection, Shared
 from creemson.server.connection.outbox import Outbox
+from creemson.server.connection.protocol import Protocol
 from creemson.server.connection.state import ConnectionState
 from creemson.server.connection.upload_registry import UploadRegistry
 from creemson.server.heartbeats import Heartbeats
@@ -949,6 +950,34 @@ async def test_bytes_of_a_download_do_not_change_while_the_peer_is_slow(make_wor
             await trio.sleep(0.1)
         assert received == content
         assert message["type"] == "downloaded"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["digest known", "digest unknown"])
+@pytest.mark.parametrize("change", [-1, 1], ids=["shorter", "longer"])
+async def test_download_of_a_file_that_is_changed_by_hand_keeps_to_its_size(
+    world, monkeypatch, known, change
+):
+    """No byte follows those that were announced; `downloaded` only if all of them were sent."""
+    path = world.files.uploads / "log.csv"
+    path.write_bytes(b"a" * 10)
+    if known:
+        file = world.store.open(path)
+        file.stream.close()
+        world.store.record_digest(path, file.version, "0" * 64)
+    started = Protocol.download_started
+
+    def change_once_announced(self, request, **what):
+        path.write_bytes(b"a" * (10 + change))
+        return started(self, request, **what)
+
+    monkeypatch.setattr(Protocol, "download_started", change_once_announced)
+    peer = await world.peer()
+    await peer.say({"type": "download", "id": "d", "filename": "log.csv"})
+    world.processor.reply(await world.processor.next(), commands.FileReady(path))
+    assert (await peer.hear())["size"] == 10
+    assert (await peer.hear()).data == b"a" * min(10, 10 + change)
+    end = await peer.hear()
+    assert end.get("reason", end["type"]) == ("file_changed" if change < 0 else "downloaded")
 
 
 async def test_download_of_a_file_removed_meanwhile_is_file_not_found(world):

@@ -13,6 +13,7 @@ import polars as pl
 
 from creemson.errors import InvalidFormat
 from creemson.formats.columns import exactly
+from creemson.model.excerpt import MAX_EXCERPT, excerpt
 from creemson.model.query import MAX_FIND, TEXT_OPERATORS, Condition
 
 __all__ = [
@@ -66,7 +67,9 @@ def condition_expression(condition: Condition, name: str, dtype: pl.DataType, pa
         column, dtype = column.cast(pl.String), pl.String()
     if operator in TEXT_OPERATORS:
         if dtype != pl.String or not isinstance(value, str):
-            raise _misfit(f"{path}: {operator} compares text with text; {name!r} is {dtype}, got {value!r}")
+            raise _misfit(
+                f"{path}: {operator} compares text with text; {name!r} is {dtype}, got {_shown(value)}"
+            )
         return _text_comparison(column, operator, value, path)
     column = number_or_null(column, dtype)
     if operator in ("in", "not_in"):
@@ -234,6 +237,9 @@ def _is_in(column: pl.Expr, dtype: pl.DataType, values: list[Any]) -> pl.Expr:
 
 def _typed_literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
     """Convert a value of the request to one that the column can be compared with."""
+    if value is None:
+        hint = "Use is_null or not_null."
+        raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with null. {hint}")
     if dtype.is_temporal():
         try:
             if isinstance(dtype, pl.Datetime) and (dtype.time_unit == "ns" or _MORE_DIGITS.match(str(value))):
@@ -243,7 +249,7 @@ def _typed_literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
         except (TypeError, ValueError, OverflowError):
             hint = "27:15:00, or as a number of seconds" if dtype == pl.Duration else "ISO 8601 text"
             raise _misfit(
-                f"{path}: {name!r} is {dtype}, and {value!r} is not. Write it as {hint}"
+                f"{path}: {name!r} is {dtype}, and {_shown(value)} is not. Write it as {hint}"
                 + (" without an offset" if dtype in (pl.Datetime(), pl.Time) else "")
             ) from None
     if isinstance(dtype, pl.Decimal):
@@ -257,14 +263,15 @@ def _typed_literal(value: Any, dtype: pl.DataType, name: str, path: str) -> Any:
     else:
         fits = isinstance(value, str) and dtype == pl.String
     if not fits:
-        if value is None:
-            hint = " Use is_null or not_null."
-        elif dtype == pl.String and isinstance(value, int | float) and not isinstance(value, bool):
-            hint = " Write it in quotes, as text."
-        else:
-            hint = ""
-        raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with {value!r}.{hint}")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        hint = " Write it in quotes, as text." if dtype == pl.String and is_number else ""
+        raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with {_shown(value)}.{hint}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value of the request for a message: text in single quotes, all else as JSON; cut if it is long."""
+    return repr(value[:MAX_EXCERPT]) if isinstance(value, str) else excerpt(value)
 
 
 def _decimal(value: Any, dtype: pl.Decimal, name: str, path: str) -> Decimal:
@@ -274,8 +281,7 @@ def _decimal(value: Any, dtype: pl.Decimal, name: str, path: str) -> Decimal:
             number = _EXACT.create_decimal(value.strip() if isinstance(value, str) else repr(value))
             if number.is_finite():
                 return number
-    hint = " Use is_null or not_null." if value is None else ""
-    raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with {value!r}.{hint}")
+    raise _misfit(f"{path}: {name!r} is {dtype}, which cannot be compared with {_shown(value)}.")
 
 
 def _datetime(text: str, dtype: pl.Datetime) -> datetime.datetime:

@@ -90,12 +90,7 @@ def parse(text: str | bytes, *, depth: int = MAX_DEPTH) -> dict[str, Any]:
         )
         raise Rejected(fault) from None
     if type(value) is not dict:
-        fault = InvalidFormat(
-            "invalid_message",
-            f"A message is a JSON object, got {excerpt(value)}.",
-            details=["$: not an object"],
-        )
-        raise Rejected(fault)
+        raise Rejected(_no_object(value))
     if _deeper_than(depth, text, value):
         fault = InvalidFormat(
             "invalid_message",
@@ -104,6 +99,11 @@ def parse(text: str | bytes, *, depth: int = MAX_DEPTH) -> dict[str, Any]:
         )
         raise Rejected(fault, id=valid_id(value), typed="type" in value)
     return value
+
+
+def _no_object(value: object) -> InvalidFormat:
+    message = f"A message is a JSON object, got {excerpt(value)}."
+    return InvalidFormat("invalid_message", message, details=["$: not an object"])
 
 
 def _deeper_than(depth: int, text: str | bytes, value: object) -> bool:
@@ -128,8 +128,7 @@ def structure_request(value: Any) -> ClientMessage:
         Rejected: with the reason and, if it is valid, the ``id``.
     """
     if type(value) is not dict:  # a member of a batch: parse() has not checked it
-        fault = f"A message is a JSON object, got {excerpt(value)}."
-        raise Rejected(InvalidFormat("invalid_message", fault), typed=True)
+        raise Rejected(_no_object(value), typed=True)
     if "type" not in value:
         # Old clients may use `id` for anything.
         known = {**value, "id": valid_id(value)}

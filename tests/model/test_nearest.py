@@ -20,6 +20,8 @@ from creemson.model.nearest import nearest
         ("", [""], None),
         ("abc", [], None),
         ("abc", ["abc"], "abc"),
+        ("A", ["id", "a"], "a"),
+        ("flights.CSV", ["fights.csv", "Flights.csv"], "Flights.csv"),
     ],
 )
 def test_similar_name_is_found(name, names, expected):

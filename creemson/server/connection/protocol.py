@@ -38,7 +38,7 @@ from creemson.settings.sections import Settings
 from creemson.storage.store import upload_taken
 from creemson.wire import codec, messages
 from creemson.wire.codec import Rejected, error_message
-from creemson.wire.messages import PROTOCOL_VERSION, LegacyRequest, ServerMessage
+from creemson.wire.messages import MAX_ID_LENGTH, PROTOCOL_VERSION, LegacyRequest, ServerMessage
 
 __all__ = ["Protocol"]
 
@@ -370,7 +370,8 @@ class Protocol:
                     fault = ProcessingError("cancelled", "The transfer was cancelled, as requested.")
                     answer = messages.Cancelled(id=self._id(number))
                     return [*stop, *self.fail(other, fault), *self._answer(number, answer)]
-        raise ProcessingError("job_not_found", f"No request {id_!r} of this connection has a running job.")
+        shown = id_[:MAX_ID_LENGTH]
+        raise ProcessingError("job_not_found", f"No request {shown!r} of this connection has a running job.")
 
     # --- replies of the processor --------------------------------------------------------------------
 

@@ -268,6 +268,13 @@ def test_cancel_of_request_without_job_is_refused(peer, other):
     assert the_error(peer.say({"type": "cancel", "id": "x", "request": other})).reason == "job_not_found"
 
 
+def test_cancel_of_a_request_with_an_endless_id_is_refused_briefly(peer):
+    """The id is no id, and is not repeated as a whole."""
+    error = the_error(peer.say({"type": "cancel", "id": "x", "request": "y" * 100_000}))
+    assert error.reason == "job_not_found"
+    assert len(error.message) < 200
+
+
 def test_attach_follows_a_job_until_its_end(peer):
     """The job's events carry the id of the `attach`, which ends with the job."""
     [attach] = peer.say({"type": "attach", "id": "a", "job": "j", "after": 3})
@@ -312,6 +319,7 @@ def test_batch_members_are_answered_as_if_sent_alone(peer):
         ("error", "c", "invalid_message"),
         ("pong", "d", None),
     ]
+    assert sent(effects)[2].details == ("$: not an object",)
     assert peer.protocol.state.batching
 
 

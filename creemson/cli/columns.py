@@ -42,5 +42,7 @@ def columns(
     if settings is not None:
         found = described.of_local_file(name, options, settings=settings, worker=worker)
     else:
-        found = described.of_stored_file(name, options, url=url or DEFAULT_URL, token=token)
+        found = described.of_stored_file(
+            name, options, url=url or DEFAULT_URL, token=token, wanted_server=url is not None
+        )
     described.show(found, as_json=as_json)

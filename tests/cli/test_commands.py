@@ -200,6 +200,16 @@ def test_command_that_fails_prints_a_message_and_exit_status(arguments, status, 
     assert "Traceback" not in done.stderr
 
 
+def test_columns_of_a_misspelled_local_file_name_it(monkeypatch):
+    """The user did not ask for a server; that there is none explains nothing alone."""
+    monkeypatch.delenv("CREEMSON_URL", raising=False)
+    monkeypatch.setattr("creemson.cli.columns.DEFAULT_URL", "ws://127.0.0.1:9/ws")
+    done = run("columns", "nowhere.csv")
+    assert done.exit_code == 1
+    assert "There is no local file 'nowhere.csv', and" in done.stderr
+    assert "Is it running?" in done.stderr
+
+
 def test_columns_prints_a_table_or_json_lines(server):
     """A table, or one line per column with --json."""
     done = run("columns", "example.csv", "--url", server.url)

@@ -13,6 +13,7 @@ from creemson.display.console import OutputConsole
 from creemson.display.issues import describe_issues, describe_reading
 from creemson.display.progress import progress_bar
 from creemson.display.tables import show_table
+from creemson.errors import ConnectionLost, CreemsonError
 from creemson.executors.spawn import Spawned
 from creemson.settings.sections import Settings
 from creemson.wire.messages import Columns
@@ -47,7 +48,9 @@ def of_local_file(
     return run_interruptible(ask, describe=_in_flags)
 
 
-def of_stored_file(name: str, options: dict[str, Any] | None, *, url: str, token: str | None) -> Columns:
+def of_stored_file(
+    name: str, options: dict[str, Any] | None, *, url: str, token: str | None, wanted_server: bool
+) -> Columns:
     """Describe a file on a server.
 
     Args:
@@ -55,12 +58,20 @@ def of_stored_file(name: str, options: dict[str, Any] | None, *, url: str, token
         options: how to read it.
         url: the server.
         token: authenticates the caller.
+        wanted_server: whether the user named the server; if not, perhaps the name of a local file is misspelled.
 
     Raises:
         SystemExit: the server cannot be reached, or refuses the request.
     """
+
+    def describe(error: CreemsonError) -> str:
+        text = _in_flags(error)
+        if wanted_server or not isinstance(error, ConnectionLost):
+            return text
+        return f"There is no local file {name!r}, and its columns cannot be asked for: {text}"
+
     return run_with_client(
-        url, token, lambda client: client.describe(name, options=options), describe=_in_flags
+        url, token, lambda client: client.describe(name, options=options), describe=describe
     )
 
 

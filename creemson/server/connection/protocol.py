@@ -130,6 +130,8 @@ class Protocol:
             return []
         if not self._admission.is_identified:
             return self._close_with(missing_identity())
+        if not data:  # what a client reads at the end of a file; no byte is too many or unexpected
+            return []
         upload = self._transfers.receiving
         if upload is not None and upload.take(len(data)):
             return [WriteChunk(upload.request, data)]

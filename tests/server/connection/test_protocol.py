@@ -427,6 +427,21 @@ def test_upload_of_empty_file_is_complete_immediately(peer):
     ]
 
 
+def test_empty_frame_is_never_too_much(peer):
+    """Clients that read a file until nothing is left may send that, too: before, during and after an upload."""
+    assert peer.protocol.binary(1.0, b"") == []
+    peer.upload(size=1)
+    peer.protocol.upload_opened(0)
+    assert peer.protocol.binary(1.0, b"") == []
+    assert peer.protocol.binary(1.0, b"x") == [WriteChunk(1, b"x")]
+    assert peer.protocol.binary(1.0, b"") == []
+    assert peer.protocol.chunk_written(1, 0) == [FinishUpload(1, "a.csv", None)]
+    peer.protocol.upload_finished()
+    assert peer.protocol.binary(1.0, b"") == []
+    assert sent(peer.protocol.uploaded(1, "digest", COLUMNS))[0].type == "uploaded"
+    assert peer.protocol.binary(1.0, b"") == []
+
+
 def test_upload_progress_is_sent_when_bytes_are_durable(peer):
     """It is not sent after every chunk."""
     peer.upload(size=100)

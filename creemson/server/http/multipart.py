@@ -251,9 +251,10 @@ def file_name(parameters: dict[str, bytes]) -> str:
     name = _extended(parameters["filename*"]) if "filename*" in parameters else None
     if name is None:
         if "filename" not in parameters:
+            given = parameters["filename*"][:80].decode("latin-1")
             raise InvalidFormat(
                 "invalid_filename",
-                f"filename* is {parameters['filename*'][:80]!r}; expected a form such as UTF-8''Gr%C3%B6%C3%9Fe.csv.",
+                f"filename* is {given!r}; expected a form such as UTF-8''Gr%C3%B6%C3%9Fe.csv.",
             )
         raw = parameters["filename"]
         try:

@@ -173,7 +173,7 @@ def test_name_of_a_file_is_found_in_every_notation(parameters, name):
     ("parameters", "match"),
     [
         (b'filename="\xff.csv"', "not UTF-8"),
-        (b"filename*=UTF-8''%ff", r"filename\*"),
+        (b"filename*=UTF-8''%ff", r"filename\* is \"UTF-8''%ff\";"),
         (b"filename*=x", r"filename\*"),
     ],
 )

@@ -297,22 +297,46 @@ def _format_bound(bound: float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
+def _number_within(bounds: Bounds, number: float) -> str:
+    """Return what is expected in place of a number that is out of bounds."""
+    minimum, maximum = bounds.minimum, bounds.maximum
+    # MAX_COUNT is mentioned only if the value exceeds it; for a value that is too small, it is noise.
+    if maximum is None or (maximum >= MAX_COUNT and number <= maximum):
+        return f"at least {_format_bound(minimum)}"
+    return f"at least {_format_bound(minimum)} and at most {_format_bound(maximum)}"
+
+
+def _length_within(bounds: Bounds) -> str:
+    """Return what is expected in place of a text that is too short or too long.
+
+    >>> _length_within(Bounds(1, 1)), _length_within(Bounds(0, 5)), _length_within(Bounds(2, 5))
+    ('1 character', 'at most 5 characters', '2 to 5 characters')
+    """
+    minimum, maximum = bounds.minimum, bounds.maximum
+    if maximum is None:
+        return f"at least {_characters(minimum)}"
+    if minimum == maximum:
+        return _characters(minimum)
+    if minimum == 0:
+        return f"at most {_characters(maximum)}"
+    return f"{_format_bound(minimum)} to {_characters(maximum)}"
+
+
+def _characters(number: float) -> str:
+    return f"{_format_bound(number)} character{'' if number == 1 else 's'}"
+
+
 def _constrained_hook(converter: OrjsonConverter, kind: Any) -> Hook:
     """Return a hook for ``Annotated[type, constraint]``."""
     (constraint,) = kind.__metadata__
 
     def bounded(value: Any, _: Any) -> Any:
         result = converter.structure(value, kind.__origin__)
-        size, unit = (len(result), " characters") if isinstance(result, str) else (result, "")
+        is_text = isinstance(result, str)
+        size = len(result) if is_text else result
         if size < constraint.minimum or (constraint.maximum is not None and size > constraint.maximum):
-            # MAX_COUNT is mentioned only if the value exceeds it; for a value that is too small, it is noise.
-            is_shown = constraint.maximum is not None and (
-                constraint.maximum < MAX_COUNT or size > constraint.maximum
-            )
-            maximum = f" and at most {_format_bound(constraint.maximum)}{unit}" if is_shown else unit
-            raise ValueError(
-                f"expected at least {_format_bound(constraint.minimum)}{maximum}, got {excerpt(value)}"
-            )
+            expected = _length_within(constraint) if is_text else _number_within(constraint, size)
+            raise ValueError(f"expected {expected}, got {excerpt(value)}")
         return result
 
     def distinct(value: Any, _: Any) -> Any:

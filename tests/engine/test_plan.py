@@ -334,7 +334,7 @@ KINDS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 boole
         ({"distinct": []}, "invalid_message", "distinct: expected true, false or a list of columns, got []"),
         ({"distinct": ["a", None]}, "invalid_message", "distinct: expected an index or a name at [1], got null"),
         ({"rename": {"a": ""}}, "invalid_message",
-         'rename.a: expected at least 1 and at most 1000 characters, got ""'),
+         'rename.a: expected 1 to 1000 characters, got ""'),
         ({"rename": {"a": 1}}, "invalid_message", "rename.a: expected a string, got 1"),
         ({"rename": "a"}, "invalid_message", 'rename: expected an object, got "a"'),
     ],

@@ -101,7 +101,7 @@ def test_decode_of_arbitrary_json_gives_a_message_or_an_error(value):
         ('{"type": "proces"}', "unknown_type", ()),
         ('{"type": "ping", "id": 7}', "invalid_message", ("$.id: expected a string, got 7",)),
         ('{"type": "jobs"}', "invalid_message", ("$.id: required, but missing",)),
-        ('{"type": "jobs", "id": ""}', "invalid_message", ('$.id: expected at least 1 and at most 128 characters, got ""',)),
+        ('{"type": "jobs", "id": ""}', "invalid_message", ('$.id: expected 1 to 128 characters, got ""',)),
         ('{"type": "hello", "version": "1"}', "invalid_message", ('$.version: expected an integer, got "1"',)),
         ('{"type": "hello", "version": true}', "invalid_message", ("$.version: expected an integer, got true",)),
         (

@@ -1,5 +1,9 @@
 """Detection of a CSV's dialect from its head; reading with that dialect is tested elsewhere."""
 
+import csv
+import io
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +80,36 @@ def test_dialect_has_backslash_escapes_only_before_quotes_in_cells():
     """A backslash at the end of a cell is an ordinary character."""
     assert detected('a,b\n"x \\"y\\" z",1\n"\\"q\\" r",2\n').escape == "\\"
     assert detected('path,n\n"C:\\dir\\",1\n"D:\\dir\\",2\n').escape == ""
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"q": 'x"y'}, {"q": '"'}],
+        [['a"', "b"], ["\\"], ["c:\\"]],
+        ['say "hi"', "\\", 'a\\"b'],
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_backslashes_of_json_in_cells_escape_no_quotes(rows, delimiter):
+    """JSON escapes its quotes by backslashes, and CSV doubles them: the backslashes are text."""
+    stream = io.StringIO()
+    csv.writer(stream, delimiter=delimiter).writerows([["id", "json"], *enumerate(map(json.dumps, rows))])
+    assert detected(stream.getvalue()).escape == ""
+
+
+def test_a_backslash_escapes_a_quote_before_the_one_that_ends_the_cell():
+    """Two quotes behind a backslash are an escaped one and the end of the cell, unless the cell goes on."""
+    assert detected('size,n\n"5\\"",1\n"7\\"",2\n').escape == "\\"
+    assert detected('size,n\n"5\\""",1\n"7\\""",2\n').escape == ""
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("rows", [["'", "x", "'", "y"], ["'tis", "'", "it's", "'"]])
+def test_an_apostrophe_that_is_a_cell_is_no_quote(rows, delimiter):
+    """It opens neither the next cell nor the next line."""
+    lines = [f"{number}{delimiter}{cell}{delimiter}w\n" for number, cell in enumerate(rows)]
+    assert detected(f"n{delimiter}mark{delimiter}word\n" + "".join(lines)).quote == '"'
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

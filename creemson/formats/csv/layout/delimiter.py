@@ -125,9 +125,12 @@ def _quote(lines: Sequence[str], delimiter: str, quotes: Sequence[str]) -> str:
 
     def count_quoted_cells(quote: str) -> int:
         mark, edge = re.escape(quote), re.escape(delimiter)
-        inner = rf"(?:{mark}{mark}|\\{mark}|[^{mark}])*+"
+        # A cell that is an apostrophe opens neither the next cell nor, if all lines have as many cells, the next line.
+        opening = rf"{mark}(?!{edge}|\n)" if quote == "'" else mark
+        within = r"\n" if quote == "'" and is_even else ""
+        inner = rf"(?:{mark}{mark}|\\{mark}|[^{mark}{within}])*+"
         space = rf"[^\S\n{re.escape(delimiter[:1])}]*+"
-        quoted = re.compile(rf"(?:^|{edge}){space}{mark}{inner}{mark}{space}(?=$|{edge})", re.MULTILINE)
+        quoted = re.compile(rf"(?:^|{edge}){space}{opening}{inner}{mark}{space}(?=$|{edge})", re.MULTILINE)
         return len(quoted.findall(text))
 
     if len(quotes) == 1:
@@ -135,6 +138,7 @@ def _quote(lines: Sequence[str], delimiter: str, quotes: Sequence[str]) -> str:
     if not any("'" in line for line in lines):
         return '"'
     text = "\n".join(lines)
+    is_even = len({line.count(delimiter) for line in lines if line.strip()}) == 1
     double, single = count_quoted_cells('"'), count_quoted_cells("'")
     return "'" if single > double else '"'
 
@@ -166,10 +170,14 @@ def _score(
 
 
 def escape_before(lines: Sequence[str], delimiter: str, quote: str) -> str:
-    r"""A backslash, if there are backslashes before quotes that do not end their cells; else ""."""
+    r"""A backslash, if there are backslashes before quotes that neither end their cells nor are doubled; else "".
+
+    A backslash before a doubled quote is text, as in JSON inside a cell, unless the second quote ends the cell.
+    """
     if not quote or "\\" + quote not in "\n".join(lines):
         return ""
-    inner = re.compile(rf"\\{re.escape(quote)}(?!$|{re.escape(delimiter)})")
-    doubled = quote * 2
-    escaped = sum(len(inner.findall(line)) for line in lines)
+    mark, edge = re.escape(quote), rf"$|{re.escape(delimiter)}"
+    inner = re.compile(rf"\\{mark}(?:{mark}(?={edge})|(?!{mark}|{edge}))")
+    pair, doubled = "\\" * 2, quote * 2  # two backslashes stand for one, and escape nothing
+    escaped = sum(len(inner.findall(line.replace(pair, ""))) for line in lines)
     return "\\" if escaped > sum(line.count(doubled) for line in lines) * 0.1 else ""

@@ -14,6 +14,7 @@ from creemson.formats.columns import default_name, unique_names
 from creemson.formats.csv.decoding import decode_head
 from creemson.formats.csv.layout.boxes import is_boxed, unboxed
 from creemson.formats.csv.layout.delimiter import SAMPLE_RECORDS, delimiter_and_quote, escape_before
+from creemson.formats.csv.layout.preamble import lines_above_few_rows
 from creemson.formats.csv.layout.rows import records_of
 from creemson.formats.csv.layout.table import table_of
 from creemson.formats.csv.layout.text import declared_delimiter, divided_lines, line_end_of, lines_of
@@ -125,6 +126,8 @@ def detect(head: bytes, options: Options, *, is_whole: bool, prefers_tabs: bool 
     lines = lines_of(text, line_end, is_whole=is_whole)
     declared = declared_delimiter(lines)
     skip = max(options.skip_rows or 0, declared is not None)
+    if is_whole and options.skip_rows is None and (options.header is None or options.header > 0):
+        skip += lines_above_few_rows(lines[skip:])
     lines = lines[skip:]
     boxed = options.delimiter in (None, "|") and is_boxed(lines)
     if boxed:

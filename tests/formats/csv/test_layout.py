@@ -40,7 +40,26 @@ INSTRUMENT = ["#EXPORTTYPE:  ,ALL   ", "#FILE:  ,run1.ngb   ", "#RANGE:  ,20/300
 ORDERS = ["order,item,price,qty,day", *["A1,tea,2.5,3,2024-05-01"] * 8]
 PEOPLE = ["name,city,age", *["Ada,Ulm,31", "Ben,Jena,40"] * 10]
 
+PROSE = [
+    "Report of the station",
+    "Measured by Bob",
+    "In the year 2024",
+    "All values are raw",
+    "Use with care",
+    "Thanks, all",
+]
+KEYS = ["Station: X1", "Owner: Bob", "Year: 2024", "Unit: m", "Mode: raw", "Note: none"]
+
 HEADERS = {
+    "more lines of prose than rows": Case(lines(*PROSE, "t;v", "1;2.5", "2;3.5"), ["t", "v"], 2, {"skip_rows": 6}),
+    "more keys than rows": Case(lines(*KEYS, "", "t,v,w", '1,2.5,"a, b"', "2,3.5,b"), ["t", "v", "w"], 2, {"skip_rows": 7}),
+    "more comments than rows": Case(
+        lines(*(f"# {text}" for text in PROSE), "", "t,v", "1,2", "3,4"), ["t", "v"], 2, {"skip_rows": 7}
+    ),
+    "more comments than rows without names": Case(
+        lines(*(f"# {text}" for text in PROSE[:5]), "a1,2.5", "a2,3.5"), ["column_1", "column_2"], 2,
+        {"header": 0, "skip_rows": 5},
+    ),
     "a title with as many words as there are columns": Case(
         lines("Figures of the harbour", "1,2,3,4"), ["column_1", "column_2", "column_3", "column_4"], 1, {"header": 0, "skip_rows": 1}
     ),
@@ -298,6 +317,9 @@ BELOW = {
     "another table behind two rows": Case(
         lines("a,b", "1,2", "3,4", "", "x,y,z", "5,6,7", "8,9,10"), ["a", "b", "column_3"], 5, {},
         {"padded_rows": 2, "unparsable_rows": 1},
+    ),
+    "another table below more values": Case(
+        lines("v", "1", "2", "3", "4", "5", "", "a,b", "1,2", "2,3"), ["v"], 9, {}, {"unparsable_rows": 1}
     ),
     "another table of the same width": Case(
         lines("a,b", "1,2", "3,4", "x,y", "5,6", "8,9"), ["a", "b"], 5, {}, {"unparsable_rows": 1}

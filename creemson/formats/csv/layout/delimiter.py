@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from creemson.formats.csv.layout.cells import TYPED, is_prose
+from creemson.formats.csv.layout.comments import COMMENT
 from creemson.formats.csv.layout.rows import DELIMITERS, records_of
 from creemson.model.query import Options
 
@@ -40,7 +41,7 @@ def delimiter_and_quote(
         declared = options.delimiter
     elif declared is not None and not reserved.isdisjoint(declared):
         declared = None  # the "sep=" line contradicts the options
-    sample = lines[: SAMPLE_RECORDS * 2]
+    sample = _below_comments(lines)[: SAMPLE_RECORDS * 2]
     order: tuple[str, ...] = (
         ("\t", *(other for other in DELIMITERS if other != "\t")) if prefers_tabs else DELIMITERS
     )
@@ -71,6 +72,17 @@ def delimiter_and_quote(
         ):
             return longer, best[1]
     return best
+
+
+def _below_comments(lines: Sequence[str]) -> Sequence[str]:
+    """The lines below the comments at the beginning; all lines if there are no others.
+
+    Many comments above few rows would show that lines have no delimiter.
+    """
+    if not lines or not lines[0].startswith(COMMENT):
+        return lines
+    first = next((at for at, line in enumerate(lines) if line.strip() and not line.startswith(COMMENT)), 0)
+    return lines[first:]
 
 
 def _scores(

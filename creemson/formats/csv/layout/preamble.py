@@ -7,9 +7,17 @@ import attrs
 from creemson.formats.csv.layout.cells import TYPED, are_names, class_of, is_prose, is_word
 from creemson.formats.csv.layout.comments import without_sign
 from creemson.formats.csv.layout.header import MAX_HEADER, are_units, are_values, classes_below, header_rows
-from creemson.formats.csv.layout.rows import Record, mode, repaired_cells, unescape
+from creemson.formats.csv.layout.rows import DELIMITERS, Record, mode, records_of, repaired_cells, unescape
 
-__all__ = ["Beginning", "Shape", "beginning_of", "below_pairs", "repair_first_records", "shape_of"]
+__all__ = [
+    "Beginning",
+    "Shape",
+    "beginning_of",
+    "below_pairs",
+    "lines_above_few_rows",
+    "repair_first_records",
+    "shape_of",
+]
 
 MAX_PREAMBLE = 50
 """Maximum number of records above the table."""
@@ -45,6 +53,38 @@ class Beginning:
 
     first: int
     header: int
+
+
+def lines_above_few_rows(lines: Sequence[str], quote: str = '"') -> int:
+    """The number of lines of titles above a table that has no more lines than they; 0 if there are none.
+
+    Where most lines are titles, their number of cells is the most frequent one. The table is certain if it has names
+    and at least two rows with values, ends the file, and has a delimiter that no line above it has; titles have more
+    than one word.
+
+    Args:
+        lines: All lines of the file.
+        quote: The quote around cells.
+    """
+    if len(lines) > 2 * MAX_PREAMBLE:
+        return 0
+    for delimiter in DELIMITERS:
+        if not lines or not any(delimiter in line for line in lines[-3:]):
+            continue
+        records = list(records_of(lines, delimiter, quote, ""))
+        rows = [cells for cells, _, _ in records]
+        width = len(rows[-1]) if rows else 1
+        first = next((at for at in range(len(rows), 0, -1) if len(rows[at - 1]) != width), 0)
+        below = rows[first + 1 :]
+        if width < 2 or len(below) < 2 or first <= len(below) or not _is_header(rows, first, width):
+            continue
+        classes = classes_below(below, width)
+        above = [cells[0].strip() for cells in rows[:first] if len(cells) == 1]
+        # A list of single words or of values is a table of one column.
+        titles = sum(1 for text in above if not TYPED.fullmatch(text) and (" " in text or ":" in text))
+        if titles * 2 > len(above) == first and all(are_values(row, classes) for row in below):
+            return records[first][1]
+    return 0
 
 
 def below_pairs(rows: Sequence[Sequence[str]], is_below_gap: Callable[[int], bool]) -> int:

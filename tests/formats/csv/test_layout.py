@@ -346,6 +346,39 @@ BELOW = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("ann@example.org", "bob@example.com", "c.d@mail.example.net"),
+        ("https://a.example/1", "http://b.example/x?y=2", "https://c.example"),
+        ("550e8400-e29b-41d4-a716-446655440000", "550E8400-E29B-41D4-A716-446655440001", "f47ac10b-58cc-4372-a567-0e02b2c3d479"),
+        ("d41d8cd98f00b204e9800998ecf8427e", "0cc175b9c0f1b6a831c399e269772661", "92eb5ffee6ae2fec3ad71c777531578f"),
+        ("0x1F", "0xFF", "0x2a"),
+        ("5-Jan-24", "17-Feb-24", "1-Mar-24"),
+        ("01/05/2024 10:00 AM", "01/17/2024 11:00 PM", "1/18/2024 1:00 AM"),
+        ("Fri, 05 Jan 2024 10:00:00 +0000", "Sat, 06 Jan 2024 10:00:00 -0500", "Sun, 07 Jan 2024 11:00:00 +0100"),
+        ("2024-01-05 10:00:00 +0100", "2024-01-06 10:00:00 -0500", "2024-01-07 10:00:00 +0000"),
+        ("2024-W05", "2024-W06", "2024-W07"),
+        ("10-20", "20-30", "30-40"),
+    ],
+    ids=lambda cells: cells[0],
+)  # fmt: skip
+def test_first_row_with_codes_like_those_below_is_data(tmp_path, cells):
+    """In doubt a row is data; below words, the same cells are data, too."""
+    rows = [f'"{cell}",{word}' for cell, word in zip(cells, ("ash", "oak", "fir"), strict=True)]
+    outcome, frame = read(tmp_path, lines(*rows))
+    assert (outcome.reading.header, frame.height) == (0, 3)
+    outcome, frame = read(tmp_path, lines("code,tree", *rows))
+    assert (outcome.reading.header, frame.height) == (1, 3)
+
+
+def test_names_with_numbers_above_other_texts_are_names(tmp_path):
+    """Only the form of the cells below makes a text with digits a value."""
+    for header, row in (("Q1 2024,1st half,10-20", "a,b,c"), ("V1,V2,V3", "A1,B2,C3"), ("5-Jan-24,x", "7,y")):
+        outcome, _ = read(tmp_path, lines(header, row, row))
+        assert outcome.reading.header == 1
+
+
 @pytest.mark.parametrize("case", [*HEADERS.values(), *STRUCTURES.values(), *BELOW.values()],
                          ids=[*HEADERS, *STRUCTURES, *BELOW])  # fmt: skip
 def test_layout_of_a_file_is_that_which_a_person_sees(tmp_path, case):

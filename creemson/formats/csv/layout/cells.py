@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-__all__ = ["TYPED", "are_names", "class_below", "class_of", "is_prose", "is_word"]
+__all__ = ["TYPED", "are_names", "class_below", "class_of", "form_of", "is_prose", "is_word"]
 
 TYPED = re.compile(
     r"\s*+(?:[-+]?[$€£]?\s?\d[\d.,' ]*+(?:[eE][-+]?\d++)?\s?[%€]?"  # numbers, amounts
@@ -22,6 +22,19 @@ _YEAR = re.compile(r"\s*+(?:19|20)\d\d\s*+")
 _MISSING = re.compile(r"(?i:[nk]\.?[ /]?a\.?|nan|nil|none|null|missing|unknown|[-–—.?*_/]++)")
 """A word for a missing value, which is no name of a column of values."""
 
+MAX_FORM = 40
+"""Maximum number of characters of a text whose form counts."""
+_CODE = re.compile(
+    r"(?P<address>[^\s@]++@[^\s@]++)"
+    r"|(?P<link>https?://\S++)"
+    r"|(?P<uuid>\{?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?)"
+    r"|(?P<digest>(?=[A-Fa-f]*+\d)(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}))"
+    r"|(?P<hexadecimal>0[xX][0-9A-Fa-f]++)"
+)
+"""Text that people and programs do not use as a name; possessive, so that it takes linear time."""
+_LETTERS = re.compile(r"[^\W\d_]++")
+_DIGITS = re.compile(r"\d++")
+
 
 @lru_cache(maxsize=1024)  # the cells of the first rows are classified several times
 def class_of(cell: str) -> str:
@@ -32,6 +45,23 @@ def class_of(cell: str) -> str:
     if _YEAR.fullmatch(text):
         return "year"
     return "number" if _NO_DATE.fullmatch(text) and not _DAY.fullmatch(text) else "other"
+
+
+def form_of(cell: str) -> str:
+    """How a text with digits is written that hardly is a name, but not a number or a date either; "" for others.
+
+    It begins with a digit or has three numbers, or is an address, a link, a UUID, a digest or a hexadecimal number.
+
+    >>> [form_of(text) for text in ("a@b.org", "5-Jan-24", "10 kB", "Fri, 05 Jan 2024 10:00", "Q1 2024", "name")]
+    ['address', '9-a-9', '9 a', 'a, 9 a 9 9:9', '', '']
+    """
+    text = cell.strip()
+    code = _CODE.fullmatch(text)
+    if code:
+        return code.lastgroup or ""
+    if len(text) > MAX_FORM or not (text[:1].isdigit() or len(_DIGITS.findall(text)) > 2):
+        return ""
+    return _DIGITS.sub("9", _LETTERS.sub("a", text)).replace("+", "-")
 
 
 def class_below(body: Sequence[Sequence[str]], column: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import compress
 from operator import not_
 
-from creemson.formats.csv.layout.cells import TYPED, class_below, class_of, is_word
+from creemson.formats.csv.layout.cells import TYPED, class_below, class_of, form_of, is_word
 
 __all__ = ["CLASS_ROWS", "MAX_HEADER", "are_units", "are_values", "classes_below", "header_rows", "names_of"]
 
@@ -38,7 +38,7 @@ def header_rows(rows: Sequence[Sequence[str]], width: int) -> int:
         # A single row of text is a header: without it, nothing would be known about the columns.
         return 1 if rows and not any(TYPED.fullmatch(cell) for cell in rows[0] if cell.strip()) else 0
     below = classes_below(rows[1:], width)
-    if not _begins_with_names(rows[0], below):
+    if not _begins_with_names(rows[0], below, rows[1:]):
         return 0
     header = _rows_of_groups(rows, width) or 1
     typed = [column for column, kind in enumerate(below) if kind != "text"]
@@ -47,23 +47,36 @@ def header_rows(rows: Sequence[Sequence[str]], width: int) -> int:
     return header
 
 
-def _begins_with_names(first: Sequence[str], below: Sequence[str]) -> bool:
+def _begins_with_names(first: Sequence[str], below: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether the cells of the first row are names: words above numbers and the like, days above numbers, and so on.
+
+    Codes above codes of the same form are values, as numbers above numbers are.
 
     If nothing shows that they are values, they are names.
     """
     names = values = 0
     words = [cell.strip() for cell, kind in zip(first, below, strict=False) if kind != "text"]
-    for cell, kind in zip(first, below, strict=False):
+    for column, (cell, kind) in enumerate(zip(first, below, strict=False)):
         cell_kind = class_of(cell)
         if cell_kind == "text" and kind != "text" and not is_word(cell):
             # A word for a missing value in a column of values, if it is not the only one of its kind.
             names, values = names + (words.count(cell.strip()) == 1), values + 1
+        elif cell_kind == kind == "text":
+            values += _has_form_below(cell, column, rows)
         elif cell_kind in ("", "text"):
             names += cell_kind == "text" and kind != "text"
         elif cell_kind == kind or (cell_kind == "number" and kind == "text"):
             values += 1
     return names >= values
+
+
+def _has_form_below(cell: str, column: int, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether most cells of a column have the form of a cell above them."""
+    form = form_of(cell)
+    if not form:
+        return False
+    cells = [row[column] for row in rows[-CLASS_ROWS:] if len(row) > column and row[column].strip()]
+    return 0 < len(cells) * 0.8 <= sum(form_of(other) == form for other in cells)
 
 
 def _rows_of_groups(rows: Sequence[Sequence[str]], width: int) -> int:

@@ -15,7 +15,7 @@ import polars.selectors as cs
 from creemson.errors import InvalidFormat
 from creemson.formats.blocks import LINE
 from creemson.formats.columns import unnamed
-from creemson.formats.exact import has_finer_seconds
+from creemson.formats.exact import has_finer_seconds, without_leap_seconds
 from creemson.formats.nested import changes
 from creemson.formats.report import Report
 from creemson.formats.table import text_of
@@ -165,8 +165,9 @@ def converted(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 def _parse_temporal(text: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Parse dates and times in the notations of the rule; the first notation that fits a cell is used.
 
-    A time with more digits than its type does not fit: polars would cut it.
+    A time with more digits than its type does not fit: polars would cut it. Nor does a leap second.
     """
+    text = text.to_frame().select(without_leap_seconds(pl.first()).alias(text.name)).to_series()
     parsed_dtype = pl.Time() if dtype == pl.Time else pl.Datetime("us")
     parsed = pl.Series(text.name, [None], parsed_dtype).new_from_index(0, len(text))
     rule = "time" if dtype == pl.Time else "datetime" if isinstance(dtype, pl.Datetime) else "date"

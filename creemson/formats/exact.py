@@ -16,6 +16,7 @@ __all__ = [
     "is_altered",
     "is_rounded",
     "may_be_rounded",
+    "without_leap_seconds",
 ]
 
 MAX_DIGITS = 38
@@ -155,3 +156,8 @@ def exact_numbers(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
 def has_finer_seconds(texts: pl.Series, digits: int) -> pl.Series:
     """Whether times have digits other than zero behind so many digits of a second; False where the text is null."""
     return texts.str.contains(rf"\.\d{{{digits}}}\d*[1-9]").fill_null(value=False)
+
+
+def without_leap_seconds(text: pl.Expr) -> pl.Expr:
+    """Times as text, null where they have a second 60: polars would take it for the first one of the next minute."""
+    return pl.when(~text.str.contains(":60", literal=True)).then(text)

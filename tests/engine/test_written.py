@@ -104,6 +104,21 @@ def test_output_of_all_columns_is_the_source(written, table):
     assert found.bytes().decode() == found.again().bytes().decode() == table
 
 
+@pytest.mark.parametrize("pattern", [None, "%Y-%m-%dT%H:%M:%SZ"])
+def test_a_leap_second_is_not_the_next_minute(written, pattern):
+    """No type has it: it is text in a column of few cells, else reported, and never equal to another time."""
+    late, rest = "2016-12-31T23:59:60Z", ["2017-01-01T00:00:00Z", "2017-01-01T00:00:01Z"]
+    options = {} if pattern is None else {"options": {"date_format": {"at": pattern}}}
+    for cells in ([late, *rest], [late, *rest * 200]):
+        table = "at,n\n" + "".join(f"{cell},{number}\n" for number, cell in enumerate(cells))
+        found = written(table, **options)
+        values = pl.read_parquet(found.stored)["at"]
+        assert values[0] in (None, late)
+        assert found.bytes().decode() == table
+        groups = written(table, group_by=["at"], aggregate=[("n", "count")], **options).rows()
+        assert sorted(row[0] for row in groups[1:]) == sorted([late, *rest])
+
+
 @pytest.mark.parametrize(
     ("cell", "late"),
     [

@@ -372,6 +372,13 @@ def test_first_row_with_codes_like_those_below_is_data(tmp_path, cells):
     assert (outcome.reading.header, frame.height) == (1, 3)
 
 
+@pytest.mark.parametrize("word", ["\\N", "#N/A", "NULL", "-"])
+def test_first_row_with_a_word_for_a_missing_value_is_data(tmp_path, word):
+    """Also one of a database or a spreadsheet, which names no column of numbers."""
+    outcome, frame = read(tmp_path, lines(f"1\tAnn\t{word}", f"2\t{word}\t5", "3\tBob\t6"))
+    assert (outcome.reading.header, frame.height) == (0, 3)
+
+
 def test_names_with_numbers_above_other_texts_are_names(tmp_path):
     """Only the form of the cells below makes a text with digits a value."""
     for header, row in (("Q1 2024,1st half,10-20", "a,b,c"), ("V1,V2,V3", "A1,B2,C3"), ("5-Jan-24,x", "7,y")):

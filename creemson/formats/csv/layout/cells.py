@@ -19,7 +19,7 @@ _NO_DATE = re.compile(r"[^:/A-Za-z]*")
 _DAY = re.compile(r"\d{1,4}([-.])\d{1,2}\1\d{1,4}")
 """A date that could be mistaken for a number."""
 _YEAR = re.compile(r"\s*+(?:19|20)\d\d\s*+")
-_MISSING = re.compile(r"(?i:[nk]\.?[ /]?a\.?|nan|nil|none|null|missing|unknown|[-–—.?*_/]++)")
+_MISSING = re.compile(r"(?i:[nk]\.?[ /]?a\.?|nan|nil|none|null|\\n|#n/a|missing|unknown|[-–—.?*_/]++)")
 """A word for a missing value, which is no name of a column of values."""
 
 MAX_FORM = 40

@@ -9,7 +9,7 @@ import polars as pl
 
 from creemson.formats.columns import unnamed
 from creemson.formats.csv.values.shown import BOOLEAN_SHOWN, fixed_shown, time_shown
-from creemson.formats.exact import has_finer_seconds
+from creemson.formats.exact import has_finer_seconds, without_leap_seconds
 from creemson.formats.types import RULES
 
 __all__ = [
@@ -211,4 +211,5 @@ def nanoseconds(kind: Kind) -> Kind:
 
 
 def _parsed(text: pl.Expr, notation: str, dtype: pl.Datetime) -> pl.Expr:
-    return text.str.to_datetime(notation, strict=False, time_unit=dtype.time_unit, cache=False).cast(dtype)
+    times = text if notation.endswith("%H:%M") else without_leap_seconds(text)
+    return times.str.to_datetime(notation, strict=False, time_unit=dtype.time_unit, cache=False).cast(dtype)

@@ -53,6 +53,10 @@ KEYS = ["Station: X1", "Owner: Bob", "Year: 2024", "Unit: m", "Mode: raw", "Note
 HEADERS = {
     "more lines of prose than rows": Case(lines(*PROSE, "t;v", "1;2.5", "2;3.5"), ["t", "v"], 2, {"skip_rows": 6}),
     "more keys than rows": Case(lines(*KEYS, "", "t,v,w", '1,2.5,"a, b"', "2,3.5,b"), ["t", "v", "w"], 2, {"skip_rows": 7}),
+    "more titles and notes than rows": Case(
+        lines(*KEYS[:4], "", "t,v", "1,2", "2,3", "", "Source: the office", "Printed in May"), ["t", "v"], 2,
+        {"skip_rows": 5, "footer_rows": 2},
+    ),
     "more comments than rows": Case(
         lines(*(f"# {text}" for text in PROSE), "", "t,v", "1,2", "3,4"), ["t", "v"], 2, {"skip_rows": 7}
     ),

@@ -56,11 +56,11 @@ class Beginning:
 
 
 def lines_above_few_rows(lines: Sequence[str], quote: str = '"') -> int:
-    """The number of lines of titles above a table that has no more lines than they; 0 if there are none.
+    """The number of lines of titles above a table that has no more lines than they and its notes; 0 if there are none.
 
     Where most lines are titles, their number of cells is the most frequent one. The table is certain if it has names
-    and at least two rows with values, ends the file, and has a delimiter that no line above it has; titles have more
-    than one word.
+    and at least two rows with values, ends the file but for notes, and has a delimiter that no line outside of it has;
+    titles have more than one word.
 
     Args:
         lines: All lines of the file.
@@ -69,20 +69,23 @@ def lines_above_few_rows(lines: Sequence[str], quote: str = '"') -> int:
     if len(lines) > 2 * MAX_PREAMBLE:
         return 0
     for delimiter in DELIMITERS:
-        if not lines or not any(delimiter in line for line in lines[-3:]):
+        if not any(delimiter in line for line in lines):
             continue
         records = list(records_of(lines, delimiter, quote, ""))
         rows = [cells for cells, _, _ in records]
-        width = len(rows[-1]) if rows else 1
-        first = next((at for at in range(len(rows), 0, -1) if len(rows[at - 1]) != width), 0)
-        below = rows[first + 1 :]
-        if width < 2 or len(below) < 2 or first <= len(below) or not _is_header(rows, first, width):
+        end = next((at for at in range(len(rows), 0, -1) if len(rows[at - 1]) > 1), 0)  # above notes
+        width = len(rows[end - 1]) if end else 1
+        first = next((at for at in range(end, 0, -1) if len(rows[at - 1]) != width), 0)
+        below = rows[first + 1 : end]
+        outside = len(rows) - 1 - len(below)
+        if not first or len(below) < 2 or outside <= len(below) or not _is_header(rows[:end], first, width):
             continue
         classes = classes_below(below, width)
         above = [cells[0].strip() for cells in rows[:first] if len(cells) == 1]
         # A list of single words or of values is a table of one column.
         titles = sum(1 for text in above if not TYPED.fullmatch(text) and (" " in text or ":" in text))
-        if titles * 2 > len(above) == first and all(are_values(row, classes) for row in below):
+        is_sure = width >= MIN_COLUMNS or all(are_values(row, classes) for row in below)
+        if is_sure and titles * 2 > len(above) == first:
             return records[first][1]
     return 0
 

@@ -48,6 +48,7 @@ class Source:
         expansion: Bytes of content per byte of the file, estimated from the head.
         content: The whole content, if the file is not compressed and has at most :data:`SMALL_BYTES`.
         encoding: UTF-16 or UTF-32 with its byte order, if a JSON is certainly written in it; else None.
+        is_whole: Whether the head is the whole content of a compressed file.
     """
 
     format: Format
@@ -57,6 +58,7 @@ class Source:
     expansion: float
     content: bytes | None = None
     encoding: str | None = None
+    is_whole: bool = False
 
     @property
     def maximum(self) -> int:

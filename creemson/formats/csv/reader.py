@@ -143,20 +143,20 @@ def _examine(path: Path, name: str, source: Source, options: Options, report: Re
     if source.content is not None:
         head, is_whole = source.content, True
     # The head of a zstd file is empty; other files may have lines longer than the head.
-    elif head.count(b"\n") < 2:
+    elif head.count(b"\n") < 2 and not source.is_whole:
         lines = scan_lines(path, ignore_rest=True, max_lines=HEAD_LINES).collect()
         head = "\n".join(cell or "" for cell in lines.to_series()).encode() + b"\n"
     # This check comes first, because polars takes a second or two and a gigabyte for a million columns.
     first = re.split(rb"[\r\n]", head, maxsplit=1)[0]
     check_width(name, max(first.count(delimiter) for delimiter in (b",", b";", b"\t", b"|")) + 1)
-    skipped = 0
+    skipped, has_all = 0, is_whole or source.is_whole
     detected = options
-    if (options.skip_rows or 0) > head.count(b"\n") // 2 and not is_whole:
+    if (options.skip_rows or 0) > head.count(b"\n") // 2 and not has_all:
         skipped = options.skip_rows or 0
-        head = head_after(path, name, source, skipped)
+        head, has_all = head_after(path, name, source, skipped), False
         detected = attrs.evolve(options, skip_rows=0)
     try:
-        dialect = detect(head, detected, is_whole=is_whole, prefers_tabs=named_tabs(name))
+        dialect = detect(head, detected, is_whole=has_all, prefers_tabs=named_tabs(name))
     except (LookupError, UnicodeError):
         raise _misfit(f"$.options.encoding: {name!r} is not {options.encoding!r} text") from None
     if source.compression is None and source.content is None:
@@ -165,7 +165,7 @@ def _examine(path: Path, name: str, source: Source, options: Options, report: Re
             dialect = attrs.evolve(dialect, has_end=True)
     if not dialect.width:
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
-    sample = Sample.of(head, dialect, report, is_whole=is_whole)
+    sample = Sample.of(head, dialect, report, is_whole=has_all)
     if skipped:
         dialect = attrs.evolve(
             dialect,

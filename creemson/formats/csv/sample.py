@@ -46,6 +46,7 @@ class Sample:
         # Line ends inside cells stay as they are, those of rows do not.
         read, plain = map(_with_line_feeds, (text, rows))
         needs_repair = bool(report) or not dialect.is_plain or not plain.startswith(read.rstrip(b"\n"))
+        needs_repair |= is_whole and len(plain.rstrip(b"\n")) != len(read.rstrip(b"\n"))  # notes at the end
         return cls(head, text, sum(chunk.rows for chunk in chunks), lines, needs_repair)
 
     def scan(self, dialect: Dialect, null_words: Sequence[str] | None = None) -> pl.DataFrame:

@@ -58,14 +58,15 @@ def sniff(path: Path, name: str, encoding: str | None = None) -> Source:
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return _zstd_source(path, name, size)
     if head.startswith(b"\x1f\x8b"):
-        content, consumed = _gunzip(head, name)
+        content, consumed, is_whole = _gunzip(head, name)
         for magic, _ in _MAGIC:
             if content.startswith(magic):
                 raise _compressed(name, "a Parquet or Arrow file")
         if content.startswith(ZIP):
             raise _compressed(name, "a zip archive or an Excel workbook")
         text_format, found = _text_format(content, name, encoding)
-        return Source(text_format, "gzip", content, size, len(content) / consumed, encoding=found)
+        expansion, is_whole = len(content) / consumed, is_whole and size == len(head)
+        return Source(text_format, "gzip", content, size, expansion, encoding=found, is_whole=is_whole)
     for magic, format in _MAGIC:  # noqa: A001
         if head.startswith(magic):
             return Source(format, None, head, size, 1.0)
@@ -79,8 +80,8 @@ def _compressed(name: str, what: str) -> ProcessingError:
     return unsupported(name, f"{what}, compressed by gzip", "Unpack it, and upload what it holds.")
 
 
-def _gunzip(head: bytes, name: str) -> tuple[bytes, int]:
-    """Decompress the head, and return how many of its bytes were used."""
+def _gunzip(head: bytes, name: str) -> tuple[bytes, int, bool]:
+    """Decompress the head, and return how many of its bytes were used, and whether nothing is left of them."""
     decompressor = zlib.decompressobj(wbits=31)
     try:
         content = decompressor.decompress(head, HEAD_BYTES)
@@ -94,7 +95,8 @@ def _gunzip(head: bytes, name: str) -> tuple[bytes, int]:
             "unreadable_file",
             f"{name!r} is compressed by gzip, and is empty or was cut off: there is no table in it.",
         )
-    return content, len(head) - len(decompressor.unconsumed_tail) - len(decompressor.unused_data)
+    consumed = len(head) - len(decompressor.unconsumed_tail) - len(decompressor.unused_data)
+    return content, consumed, decompressor.eof and consumed == len(head)
 
 
 def _zstd_source(path: Path, name: str, size: int) -> Source:

@@ -1,6 +1,7 @@
 """Files as offices, laboratories and programs write them: the CSV output has their names and cells."""
 
 import csv
+import gzip
 import io
 import zipfile
 
@@ -119,18 +120,29 @@ FILES = {
         "time[s];posx[m];posy[m];\n" + "".join(f"0.{n}00000;43{n}.868000;-101.{n}35000;\n" for n in range(9)),
         ["time[s]", "posx[m]", "posy[m]"], 9, {1: ["0.100000", "431.868000", "-101.135000"]}, ["Float64"] * 3,
         reading={"trailing_delimiter": True}),
+    "a box": File("+----+------+\n| id | name |\n+----+------+\n|  1 | bolt |\n|  2 | nut  |\n+----+------+\n", ["id", "name"], 2,
+                  {1: ["2", "nut"]}, ["Int64", "String"]),
+    "carriage returns": File("a,b\r1,2\r3,4\r", ["a", "b"], 2, {1: ["3", "4"]}, ["Int64", "Int64"], {}, {"line_end": "\r"}),
+    "notes as wide as the table": File("a,b\n1,2\n3,4\n,\nSource: the office of tests,\n", ["a", "b"], 2, {1: ["3", "4"]},
+                                       ["Int64", "Int64"], {}, {"footer_rows": 1}),
     "amounts, some of them whole": File(
         "Posted,Merchant,Amount\n01/02/2016,GRAND HOTEL,1015.16\n02/02/2016,THE COLLEGE,1335\n02/02/2016,TRAINING,431.82\n",
         ["Posted", "Merchant", "Amount"], 3, {1: ["02/02/2016", "THE COLLEGE", "1335"]}, ["String", "String", "Float64"]),
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES)
-def test_reported_file_has_its_names_and_cells(tmp_path, file):
-    """Nothing is lost, and what is told is that which a person would tell."""
-    source, target, output = tmp_path / "x.csv", tmp_path / "out.parquet", tmp_path / "out.csv"
-    source.write_bytes(file.content if isinstance(file.content, bytes) else file.content.encode())
-    outcome = run(Query(filename="x.csv"), source, target, lambda _: None)
+def test_reported_file_has_its_names_and_cells(tmp_path, file, name):
+    """Nothing is lost, and what is told is that which a person would tell; compressed, a file is read alike."""
+    source, target, output = tmp_path / name, tmp_path / "out.parquet", tmp_path / "out.csv"
+    content = file.content if isinstance(file.content, bytes) else file.content.encode()
+    if name.endswith(".gz"):
+        if content.startswith(b"PK"):
+            pytest.skip("archives are compressed")
+        content = gzip.compress(content)
+    source.write_bytes(content)
+    outcome = run(Query(filename=name), source, target, lambda _: None)
     render(target, output, "csv", lambda _: None, name="out", texts=companion(target, "texts"))
     names, *rows = csv.reader(io.StringIO(output.read_bytes().decode(), newline=""))
     assert (names, len(rows)) == (file.names, file.count)

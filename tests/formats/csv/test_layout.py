@@ -53,6 +53,14 @@ KEYS = ["Station: X1", "Owner: Bob", "Year: 2024", "Unit: m", "Mode: raw", "Note
 HEADERS = {
     "more lines of prose than rows": Case(lines(*PROSE, "t;v", "1;2.5", "2;3.5"), ["t", "v"], 2, {"skip_rows": 6}),
     "more keys than rows": Case(lines(*KEYS, "", "t,v,w", '1,2.5,"a, b"', "2,3.5,b"), ["t", "v", "w"], 2, {"skip_rows": 7}),
+    "the same word above all columns of values, and the name of the first": Case(
+        lines("Price,Close,High,Low", "Ticker,AB,AB,AB", "Date,,,", "2024-01-02,1.5,2.5,1", "2024-01-03,2.5,3.5,2", "2024-01-04,1,3,1"),
+        ["Price Ticker Date", "Close AB", "High AB", "Low AB"], 3, {"header": 3},
+    ),
+    "answers below questions": Case(
+        lines("id,day,How?,,,Comments", ",,Web,Friend,Other,Text", "71,5/1/2024,Web,,,good", '72,5/2/2024,,Friend,,"bad, very"'),
+        ["id", "day", "How? Web", "How? Friend", "How? Other", "Comments Text"], 2, {"header": 2},
+    ),
     "more titles and notes than rows": Case(
         lines(*KEYS[:4], "", "t,v", "1,2", "2,3", "", "Source: the office", "Printed in May"), ["t", "v"], 2,
         {"skip_rows": 5, "footer_rows": 2},
@@ -444,6 +452,16 @@ def test_groups_above_words_are_rows(tmp_path):
     """Nothing shows that a row of words in a table of words is a header: in doubt it is data."""
     _, frame = read(tmp_path, lines("name,,city", "Ann,x,Ulm", "Bob,y,Jena"))
     assert (frame.columns, frame.height) == (["name", "column_2", "city"], 2)
+
+
+def test_a_row_without_some_values_below_groups_is_a_row(tmp_path):
+    """If another row lacks them too, or it has some of them, nothing shows that it has names."""
+    for rows in (
+        ("id,how,,x", ",Web,Friend,Other", "1,Web,,a", ",Mail,,b"),
+        ("id,how,,x", "5,Web,Friend,Other", "1,Web,,a", "2,Mail,,b"),
+    ):
+        outcome, frame = read(tmp_path, lines(*rows))
+        assert (outcome.reading.header, frame.height) == (1, 3)
 
 
 def test_first_row_with_a_sign_is_a_row_if_the_request_says_that_nothing_is_above(tmp_path):

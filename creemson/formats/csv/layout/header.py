@@ -101,10 +101,19 @@ def _rows_of_groups(rows: Sequence[Sequence[str]], width: int) -> int:
         if gaps <= filled:
             below = classes_below(rows[index + 1 :], width)
             values = sum(below[column] != "text" for column in filled if below)
-            if values > 1 or values * 2 >= len(filled):
+            if values > 1 or values * 2 >= len(filled) or _lacks_values(row, rows[index + 1 :], below):
                 return index + 1
             return 0
     return 0
+
+
+def _lacks_values(row: Sequence[str], rows: Sequence[Sequence[str]], below: Sequence[str]) -> bool:
+    """Whether a row has none of the values that all rows below have, such as their numbers: it is no such row."""
+    typed = [column for column, kind in enumerate(below) if kind != "text"]
+    complete = [
+        column for column in typed if all(len(other) > column and other[column].strip() for other in rows)
+    ]
+    return len(rows) > 1 and bool(complete) and not any(row[column].strip() for column in typed)
 
 
 def _continues(rows: Sequence[Sequence[str]], index: int, typed: Sequence[int], width: int) -> bool:
@@ -115,11 +124,15 @@ def _continues(rows: Sequence[Sequence[str]], index: int, typed: Sequence[int], 
     words = [row[column].strip() for column in typed]
     if are_units(words) or _are_units_of_some(row, typed, index):
         return True
+    if index > 1 and 0 in typed and is_word(row[0]) and not any(map(str.strip, row[1:])):
+        return True  # the name of the first column alone, which pandas writes below those of the others
     if len(typed) < 2 or not all(map(is_word, words)):
         return False
     others = [row[column] for column in range(width) if column not in typed]
     if others and not any(map(str.strip, others)):  # units: words have none
         return True
+    if 0 in typed and len(typed) == width > 2 and len(rows) > index + 2:
+        return True  # also if the words are the same: not even the first column has a value
     return all(len(word) > 1 for word in words) and len(set(words)) * 2 > len(words)
 
 

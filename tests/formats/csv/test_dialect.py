@@ -36,6 +36,17 @@ def test_dialect_with_decimal_commas_keeps_the_semicolon():
     assert detected("a;b\n1,5;2,5\n2,5;3,5\n10,5;7,0\n").delimiter == ";"
 
 
+def test_dialect_of_an_access_log_has_blanks_around_texts_in_quotes():
+    """Colons divide its lines evenly, too, but not where its quotes are."""
+    lines = [
+        f'10.0.0.1 - - [05/Jan/2024:10:0{number}:00 +0000] "GET /{"a" * number} HTTP/1.1" 200 {10**number}\n'
+        for number in range(1, 9)
+    ]
+    dialect = detected("".join(lines))
+    assert (dialect.delimiter, dialect.quote, dialect.width) == (" ", '"', 8)
+    assert detected('a:b\n1:"x y"\n2:"z w"\n').delimiter == ":"
+
+
 def test_dialect_of_a_column_of_times_has_one_column():
     """The colons of a time are no delimiters."""
     dialect = detected("at\n12:30:00\n12:31:00\n12:32:00\n")

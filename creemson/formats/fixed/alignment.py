@@ -15,6 +15,8 @@ SEPARATORS = ",;\t|"
 """Delimiters; text that one of them splits evenly is not aligned text."""
 MIN_LINES = 4
 """Minimum number of aligned lines; two lines of prose may well have spaces in the same two places."""
+FEW_LINES = 3
+"""Minimum number of aligned lines if they are names and numbers with more than one space between them."""
 FIRST_LINES = 20
 """Number of lines that are checked first, because they rule out most files."""
 MAX_LINES = 1000
@@ -68,7 +70,7 @@ def find_alignment(lines: Sequence[str]) -> Alignment | None:
         return None
     stripped = [line.rstrip() for line in lines[:MAX_LINES]]
     filled = [line for line in stripped if line]
-    if len(filled) < MIN_LINES or any("\t" in line for line in filled) or _is_delimited(filled):
+    if len(filled) < FEW_LINES or any("\t" in line for line in filled) or _is_delimited(filled):
         return None
     rule = next((index for index, line in enumerate(stripped[:3]) if index and _RULE.fullmatch(line)), None)
     body = [line for index, line in enumerate(stripped) if line and index != rule]
@@ -81,6 +83,8 @@ def find_alignment(lines: Sequence[str]) -> Alignment | None:
         else _starts(body)
     )
     if len(starts) < (2 if rule is not None else 3) or not _fits(body, starts):
+        return None
+    if len(filled) < MIN_LINES and not _are_names_and_numbers(body, starts):
         return None
     starts[0] = 0
     ends = [*starts[1:], max(width, starts[-1] + 1)]
@@ -132,6 +136,17 @@ def _fits(body: Sequence[str], starts: Sequence[int]) -> bool:
         if sum(bool(line[start:end].strip()) for line in body) * 2 < len(body):
             return False
     return True
+
+
+def _are_names_and_numbers(body: Sequence[str], starts: Sequence[int]) -> bool:
+    """Whether few lines are certainly a table: words above a column of numbers, with more than one space somewhere."""
+    ends = [*starts[1:], None]
+    names, *rows = [
+        [line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in body
+    ]
+    if not rows or not has_names(names) or not any("  " in line.strip() for line in body):
+        return False
+    return any(all(map(_NUMBER.fullmatch, cells)) for cells in zip(*rows, strict=True))
 
 
 def has_names(cells: Sequence[str]) -> bool:

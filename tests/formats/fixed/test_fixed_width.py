@@ -66,6 +66,34 @@ def test_other_text_is_not_taken_for_aligned(text):
     assert not is_aligned(text, is_cut=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("Name      Qty   Price\nKettle      3   10.50\nMug        12    4.00\n", [("Kettle", 3, 10.5), ("Mug", 12, 4.0)]),
+        ("USER  PID %CPU COMMAND\nroot    1  0.0 init\nbob  1234 12.5 cat x\n", [("root", 1, 0.0, "init"), ("bob", 1234, 12.5, "cat x")]),
+    ],
+)  # fmt: skip
+def test_two_aligned_rows_below_names_are_enough_if_they_have_numbers(tmp_path, text, rows):
+    """Divided at blanks, they would lose cells."""
+    path, table = opened(tmp_path, text.encode(), "x.txt")
+    assert table.reading().format == "fixed"
+    assert read(path, table)[1].rows() == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The quick  brown fox\njumps over the lazy\ndog and    then it ran\n",
+        "x y z\n1 2 3\n4 5 6\n",  # blanks divide it
+        "1  2 3\n4  5 6\n7  8 9\n",
+        "first  last    n\nJohn   Smith   a\nJane   Doe     b\n",
+    ],
+)
+def test_two_rows_without_names_or_numbers_are_not_taken_for_aligned(text):
+    """Prose may have spaces in the same places."""
+    assert not is_aligned(text, is_cut=False)
+
+
 def test_column_border_needs_a_name_behind_it():
     """A space common to all values is no border if no column name starts after it."""
     lines = ["name       x  y", "John Ab    1  2", "Jane Cd   22  3", "Mary Ef    4 55"]

@@ -61,6 +61,10 @@ HEADERS = {
         lines("id,day,How?,,,Comments", ",,Web,Friend,Other,Text", "71,5/1/2024,Web,,,good", '72,5/2/2024,,Friend,,"bad, very"'),
         ["id", "day", "How? Web", "How? Friend", "How? Other", "Comments Text"], 2, {"header": 2},
     ),
+    "as many keys as rows with times": Case(
+        lines(*KEYS[:3], "", "n\tat\tseen", "1\t9999-12-31\t2024-01-05 25:00", "2\t05.01.2024\t2024-02-30", "3\t2024-01-05 10:00\t1/5/2024"),
+        ["n", "at", "seen"], 3, {"skip_rows": 4, "delimiter": "\t"},
+    ),
     "more titles and notes than rows": Case(
         lines(*KEYS[:4], "", "t,v", "1,2", "2,3", "", "Source: the office", "Printed in May"), ["t", "v"], 2,
         {"skip_rows": 5, "footer_rows": 2},

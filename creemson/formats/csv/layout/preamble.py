@@ -56,21 +56,21 @@ class Beginning:
 
 
 def lines_above_few_rows(lines: Sequence[str], quote: str = '"') -> int:
-    """The number of lines of titles above a table that has no more lines than they and its notes; 0 if there are none.
+    """The number of lines of titles above a table that has few rows beside them and its notes; 0 if there are none.
 
-    Where most lines are titles, their number of cells is the most frequent one. The table is certain if it has names
-    and at least two rows with values, ends the file but for notes, and has a delimiter that no line outside of it has;
-    titles have more than one word.
+    Where many lines are titles, their number of cells may be the most frequent one. The table is certain if it has
+    names and at least two rows with values, ends the file but for notes, and has a delimiter that no line outside of
+    it has; titles have more than one word.
 
     Args:
         lines: All lines of the file.
         quote: The quote around cells.
     """
-    if len(lines) > 2 * MAX_PREAMBLE:
+    if not 0 < len(lines) <= 2 * MAX_PREAMBLE:
         return 0
     for delimiter in DELIMITERS:
-        if not any(delimiter in line for line in lines):
-            continue
+        if delimiter in lines[0] or not any(delimiter in line for line in lines):
+            continue  # the first line is no title, or no row has the delimiter
         records = list(records_of(lines, delimiter, quote, ""))
         rows = [cells for cells, _, _ in records]
         end = next((at for at in range(len(rows), 0, -1) if len(rows[at - 1]) > 1), 0)  # above notes
@@ -78,7 +78,12 @@ def lines_above_few_rows(lines: Sequence[str], quote: str = '"') -> int:
         first = next((at for at in range(end, 0, -1) if len(rows[at - 1]) != width), 0)
         below = rows[first + 1 : end]
         outside = len(rows) - 1 - len(below)
-        if not first or len(below) < 2 or outside <= len(below) or not _is_header(rows[:end], first, width):
+        if (
+            not first
+            or len(below) < 2
+            or outside * 2 < len(below)
+            or not _is_header(rows[:end], first, width)
+        ):
             continue
         classes = classes_below(below, width)
         above = [cells[0].strip() for cells in rows[:first] if len(cells) == 1]

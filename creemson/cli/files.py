@@ -16,7 +16,7 @@ from creemson.client import Client
 from creemson.display.console import OutputConsole
 from creemson.display.progress import progress_bar
 from creemson.display.tables import show_table
-from creemson.display.text import visible
+from creemson.display.text import counted, visible
 from creemson.errors import CreemsonError
 
 __all__ = ["delete", "download", "files", "upload"]
@@ -42,9 +42,10 @@ def upload(paths: Sequence[Path], overwrite: bool, url: str, token: str | None, 
             if as_json:
                 print_lines([uploaded])
             else:
-                click.echo(
-                    f"{visible(uploaded.filename)}: {decimal(uploaded.size)}, {len(uploaded.columns)} columns"
-                )
+                # Columns are empty if the file cannot be read; `creemson columns NAME` says why.
+                columns = counted(len(uploaded.columns), "column")
+                found = columns if uploaded.columns else "not a table that can be read"
+                click.echo(f"{visible(uploaded.filename)}: {decimal(uploaded.size)}, {found}")
 
     run_with_client(url, token, send, describe=_describe_refused_upload)
 

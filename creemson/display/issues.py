@@ -1,6 +1,6 @@
 """Describes how a file was read, and the issues that were found in it."""
 
-from creemson.display.text import visible
+from creemson.display.text import counted, visible
 from creemson.model.query import DateFormat
 from creemson.model.results import Issues, Reading
 
@@ -44,9 +44,9 @@ def describe_reading(reading: Reading) -> str:
         reading.member is None and _describe_place(reading),
         _shown("from the archive:", reading.member),
         reading.header is not None
-        and (_counted(reading.header, "header row") if reading.header else "no header"),
-        reading.skip_rows and f"{_counted(reading.skip_rows, 'row')} skipped",
-        reading.footer_rows and f"{_counted(reading.footer_rows, 'row')} below the table left out",
+        and (counted(reading.header, "header row") if reading.header else "no header"),
+        reading.skip_rows and f"{counted(reading.skip_rows, 'row')} skipped",
+        reading.footer_rows and f"{counted(reading.footer_rows, 'row')} below the table left out",
         reading.decimal == "," and "decimal comma",
         _shown("thousands", reading.thousands),
         _describe_dates(reading.date_format),
@@ -80,7 +80,7 @@ def describe_issues(issues: Issues, *, rejects: str | None = None) -> list[str]:
         rejects: name or path of the file with all issues; None if it cannot be had.
     """
     counts = ((getattr(issues, name), noun, verb) for name, (noun, verb) in ISSUES.items())
-    lines = [", ".join(f"{_counted(count, noun)} {verb}" for count, noun, verb in counts if count)]
+    lines = [", ".join(f"{counted(count, noun)} {verb}" for count, noun, verb in counts if count)]
     for issue in issues.examples[:SHOWN_EXAMPLES]:
         place = [] if issue.line is None else [f"line {issue.line:,}"]
         place += [] if issue.column is None else [f"column {issue.column!r}"]
@@ -90,12 +90,3 @@ def describe_issues(issues: Issues, *, rejects: str | None = None) -> list[str]:
     if issues.rejects is not None and rejects is not None:
         lines.append(f"  all issues: {visible(rejects)}")
     return lines
-
-
-def _counted(count: int, noun: str) -> str:
-    """Format a number with its noun.
-
-    >>> _counted(1, "row"), _counted(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{count:,} {noun if count == 1 else noun + 's'}"

@@ -1,8 +1,11 @@
-"""Makes invisible characters visible: names and cells come from strangers, and must look like what they are."""
+"""Makes invisible characters visible: names and cells come from strangers, and must look like what they are.
+
+Also writes numbers with their nouns.
+"""
 
 import re
 
-__all__ = ["visible"]
+__all__ = ["counted", "visible"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """The category Cc: a terminal would interpret it."""
@@ -26,6 +29,15 @@ def visible(text: str) -> str:
         return text
     text = _INVISIBLE.sub(lambda found: _code(found.group()), text)
     return _CONTROL.sub("�", text)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def _code(character: str) -> str:

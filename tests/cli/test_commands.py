@@ -3,6 +3,7 @@
 import csv
 import datetime
 import gc
+import importlib
 import json
 import os
 import re
@@ -49,6 +50,12 @@ def test_process_that_shows_a_table_in_a_pipe_prints_a_plain_one(tmp_path):
     assert "344 rows × 2 columns" in done.stdout
     assert "\x1b" not in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_process_of_one_cell_prints_its_size_in_the_singular():
+    """One row × one column, not "1 rows"."""
+    done = run("process", SAMPLE, "--columns", "species", "--limit", 1, "--format", "table", *FAST)
+    assert "1 row × 1 column, processed" in done.stdout
 
 
 def test_process_with_output_writes_the_file(tmp_path):
@@ -388,7 +395,9 @@ def test_upload_files_download_and_delete_keep_the_bytes(server, tmp_path):
     (tmp_path / "one.csv").write_text("a\n1\n")
     (tmp_path / "two.csv").write_text("b,c\n2,3\n")
     done = run("upload", "one.csv", "two.csv", *url)
-    assert done.stdout == "one.csv: 4 bytes, 1 columns\ntwo.csv: 8 bytes, 2 columns\n"
+    assert done.stdout == "one.csv: 4 bytes, 1 column\ntwo.csv: 8 bytes, 2 columns\n"
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(8))
+    assert run("upload", "photo.png", *url).stdout == "photo.png: 16 bytes, not a table that can be read\n"
     again = run("upload", "one.csv", *url)
     assert (again.exit_code, again.stdout) == (1, "")
     assert (
@@ -415,9 +424,9 @@ def test_upload_files_download_and_delete_keep_the_bytes(server, tmp_path):
 def test_serve_keeps_what_is_imported_out_of_garbage_collections(monkeypatch):
     """Each full collection looked at 70,000 objects that stay, in which time the event loop waited."""
     frozen = []
-    monkeypatch.setattr(
-        sys.modules["creemson.cli.serve"], "run", lambda _: frozen.append(gc.get_freeze_count())
-    )
+    # The attribute `serve` of the package may be the command; and no other test may have imported the module yet.
+    module = importlib.import_module("creemson.cli.serve")
+    monkeypatch.setattr(module, "run", lambda _: frozen.append(gc.get_freeze_count()))
     gc.unfreeze()
     try:
         assert run("serve").exit_code == 0

@@ -15,6 +15,7 @@ from creemson.display.issues import describe_issues
 from creemson.display.profile import show_profile
 from creemson.display.progress import progress_bar
 from creemson.display.tables import show_result
+from creemson.display.text import counted
 from creemson.model.results import SAVED_FORMATS
 
 __all__ = ["Destination", "destination", "follow", "print_result"]
@@ -144,7 +145,8 @@ def print_result(result: Result, to: Destination, *, as_json: bool, is_kept: boo
         console = OutputConsole()
         if to.path is None:
             show_result(console, data)
-        size = f"{data.rows:,} rows × {len(data.columns)} columns, processed in {data.elapsed_s:.2f} s"
+        shape = f"{counted(data.rows, 'row')} × {counted(len(data.columns), 'column')}"
+        size = f"{shape}, processed in {data.elapsed_s:.2f} s"
         console.print(
             size if to.path is None else f"{size}, written to {to.path}", highlight=False, markup=False
         )

@@ -7,7 +7,7 @@ except where they say otherwise; :attr:`Store.is_remote` tells which ones may wa
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
@@ -428,8 +428,15 @@ def file_changed(name: str) -> ProcessingError:
 
 
 def file_not_found(name: str, others: Iterable[str]) -> ProcessingError:
-    """Return the error for a name that no file has, with the most similar of some other names."""
-    near = nearest(name, others)
+    """Return the error for a name that no file has, with the most similar of some other names.
+
+    Names are compared without their extensions: most files have the same one, which makes short names alike.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for other in others:
+        by_stem.setdefault(PurePath(other).stem, []).append(other)
+    stem = nearest(PurePath(name).stem, by_stem)
+    near = None if stem is None else nearest(name, by_stem[stem], 0.0)
     hint = f"Did you mean {near!r}?" if near else "Upload it first."
     return ProcessingError("file_not_found", f"There is no file {name!r}. {hint}")
 

@@ -95,6 +95,18 @@ def test_missing_file_error_suggests_the_nearest_name(files):
         files.find("something else")
 
 
+def test_common_extension_does_not_make_names_similar(files):
+    """Of files with the same stem, the one with the most similar extension is suggested."""
+    for name in ("huge.csv", "flights.xlsx", "flights.csv", "flights.parquet"):
+        put(files, name)
+    with pytest.raises(ProcessingError, match="Upload it first"):
+        files.find("nope.csv")
+    with pytest.raises(ProcessingError, match=r"Did you mean 'flights\.csv'"):
+        files.find("flights.cvs")
+    with pytest.raises(ProcessingError, match=r"Did you mean 'flights\."):
+        files.find("flights")
+
+
 def test_missing_file_in_a_large_folder_reads_a_bounded_number_of_entries(files, monkeypatch):
     """The event loop waits for it; all 100,000 names of a folder take 50 ms."""
     for number in range(3 * HINT_CANDIDATES):
@@ -109,7 +121,7 @@ def test_missing_file_in_a_large_folder_reads_a_bounded_number_of_entries(files,
 
     monkeypatch.setattr(os, "scandir", counted)
     monkeypatch.setattr(os, "listdir", None)
-    with pytest.raises(ProcessingError, match="Did you mean"):
+    with pytest.raises(ProcessingError, match="There is no file"):
         files.find("x.csv")
     assert len(read) == HINT_CANDIDATES
 

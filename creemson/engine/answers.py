@@ -183,13 +183,13 @@ def row_too_large(name: str, row: int, size: int, limit: int) -> InvalidFormat:
 
     Args:
         name: the file's name.
-        row: index of the row.
+        row: index of the row; the message counts from 1, as people do and as the page numbers rows.
         size: bytes of the row as JSON, about.
         limit: maximum bytes.
     """
     return InvalidFormat(
         "message_too_large",
-        f"Row {row:,} of {name[:255]!r} has about {size:,} bytes, and one answer at most {limit:,}. "
+        f"Row {row + 1:,} of {name[:255]!r} has about {size:,} bytes, and one answer at most {limit:,}. "
         "Download the file, or process it with fewer columns.",
     )
 

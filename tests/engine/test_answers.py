@@ -68,12 +68,12 @@ def shared_text_file(path, rows, size):
 
 
 def test_window_of_a_bomb_of_shared_texts_is_refused_without_unfolding_it(tmp_path):
-    """A row of 1 MiB does not fit; the error names the row, its size and what to do."""
+    """A row of 1 MiB does not fit; the error names the row (counted from 1), its size and what to do."""
     path = tmp_path / "t.arrow"
     shared_text_file(path, 100, 2**20)
     tracemalloc.start()
     with pytest.raises(
-        InvalidFormat, match=r"Row 3 of 't.arrow' has about 1,048,\d+ bytes.* Download the file"
+        InvalidFormat, match=r"Row 4 of 't.arrow' has about 1,048,\d+ bytes.* Download the file"
     ) as caught:
         window(path, "t.arrow", 3, 1000)
     _, peak = tracemalloc.get_traced_memory()
@@ -87,7 +87,7 @@ def test_window_of_a_row_of_lists_far_over_the_limit_is_refused_before_it_is_mad
     path = tmp_path / "t.parquet"
     pl.DataFrame({"a": [1]}).select(a=pl.lit(7, pl.Int8).repeat_by(17_000_000)).write_parquet(path)
     tracemalloc.start()
-    with pytest.raises(InvalidFormat, match="Row 0"):
+    with pytest.raises(InvalidFormat, match="Row 1"):
         window(path, "t.parquet", 0, 10)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

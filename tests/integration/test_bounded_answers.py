@@ -52,7 +52,7 @@ def test_row_larger_than_a_message_is_an_error_in_words(wide):
     with wide.connect() as client:
         error = client.ask({"type": "rows", "id": "r", "filename": "huge.arrow", "offset": 7, "limit": 1000})
         assert (error["type"], error["reason"], error["id"]) == ("error", "message_too_large", "r")
-        assert "Row 7 of 'huge.arrow' has about 1,048,5" in error["message"]
+        assert "Row 8 of 'huge.arrow' has about 1,048,5" in error["message"]
         assert client.ask({"type": "ping", "id": "p"})["type"] == "pong"
 
 

@@ -28,6 +28,20 @@ def test_german_file_to_excel_with_three_columns_takes_three_actions(person, tmp
     assert frame["Preis"].to_list() == [1.5, 12.25, 100, None]
 
 
+def test_both_csv_downloads_are_told_apart_by_their_names(person, tmp_path):
+    """In a folder of downloads, "(1)" would be their only difference."""
+    path = fresh(tmp_path / "view-names.csv")
+    path.write_text("n\n1.50\n")
+    person.drop(path)
+    for label, ending, content in (
+        ("CSV, as in the file", "csv", "n\n1.50\n"),
+        ("CSV, normalized", "normalized.csv", "n\n1.5\n"),
+    ):
+        download = person.download(label)
+        assert download.suggested_filename == f"{path.stem}.{ending}"
+        assert download.path().read_text() == content
+
+
 @on_each_screen
 def test_distribution_of_each_column_is_there_after_the_drop(person, tmp_path):
     """A picture and the share of missing values in each header, without a further action."""

@@ -5,10 +5,10 @@ import { exceededInExcel, whole } from "../format.js";
 
 const TYPED_FORMATS = ["parquet", "arrow"];
 
-/** label, extension, name of the server's file in an output, hint */
+/** label, ending of the name in the browser, name of the server's file in an output, hint */
 const FORMATS = [
   ["CSV, as in the file", "csv", (output) => output.final_filename_csv, "Cells as the file writes them"],
-  ["CSV, normalized", "csv", (output) => output.final_filename_csv_normalized, "ISO dates, decimal points, true and false, nothing for missing values"],
+  ["CSV, normalized", "normalized.csv", (output) => output.final_filename_csv_normalized, "ISO dates, decimal points, true and false, nothing for missing values"],
   ["Excel", "xlsx", (output) => output.final_filename_excel, ""],
   ["Parquet", "parquet", (output) => output.filename, ""],
   ["NDJSON", "ndjson", (output) => `${stemOf(output.filename)}.ndjson`, "One JSON object in each line"],

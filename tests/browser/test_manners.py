@@ -48,6 +48,25 @@ def test_several_files_each_have_their_own_word(person, tmp_path):
     shows(person.page, [["1", "2"]])
 
 
+@on_each_screen
+def test_list_of_files_beside_a_table_shows_that_it_goes_on(person, tmp_path):
+    """Its end cuts a row: scroll bars are hidden on many systems, and whole rows look like the whole list."""
+    files = [write(fresh(tmp_path / f"manners-list-{number}.csv"), a=[1]) for number in range(6)]
+    person.upload(*files)
+    page = person.page
+    page.wait_for_selector("#grid[data-state=ready]")
+    page.wait_for_selector(f"[data-file='{files[-1].name}']:has-text('1 column')")
+    cut = page.evaluate(
+        """() => {
+          const end = document.querySelector("#files-list").getBoundingClientRect().bottom;
+          const places = [...document.querySelectorAll("#files tbody tr")].map((row) => row.getBoundingClientRect());
+          const { top, bottom } = places.find((place) => place.bottom > end);
+          return (end - top) / (bottom - top);
+        }"""
+    )
+    assert 0.2 < cut < 0.8
+
+
 @pytest.mark.slow
 def test_sample_is_shown_with_one_action_to_who_comes_first(page, tmp_path):
     """An empty server offers it; another tab hears of the new file and of its end."""

@@ -589,6 +589,16 @@ def test_token_create_list_and_revoke_show_the_token_once(tmp_path):
     assert run("token", "list", "--json", *folder).stdout == ""
 
 
+def test_command_without_a_token_says_how_to_give_one(tmp_path):
+    """The server's message is for programs: it names a message and a header."""
+    data = tmp_path / "data"
+    assert run("token", "create", "ann", "--data-dir", data).exit_code == 0
+    with serving(data, "--set", "auth.mode=token") as server:
+        done = run("files", "--url", server.url)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "creemson: Authenticate first: give --token, or set CREEMSON_TOKEN.\n"
+
+
 def test_server_that_cannot_reach_its_cluster_gives_its_port_back():
     """A program that starts servers itself can use the port again."""
     done = run("serve", "--port", "0", *DASK, "--set", "processing.dask_scheduler=tcp://127.0.0.1:9")

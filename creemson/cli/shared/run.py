@@ -100,12 +100,18 @@ def run(
     while isinstance(failure, BaseExceptionGroup):  # of several errors, the first is reported
         failure = failure.exceptions[0]
     if isinstance(failure, CreemsonError):
-        fail(describe(failure))
+        fail(_with_flag_of_token(describe(failure)))
     if isinstance(failure, OSError) and not isinstance(
         failure, BrokenPipeError
     ):  # the group of commands handles it
         fail(describe_os_error(failure))
     raise failure
+
+
+def _with_flag_of_token(message: str) -> str:
+    return message.replace(
+        "send `hello` with a token, or Authorization: Bearer TOKEN", "give --token, or set CREEMSON_TOKEN"
+    )
 
 
 def hangup() -> Sequence[signal.Signals]:

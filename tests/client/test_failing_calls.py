@@ -2,8 +2,10 @@
 
 import math
 import os
+import re
 import threading
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import trio
@@ -191,13 +193,18 @@ async def test_callback_that_raises_ends_its_transfer_only(server, tmp_path, err
     assert (tmp_path / "x.csv").read_bytes() == SAMPLE.read_bytes()
 
 
+def open_files():
+    """The paths that this process has open, folders as well."""
+    return [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+
+
 async def test_source_that_is_no_ordinary_file_is_refused(server, tmp_path):
     """A folder, a pipe that nobody writes to, a name with a NUL: an error of the call, at once."""
     os.mkfifo(tmp_path / "pipe.csv")
     async with connect(server.url) as client:
         with trio.fail_after(PATIENCE):
             for source, error, text in (
-                (tmp_path, IsADirectoryError, "directory"),
+                (tmp_path, IsADirectoryError, re.escape(str(tmp_path))),
                 (tmp_path / "pipe.csv", ProcessingError, "is a pipe"),
                 (tmp_path / "a\0b.csv", (ValueError, CreemsonError), "null|NUL|control"),
             ):
@@ -206,6 +213,7 @@ async def test_source_that_is_no_ordinary_file_is_refused(server, tmp_path):
                 with pytest.raises(error, match=text):
                     await client.process(source)
         assert client.state.connections == 1
+    assert not [file for file in open_files() if file.startswith(str(tmp_path))]
 
 
 async def test_file_that_grows_during_its_upload_is_uploaded_as_it_was(server, tmp_path):

@@ -1,5 +1,6 @@
 """Opens what a client uploads: a local file, or content that the caller has: bytes, an open file, a table."""
 
+import errno
 import hashlib
 import io
 import os
@@ -92,11 +93,13 @@ def _copy(source: Any, stream: BinaryIO) -> None:
 
 def _open_file(path: Path) -> tuple[BinaryIO, int]:
     # Without O_NONBLOCK, opening a pipe without a writer would block this thread for ever.
-    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
-    info = os.fstat(stream.fileno())
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    info = os.fstat(descriptor)
     if stat.S_ISREG(info.st_mode):
-        return stream, info.st_size
-    stream.close()
+        return os.fdopen(descriptor, "rb"), info.st_size
+    os.close(descriptor)
+    if stat.S_ISDIR(info.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise ProcessingError(
         "unreadable_file",
         f"{str(path)!r} is a pipe, a device or a socket. Pass an open file, or write its content to a file.",

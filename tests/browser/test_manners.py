@@ -16,6 +16,13 @@ PROTOCOL_WORDS = re.compile(
 )
 MAX_SCRIPTS = 150_000
 """Maximum bytes of all scripts, as they are sent."""
+SHOWN_OF_LAST_FILE = """() => {
+  const end = document.querySelector("#files-list").getBoundingClientRect().bottom;
+  const rows = [...document.querySelectorAll("#files tbody tr")].map((row) => row.getBoundingClientRect());
+  const { top, bottom } = rows.find((row) => row.bottom > end);
+  return (end - top) / (bottom - top);
+}"""
+"""The share of the last file of the list that can be seen without scrolling."""
 
 
 def test_scripts_have_a_bounded_size(page, server, tmp_path):
@@ -48,23 +55,28 @@ def test_several_files_each_have_their_own_word(person, tmp_path):
     shows(person.page, [["1", "2"]])
 
 
-@on_each_screen
-def test_list_of_files_beside_a_table_shows_that_it_goes_on(person, tmp_path):
-    """Its end cuts a row: scroll bars are hidden on many systems, and whole rows look like the whole list."""
-    files = [write(fresh(tmp_path / f"manners-list-{number}.csv"), a=[1]) for number in range(6)]
-    person.upload(*files)
-    page = person.page
-    page.wait_for_selector("#grid[data-state=ready]")
-    page.wait_for_selector(f"[data-file='{files[-1].name}']:has-text('1 column')")
-    cut = page.evaluate(
-        """() => {
-          const end = document.querySelector("#files-list").getBoundingClientRect().bottom;
-          const places = [...document.querySelectorAll("#files tbody tr")].map((row) => row.getBoundingClientRect());
-          const { top, bottom } = places.find((place) => place.bottom > end);
-          return (end - top) / (bottom - top);
-        }"""
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("touch", [False, True])
+def test_end_of_the_list_of_files_cuts_a_row(browser, server, tmp_path, width, touch):
+    """Scroll bars are hidden on many systems, and whole rows look like the whole list."""
+    files = [write(fresh(tmp_path / f"manners-list-{number}.csv"), a=[1]) for number in range(9)]
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, has_touch=touch, is_mobile=touch, reduced_motion="reduce"
     )
-    assert 0.2 < cut < 0.8
+    page = context.new_page()
+    try:
+        visit(page, server)
+        page.set_input_files("#file-input", files)
+        page.wait_for_selector("#grid[data-state=ready]")
+        page.wait_for_selector(f"[data-file='{files[-1].name}']:has-text('1 column')")
+        assert 0.2 < page.evaluate(SHOWN_OF_LAST_FILE) < 0.8  # beside a table
+        page.goto("about:blank")
+        visit(page, server)
+        page.wait_for_selector(f"[data-file='{files[-1].name}']")
+        assert page.is_hidden("#view")
+        assert 0.2 < page.evaluate(SHOWN_OF_LAST_FILE) < 0.8
+    finally:
+        context.close()
 
 
 @pytest.mark.slow

@@ -140,6 +140,19 @@ def test_wide_file_is_described_when_somebody_asks(person, tmp_path):
     assert person.page.is_hidden("#describe")
 
 
+def test_without_columns_there_is_nothing_to_download_and_the_page_says_so(person, tmp_path):
+    """The server's error, "expected at least one column", came only after a click."""
+    person.drop(write(tmp_path / "view-none.csv", a=[1], b=[2]))
+    page = person.page
+    person.click("#view-columns summary")
+    person.click("#view-columns-none")
+    page.wait_for_selector("#view-downloads:has-text('All columns are hidden: show at least one.')")
+    assert page.locator("#view-downloads button:disabled").count() == 6
+    person.click("#view-columns-all")
+    until(page, "document.querySelectorAll('#view-downloads button:enabled').length === 6")
+    assert page.locator("#view-downloads .hint").count() == 0
+
+
 def test_text_to_find_is_not_in_downloads_and_groups_and_the_page_says_so(person, tmp_path):
     """Only the rows on the screen are searched."""
     person.drop(write(tmp_path / "view-found.csv", city=["Oslo", "Rome"], note=["abc", "x"], n=[1, 2]))

@@ -34,14 +34,14 @@ export class ViewDownloads {
 
   /** @param {string} file whose rows are shown
    *  @param {object|null} reading how it is read
-   *  @param {string} find the text to find, which no download knows */
-  show(file, reading, find) {
+   *  @param {string} obstacle why nothing can be downloaded, in words; or "" */
+  show(file, reading, obstacle) {
     const isTyped = TYPED_FORMATS.includes(reading?.format);
     const offered = FORMATS.filter(([label]) => !isTyped || label !== "CSV, normalized");
     const buttons = offered.map(([label, extension, nameOf, hint]) =>
-      button(isTyped && extension === "csv" ? "CSV" : label, () => this.#download(label, file, extension, nameOf), { title: hint, disabled: find !== "" }),
+      button(isTyped && extension === "csv" ? "CSV" : label, () => this.#download(label, file, extension, nameOf), { title: hint, disabled: obstacle !== "" }),
     );
-    const note = find ? [make("span", { className: "hint" }, "Downloads have filters, but not a text to find: filter a column in its menu instead.")] : [];
+    const note = obstacle ? [make("span", { className: "hint" }, obstacle)] : [];
     byId("view-downloads").replaceChildren("Download", ...buttons, ...note);
   }
 

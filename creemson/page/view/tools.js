@@ -7,7 +7,7 @@ import { toHash } from "./address.js";
 import { ViewDownloads } from "./downloads.js";
 import { Findings } from "./findings.js";
 import { Plot } from "./plot.js";
-import { isComputed, processOf } from "./requests.js";
+import { isComputed, processOf, shownOf } from "./requests.js";
 import { Survey } from "./survey.js";
 import { calledIn } from "./words.js";
 
@@ -74,7 +74,14 @@ export class Tools {
     const { reading } = this.#description;
     this.#names = names;
     this.#options.show(reading, view.options, view.strict);
-    this.#downloads.show(view.file, reading, view.find);
+    this.#downloads.show(view.file, reading, this.#obstacle());
+  }
+
+  /** @returns {string} why nothing can be downloaded, or "" */
+  #obstacle() {
+    const { view } = this.#store;
+    if (view.find) return "Downloads have filters, but not a text to find: filter a column in its menu instead.";
+    return this.#names.length && !shownOf(view, this.#names).length ? "All columns are hidden: show at least one." : "";
   }
 
   /** The rows are shown.

@@ -90,6 +90,7 @@ class Job:
         self._transfers = transfers
         self._request = request
         self._content = content
+        self._names_file_of_server = request is not None and content is None
         self._overwrite = overwrite
         self._is_temporary = is_temporary
         self._seq = after  # number of the last event that has arrived
@@ -189,6 +190,15 @@ class Job:
 
     def _end(self, outcome: Result | Exception) -> None:
         if self._outcome is None:
+            if (
+                self._names_file_of_server
+                and isinstance(outcome, ProcessingError)
+                and outcome.reason == "file_not_found"
+            ):
+                # The server cannot know that somebody may have meant a local file, as in `process("sales.csv")`.
+                outcome.add_note(
+                    "The name was looked for on the server, because it is no path of a local file."
+                )
             self._outcome = outcome
             self._notify()
 

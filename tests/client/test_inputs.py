@@ -46,6 +46,16 @@ def test_content_is_uploaded_and_processed(client, content):
     wait_until(lambda: not [info for info in client.files() if info.filename.startswith("input-")])
 
 
+def test_name_that_is_neither_here_nor_on_the_server_is_explained(client):
+    """Whoever has mistyped a path learns from the traceback that it was taken for a name on the server."""
+    with pytest.raises(ProcessingError) as caught:
+        client.process("nowhere.csv", progress=False)
+    assert caught.value.reason == "file_not_found"
+    assert caught.value.__notes__ == [
+        "The name was looked for on the server, because it is no path of a local file."
+    ]
+
+
 def test_open_file_is_read_to_its_end(client, tmp_path):
     """Of bytes or of text; a name is used, and the file is then kept."""
     path = tmp_path / "opened.csv"

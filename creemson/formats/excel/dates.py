@@ -18,7 +18,7 @@ import polars as pl
 
 from creemson.formats.columns import unnamed
 from creemson.formats.excel.styles import Kind, Style, Styles, read_styles
-from creemson.formats.excel.xml import FAULTS, PartRead, parse, place_of, values_of
+from creemson.formats.excel.xml import FAULTS, PartRead, Places, parse, values_of
 from creemson.formats.report import Report
 
 __all__ = ["Cell", "Sheet", "corrected", "is_date_text", "text_of"]
@@ -147,20 +147,24 @@ class _Reader:
         self._columns = columns
         self._rows = rows
         self._on_cell = on_cell
+        self._places = Places()
         self._cell: tuple[int, int, Style] | None = None
 
     def on_element(self, name: str, attributes: Sequence[str]) -> Callable[[str], None] | None:
         """Receive an element; return the receiver of its text."""
         if name == "c":
             self._cell = None
+            self._places.on_cell(attributes)
             values = values_of(attributes)
             style = self._styles.get(values.get("s", "0"))
             if style is not None and values.get("t", "n") == "n":
-                place = place_of(values.get("r", ""))
+                place = self._places.place()
                 if place is not None and place[0] >= self._rows.stop:
                     raise PartRead
                 if place is not None and place[0] in self._rows and place[1] in self._columns:
                     self._cell = (*place, style)
+        elif name == "row":
+            self._places.on_row(attributes)
         elif name == "v" and self._cell is not None:
             return self._on_value
         return None

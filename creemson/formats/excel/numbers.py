@@ -13,7 +13,7 @@ import polars as pl
 
 from creemson.formats.exact import exact_decimal, exact_numbers, exact_type, is_rounded
 from creemson.formats.excel.dates import Sheet
-from creemson.formats.excel.xml import FAULTS, PartRead, contains, parse, place_of, values_of
+from creemson.formats.excel.xml import FAULTS, PartRead, Places, contains, parse, values_of
 
 __all__ = ["corrected_numbers"]
 
@@ -88,6 +88,7 @@ class _Reader:
         self._left = left
         self._rows = rows
         self._count = 0
+        self._places = Places()
         self._row = 0
         self._cells: _Cells | None = None  # to which the cell belongs
 
@@ -95,12 +96,15 @@ class _Reader:
         """Receive an element; return the receiver of its text."""
         if name == "c":
             self._cells = None
+            self._places.on_cell(attributes)
             values = values_of(attributes)
             kinds = {"n": self.numbers, "b": self.booleans}.get(values.get("t", "n"))
-            place = place_of(values.get("r", ""))
+            place = self._places.place()
             if kinds is not None and place is not None and place[0] in self._rows:
                 self._row = place[0] - self._rows.start
                 self._cells = kinds.get(place[1] - self._left)
+        elif name == "row":
+            self._places.on_row(attributes)
         elif name == "v" and self._cells is not None:
             return self._on_value
         return None

@@ -1,22 +1,26 @@
-"""Reads the XML of a workbook for what fastexcel does not return: merged cells, errors, formulas without a value."""
+"""Reads the XML of a workbook for what fastexcel does not return: merged cells, errors, formulas without a value.
+
+Dates that are text are read, too, because it returns only some of them.
+"""
 
 import posixpath
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import attrs
 
-from creemson.formats.excel.xml import BLOCK_BYTES, FAULTS, column_index, contains, parse, place_of, values_of
+from creemson.formats.excel.xml import BLOCK_BYTES, FAULTS, Places, column_index, contains, parse, values_of
 
 __all__ = ["Marks", "archive_bytes", "filtered_rows", "find_marks", "sheet_parts"]
 
 MAX_MARKS = 1_000_000
 """Maximum number of cells of each kind, and of merged blocks, that are remembered."""
-_SIGNS = (b"mergeCell", b'"e"', b"'e'", b"f></", b"/></", b"v/>", b"v />", b"v></")
-"""Byte strings of which at least one is in each part with merged cells, errors or formulas without a value."""
+_SIGNS = (b"mergeCell", b'"e"', b"'e'", b't="d"', b"t='d'", b"f></", b"/></", b"v/>", b"v />", b"v></")
+"""Byte strings of which at least one is in each part with merged cells, errors, dates as text or missing values."""
 _BLOCK = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})")
 
 _DIMENSION, _FILTER = (
@@ -36,11 +40,18 @@ class Marks:
         merged: Top, left, bottom and right of each block of merged cells.
         missing: Row, column and text of each formula whose value is not stored: the workbook was written by a program
             that does not calculate.
+        dates: Row, column and text of each date that is ISO 8601 text.
     """
 
     errors: list[tuple[int, int, str]] = attrs.field(factory=list)
     merged: list[tuple[int, int, int, int]] = attrs.field(factory=list)
     missing: list[tuple[int, int, str]] = attrs.field(factory=list)
+    dates: list[tuple[int, int, str]] = attrs.field(factory=list)
+
+    @property
+    def without_value(self) -> Iterator[tuple[int, int, str]]:
+        """The cells that are not empty, but for which fastexcel returns null."""
+        return chain(self.errors, self.missing, self.dates)
 
 
 def archive_bytes(path: Path) -> int:
@@ -140,20 +151,27 @@ class _Cells:
 
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
+        self._places = Places()
         self._attributes: Sequence[str] = ()  # of the cell
         self._is_error = False  # the text of this cell has not been read
+        self._is_date = False
         self._formula: str | None = None  # of this cell, as long as no value was found
 
     def on_element(self, name: str, attributes: Sequence[str]) -> Callable[[str], None] | None:
         """Receive an element; return the receiver of its text."""
         if name == "c":
             self.end_cell()
+            self._places.on_cell(attributes)
             self._attributes = attributes
             self._is_error = "e" in attributes and values_of(attributes).get("t") == "e"
+            self._is_date = "d" in attributes and values_of(attributes).get("t") == "d"
+        elif name == "row":
+            self.end_cell()
+            self._places.on_row(attributes)
         elif name == "f":
             self._formula = ""
             return self._on_formula
-        elif name == "v" and (self._is_error or self._formula is not None):
+        elif name == "v" and (self._is_error or self._is_date or self._formula is not None):
             return self._on_value
         elif name == "is":
             self._formula = None
@@ -182,8 +200,11 @@ class _Cells:
         if self._is_error:
             self._is_error = False
             self._note(self._marks.errors, text or "an error")
+        elif self._is_date and text:
+            self._is_date = False
+            self._note(self._marks.dates, text)
 
     def _note(self, cells: list[tuple[int, int, str]], text: str) -> None:
-        place = place_of(values_of(self._attributes).get("r", ""))
+        place = self._places.place()
         if place is not None and len(cells) < MAX_MARKS:
             cells.append((*place, text))

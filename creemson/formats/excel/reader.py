@@ -17,6 +17,7 @@ from creemson.formats.coerce import cast_frame, check_types
 from creemson.formats.columns import default_name, unique_names, unnamed
 from creemson.formats.csv.layout.preamble import below_pairs
 from creemson.formats.excel.dates import Sheet, corrected, is_date_text
+from creemson.formats.excel.iso import corrected_iso
 from creemson.formats.excel.numbers import corrected_numbers
 from creemson.formats.excel.parts import Marks, archive_bytes, filtered_rows, find_marks, sheet_parts
 from creemson.formats.report import Fault, Report
@@ -94,13 +95,12 @@ def open_workbook(
         )
     shape = _find_shape(head, marks, xml, options)
     report = Report() if report is None else report
-    body = _load_body(workbook, sheet, head, shape, xml)
+    body = _with_all_rows(_load_body(workbook, sheet, head, shape, xml), marks, shape)
     body, notations = corrected(body, xml, shape.left, shape.first, report)
+    body = corrected_iso(body, marks.dates, shape.left, shape.first, report)
     body = corrected_numbers(body, xml, shape.left, shape.first)
     body = _without_empty_edges(body, shape, marks)
-    filtered = filtered_rows(path, part, shape.first + body.height) - shape.first
-    if body.height < filtered <= body.height + MAX_EMPTY // max(1, body.width):
-        body = pl.concat([body, body.clear(filtered - body.height)])
+    body = _lengthened(body, filtered_rows(path, part, shape.first + body.height) - shape.first)
     frame = _narrow_types(body)
     if not frame.width:
         raise _empty(name, sheet)
@@ -328,12 +328,27 @@ def _load_body(
     return body
 
 
+def _with_all_rows(body: pl.DataFrame, marks: Marks, shape: _Shape) -> pl.DataFrame:
+    """Drop empty rows at the end, but none with an error or a formula; fastexcel has null there, or no row."""
+    last = body.select((~pl.all_horizontal(pl.all().is_null())).alias("filled")).to_series().arg_true()
+    last_marked = max((row for row, _, _ in marks.without_value), default=-1)
+    height = max(last[-1] + 1 if len(last) else 0, last_marked + 1 - shape.first)
+    return _lengthened(body.head(height), height)
+
+
+def _lengthened(body: pl.DataFrame, height: int) -> pl.DataFrame:
+    """Add empty rows up to a number of rows, unless they are too many."""
+    if body.height < height <= body.height + MAX_EMPTY // max(1, body.width):
+        return pl.concat([body, body.clear(height - body.height)])
+    return body
+
+
 def _without_empty_edges(body: pl.DataFrame, shape: _Shape, marks: Marks) -> pl.DataFrame:
-    """Drop empty columns without a name at the edges, and empty rows at the end, but none with a formula."""
+    """Drop empty columns without a name at the edges, but none with an error or a formula."""
     names = body.columns
-    formulas = {column - shape.left for row, column, _ in marks.missing if row >= shape.first}
+    marked = {column - shape.left for row, column, _ in marks.without_value if row >= shape.first}
     is_empty = [
-        column.null_count() == column.len() and name is None and index not in formulas
+        column.null_count() == column.len() and name is None and index not in marked
         for index, (column, name) in enumerate(zip(body, shape.names, strict=True))
     ]
     while is_empty and is_empty[-1]:
@@ -342,12 +357,7 @@ def _without_empty_edges(body: pl.DataFrame, shape: _Shape, marks: Marks) -> pl.
     while is_empty and is_empty[0]:
         is_empty.pop(0)
         names.pop(0)
-    if not names:
-        return pl.DataFrame()
-    body = body[names]
-    last = body.select((~pl.all_horizontal(pl.all().is_null())).alias("filled")).to_series().arg_true()
-    last_formula = max((row for row, _, _ in marks.missing), default=-1)
-    return body.head(max(last[-1] + 1 if len(last) else 0, last_formula + 1 - shape.first))
+    return body[names] if names else pl.DataFrame()
 
 
 def _unique(names: list[str | None]) -> list[str]:
@@ -383,8 +393,8 @@ def _report_errors(frame: pl.DataFrame, marks: Marks, shape: _Shape, report: Rep
     names = _unique(shape.names)
     kept = frozenset(frame.columns)
 
-    # fastexcel returns no rows for formulas without a value below the last value.
-    height = max([frame.height, *(row + 1 - shape.first for row, _, _ in marks.missing)])
+    # There may be too many empty rows above the last one of these cells to have them in the table.
+    height = max([frame.height, *(row + 1 - shape.first for row, _, _ in marks.without_value)])
 
     def add(fault: Fault, row: int, column: int, text: str, why: str) -> None:
         index = column - shape.left

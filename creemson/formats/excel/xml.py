@@ -18,6 +18,7 @@ __all__ = [
     "FAULTS",
     "OnElement",
     "PartRead",
+    "Places",
     "column_index",
     "contains",
     "parse",
@@ -33,6 +34,7 @@ block (CVE-2023-52425). Excel writes at most 32,767 characters into a cell."""
 MAX_TEXT = 400
 """Maximum number of characters of a text that is read."""
 _PLACE = re.compile(r"([A-Z]{1,3})(\d{1,7})")
+_ROW = re.compile(r"[1-9]\d{0,6}")
 
 OnElement: TypeAlias = Callable[[str, Sequence[str]], Callable[[str], None] | None]
 """Called with the name of an element without its prefix, and its attributes: names and values in turn. Returns what is
@@ -127,6 +129,43 @@ def place_of(reference: str) -> tuple[int, int] | None:
     """
     place = _PLACE.fullmatch(reference)
     return None if place is None else (int(place[2]) - 1, column_index(place[1]))
+
+
+class Places:
+    """Follows the places of the cells of a sheet.
+
+    Rows and cells need not say where they are (ECMA-376, part 1, sections 18.3.1.4 and 18.3.1.73), and some programs do
+    not write it: then each is next to the one before it, as calamine counts them.
+    """
+
+    def __init__(self) -> None:
+        self._row = -1
+        self._reference = ""  # the last one in this row
+        self._further = -1  # number of cells behind it; without one, the column
+
+    def on_row(self, attributes: Sequence[str]) -> None:
+        """Receive the attributes of a row."""
+        reference = values_of(attributes).get("r", "")
+        self._row = int(reference) - 1 if _ROW.fullmatch(reference) else self._row + 1
+        self._reference, self._further = "", -1
+
+    def on_cell(self, attributes: Sequence[str]) -> None:
+        """Receive the attributes of a cell."""
+        # Programs write this attribute first; most cells are not asked for their place.
+        reference = attributes[1] if attributes[:1] == ["r"] else values_of(attributes).get("r", "")
+        if reference:
+            self._reference, self._further = reference, 0
+        else:
+            self._further += 1
+
+    def place(self) -> tuple[int, int] | None:
+        """The row and the column of the last cell, counted from 0; None if it has no valid reference."""
+        if not self._reference:
+            return self._row, self._further
+        found = place_of(self._reference)
+        if found is None or not self._further:
+            return found
+        return self._row, found[1] + self._further
 
 
 def column_index(letters: str) -> int:

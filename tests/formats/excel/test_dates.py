@@ -149,7 +149,7 @@ def test_formula_without_stored_value_is_told(outputs, tmp_path):
     """Programs that do not calculate write formulas only. A formula whose value is an empty text has a value."""
     rows = [["a", "b", "s"], [("number", 1), ("number", 2), "<f>A2+B2</f><v/>"], [None, None, "<f>A3+B3</f>"]]
     outcome, lines = outputs(rows)
-    assert lines == ["a,b,s", "1,2,"]
+    assert lines == ["a,b,s", "1,2,", ",,"]
     assert (outcome.issues.missing_values, outcome.issues.unparsable_cells) == (2, 0)
     assert [(issue.line, issue.column, issue.value) for issue in outcome.issues.examples] == [
         (2, "s", "=A2+B2"), (3, "s", "=A3+B3")

@@ -1,10 +1,13 @@
 """The XML of workbooks: what other programs may write, and what nobody writes but an attacker."""
 
+from datetime import date
+
 import pytest
 
 from creemson.formats.excel import reader, xml
 from creemson.formats.excel.parts import Marks, archive_bytes, find_marks, sheet_parts
 from creemson.formats.open import open_table
+from creemson.formats.report import Report
 from tests.formats.excel.books import DATA, ROWS, SHEETS, write_book
 
 PART = "xl/worksheets/sheet1.xml"
@@ -91,3 +94,21 @@ def test_rows_are_those_of_the_sheet(path):
     table = open_table(write_book(path), "x.xlsx")
     assert table.readings[0](list).collect().rows() == [(1, None), (2, 3)]
     assert ROWS in DATA
+
+
+@pytest.mark.parametrize(
+    "last",
+    ['<c r="{}" t="e"><v>#DIV/0!</v></c>', '<c r="{}"><f>1+1</f></c>', '<c r="{}" s="1"><v>60</v></c>'],
+)
+def test_rows_and_columns_of_cells_without_a_value_are_rows_and_columns(tmp_path, last):
+    """Also at the end, where empty ones are dropped; each cell is told."""
+    rows = (
+        '<row r="1"><c r="A1" t="str"><v>v</v></c></row><row r="2"><c r="A2" s="1"><v>45000</v></c></row>'
+        f'<row r="5">{last.format("A5")}</row>'
+    )
+    styles = '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs>'
+    found = write_book(tmp_path / "x.xlsx", sheet=f"<sheetData>{rows}</sheetData>", styles=styles)
+    with Report() as report:
+        table = open_table(found, "x.xlsx", report=report)
+    assert table.readings[0](list).collect().to_series().to_list() == [date(2023, 3, 15), None, None, None]
+    assert [issue.line for issue in report.issues().examples] == [5]

@@ -228,7 +228,7 @@ class _Shape:
 
 def _find_shape(head: _Cells, marks: Marks, xml: Sheet, options: Options) -> _Shape:
     rows = head.frame.rows()
-    skipped = _title_rows(rows) if options.skip_rows is None else options.skip_rows
+    skipped = _title_rows(rows, marks) if options.skip_rows is None else options.skip_rows
     header = _header_rows(rows, skipped, marks, head.left) if options.header is None else int(options.header)
     header = min(header, max(0, len(rows) - skipped))
     _correct_dates(rows, range(skipped, skipped + header), head, xml)
@@ -275,7 +275,7 @@ def _merged_cells(marks: Marks, rows: range, head: _Cells) -> dict[tuple[int, in
     return merged
 
 
-def _title_rows(rows: list[tuple[str | None, ...]]) -> int:
+def _title_rows(rows: list[tuple[str | None, ...]], marks: Marks) -> int:
     """The number of rows above the header: empty rows, and rows with far fewer cells than those of the table."""
     filled = [sum(cell is not None and bool(cell.strip()) for cell in row) for row in rows]
     if not any(filled):
@@ -287,9 +287,14 @@ def _title_rows(rows: list[tuple[str | None, ...]]) -> int:
     usual = sorted(filter(None, filled))[len(list(filter(None, filled))) // 2]
     for row, (count, following) in enumerate(pairwise([*filled, 0])):
         # A title has one or two cells; below a row of merged names, there is a row with more names.
-        if count > 2 or count * 2 > usual or (count and following == 0 and usual <= 2):
+        if count > 2 or count * 2 > usual:
             return row
-        if count > 1 and following * 2 > usual and following > count:
+        # Names may stand above an empty row, but then no row with more names is below it.
+        below = next(filter(None, filled[row + 1 :]), 0)
+        if count and following == 0 and usual <= 2 and below <= count:
+            return row
+        is_merged = any(top <= row <= bottom for top, _, bottom, _ in marks.merged)
+        if count > 1 and is_merged and following * 2 > usual and following > count:
             return row
     return next(index for index, count in enumerate(filled) if count)
 

@@ -27,6 +27,7 @@ __all__ = [
     "is_number_type",
     "marked_numbers",
     "may_round",
+    "may_round_in_text",
     "number_columns",
     "number_texts",
     "read_exact",
@@ -42,6 +43,8 @@ _LIKE_NUMBER = r"^-?\d+(\.\d+)?([eE][-+]?\d+)?$"
 _NUMBER = rb"(-?\d[^,}\s]*+)"
 _LONG = re.compile(rb"\d[\d.]{15}|[eE]-?\d{3}")
 """Matches all numbers that a double may round."""
+_LONG_FRACTION = re.compile(rb"[\[,:]\s*+-?(?=\d[\d.]{15})\d++\.")
+"""Matches all fractions that a double may round."""
 _MEMBER = re.compile(
     rb'("(?:[^"\\]++|\\.)*+")(\s*+:\s*+)' + _NUMBER + rb'|"(?:[^"\\]++|\\.)*+"|[^"]++|".*+', re.DOTALL
 )
@@ -271,6 +274,23 @@ def may_round(data: bytes) -> bool:
     return _LONG.search(data) is not None
 
 
+def may_round_in_text(data: bytes, frame: pl.DataFrame) -> bool:
+    """Whether a text may have rounded fractions, because it is the JSON of a list or object, or is in a list; fast.
+
+    Args:
+        data: Lines of JSON.
+        frame: What polars has read of them.
+    """
+    if not _LONG_FRACTION.search(data):
+        return False
+    return any(
+        bool(column.str.contains(r"^[\[{]").any())
+        if column.dtype == pl.String
+        else "String" in str(column.dtype)
+        for column in frame.iter_columns()
+    )
+
+
 def rounded_within(line: bytes, schema: Mapping[str, pl.DataType]) -> Iterator[tuple[str, str]]:
     """Yield the numbers within lists and objects that their doubles do not hold, each with its column.
 
@@ -280,13 +300,16 @@ def rounded_within(line: bytes, schema: Mapping[str, pl.DataType]) -> Iterator[t
 
     >>> list(rounded_within(b'{"l":[1.50,60685111400000017]}', {"l": pl.List(pl.Float64)}))
     [('l', '60685111400000017')]
+    >>> list(rounded_within(b'{"t":{"a":[0.12345678901234567,60685111400000017]}}', {"t": pl.String()}))
+    [('t', '0.12345678901234567')]
     """
     if not may_round(line):
         return
     row = loads_exact(line)
     for name, dtype in schema.items():
-        if dtype.is_nested():
-            for text in _rounded(row.get(name), dtype):
+        value = row.get(name)
+        if isinstance(value, (list, dict)):  # other numbers keep their digits
+            for text in _rounded(value, dtype):
                 yield name, text
 
 
@@ -297,7 +320,21 @@ def _rounded(value: Any, dtype: Any) -> Iterator[str]:
     elif isinstance(dtype, pl.Struct) and isinstance(value, dict):
         for field in dtype.fields:
             yield from _rounded(value.get(field.name), field.dtype)
+    elif dtype == pl.String:
+        yield from _rounded_in_text(value)
     elif dtype == pl.Float64 and isinstance(value, (int, Number)):
         text = value.text if isinstance(value, Number) else str(value)
         if not is_exact(text, dtype):
             yield text
+
+
+def _rounded_in_text(value: Any) -> Iterator[str]:
+    """The numbers that polars rounds when it writes a value as text: fractions, because integers keep their digits."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _rounded_in_text(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _rounded_in_text(item)
+    elif isinstance(value, Number) and not value.is_integer and not is_exact(value.text, pl.Float64()):
+        yield value.text

@@ -21,6 +21,7 @@ from creemson.formats.json.numbers import (
     is_exact,
     is_number_type,
     may_round,
+    may_round_in_text,
     number_texts,
     read_exact,
     rounded_within,
@@ -411,12 +412,13 @@ class Objects:
             chunk.data
         ):  # their issues need line numbers, which polars does not return
             return None
-        nested = _nested_doubles(schema)
-        if nested and may_round(chunk.data):
+        if _has_nested_doubles(schema) and may_round(chunk.data):
             return None
         try:
             frame = read_exact(chunk.data, schema, self._numbers(schema))
         except POLARS_ERRORS:
+            return None
+        if may_round_in_text(chunk.data, frame):
             return None
         return self._cast(frame, [])
 
@@ -441,14 +443,14 @@ class Objects:
                 raise self._misfit(str(error)) from error
             rows = self._without_misfits(rows, schema, leaves_out_cells=leaves_out_cells)
             frame, rows = self._bisect(rows, schema)
-        self._tell_rounded(rows, schema)
+        if _has_nested_doubles(schema) or may_round_in_text(rows.data, frame):
+            self._tell_rounded(rows, schema)
         return self._cast(frame, rows.numbers)
 
     def _tell_rounded(self, rows: Rows, schema: pl.Schema) -> None:
         """Report numbers within lists and objects that were rounded; those of columns are not."""
-        nested = _nested_doubles(schema)
-        for number, line in zip(rows.numbers, rows.lines, strict=True) if nested else ():
-            for column, text in rounded_within(line, nested):
+        for number, line in zip(rows.numbers, rows.lines, strict=True):
+            for column, text in rounded_within(line, schema):
                 why = "rounded, because a double does not have all its digits"
                 self.report.add("unparsable_cells", line=number, column=column, value=text, why=why)
 
@@ -503,6 +505,6 @@ def _cast_schema(schema: pl.Schema, options: Options) -> pl.Schema:
     return pl.Schema({column: dtypes.get(column, dtype) for column, dtype in schema.items()})
 
 
-def _nested_doubles(schema: pl.Schema) -> dict[str, pl.DataType]:
-    """The columns of lists and objects that have doubles."""
-    return {name: dtype for name, dtype in schema.items() if dtype.is_nested() and "Float64" in str(dtype)}
+def _has_nested_doubles(schema: pl.Schema) -> bool:
+    """Whether there are lists or objects that have doubles."""
+    return any(dtype.is_nested() and "Float64" in str(dtype) for dtype in schema.values())

@@ -136,6 +136,19 @@ def test_titles_above_table_are_skipped(book, above, left):
     assert table.reading().skip_rows == len(above)
 
 
+@pytest.mark.parametrize("above", [[["Sales"], []], [["Sales", "Page 1"]], [["Sales", None, None, "Page 1"]]])
+@pytest.mark.parametrize("width", [2, 4])
+def test_title_is_no_header_although_it_is_nearly_as_wide(book, above, width):
+    """Neither above an empty row, nor with two cells that are not merged."""
+    if len(above[0]) > width or (len(above) == 1 and width == 2):
+        pytest.skip("as wide as the table")
+    names = ["a", "b", "c", "d"][:width]
+    book.sheet("data", [*above, names, *([n] * width for n in range(5))])
+    table = opened(book)
+    assert frame_of(table).columns == names
+    assert table.reading().skip_rows == len(above)
+
+
 def test_several_header_rows_are_joined(book):
     """A merged cell names all columns below it, and the header rows are joined."""
     sheet = book.sheet("data", [["Title"], []])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from creemson.formats import blocks
 from creemson.formats.json import objects
 from creemson.formats.open import open_table
+from creemson.formats.report import Report
 from tests.examples import examples_of
 from tests.formats.json.test_lines import loaded, read
 
@@ -143,3 +144,25 @@ def test_random_numbers_have_their_exact_values(tmp_path_factory, numbers, is_la
     lost = table.report.issues().unparsable_cells
     assert sum(one != other for one, other in zip(found, wanted, strict=True)) == lost
     assert lost == 0 or (is_late and frame.schema[column] != pl.String)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (['{"a":"x"}', '{"a":{"f":0.1234567890123456789}}'], ["0.1234567890123456789"]),
+        (['{"a":"x"}', '{"a":[ -1.23456789012345678, 1.5]}'], ["-1.23456789012345678"]),
+        (['{"a":["x"]}', '{"a":[0.1234567890123456789]}'], ["0.1234567890123456789"]),
+        (['{"a":"x"}', '{"a":{"f":[12345678901234567890123, 0.30000000000000004]}}'], []),
+        (['{"a":"x"}', '{"a":0.1234567890123456789}'], []),
+        (['{"a":"x"}', '{"a":"{\\"f\\":0.1234567890123456789}"}'], []),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["ndjson", "json"])
+def test_number_that_is_rounded_in_a_text_is_told(tmp_path, lines, told, form):
+    """The JSON of a list or an object in a column of texts has doubles; integers and numbers keep their digits."""
+    path = tmp_path / f"t.{form}"
+    path.write_text("\n".join(lines) if form == "ndjson" else f"[{','.join(lines)}]")
+    with Report() as report:
+        open_table(path, path.name, report=report).readings[0](list).collect()
+    found = report.issues().examples if report else ()
+    assert [issue.value for issue in found] == told

@@ -1,7 +1,7 @@
 """Reads Excel workbooks: chooses the sheet, and finds where its table begins and which rows are its header."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from itertools import pairwise
@@ -15,6 +15,7 @@ import polars as pl
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats.coerce import cast_frame, check_types
 from creemson.formats.columns import default_name, unique_names, unnamed
+from creemson.formats.csv.layout.header import header_rows
 from creemson.formats.csv.layout.preamble import below_pairs
 from creemson.formats.excel.dates import Sheet, corrected, is_date_text
 from creemson.formats.excel.iso import corrected_iso
@@ -93,7 +94,7 @@ def open_workbook(
         raise InvalidFormat(
             "invalid_message", f"The request does not fit the file: {detail}.", details=[detail]
         )
-    shape = _find_shape(head, marks, xml, options)
+    shape = _find_shape(head, marks, xml, options, lambda row: _has_value(workbook, sheet, row))
     report = Report() if report is None else report
     body = _with_all_rows(_load_body(workbook, sheet, head, shape, xml), marks, shape)
     body, notations = corrected(body, xml, shape.left, shape.first, report)
@@ -226,10 +227,24 @@ class _Shape:
         return self.skipped + self.header
 
 
-def _find_shape(head: _Cells, marks: Marks, xml: Sheet, options: Options) -> _Shape:
+def _has_value(workbook: fastexcel.ExcelReader, sheet: str, row: int) -> bool:
+    """Whether a row has a number, a date or a boolean that is stored as such."""
+    return any(dtype != pl.String for dtype in _load(workbook, sheet, skip_rows=row, n_rows=1).frame.dtypes)
+
+
+def _find_shape(
+    head: _Cells, marks: Marks, xml: Sheet, options: Options, has_value: Callable[[int], bool]
+) -> _Shape:
     rows = head.frame.rows()
     skipped = _title_rows(rows, marks) if options.skip_rows is None else options.skip_rows
-    header = _header_rows(rows, skipped, marks, head.left) if options.header is None else int(options.header)
+    if options.header is not None:
+        header = int(options.header)
+    else:
+        header = _header_rows(rows, skipped, marks, head.left)
+        # Names that look like values may be names, if they are stored as text, as our own outputs have them.
+        texts = [[cell or "" for cell in row] for row in rows[skipped:]]
+        if header == 1 and not header_rows(texts, head.frame.width) and has_value(skipped):
+            header = 0
     header = min(header, max(0, len(rows) - skipped))
     _correct_dates(rows, range(skipped, skipped + header), head, xml)
     merged = _merged_cells(marks, range(skipped, skipped + header), head)
@@ -286,16 +301,18 @@ def _title_rows(rows: list[tuple[str | None, ...]], marks: Marks) -> int:
     # The median of the rows that are not empty.
     usual = sorted(filter(None, filled))[len(list(filter(None, filled))) // 2]
     for row, (count, following) in enumerate(pairwise([*filled, 0])):
-        # A title has one or two cells; below a row of merged names, there is a row with more names.
+        # A title has one or two cells; below a row of merged names, there is a row with more names, and below one that
+        # does not name all columns, values.
         if count > 2 or count * 2 > usual:
             return row
         # Names may stand above an empty row, but then no row with more names is below it.
         below = next(filter(None, filled[row + 1 :]), 0)
         if count and following == 0 and usual <= 2 and below <= count:
             return row
-        is_merged = any(top <= row <= bottom for top, _, bottom, _ in marks.merged)
-        if count > 1 and is_merged and following * 2 > usual and following > count:
-            return row
+        if count > 1 and following * 2 > usual and following > count:
+            is_merged = any(top <= row <= bottom for top, _, bottom, _ in marks.merged)
+            if is_merged or not header_rows(texts[row + 1 :], len(texts[row])):
+                return row
     return next(index for index, count in enumerate(filled) if count)
 
 

@@ -81,9 +81,8 @@ def test_empty_rows_in_the_filter_of_a_workbook_are_rows(tmp_path):
 )
 def test_filter_and_size_of_a_sheet_say_how_many_empty_rows_count(tmp_path, dimension, area, height):
     """The smaller one; none of millions of cells are made."""
-    rows = "".join(
-        f'<row r="{row}"><c r="A{row}"><v>{row}</v></c><c r="B{row}"><v>{row}</v></c></row>'
-        for row in (1, 2, 3)
+    rows = '<row r="1"><c r="A1" t="str"><v>a</v></c><c r="B1" t="str"><v>b</v></c></row>' + "".join(
+        f'<row r="{row}"><c r="A{row}"><v>{row}</v></c><c r="B{row}"><v>{row}</v></c></row>' for row in (2, 3)
     )
     end = f'<autoFilter ref="{area}"/>' if area else ""
     sheet = f'<dimension ref="{dimension}"/><sheetData>{rows}</sheetData>{end}'

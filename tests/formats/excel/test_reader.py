@@ -149,6 +149,28 @@ def test_title_is_no_header_although_it_is_nearly_as_wide(book, above, width):
     assert table.reading().skip_rows == len(above)
 
 
+DAYS = [datetime.date(2024, 1, day) for day in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "header"),
+    [
+        ([[n, n / 4] for n in range(4)], 0),
+        ([[f"A{n}", day] for n, day in enumerate(DAYS)], 0),
+        ([["Name", 2023, 2024], *([f"x{n}", n, n / 2] for n in range(4))], 1),
+        ([["Name", *DAYS], *([f"x{n}", 1, 2, 3, n] for n in range(4))], 1),
+        ([["1", "2"], *([n, n + 1] for n in range(4))], 1),
+        ([["r", "names"], *([f"x{n}", n, n / 2, n] for n in range(4))], 1),
+    ],
+)
+def test_first_row_of_values_is_no_header(book, rows, header):
+    """As in a CSV; but names that are stored as text are names, as those in our outputs."""
+    book.sheet("data", rows)
+    table = opened(book)
+    assert table.reading().header == header
+    assert len(frame_of(table)) == len(rows) - header
+
+
 def test_several_header_rows_are_joined(book):
     """A merged cell names all columns below it, and the header rows are joined."""
     sheet = book.sheet("data", [["Title"], []])

@@ -15,7 +15,7 @@ import polars as pl
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats.coerce import cast_frame, check_types
 from creemson.formats.columns import default_name, unique_names, unnamed
-from creemson.formats.csv.layout.header import header_rows
+from creemson.formats.csv.layout.header import classes_below, header_rows
 from creemson.formats.csv.layout.preamble import below_pairs
 from creemson.formats.excel.dates import Sheet, corrected, is_date_text
 from creemson.formats.excel.iso import corrected_iso
@@ -301,19 +301,31 @@ def _title_rows(rows: list[tuple[str | None, ...]], marks: Marks) -> int:
     # The median of the rows that are not empty.
     usual = sorted(filter(None, filled))[len(list(filter(None, filled))) // 2]
     for row, (count, following) in enumerate(pairwise([*filled, 0])):
+        # Names may stand above an empty row, but then no names are below it.
+        if count and following == 0 and usual <= 2:
+            if _are_names_below(texts[row + 1 :], count):
+                continue
+            return row
         # A title has one or two cells; below a row of merged names, there is a row with more names, and below one that
         # does not name all columns, values.
         if count > 2 or count * 2 > usual:
-            return row
-        # Names may stand above an empty row, but then no row with more names is below it.
-        below = next(filter(None, filled[row + 1 :]), 0)
-        if count and following == 0 and usual <= 2 and below <= count:
             return row
         if count > 1 and following * 2 > usual and following > count:
             is_merged = any(top <= row <= bottom for top, _, bottom, _ in marks.merged)
             if is_merged or not header_rows(texts[row + 1 :], len(texts[row])):
                 return row
     return next(index for index, count in enumerate(filled) if count)
+
+
+def _are_names_below(rows: list[list[str]], count: int) -> bool:
+    """Whether the first row that is not empty has more than some number of cells, or is certainly a header."""
+    table = [row for row in rows if any(cell.strip() for cell in row)]
+    if not table:
+        return False
+    if sum(bool(cell.strip()) for cell in table[0]) > count:
+        return True
+    has_values = any(kind != "text" for kind in classes_below(table[1:], len(table[0])))
+    return has_values and header_rows(table, len(table[0])) > 0
 
 
 def _header_rows(rows: list[tuple[str | None, ...]], skipped: int, marks: Marks, left: int) -> int:

@@ -137,16 +137,23 @@ def test_titles_above_table_are_skipped(book, above, left):
 
 
 @pytest.mark.parametrize("above", [[["Sales"], []], [["Sales", "Page 1"]], [["Sales", None, None, "Page 1"]]])
-@pytest.mark.parametrize("width", [2, 4])
+@pytest.mark.parametrize("width", [1, 2, 4])
 def test_title_is_no_header_although_it_is_nearly_as_wide(book, above, width):
     """Neither above an empty row, nor with two cells that are not merged."""
-    if len(above[0]) > width or (len(above) == 1 and width == 2):
+    if len(above[0]) > width or (len(above) == 1 and width <= 2):
         pytest.skip("as wide as the table")
     names = ["a", "b", "c", "d"][:width]
     book.sheet("data", [*above, names, *([n] * width for n in range(5))])
     table = opened(book)
     assert frame_of(table).columns == names
     assert table.reading().skip_rows == len(above)
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [1, 2]])
+def test_names_may_stand_above_an_empty_row(book, values):
+    """If what is below it are no names."""
+    book.sheet("data", [["v"], [], *([value] for value in values)])
+    assert frame_of(opened(book)).rows() == [(None,), *((value,) for value in values)]
 
 
 DAYS = [datetime.date(2024, 1, day) for day in range(1, 5)]

@@ -251,7 +251,7 @@ def test_one_of_several_conditions_is_enough(table):
     ("condition", "path", "word"),
     [
         (("n", "==", "1"), "$.where[0][2]", "Int64"),
-        (("n", "==", True), "$.where[0][2]", "True"),
+        (("n", "==", True), "$.where[0][2]", "true"),
         (("n", "==", None), "$.where[0][2]", "is_null"),
         (("text", "==", 1), "$.where[0][2]", "String"),
         (("yes", "==", 1), "$.where[0][2]", "Boolean"),

@@ -89,10 +89,10 @@ class Outbox:
 
     async def room(self, batch: int = 0) -> None:
         """Wait until a download may add more, and the batch of this number has been sent."""
-        await trio.lowlevel.checkpoint_if_cancelled()
         while self.size > min(AHEAD, self._limit // 2) or self._sent_batch < batch:
             self._emptied = trio.Event()
             await self._emptied.wait()
+        await trio.lowlevel.checkpoint_if_cancelled()  # also if it was cancelled between `sent` and its turn
 
     def take(self) -> list[Outgoing]:
         """Remove and return all messages in order; they count in the size until :meth:`sent`."""

@@ -27,6 +27,8 @@ HIGH_MARK = 2 * 1024 * 1024
 a download fits, which takes one write and one pass through the scheduler, not four or five."""
 LOOKS = 8
 """How often the kernel is asked, in the time that a peer has for a piece, what the peer has taken."""
+FIRST_LOOK = 0.01
+"""Seconds until the first look of a call that only waits for that; each further one takes twice as long to come."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -165,9 +167,11 @@ class SocketPipe:
             return 0.0
         enough = self._written - LOW_MARK
         pace = Pace(self._taken(), patience)
+        pause = FIRST_LOOK
         while (taken := self._taken()) < enough:
             pace.check(taken)
-            await trio.sleep_until(pace.next_look)
+            await trio.sleep_until(min(pace.next_look, trio.current_time() + pause))
+            pause *= 2
         return trio.current_time() - pace.began
 
     def _raise_mark(self) -> None:

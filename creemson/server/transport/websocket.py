@@ -319,12 +319,14 @@ class WebSocket:
             raise Closed(CloseReason.ABNORMAL_CLOSURE, "the peer does not read") from None
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame and wait up to :data:`LINGER` seconds for the peer's."""
+        """Send a close frame, after what is being sent, and wait up to :data:`LINGER` seconds for the peer's."""
         if self._closing:
             return
         self._closing = True
-        with trio.move_on_after(LINGER), contextlib.suppress(Closed, trio.TooSlowError):
+        with contextlib.suppress(Closed, trio.TooSlowError):
             await self._send([self._frames.wsproto.send(CloseConnection(code, reason))])
+            await self._drain()
+        with trio.move_on_after(LINGER), contextlib.suppress(Closed):
             if self._violated:
                 await self._discard()
             elif self._reading:

@@ -952,6 +952,25 @@ async def test_bytes_of_a_download_do_not_change_while_the_peer_is_slow(make_wor
         assert message["type"] == "downloaded"
 
 
+async def test_download_that_was_cancelled_gets_no_room(autojump_clock):
+    """Also if it was cancelled just after what it waited for had been sent, before its turn came."""
+    outbox = Outbox(100, on_overflow=lambda: None)
+    outbox.put(b"x" * 60)
+    outbox.take()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_fail_with_room, outbox)
+            await wait_all_tasks_blocked()
+            outbox.sent()
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
+async def _fail_with_room(outbox):
+    await outbox.room()
+    raise AssertionError("it would send a piece after the answer that it was cancelled")
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["digest known", "digest unknown"])
 @pytest.mark.parametrize("change", [-1, 1], ids=["shorter", "longer"])
 async def test_download_of_a_file_that_is_changed_by_hand_keeps_to_its_size(

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from creemson.server.transport.closing import Closed
+from creemson.server.transport.closing import LINGER, Closed
 from creemson.server.transport.pipe import HIGH_MARK, LOOKS, LOW_MARK, PIECE_BYTES, SocketPipe, pipe_over
 from creemson.server.transport.websocket import WebSocket
 from tests.fuzz.targets import upgrade
@@ -216,25 +216,32 @@ class Probed:
 
 
 @pytest.fixture
-async def probed(mock_clock, nursery):
-    """The message is written, and the probe behind it."""
+async def queued(mock_clock):
+    """A WebSocket, and a message in the queue of its kernel that the peer has not taken."""
     async with connected() as (local, remote):
         web = WebSocket(
             local, upgrade(upgrade_request()), message_bytes=MIB, chunk_bytes=MIB, send_timeout=PATIENCE
         )
         await (await web.request()).accept()
         sending = LargeWrite(web._pipe, remote, mock_clock)
-        probed = Probed(web, sending)
         async with trio.open_nursery() as inner:
             inner.start_soon(web.send, [DATA[: 3 * MIB]])
             await wait_all_tasks_blocked()
             while web._sending.locked():
                 await sending.take(PIECE_BYTES)
         assert sending.pipe._queued() > HIGH_MARK // 4
-        nursery.start_soon(probed.probe)
-        await sending.settle()
-        yield probed
-        nursery.cancel_scope.cancel()
+        yield web, sending
+
+
+@pytest.fixture
+async def probed(nursery, queued):
+    """The message is written, and the probe behind it."""
+    web, sending = queued
+    probed = Probed(web, sending)
+    nursery.start_soon(probed.probe)
+    await sending.settle()
+    yield probed
+    nursery.cancel_scope.cancel()
 
 
 async def test_time_to_answer_a_ping_begins_when_it_has_reached_the_peer(mock_clock, probed):
@@ -280,3 +287,18 @@ async def test_ping_on_an_idle_connection_does_not_wait(mock_clock, nursery):
         before = web.last_activity
         await web.probe()
         assert web.last_activity == before
+
+
+async def test_time_to_answer_a_close_frame_begins_when_it_has_reached_the_peer(mock_clock, nursery, queued):
+    """Until then, the stream stays open: what the peer sends to a closed one would discard all that it has not read."""
+    web, sending = queued
+    nursery.start_soon(web.close, 1000)
+    await sending.settle()
+    while (left := sending.pipe._queued()) > LOW_MARK:
+        await sending.pass_time(PATIENCE - 0.01)
+        await sending.take(min(PIECE_BYTES, left - LOW_MARK // 2))
+    await sending.pass_time(LOOK)
+    await sending.pass_time(LINGER - 0.01)
+    assert len(nursery.child_tasks) == 1
+    await sending.pass_time(0.02)
+    assert not nursery.child_tasks

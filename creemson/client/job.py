@@ -196,9 +196,7 @@ class Job:
                 and outcome.reason == "file_not_found"
             ):
                 # The server cannot know that somebody may have meant a local file, as in `process("sales.csv")`.
-                outcome.add_note(
-                    "The name was looked for on the server, because it is no path of a local file."
-                )
+                outcome.add_note("There is no local file with this path, either.")
             self._outcome = outcome
             self._notify()
 

@@ -51,9 +51,7 @@ def test_name_that_is_neither_here_nor_on_the_server_is_explained(client):
     with pytest.raises(ProcessingError) as caught:
         client.process("nowhere.csv", progress=False)
     assert caught.value.reason == "file_not_found"
-    assert caught.value.__notes__ == [
-        "The name was looked for on the server, because it is no path of a local file."
-    ]
+    assert caught.value.__notes__ == ["There is no local file with this path, either."]
 
 
 def test_open_file_is_read_to_its_end(client, tmp_path):

@@ -241,9 +241,9 @@ def test_script_with_an_error_ends_with_the_plain_exception():
     """The program ends with the original exception and exit status 1."""
     done = run_script("import creemson; creemson.process('nowhere.csv')")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(
-        "creemson.errors.ProcessingError: There is no file 'nowhere.csv'"
-    )
+    error, note = done.stderr.splitlines()[-2:]
+    assert error.startswith("creemson.errors.ProcessingError: There is no file 'nowhere.csv'")
+    assert note == "There is no local file with this path, either."
 
 
 @pytest.mark.slow

@@ -162,7 +162,10 @@ def is_dns_rebinding(host: str, allowed: Sequence[str]) -> bool:
     >>> [is_dns_rebinding(host, ()) for host in ("localhost:8000", "[::1]:8000", "attacker.example")]
     [False, False, True]
     """
-    name = (urlsplit(f"//{host}").hostname or "") if host.count("[") == host.count("]") else ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # brackets that are no IPv6 address, which no browser sends
+        name = ""
     if "*" in allowed or "." not in name.rstrip("."):  # nobody can register a name without a dot
         return False
     try:

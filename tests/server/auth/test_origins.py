@@ -1,8 +1,10 @@
 """Access checks: origins, and limits on the number of connections."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from creemson.server.auth.origins import refusal_for
+from creemson.server.auth.origins import is_dns_rebinding, refusal_for
 from creemson.settings.sections import Limits
 
 LIMITS = Limits(connections=5, connections_per_address=2)
@@ -60,3 +62,14 @@ def test_connection_over_a_limit_is_refused_with_503_or_429():
     assert status(None, connections=4, from_address=1) is None
     assert status(None, connections=5) == 503
     assert status(None, from_address=2) == 429
+
+
+@given(st.text(st.sampled_from('[]:.%@/?#0aZ, "')) | st.text())
+def test_any_host_is_decided_upon(host):
+    """Regression: brackets without an IPv6 address ended the request with status 500."""
+    assert isinstance(is_dns_rebinding(host, ("http://a.example",)), bool)
+
+
+@pytest.mark.parametrize("host", ['[0, "species"]} websocket', "[", "]", "[]", "[a.example]", "a[b].example"])
+def test_host_with_brackets_that_no_browser_sends_is_no_name(host):
+    assert not is_dns_rebinding(host, ())

@@ -18,6 +18,7 @@ from typing import ClassVar
 import attrs
 
 __all__ = [
+    "HOW_TO_AUTHENTICATE",
     "REASONS",
     "SHUTDOWN_REASON",
     "CloseCode",
@@ -266,6 +267,8 @@ def storage_full(quota: int, total: int, more: int) -> ProcessingError:
     )
 
 
+HOW_TO_AUTHENTICATE = "send `hello` with a token, or Authorization: Bearer TOKEN"
+"""What a peer without a token must do, in the words of the protocol; commands have other words for it."""
 SHUTDOWN_REASON = "the server is shutting down"
 """Reason in the close frame of a connection that the server closes while it shuts down."""
 

@@ -10,7 +10,7 @@ import trio
 
 from creemson.client import Client, connect
 from creemson.display.text import visible
-from creemson.errors import CreemsonError
+from creemson.errors import HOW_TO_AUTHENTICATE, CreemsonError
 from creemson.model.converter import plain
 
 __all__ = [
@@ -100,18 +100,12 @@ def run(
     while isinstance(failure, BaseExceptionGroup):  # of several errors, the first is reported
         failure = failure.exceptions[0]
     if isinstance(failure, CreemsonError):
-        fail(_with_flag_of_token(describe(failure)))
+        fail(describe(failure).replace(HOW_TO_AUTHENTICATE, "give --token, or set CREEMSON_TOKEN"))
     if isinstance(failure, OSError) and not isinstance(
         failure, BrokenPipeError
     ):  # the group of commands handles it
         fail(describe_os_error(failure))
     raise failure
-
-
-def _with_flag_of_token(message: str) -> str:
-    return message.replace(
-        "send `hello` with a token, or Authorization: Bearer TOKEN", "give --token, or set CREEMSON_TOKEN"
-    )
 
 
 def hangup() -> Sequence[signal.Signals]:

@@ -80,7 +80,8 @@ def copy_table(
     workspace.on_progress = meter.repairing
     rows = folder / ROWS
     with faults(name, source):
-        stream(query, table, meter, source, lambda frame, _: [_sink(frame, rows)])
+        # Readers skip row groups by their statistics.
+        stream(query, table, meter, source, lambda frame, _: [sink_parquet_to(rows, frame, statistics=True)])
     workspace.path.unlink(missing_ok=True)
     facts = _facts(table, report, attempts.number)
     if facts is None or table.reading is None:
@@ -128,7 +129,3 @@ def _facts(table: Table, report: Record, attempts: int) -> Facts | None:
         return table.facts()
     # The other formats tell no facts: if nothing is wrong with all columns, nothing is with some of them.
     return Facts() if not report and (attempts == 1 or table.source.format in WHOLE) else None
-
-
-def _sink(frame: pl.LazyFrame, path: Path) -> pl.LazyFrame:
-    return sink_parquet_to(path, frame, statistics=True)  # readers skip row groups by them

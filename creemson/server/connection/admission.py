@@ -12,7 +12,14 @@ The nesting of a message is limited where it is parsed, in :func:`creemson.wire.
 
 from enum import Enum
 
-from creemson.errors import CloseCode, CreemsonError, InvalidFormat, ProcessingError, shutting_down
+from creemson.errors import (
+    HOW_TO_AUTHENTICATE,
+    CloseCode,
+    CreemsonError,
+    InvalidFormat,
+    ProcessingError,
+    shutting_down,
+)
 from creemson.server.auth.callers import Callers
 from creemson.server.auth.identities import unauthenticated
 from creemson.server.auth.rate_limit import TokenBucket
@@ -48,7 +55,7 @@ CLOSING = Phase.CLOSING  # looking up a global takes a third of the time, and ev
 
 def missing_identity() -> InvalidFormat:
     """Return the error for a peer that must authenticate first."""
-    return unauthenticated("Authenticate first: send `hello` with a token, or Authorization: Bearer TOKEN.")
+    return unauthenticated(f"Authenticate first: {HOW_TO_AUTHENTICATE}.")
 
 
 class Admission:

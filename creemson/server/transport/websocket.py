@@ -342,29 +342,24 @@ class WebSocket:
         try:
             unsent, self.unsent = self.unsent, b""
             for piece in (unsent, *pieces) if unsent else pieces:
-                if await self._pipe.write(piece, self._send_timeout) > MIN_WAIT:
-                    self.last_activity = trio.current_time()
-        except trio.TooSlowError:
-            # Nothing can follow half a frame. Tasks that wait for the lock find the stream closed.
-            await self._cut()
-            raise
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # The peer has disconnected; the reader delivers what arrived before, then ends on its own.
-            raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
+                await self._await_peer(self._pipe.write(piece, self._send_timeout))
         finally:
             self._sending.release()
 
     async def _drain(self) -> None:
         """Wait until the peer has taken what the kernel queued before; others may send meanwhile."""
+        await self._await_peer(self._pipe.drain(self._send_timeout))
+
+    async def _await_peer(self, waiting: Awaitable[float]) -> None:
+        """Wait for the peer to take bytes; having waited for that is a sign of life."""
         try:
-            if await self._pipe.drain(self._send_timeout) > MIN_WAIT:
+            if await waiting > MIN_WAIT:
                 self.last_activity = trio.current_time()
         except trio.TooSlowError:
-            await self._cut()
+            # Nothing can follow half a frame. Tasks that wait for the lock find the stream closed.
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self._stream)
             raise
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            # The peer has disconnected; the reader delivers what arrived before, then ends on its own.
             raise Closed(CloseReason.ABNORMAL_CLOSURE) from None
-
-    async def _cut(self) -> None:
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(self._stream)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.browser.people import fresh
 from tests.browser.test_manners import PROTOCOL_WORDS
-from tests.browser.test_page import cells, keep, menu, shows, until, write
+from tests.browser.test_page import cells, keep, menu, opened, shows, until, write
 from tests.browser.test_view import chips
 
 
@@ -16,23 +16,23 @@ def texts(person, tmp_path):
     return person.page
 
 
-@pytest.mark.parametrize(
-    ("comparison", "text", "kept"),
-    [
+def test_text_is_compared_as_the_words_of_the_condition_say(texts, subtests):
+    """In any case as the search does, unless the words say otherwise; the chip has the same words."""
+    rows, address = cells(texts), texts.url
+    for comparison, text, kept in (
         ("contains", "oslo", ["OSLO", "Oslo east"]),
         ("contains (same case)", "Oslo", ["Oslo east"]),
         ("starts with", "oSLO", ["OSLO", "Oslo east"]),
         ("ends with", "EAST", ["Oslo east", "east"]),
         ("is", "OSLO", ["OSLO"]),
-    ],
-)
-def test_text_is_compared_as_the_words_of_the_condition_say(texts, comparison, text, kept):
-    """In any case as the search does, unless the words say otherwise; the chip has the same words."""
-    keep(texts, "city", comparison, text)
-    shows(texts, [[city] for city in kept])
-    assert chips(texts) == [f"city {comparison} {text}"]
-    texts.reload()
-    shows(texts, [[city] for city in kept])
+    ):
+        with subtests.test(comparison):
+            keep(texts, "city", comparison, text)
+            shows(texts, [[city] for city in kept])
+            assert chips(texts) == [f"city {comparison} {text}"]
+            texts.reload()
+            shows(texts, [[city] for city in kept])
+        go_back(texts, address, rows)
 
 
 @pytest.fixture
@@ -46,9 +46,10 @@ def german(person, tmp_path):
     return person.page
 
 
-@pytest.mark.parametrize(
-    ("column", "comparison", "text", "kept"),
-    [
+def test_value_is_taken_as_people_write_it(german, subtests):
+    """Numbers as the file writes them or with a decimal point; dates are picked."""
+    rows, address = cells(german), german.url
+    for column, comparison, text, kept in (
         ("preis", "is", "9.500,50", 0),
         ("preis", "is", "9 500,5", 0),
         ("preis", "is", "9500.5", 0),
@@ -56,13 +57,11 @@ def german(person, tmp_path):
         ("tag", "at least", "2024-12-31", 0),
         ("um", "at most", "2024-02-01 23:30", 1),
         ("seit", "is", "9:30", 0),
-    ],
-)
-def test_value_is_taken_as_people_write_it(german, column, comparison, text, kept):
-    """Numbers as the file writes them or with a decimal point; dates are picked."""
-    rows = cells(german)
-    keep(german, column, comparison, text)
-    shows(german, [rows[kept]])
+    ):
+        with subtests.test(f"{column} {comparison} {text}"):
+            keep(german, column, comparison, text)
+            shows(german, [rows[kept]])
+        go_back(german, address, rows)
 
 
 def test_value_that_does_not_fit_is_told_at_its_field_with_an_example(german):
@@ -102,24 +101,24 @@ def test_condition_goes_when_its_column_is_read_as_another_type(german):
     assert chips(german) == ["preis > 2"]
 
 
-@pytest.mark.parametrize(
-    ("field", "words"),
-    [
+def test_errors_are_in_plain_words(german, subtests):
+    """No type of the engine, no path of a request, and nothing twice; an address may ask for anything."""
+    rows, address = cells(german), german.url
+    for field, words in (
         ('where=[["preis","icontains","x"]]', "Only texts can be compared so: 'preis' is of type number"),
         ('where=[["ok","==",5]]', "'ok' is of type yes or no, which cannot be compared with 5."),
         ('where=[["gone","==",5]]', "There is no column 'gone' in"),
         ('sort=[["gone","asc"]]', "There is no column 'gone' in"),
         ('group=["ok"]&aggregate=[["tag","sum"]]', "Sum needs numbers, and 'tag' is of type date"),
-    ],
-)
-def test_errors_are_in_plain_words(german, field, words):
-    """No type of the engine, no path of a request, and nothing twice; an address may ask for anything."""
-    german.evaluate("field => { location.hash += `&${field}`; }", field)
-    found = german.locator("[role=alert]:visible")
-    found.wait_for()
-    assert found.inner_text().startswith(words)
-    assert PROTOCOL_WORDS.findall(found.inner_text()) == []
-    assert len(found.inner_text().splitlines()) == 1
+    ):
+        with subtests.test(field):
+            german.evaluate("field => { location.hash += `&${field}`; }", field)
+            found = german.locator("[role=alert]:visible")
+            found.wait_for()
+            assert found.inner_text().startswith(words)
+            assert PROTOCOL_WORDS.findall(found.inner_text()) == []
+            assert len(found.inner_text().splitlines()) == 1
+        go_back(german, address, rows)
 
 
 def test_reading_options_say_what_is_wrong_in_plain_words(german):
@@ -137,20 +136,26 @@ def test_reading_options_say_what_is_wrong_in_plain_words(german):
         german.press(f"#option-{option}", "Enter")
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
+def test_malformed_part_of_an_address_is_ignored(german, subtests):
+    """The rest of it is shown."""
+    rows, address = cells(german), german.url
+    for field in (
         "where=[1]", 'where=[["preis"]]', 'where=[["preis","in",5]]', 'where=[["preis","regex","x"]]', 'where=[{"any":[]}]',
         'sort=["preis"]', 'sort=[["preis","up"]]', "group=[1]", 'aggregate=["preis"]', 'aggregate=[["preis","constructor"]]',
         'rename={"preis":5}', 'options="x"', "options=[]", "limit=-1", "selected=[1]", "hidden={}", "strict=1",
-    ],
-)  # fmt: skip
-def test_malformed_part_of_an_address_is_ignored(german, field):
-    """The rest of it is shown."""
-    rows = cells(german)
-    german.evaluate("field => { location.hash += `&${field}`; }", field)
-    german.keyboard.press("Escape")
-    german.reload()
-    shows(german, rows)
-    assert chips(german) == []
-    assert german.locator("[role=alert]:visible").count() == 0
+    ):  # fmt: skip
+        with subtests.test(field):
+            german.goto(f"{address}&{field}")
+            german.keyboard.press("Escape")
+            german.reload()
+            shows(german, rows)
+            assert chips(german) == []
+            assert german.locator("[role=alert]:visible").count() == 0
+
+
+def go_back(page, address, rows):
+    """Show all rows again, as after an address has been opened."""
+    page.goto(address)
+    page.reload()  # an address that differs only behind the `#` does not load the page
+    opened(page)
+    shows(page, rows)

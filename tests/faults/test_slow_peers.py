@@ -166,7 +166,7 @@ def test_download_nobody_reads_is_closed(hasty):
     [
         # How many pongs of two bytes the system accepts for a peer that does not read, and whether it drains one
         # now and then, differs: on a busy machine the server was once still answering, slowly, after 30 s.
-        pytest.param(b"", OSError, id="small"),
+        pytest.param(b"", OSError, id="small", marks=pytest.mark.slow),
         pytest.param(b"x" * 125, (BrokenPipeError, ConnectionResetError), id="large"),
     ],
 )

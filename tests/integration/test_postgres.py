@@ -23,6 +23,7 @@ def catalog(*arguments, given=None):
     return done.returncode, done.stdout, done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_files_and_jobs_move_with_the_catalog(database, tmp_path):
     """From the data folder to PostgreSQL; a second server is refused, and the password is in no message."""
     folder, url = tmp_path / "data", database.url()

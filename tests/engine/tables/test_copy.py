@@ -95,9 +95,7 @@ def check_same(tmp_path, kind, seed, queries):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 30))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30))])
 def test_answers_are_the_same_with_and_without_copy(tmp_path, kind, seed):
     """Rows, CSV as written, normalized CSV, preview, profile, reading, issues, rejects and errors."""
     check_same(tmp_path, kind, seed, 5)

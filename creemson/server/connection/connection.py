@@ -195,7 +195,7 @@ class Connection:
             put=self._put,
             room=self._outbox.room,
             perform=self._perform_now,
-            max_frame=settings.limits.outbox_bytes // 2,
+            max_frame=self._outbox.ahead,
             logger=logger,
         )
         timeouts = settings.timeouts

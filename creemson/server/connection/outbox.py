@@ -9,7 +9,7 @@ from creemson.server.transport.frames import Outgoing
 __all__ = ["Outbox"]
 
 AHEAD = 2 * 1024 * 1024
-"""Maximum bytes waiting while a download adds more."""
+"""Maximum bytes waiting while a download adds more, however many may wait."""
 
 
 class Outbox:
@@ -24,12 +24,15 @@ class Outbox:
 
     Attributes:
         size: bytes that wait, or that have been taken but not sent.
+        ahead: maximum bytes waiting while a download adds more, and maximum bytes of what it adds: it fills half of
+            the outbox at most, and the other half is for answers.
         next_batch: number of the batch that :meth:`take` will return next, with all messages that wait until then.
         closing: code and reason of the close frame that is sent last; None while the connection stays open.
     """
 
     def __init__(self, limit: int, *, on_overflow: Callable[[], object]) -> None:
         self._limit = limit
+        self.ahead = max(1, min(AHEAD, limit // 4))
         self._on_overflow = on_overflow
         self._items: list[Outgoing] = []
         self._replaceable: dict[int, int] = {}  # positions of items, by the key `replaces`
@@ -89,7 +92,7 @@ class Outbox:
 
     async def room(self, batch: int = 0) -> None:
         """Wait until a download may add more, and the batch of this number has been sent."""
-        while self.size > min(AHEAD, self._limit // 2) or self._sent_batch < batch:
+        while self.size > self.ahead or self._sent_batch < batch:
             self._emptied = trio.Event()
             await self._emptied.wait()
         await trio.lowlevel.checkpoint_if_cancelled()  # also if it was cancelled between `sent` and its turn

@@ -952,6 +952,31 @@ async def test_bytes_of_a_download_do_not_change_while_the_peer_is_slow(make_wor
         assert message["type"] == "downloaded"
 
 
+@pytest.mark.parametrize("limit", [1000, 64 * 1024])
+async def test_peer_may_ask_for_more_during_a_download_whatever_the_outbox_holds(
+    make_world, autojump_clock, limit
+):
+    """A download leaves room for answers, so that one does not disconnect a peer that reads."""
+    world = make_world(limits=Limits(outbox_bytes=limit))
+    content = random.Random(3).randbytes(2**18 + 1)
+    (world.files.uploads / "a.bin").write_bytes(content)
+    peer = await world.peer(pair=lockstep_stream_pair)
+    await peer.say({"type": "download", "id": "d", "filename": "a.bin"})
+    command = await world.processor.next()
+    world.processor.reply(command, commands.FileReady(world.files.uploads / "a.bin"))
+    received, others = b"", []
+    while "downloaded" not in others:
+        message = await peer.hear()
+        if isinstance(message, BytesMessage):
+            received += message.data
+            if len(received) % 3 == 0:
+                await peer.say({"type": "ping"})
+        else:
+            others.append(message["type"])
+    assert received == content
+    assert set(others) <= {"download", "downloaded", "pong"}
+
+
 async def test_download_that_was_cancelled_gets_no_room(autojump_clock):
     """Also if it was cancelled just after what it waited for had been sent, before its turn came."""
     outbox = Outbox(100, on_overflow=lambda: None)

@@ -21,7 +21,7 @@ from creemson._version import __version__
 
 if TYPE_CHECKING:
     from creemson.api import Client, process
-    from creemson.client.sync import Result
+    from creemson.client.sync.result import Result
     from creemson.errors import ConnectionLost, CreemsonError, InvalidFormat, ProcessingError
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 _MODULES = {
     "Client": "creemson.api",
     "process": "creemson.api",
-    "Result": "creemson.client.sync",
+    "Result": "creemson.client.sync.result",
     "ConnectionLost": "creemson.errors",
     "CreemsonError": "creemson.errors",
     "InvalidFormat": "creemson.errors",

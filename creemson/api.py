@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
-from creemson.client import sync
 from creemson.client.arguments import (
     Aggregates,
     ColumnNames,
@@ -22,7 +21,9 @@ from creemson.client.arguments import (
     Source,
 )
 from creemson.client.session import Token
-from creemson.client.sync import OnProgress, Result, Show
+from creemson.client.sync import client as sync
+from creemson.client.sync.client import OnProgress, Show
+from creemson.client.sync.result import Result
 from creemson.display.progress import job_progress
 from creemson.server.embedded import embedded
 

@@ -52,7 +52,7 @@ EXCEPTIONS = {
     ("executors", "creemson.storage.names"),
 }
 WIRE_USERS = ("client", "server.connection", "server.http", "server.handshake", "cli", "wire")
-POLARS_USERS = ("engine", "formats", "client.result", "client.sync", "client.local.tables")
+POLARS_USERS = ("engine", "formats", "client.result", "client.sync.result", "client.local.tables")
 NO_TRIO = (
     "model", "wire", "catalog", "storage", "formats", "engine", "jobs.queue", "jobs.events",
     "jobs.sharing", "jobs.work.candidates", "jobs.servers.leases", "jobs.servers.following.following",

@@ -64,7 +64,7 @@ def test_export_to_arrow_shares_the_memory_of_the_frame(result, monkeypatch):
 def test_rows_are_iterated_over_in_windows(client, monkeypatch):
     """As many requests as windows; an empty result is true, too."""
     result = client.process(SAMPLE, name="windows.csv", columns=["year", "species"], progress=False)
-    monkeypatch.setattr("creemson.client.sync.MAX_ROWS", 100)
+    monkeypatch.setattr("creemson.client.sync.result.MAX_ROWS", 100)
     limits = []
     window = result._window
     monkeypatch.setattr(

@@ -15,7 +15,7 @@ import trio
 
 import creemson
 from creemson import api
-from creemson.client import sync
+from creemson.client.sync import client as sync
 from tests.servers import PATIENCE, SAMPLE, wait_until
 
 

@@ -6,13 +6,12 @@ A background thread runs trio and the trio client. Every method passes its work 
 import contextlib
 import os
 import queue
-import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Literal, Self, TypeAlias, TypeVar
 
 import trio
 
@@ -32,44 +31,20 @@ from creemson.client.arguments import (
 )
 from creemson.client.job import Job, Progress
 from creemson.client.local.source import Content
-from creemson.client.values.html import html_table
-from creemson.errors import ConnectionLost, CreemsonError
-from creemson.model.query import MAX_ROWS
-from creemson.model.results import (
-    Column,
-    ColumnProfile,
-    FileInfo,
-    Issues,
-    JobInfo,
-    OutputData,
-    Reading,
-    ResultData,
-)
+from creemson.client.sync.background import Background, Where, Work
+from creemson.client.sync.result import OnBytes, Result
+from creemson.model.results import Column, FileInfo, JobInfo
 from creemson.wire import messages
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
-__all__ = ["Client", "Result"]
+__all__ = ["Client", "OnProgress", "Show"]
 
 CANCEL_TIMEOUT = 2.0
 """Seconds for cancelling a job on the server when the caller stops waiting for it."""
-CLOSE_TIMEOUT = 10.0
-"""Seconds that the thread may take to end."""
-
-HTML_ROWS = 10
-"""Rows that a notebook shows."""
 
 T = TypeVar("T")
-Work: TypeAlias = Callable[[trio_client.Client], Awaitable[T]]
-Where: TypeAlias = Callable[[], AbstractAsyncContextManager[str | Sequence[str]]]
-"""Makes an asynchronous context manager that provides the address of a server, or several."""
 OnProgress: TypeAlias = Callable[[Progress], object] | None
 Show: TypeAlias = Callable[[Progress], object] | Literal[False] | None
 """What shows the progress of a job: a callback, False for nothing, or None for the default."""
-OnBytes: TypeAlias = Callable[[int, int], object] | None
-"""Called with the bytes transferred so far, and the size; in the thread of the client."""
 
 
 class Client:
@@ -144,7 +119,7 @@ class Client:
         name: str | None = None,
         overwrite: bool = False,
         progress: Show = None,
-    ) -> "Result":
+    ) -> Result:
         """Process a table, and wait for the result.
 
         Args:
@@ -210,7 +185,7 @@ class Client:
         """Show the progress of a job in a block, by calling what the block gets; nothing is shown here."""
         return contextlib.nullcontext()
 
-    def attach(self, job: str, *, after: int = 0, progress: OnProgress = None) -> "Result":
+    def attach(self, job: str, *, after: int = 0, progress: OnProgress = None) -> Result:
         """Follow a job that was started elsewhere, or earlier, and wait for its result.
 
         Args:
@@ -304,12 +279,12 @@ class Client:
 
     # --- passing work to the thread ------------------------------------------------------------------
 
-    def _run(self, work: Callable[[trio_client.Client], Awaitable[T]]) -> T:
+    def _run(self, work: Work[T]) -> T:
         return self._background.run(work)
 
     def _follow(
         self, start: Callable[[trio_client.Client], Job], progress: OnProgress, *, keep: bool
-    ) -> "Result":
+    ) -> Result:
         """Follow a job, and call ``progress`` in this thread; an interruption cancels the job unless ``keep``."""
         steps: queue.SimpleQueue[Progress | None] = queue.SimpleQueue()
 
@@ -334,280 +309,7 @@ class Client:
             return Result(self._run, done.result())
 
 
-class _Run(Protocol):
-    """Runs work in the client's thread."""
-
-    def __call__(self, work: Callable[[trio_client.Client], Awaitable[T]]) -> T: ...
-
-
-class Result:
-    """The result of a job: :class:`creemson.client.Result` with synchronous methods.
-
-    Args:
-        run: runs work in the client's thread; a method of the client, which keeps the client alive.
-        result: the result of the trio client.
-    """
-
-    def __init__(self, run: _Run, result: trio_result.Result) -> None:
-        self._run = run
-        self._result = result
-
-    def __repr__(self) -> str:
-        return repr(self._result)
-
-    @property
-    def data(self) -> ResultData:
-        """The result as in the protocol."""
-        return self._result.data
-
-    @property
-    def output(self) -> OutputData:
-        """All figures of the output."""
-        return self._result.output
-
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return self._result.rows
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of the columns, in order."""
-        return self._result.columns
-
-    @property
-    def filename(self) -> str:
-        """The name of the output on the server, a Parquet file."""
-        return self._result.filename
-
-    @property
-    def reading(self) -> Reading | None:
-        """How the input file was read."""
-        return self._result.reading
-
-    @property
-    def issues(self) -> Issues | None:
-        """What was repaired in the input file, or could not be read; None if nothing."""
-        return self._result.issues
-
-    @property
-    def preview(self) -> tuple[tuple[object, ...], ...] | None:
-        """The first rows; None if they were not requested."""
-        return self._result.preview
-
-    @property
-    def profile(self) -> tuple[ColumnProfile, ...] | None:
-        """Statistics of each column; None if they were not requested."""
-        return self._result.profile
-
-    def frame(self) -> "pl.DataFrame":
-        """See :meth:`creemson.client.Result.frame`."""
-        return self._run(lambda _: self._result.frame())
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """See :meth:`creemson.client.Result.to_pandas`."""
-        return self._run(lambda _: self._result.to_pandas())
-
-    def lazy(self) -> "pl.LazyFrame":
-        """See :meth:`creemson.client.Result.lazy`."""
-        return self._run(lambda _: self._result.lazy())
-
-    def save(
-        self,
-        target: str | os.PathLike[str] | BinaryIO,
-        *,
-        format: str | None = None,  # noqa: A002 - the word of the command line
-        normalized: bool = False,
-        on_progress: OnBytes = None,
-    ) -> None:
-        """See :meth:`creemson.client.Result.save`."""
-        self._run(
-            lambda _: self._result.save(target, format=format, normalized=normalized, on_progress=on_progress)
-        )
-
-    def save_rejects(self, target: str | os.PathLike[str] | BinaryIO) -> bool:
-        """See :meth:`creemson.client.Result.save_rejects`."""
-        return self._run(lambda _: self._result.save_rejects(target))
-
-    def __len__(self) -> int:
-        return self.rows
-
-    def __bool__(self) -> bool:
-        return True  # also without rows
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Iterate over the rows, which are fetched in windows: the table may be larger than the memory.
-
-        Dates, times and decimals are texts, as in :meth:`Client.rows`; :meth:`frame` has values of their types.
-
-        Raises:
-            CreemsonError: the output no longer exists; process the file again.
-        """
-        offset = 0
-        while offset < self.rows:
-            window = self._window(offset, MAX_ROWS)
-            yield from window
-            offset += len(window)
-
-    def _window(self, offset: int, limit: int) -> tuple[tuple[Any, ...], ...]:
-        found = self._run(lambda client: client.rows(self.filename, offset=offset, limit=limit))
-        return found.rows
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Fetch the table, and export it to Arrow libraries (pyarrow, DuckDB, pandas, polars …) without a copy.
-
-        The interface is Arrow's PyCapsule interface; each export fetches the table.
-
-        Raises:
-            CreemsonError: the output no longer exists; process the file again.
-        """
-        return self.frame().__arrow_c_stream__(requested_schema)
-
-    def _repr_html_(self) -> str:
-        """Return the first rows as HTML, for notebooks."""
-        rows = (self.preview or ())[:HTML_ROWS]
-        if len(rows) < min(HTML_ROWS, self.rows):
-            with contextlib.suppress(CreemsonError):  # the server is gone; what is known is shown
-                rows = self._window(0, HTML_ROWS)
-        return html_table(self.output, rows)
-
-
 @asynccontextmanager
 async def _fixed(url: str | Sequence[str]) -> AsyncIterator[str | Sequence[str]]:
     """Provide the address of a server that exists already."""
     yield url
-
-
-class Background:
-    """The background thread; it has no reference to its user, so that the user can be garbage-collected.
-
-    Args:
-        where: provides the address of the server.
-        options: for :func:`creemson.client.connect`.
-
-    Raises:
-        CreemsonError: there is no server, or it refuses the client.
-    """
-
-    def __init__(self, where: Where, options: Mapping[str, Any]) -> None:
-        self._where = where
-        self._options = options
-        self._stop = trio.Event()
-        self._nursery: trio.Nursery | None = None
-        self._client: trio_client.Client | None = None
-        self._token: trio.lowlevel.TrioToken | None = None
-        ready: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(ready,), name="creemson-client", daemon=True)
-        self._thread.start()
-        try:
-            ready.result()
-        except BaseException:
-            self.stop()
-            raise
-
-    @property
-    def closed(self) -> bool:
-        """Whether the thread no longer accepts work."""
-        return not self._thread.is_alive() or self._client is None or self._client.state.phase == "closed"
-
-    def run(self, work: Work[T]) -> T:
-        """Run work in the thread, and wait for its result; an exception that interrupts the wait cancels the work.
-
-        Args:
-            work: called with the client.
-
-        Returns:
-            The return value of the work.
-
-        Raises:
-            ConnectionLost: the thread has ended or ends.
-            Exception: raised by the work.
-        """
-        done: Future[T] = Future()
-        with self.running(work, done):
-            return done.result()
-
-    @contextlib.contextmanager
-    def running(self, work: Work[T], done: "Future[T]") -> Iterator[None]:
-        """Run work in the thread during the block; an exception that leaves the block cancels the work.
-
-        Args:
-            work: called with the client.
-            done: gets the return value or the exception of the work.
-        """
-        scope = trio.CancelScope()
-        self._run_soon(lambda: self._start(work, done, scope), done)
-        try:
-            yield
-        except BaseException:
-            if not done.done():
-                self._run_soon(scope.cancel)
-            raise
-
-    def stop(self) -> None:
-        """End the thread, and wait until it has ended."""
-        self._run_soon(self._stop.set)
-        self._thread.join(CLOSE_TIMEOUT)
-
-    # --- in the thread -------------------------------------------------------------------------------
-
-    def _run(self, ready: "Future[None]") -> None:
-        try:
-            trio.run(self._main, ready)
-        except BaseException as error:
-            if not ready.done():
-                ready.set_exception(_unwrapped(error))
-
-    async def _main(self, ready: "Future[None]") -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        async with (
-            self._where() as url,
-            trio_client.connect(url, **self._options) as self._client,
-            trio.open_nursery() as self._nursery,
-        ):
-            ready.set_result(None)
-            await self._stop.wait()
-            self._nursery.cancel_scope.cancel()
-
-    def _run_soon(self, callback: Callable[[], object], done: "Future[Any] | None" = None) -> None:
-        """Call a function in the thread soon; if the thread has ended, set an exception on ``done``."""
-        try:
-            if self._token is not None:
-                self._token.run_sync_soon(callback)
-                return
-        except trio.RunFinishedError:
-            pass
-        if done is not None:
-            done.set_exception(_closed_error())
-
-    def _start(self, work: Work[T], done: "Future[T]", scope: trio.CancelScope) -> None:
-        assert self._nursery is not None
-        if self._stop.is_set():
-            done.set_exception(_closed_error())
-        else:
-            self._nursery.start_soon(self._perform, work, done, scope)
-
-    async def _perform(self, work: Work[T], done: "Future[T]", scope: trio.CancelScope) -> None:
-        assert self._client is not None
-        try:
-            with scope:
-                try:
-                    value = await work(self._client)
-                except Exception as error:
-                    done.set_exception(error)
-                else:
-                    done.set_result(value)
-        finally:
-            if not done.done():
-                done.set_exception(_closed_error())
-
-
-def _unwrapped(error: BaseException) -> BaseException:
-    """Return the first exception in nested groups that is not a group itself."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _closed_error() -> ConnectionLost:
-    return ConnectionLost("connection_lost", "The client is closed. Create another one.")

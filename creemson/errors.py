@@ -25,6 +25,7 @@ __all__ = [
     "Code",
     "ConnectionLost",
     "CreemsonError",
+    "DatabaseError",
     "InvalidFormat",
     "ObjectStoreError",
     "ProcessingError",
@@ -215,13 +216,29 @@ class ObjectStoreError(OSError):
         return str(self.strerror)
 
 
+class DatabaseError(OSError):
+    """The database server with the catalog failed.
+
+    Args:
+        message: text for the operator: what was wrong, and where; without credentials.
+        passing: whether it cannot be used at the moment, as while it restarts; otherwise, waiting does not help.
+    """
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        super().__init__(errno.EIO, message)
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def is_disk_full(error: OSError) -> bool:
     """Return whether the disk or a quota of the system is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_error(error: OSError, *, name: str | None = None) -> ProcessingError:
-    """Make the error that a peer gets when the server's disk fails; the log has the details.
+    """Make the error that a peer gets when the server's disk, object store or database fails; the log has the details.
 
     Args:
         error: the error of the disk.
@@ -232,6 +249,17 @@ def disk_error(error: OSError, *, name: str | None = None) -> ProcessingError:
             "busy",
             "The server cannot reach its object store at the moment. The error was logged; try again later.",
             retry_after=5.0,
+        )
+    if isinstance(error, DatabaseError):
+        # What it says is for the operator: it names hosts, and may quote rows.
+        if error.passing:
+            return ProcessingError(
+                "busy",
+                "The server cannot reach its database at the moment. The error was logged; try again later.",
+                retry_after=5.0,
+            )
+        return ProcessingError(
+            "internal", "The server's database failed. The error was logged; try again later."
         )
     if is_disk_full(error):
         full = "The server's disk is full" if name is None else f"The server's disk has no space for {name!r}"

@@ -20,6 +20,7 @@ from creemson.catalog.shared.postgres_hints import PostgresHints
 from creemson.catalog.shared.sharing import SharedJobs, Sharing
 from creemson.catalog.shared.tokens import SharedTokens
 from creemson.catalog.statements import DatabaseCatalog
+from creemson.errors import DatabaseError
 
 __all__ = ["PostgresCatalog", "PostgresDatabase", "shown"]
 
@@ -188,6 +189,8 @@ OWNER_TIMEOUT = 5.0
 """Seconds to wait for that lock: the database may not have noticed yet that the last server has ended."""
 _LOST = (psycopg.OperationalError, errors.IdleInTransactionSessionTimeout)
 """The connection may have been lost; the second one is an error of the transaction for psycopg."""
+_PASSING = (*_LOST, errors.ReadOnlySqlTransaction)
+"""The database cannot be used at the moment; read-only is a standby that has not taken over yet."""
 _COLLIDED = (errors.UniqueViolation, errors.SerializationFailure, errors.DeadlockDetected)
 """Another transaction was faster; after another attempt, its rows are seen."""
 
@@ -306,9 +309,11 @@ class PostgresDatabase:
         try:
             yield
         except psycopg.Error as error:
-            number = errno.ENOSPC if isinstance(error, errors.DiskFull) else errno.EIO
             words = re.sub(r"\s+", " ", str(error)).strip()
-            raise OSError(number, f"the catalog {self._name}: {words}") from error
+            message = f"the catalog {self._name}: {words}"
+            if isinstance(error, errors.DiskFull):
+                raise OSError(errno.ENOSPC, message) from error
+            raise DatabaseError(message, passing=isinstance(error, _PASSING)) from error
 
 
 class _Line:

@@ -47,13 +47,14 @@ Events::
     {"event": "done", "value": …}
     {"event": "stopped"}
     {"event": "failed", "reason": slug, "message": string, "details": [string, …], "transient": boolean,
-     "traceback": string or null}
+     "cause": string or null, "traceback": string or null}
 
 ``ready`` is sent once, when the process can receive commands. Each command except ``cancel`` is answered by ``began``
 at once, then by any number of ``progress`` events, and finally by exactly one of ``done``, ``stopped`` (after
 ``cancel``) and ``failed``. A command without ``began`` has had no effect and may be sent to another worker.
-``transient`` means that another attempt may succeed; ``traceback`` is for the server's log. The server sends the next
-command after the final event, because receiving a command clears an earlier ``cancel``.
+``transient`` means that another attempt may succeed; ``cause`` (a full disk, an object store that fails) and
+``traceback`` (anything else that was not to be expected) are for the server's log. The server sends the next command
+after the final event, because receiving a command clears an earlier ``cancel``.
 
 No worker outlives its server, even if the server crashes. The process exits when its input ends, even during a command;
 and in case that the thread which reads the input cannot run, because other code does not release the GIL, the kernel
@@ -465,14 +466,17 @@ def _failed_by(error: BaseException) -> dict[str, Any]:
 def _failed(
     error: CreemsonError, *, transient: bool = False, cause: BaseException | None = None
 ) -> dict[str, Any]:
+    # What an operator must mend is told in words; where in the code it was noticed does not help.
+    for_operator = isinstance(cause, ObjectStoreError) or error.reason == "storage_full"
     return {
         "event": "failed",
         "reason": error.reason,
         "message": clipped(error.message),
         "details": [clipped(detail) for detail in error.details[:MAX_DETAILS]],
         "transient": transient,
+        "cause": None if cause is None or not for_operator else clipped(str(cause)),
         "traceback": None
-        if cause is None
+        if cause is None or for_operator
         else clipped("".join(traceback.format_exception(cause)), MAX_TRACEBACK),
     }
 

@@ -188,7 +188,9 @@ class LocalExecutor:
         if event["event"] == "done":
             return event["value"]
         error = error_for(event["reason"], event["message"], details=event["details"])
-        if event["traceback"] is not None:
+        if event["cause"] is not None:
+            self._log.error("command failed", op=command["op"], error=event["cause"])
+        elif event["traceback"] is not None:
             self._log.error(
                 "command failed", op=command["op"], error=error.message, traceback=event["traceback"]
             )

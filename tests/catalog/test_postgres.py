@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
@@ -10,6 +11,7 @@ import pytest
 
 from creemson.catalog.objects import ObjectRow
 from creemson.catalog.postgres import VERSION, PostgresCatalog, PostgresDatabase, shown
+from creemson.errors import DatabaseError, disk_error
 from tests.catalog.test_rows import JOB, PART
 from tests.databases import PATIENCE, free_port, postgres
 from tests.servers import wait_until
@@ -103,10 +105,42 @@ def test_crash_of_the_database_loses_nothing_that_was_recorded(monkeypatch):
         for number in range(3):
             catalog.record_jobs([attrs.evolve(JOB, id=f"j{number}")])
             server.stop()
-            with pytest.raises(OSError, match=r"the catalog d.*: connection"):
+            with pytest.raises(OSError, match=r"^the catalog d.*: connection") as caught:
                 catalog.record_part(PART)
+            assert told(caught.value) == ("busy", True)
             server.start()
             assert len(catalog.jobs()) == number + 1
+
+
+def told(error):
+    """What a peer is told of an error, which names neither hosts nor rows: its reason, and whether it may try again."""
+    answer = disk_error(error)
+    assert "catalog" not in answer.message
+    assert "database" in answer.message
+    return answer.reason, answer.retryable
+
+
+@pytest.mark.parametrize(
+    ("statement", "reconnects", "expected"),
+    [
+        ("ALTER ROLE {role} SET default_transaction_read_only = on", True, ("busy", True)),
+        ("ALTER ROLE {role} NOLOGIN", True, ("busy", True)),
+        ("ALTER TABLE creemson.jobs RENAME TO old", False, ("internal", False)),
+    ],
+    ids=["standby", "refused", "changed"],
+)
+def test_peer_may_try_again_unless_waiting_does_not_help(url, statement, reconnects, expected, monkeypatch):
+    """Whatever keeps the database from being used for a while; the tables of somebody else's making are no such thing."""
+    monkeypatch.setattr("creemson.catalog.postgres.RESTART_TIME", 0.0)
+    role = f"r{secrets.token_hex(6)}"
+    sql(url, f"CREATE ROLE {role} SUPERUSER LOGIN")
+    with opened(url.replace("postgres@", f"{role}@")) as catalog:
+        sql(url, statement.format(role=role))
+        if reconnects:
+            sql(url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")
+        with pytest.raises(DatabaseError) as caught:
+            catalog.record_jobs([JOB])
+        assert told(caught.value) == expected
 
 
 def test_database_that_cannot_be_reached_is_an_error_in_words(url):

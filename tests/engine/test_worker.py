@@ -25,7 +25,7 @@ from creemson.engine import worker
 from creemson.engine.progress import Progress
 from creemson.engine.windows import filters
 from creemson.engine.worker import Worker
-from creemson.errors import ProcessingError
+from creemson.errors import ObjectStoreError, ProcessingError
 from creemson.storage.names import temporary_name
 from tests.servers import PATIENCE
 
@@ -231,23 +231,24 @@ CAUSED.__cause__ = ComputeError("parquet: underlying IO error: No space left on 
 @pytest.mark.parametrize(
     ("error", "reason", "transient", "logged"),
     [
-        (MemoryError(), "out_of_memory", False, False),
-        (OSError(errno.ENOSPC, "full"), "storage_full", False, True),
-        (OSError(errno.EDQUOT, "quota"), "storage_full", False, True),
-        (CAUSED, "storage_full", False, True),
-        (FileNotFoundError("No such file or directory (os error 2): /x"), "file_not_found", False, False),
-        (OSError(errno.EIO, "bad disk"), "internal", True, True),
-        (ComputeError("Input/output error (os error 5)"), "internal", True, True),
-        (OSError(errno.EACCES, "no"), "internal", False, True),
-        (OSError("without a number"), "internal", False, True),
-        (ComputeError("could not parse `(os error 5)` as i64"), "internal", False, True),
-        (PanicException("polars' bug"), "internal", False, True),
-        (ProcessingError("unreadable_file", "(os error 5)"), "unreadable_file", False, False),
+        (MemoryError(), "out_of_memory", False, None),
+        (OSError(errno.ENOSPC, "full"), "storage_full", False, "cause"),
+        (OSError(errno.EDQUOT, "quota"), "storage_full", False, "cause"),
+        (CAUSED, "storage_full", False, "cause"),
+        (ObjectStoreError("The object store does not answer"), "busy", True, "cause"),
+        (FileNotFoundError("No such file or directory (os error 2): /x"), "file_not_found", False, None),
+        (OSError(errno.EIO, "bad disk"), "internal", True, "traceback"),
+        (ComputeError("Input/output error (os error 5)"), "internal", True, "traceback"),
+        (OSError(errno.EACCES, "no"), "internal", False, "traceback"),
+        (OSError("without a number"), "internal", False, "traceback"),
+        (ComputeError("could not parse `(os error 5)` as i64"), "internal", False, "traceback"),
+        (PanicException("polars' bug"), "internal", False, "traceback"),
+        (ProcessingError("unreadable_file", "(os error 5)"), "unreadable_file", False, None),
     ],
     ids=repr,
 )
 def test_every_error_becomes_a_failed_event(monkeypatch, tmp_path, table, error, reason, transient, logged):
-    """Any error ends the command, not the worker; bugs and disk errors have a traceback."""
+    """Any error ends the command, not the worker; bugs and broken disks have a traceback, a full disk is told in words."""
 
     def fail(query, source, part, on_progress, **_more):
         part.write_bytes(b"half")
@@ -257,9 +258,11 @@ def test_every_error_becomes_a_failed_event(monkeypatch, tmp_path, table, error,
     [failed] = carry_out(run_command(table, tmp_path / "out.parquet"))
     assert failed["event"] == "failed"
     assert (failed["reason"], failed["transient"]) == (reason, transient)
-    assert (failed["traceback"] is not None) == logged
+    assert [name for name in ("cause", "traceback") if failed[name] is not None] == [logged] * (
+        logged is not None
+    )
     if logged:
-        assert type(error).__name__ in failed["traceback"]
+        assert (str(error) if logged == "cause" else type(error).__name__) in failed[logged]
         assert str(table) not in failed["message"]
     assert list(tmp_path.iterdir()) == [table]
 

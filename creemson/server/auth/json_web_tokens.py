@@ -1,8 +1,8 @@
 """Authentication by JSON web tokens; imported only if it is configured, because its libraries delay each start."""
 
-import contextlib
+import errno
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jwt
@@ -18,6 +18,8 @@ SYMMETRIC = ("HS256", "HS384", "HS512")
 """Algorithms whose key both creates and checks signatures."""
 MAX_SUBJECT = 200
 """Maximum number of characters of the subject of a JWT."""
+KEY_SUFFIXES = (".pem", ".key", ".pub", ".txt", ".secret")
+"""What names of files with keys usually end in."""
 
 
 class JWTAuthenticator:
@@ -101,9 +103,39 @@ def _check(auth: Auth) -> None:
 
 
 def _key(auth: Auth) -> str:
-    """Return the key: the content of the file with this name if there is one, otherwise the setting itself."""
+    """Return the key: the content of the file with this name if there is one, otherwise the setting itself.
+
+    The name of a file that is not there, or may not be read, must not become a secret, which anybody could guess.
+
+    Raises:
+        SettingsError: it names a file that cannot be used.
+    """
     assert auth.jwt_key is not None
-    with contextlib.suppress(OSError, ValueError):
-        if Path(auth.jwt_key).is_file():
-            return Path(auth.jwt_key).read_text().strip()
-    return auth.jwt_key
+    try:
+        key = Path(auth.jwt_key).read_text().strip()
+    except FileNotFoundError:
+        if _is_path(auth.jwt_key):
+            raise SettingsError("auth.jwt_key is the path of a file, and there is no such file.") from None
+        return auth.jwt_key
+    except UnicodeDecodeError:
+        raise SettingsError(
+            "auth.jwt_key is the path of a file that is no text: it must be PEM, or a secret."
+        ) from None
+    except (NotADirectoryError, ValueError):  # a key that has slashes or NUL characters
+        return auth.jwt_key
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return auth.jwt_key
+        raise SettingsError(
+            f"auth.jwt_key is the path of a file that cannot be read: {error.strerror}. Let the server's user read it."
+        ) from None
+    if not key:
+        raise SettingsError("auth.jwt_key is the path of a file that is empty.")
+    return key
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text was meant as the path of a file; a random secret that happens to begin with "/" was not."""
+    path = PurePath(text)
+    in_known_folder = path.is_absolute() and len(path.parts) > 2 and Path(*path.parts[:2]).is_dir()
+    return in_known_folder or text.startswith(("~/", "./", "../")) or path.suffix.lower() in KEY_SUFFIXES

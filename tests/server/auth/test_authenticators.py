@@ -2,8 +2,10 @@
 
 import base64
 import contextlib
+import errno
 import json
 import time
+from pathlib import Path
 
 import jwt
 import pytest
@@ -189,6 +191,59 @@ def test_jwt_key_may_be_a_file(tmp_path, key_pair):
     assert authenticator.identify(signed(secret, "RS256")).caller == "jwt:ann"
     (tmp_path / "secret").write_text(f"{SECRET}\n")
     assert jwt_authenticator(jwt_key=str(tmp_path / "secret")).identify(signed()).caller == "jwt:ann"
+
+
+@pytest.fixture
+def broken_key(tmp_path, monkeypatch, request):
+    """The path of a file that cannot be the key."""
+    path = tmp_path / "jwt"
+    match request.param:
+        case "missing":
+            pass
+        case "relative":
+            monkeypatch.chdir(tmp_path)
+            return "issuer.pem"
+        case "empty":
+            path.write_text("\n")
+        case "binary":
+            path.write_bytes(bytes(range(128, 256)))
+        case "folder":
+            path.mkdir()
+        case "forbidden":
+            path.write_text(SECRET)
+
+            def refuse(self, *_, **__):
+                raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+            monkeypatch.setattr(Path, "read_text", refuse)  # root may read everything
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("broken_key", "words"),
+    [
+        ("missing", "no such file"),
+        ("relative", "no such file"),
+        ("empty", "empty"),
+        ("binary", "no text"),
+        ("folder", "Is a directory"),
+        ("forbidden", "Permission denied"),
+    ],
+    indirect=["broken_key"],
+)
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256"])
+def test_path_of_a_file_that_cannot_be_read_is_no_secret(broken_key, words, algorithm):
+    """Anybody could guess it, and sign tokens with it."""
+    with pytest.raises(SettingsError, match=f"auth.jwt_key is the path of a file.*{words}"):
+        jwt_authenticator(jwt_key=broken_key, jwt_algorithms=(algorithm,))
+
+
+@pytest.mark.parametrize(
+    "secret", ["/8aX" + SECRET + "/b=", SECRET * 8, f"{SECRET}/{SECRET}", f"a.b/{SECRET}"]
+)
+def test_secret_may_look_a_little_like_a_path(secret):
+    """Base64 has slashes, also at its begin."""
+    assert jwt_authenticator(jwt_key=secret).identify(signed(secret)).caller == "jwt:ann"
 
 
 @pytest.mark.parametrize(

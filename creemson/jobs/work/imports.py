@@ -30,6 +30,8 @@ MIN_BYTES = 256 * 1024
 """Minimum size of a file that gets a copy. Workers read smaller files into memory anyway, which takes milliseconds."""
 COLUMNAR = frozenset({".parquet", ".arrow", ".feather", ".ipc"})
 """Endings of files that need no copy; others of these formats are refused by the worker."""
+GONE = frozenset({"file_changed", "file_not_found"})
+"""Reasons that say that the file was deleted or replaced before its copy was made, which is no failure."""
 
 
 class Imports:
@@ -134,8 +136,11 @@ class Imports:
                 log.info("import failed", error=fault.error.message)
                 how = "failed"
             except CreemsonError as fault:  # of the file; a request for it gets the same error
-                log.info("import failed", error=fault.message)
-                how = "failed"
+                if fault.reason in GONE:
+                    how = "refused"
+                else:
+                    log.info("import failed", error=fault.message)
+                    how = "failed"
             except OSError as error:
                 log.warning("import failed", error=str(error))
                 how = "failed"

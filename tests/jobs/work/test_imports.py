@@ -144,10 +144,15 @@ async def test_files_that_need_no_copy_are_left_alone(autojump_clock, world):
     assert world.commands == []
 
 
-async def test_file_that_is_gone_is_not_imported(autojump_clock, world):
-    """It was deleted between its use and its turn."""
+@pytest.mark.parametrize("change", ["deleted", "replaced"])
+async def test_file_that_is_gone_is_not_imported(autojump_clock, world, change):
+    """It was deleted or replaced between its use and its turn: no failure, which an operator would watch."""
     world.use()
-    world.stores.of("ann").delete("a.csv")
+    if change == "deleted":
+        world.stores.of("ann").delete("a.csv")
+    else:
+        world.upload(size=MIN_BYTES + 1)
     await trio.sleep(1000)
     assert world.commands == []
-    assert world.metrics.imports == {"failed": 1}
+    assert world.metrics.imports == {"refused": 1}
+    assert {call.method_name for call in world.logs.calls} == {"debug"}

@@ -24,10 +24,12 @@ from creemson.formats.blocks import scan_lines
 from creemson.formats.columns import exactly, unused_name
 from creemson.formats.csv.dialect import detect
 from creemson.formats.csv.examined import Examined, KnownFiles
-from creemson.formats.csv.file import CsvFile, RepairedCopy, head_after
-from creemson.formats.csv.integrity import CellCheck, DelimiterCounter, line_map, report_misfits
+from creemson.formats.csv.file import CsvFile, RepairedCopy, head_after, line_map
+from creemson.formats.csv.integrity.bytes import DelimiterCounter
+from creemson.formats.csv.integrity.cells import CellCheck, report_misfits
 from creemson.formats.csv.layout.text import ends_with_mark, last_bytes, may_have_notes
-from creemson.formats.csv.repair import Lines, repaired
+from creemson.formats.csv.lines import Lines
+from creemson.formats.csv.repair import repaired
 from creemson.formats.csv.sample import Sample, names_of, scan_options
 from creemson.formats.csv.texts import exceptional, fixed_decimals, hidden_texts, shown_as_written
 from creemson.formats.csv.values.columns import SampleColumns, convert

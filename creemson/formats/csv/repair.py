@@ -20,11 +20,12 @@ from creemson.formats.csv.layout.rows import MAX_RECORD_LINES, repaired_cells, u
 from creemson.formats.csv.layout.tables import HEADER_AGAIN
 from creemson.formats.csv.layout.text import END_MARK
 from creemson.formats.csv.line_ends import LineEnds
+from creemson.formats.csv.lines import Lines
 from creemson.formats.csv.records import split_alone, split_record
 from creemson.formats.report import Fault, Report
 from creemson.formats.table import check_empty_cells
 
-__all__ = ["Chunk", "Lines", "repair", "repaired"]
+__all__ = ["Chunk", "repair", "repaired"]
 
 MAX_RECORD_CHARACTERS = 8 << 20
 """Maximum number of characters of a quoted cell that spans lines; a quote that would open a longer cell is stray."""
@@ -51,37 +52,6 @@ class Chunk:
     text: str
     rows: int
     bytes_read: int
-
-
-@attrs.define
-class Lines:
-    """In which line of the original each row of the repaired file begins.
-
-    Attributes:
-        starts: Pairs of a row and its first line, counted from 0; from there to the next pair, each row has one line.
-        footer_rows: Number of notes below the table; known when the whole file has been read.
-    """
-
-    starts: list[tuple[int, int]] = attrs.field(factory=lambda: [(0, 0)])
-    footer_rows: int = 0
-
-    def add(self, row: int, line: int) -> None:
-        """Record that a row begins in a line, and that the following rows have one line each."""
-        last_row, last_line = self.starts[-1]
-        if line - row != last_line - last_row:
-            self.starts.append((row, line))
-
-    def of(self, row: int) -> int:
-        """Return the line, counted from 1, of a row, counted from 0."""
-        low, high = 0, len(self.starts)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.starts[middle][0] <= row:
-                low = middle
-            else:
-                high = middle
-        first, line = self.starts[low]
-        return line + row - first + 1
 
 
 def repaired(dialect: Dialect) -> Dialect:

@@ -8,7 +8,8 @@ import polars as pl
 
 from creemson.formats.columns import unused_name
 from creemson.formats.csv.dialect import Dialect
-from creemson.formats.csv.repair import Lines, repair, repaired
+from creemson.formats.csv.lines import Lines
+from creemson.formats.csv.repair import repair, repaired
 from creemson.formats.report import Report
 
 __all__ = ["Sample", "names_of", "scan_options"]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from creemson.engine.run import run
-from creemson.formats.csv import integrity
+from creemson.formats.csv.integrity import bytes as integrity
 from creemson.model.query import Query
 
 ROWS = 150_000

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import polars.selectors as cs
 
-from creemson.formats.csv.repair import Lines
+from creemson.formats.csv.lines import Lines
 from creemson.formats.csv.values.kinds import TEXT, Kind
 from creemson.formats.csv.values.types import GROUP_COLUMNS
 from creemson.formats.report import MAX_REJECTS, Report

@@ -1,0 +1,1 @@
+"""Checks that polars has read every row and every cell of a CSV."""

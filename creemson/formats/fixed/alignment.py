@@ -13,6 +13,8 @@ __all__ = ["Alignment", "find_alignment", "has_names", "is_aligned"]
 
 SEPARATORS = ",;\t|"
 """Delimiters; text that one of them splits evenly is not aligned text."""
+MARKS = ":="
+"""Marks behind keys; text with two columns that one of them splits evenly has pairs."""
 MIN_LINES = 4
 """Minimum number of aligned lines; two lines of prose may well have spaces in the same two places."""
 FEW_LINES = 3
@@ -61,7 +63,8 @@ def find_alignment(lines: Sequence[str]) -> Alignment | None:
 
     Returns:
         The columns; None unless at least two columns of spaces run through all lines (one, if there is a line of
-        dashes), and no delimiter splits the lines into the same number of cells.
+        dashes, or if it is wide and all lines have text on both sides), and no delimiter splits the lines into the same
+        number of cells.
 
     >>> find_alignment(["name  n  m", "ab    1  2", "cde  22  3", "f     7  4"])
     Alignment(widths=(5, 4, 1), rule=None)
@@ -82,7 +85,8 @@ def find_alignment(lines: Sequence[str]) -> Alignment | None:
         if rule is not None
         else _starts(body)
     )
-    if len(starts) < (2 if rule is not None else 3) or not _fits(body, starts):
+    has_two = rule is not None or _has_wide_gap(body, starts)
+    if len(starts) < (2 if has_two else 3) or not _fits(body, starts):
         return None
     if len(filled) < MIN_LINES and not _are_names_and_numbers(body, starts):
         return None
@@ -97,9 +101,19 @@ def _is_one_block(lines: Sequence[str]) -> bool:
     return not any(_RULE.fullmatch(line) for line in filled) and len(_spans(filled)) < 2
 
 
-def _is_delimited(lines: Sequence[str]) -> bool:
+def _has_wide_gap(body: Sequence[str], starts: Sequence[int]) -> bool:
+    """Whether there are two columns with text in all lines, and more than one space between them everywhere."""
+    if len(starts) != 2 or _is_delimited(body, MARKS):
+        return False
+    border = starts[1]
+    return all(
+        line[:border].strip() and line[border - 2 : border].isspace() and line[border:] for line in body
+    )
+
+
+def _is_delimited(lines: Sequence[str], separators: str = SEPARATORS) -> bool:
     """Whether a delimiter splits the lines into the same number of cells."""
-    for separator in SEPARATORS:
+    for separator in separators:
         counts = {line.count(separator) for line in lines}
         if len(counts) == 1 and counts != {0}:
             return True

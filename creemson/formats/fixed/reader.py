@@ -15,8 +15,9 @@ from creemson.errors import ProcessingError
 from creemson.formats.blocks import LINE, scan_lines
 from creemson.formats.coerce import cast, check_types
 from creemson.formats.columns import default_name, exactly, unique_names
+from creemson.formats.csv.layout.header import CLASS_ROWS, MAX_HEADER, classes_below, header_rows
 from creemson.formats.exact import exact_numbers, exact_type
-from creemson.formats.fixed.alignment import find_alignment, has_names
+from creemson.formats.fixed.alignment import find_alignment
 from creemson.formats.fixed.notations import find_notations
 from creemson.formats.report import Report
 from creemson.formats.source import Source
@@ -296,7 +297,11 @@ def _lines_above(lines: Sequence[str], widths: Sequence[int], rule: int | None, 
         return header + (rule is not None and rule == header)
     if rule is not None:
         return rule + 1
-    return int(bool(lines) and has_names(_split(lines[0], widths)))
+    rows = [_split(line, widths) for line in lines[: MAX_HEADER + CLASS_ROWS]]
+    header = header_rows(rows, len(widths))
+    # A first line that leaves columns without a name is one of names only if values below show it.
+    has_values = any(kind != "text" for kind in classes_below(rows[header:], len(widths)))
+    return header if rows and (all(rows[0]) or has_values) else 0
 
 
 def _headers(header: Sequence[str], widths: Sequence[int]) -> list[str]:

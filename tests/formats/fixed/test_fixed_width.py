@@ -94,6 +94,54 @@ def test_two_rows_without_names_or_numbers_are_not_taken_for_aligned(text):
     assert not is_aligned(text, is_cut=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("name      city\nAnn Lee   Oslo\nBob       Rome\nCarl      Los Angeles\n", 3),
+        ("id    val\n1    1.50\n2   12.25\n3    3.25\n4   99.25\n", 4),
+        (" 0.1   10\n 0.2    9\n-0.3  100\n 0.4   11\n", 4),
+    ],
+)
+def test_two_columns_with_a_wide_gap_are_aligned(tmp_path, text, rows):
+    """Divided at blanks, they would have empty columns, and lose the last cells."""
+    path, table = opened(tmp_path, text.encode(), "x.txt")
+    frame = read(path, table)[1]
+    assert (table.reading().format, frame.shape) == ("fixed", (rows, 2))
+    assert not frame.null_count().pipe(lambda counts: sum(counts.row(0)))
+    assert not table.report
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name:    Bob\nage:     12\ncity:    Oslo\nzip:     123\n",
+        "a b\nc d\ne f\ng h\n",
+        "a   b\nc   d\ne\nf   h\n",
+    ],
+)
+def test_two_columns_without_a_gap_in_all_lines_are_not_aligned(text):
+    """Pairs with a mark behind the key, a single blank, and a line with one cell."""
+    assert not is_aligned(text, is_cut=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [
+        ("  0.1000E+01 -0.2000E+01  0.3000E+01\n" * 4, 0),
+        ("2024-01-05  10:00:00  ERROR\n" * 4, 0),
+        ("Ann   Oslo   5-Jan-24\nBob   Rome   6-Jan-24\nCarl  Paris  7-Feb-24\nDora  Kyiv   8-Mar-24\n", 0),
+        ("   alpha  beta\n0      1     x\n1     22    yy\n2    333   zzz\n3      4     w\n", 1),
+        ("land   2023  2024\nNorway    1     2\nSweden   11    22\nIsland  111   222\n", 1),
+        ("Time   Temp\n [s]    [C]\n0.00  20.10\n1.00  20.15\n2.00  20.22\n", 2),
+    ],
+)
+def test_first_line_is_a_header_if_it_would_be_one_in_a_csv(tmp_path, text, header):
+    """Values above values are a row, and names may be years, lack one, or have units below them."""
+    path, table = opened(tmp_path, text.encode(), "x.txt")
+    assert (table.reading().format, table.reading().header) == ("fixed", header)
+    assert read(path, table)[1].height == text.count("\n") - header
+
+
 def test_column_border_needs_a_name_behind_it():
     """A space common to all values is no border if no column name starts after it."""
     lines = ["name       x  y", "John Ab    1  2", "Jane Cd   22  3", "Mary Ef    4 55"]

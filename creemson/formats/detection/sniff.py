@@ -29,6 +29,13 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"\xff\xff\xff\xff", "arrow_stream"),  # a continuation marker begins every message of the stream format
 )
 """The first bytes of files of each binary format."""
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_NO_TEXT = (
+    ("a Parquet or Arrow file", tuple(magic for magic, _ in _MAGIC)),
+    ("a zip archive or an Excel workbook", ZIP),
+    ("a compressed file", (_GZIP, _ZSTD)),
+)
+"""What compressed files may hold that is not text, and its first bytes."""
 _ZSTD_EXPANSION = 4.0
 """Assumed bytes of content per byte of a zstd file; its head is not decompressed."""
 
@@ -55,15 +62,11 @@ def sniff(path: Path, name: str, encoding: str | None = None) -> Source:
     head = content[:HEAD_BYTES]
     if not head.strip():
         raise ProcessingError("unreadable_file", f"{name!r} is empty: there is no table in it.")
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
+    if head.startswith(_ZSTD):
         return _zstd_source(path, name, size)
-    if head.startswith(b"\x1f\x8b"):
+    if head.startswith(_GZIP):
         content, consumed, is_whole = _gunzip(head, name)
-        for magic, _ in _MAGIC:
-            if content.startswith(magic):
-                raise _compressed(name, "a Parquet or Arrow file")
-        if content.startswith(ZIP):
-            raise _compressed(name, "a zip archive or an Excel workbook")
+        _check_content(content, name, "gzip")
         text_format, found = _text_format(content, name, encoding)
         expansion, is_whole = len(content) / consumed, is_whole and size == len(head)
         return Source(text_format, "gzip", content, size, expansion, encoding=found, is_whole=is_whole)
@@ -76,8 +79,13 @@ def sniff(path: Path, name: str, encoding: str | None = None) -> Source:
     return Source(text_format, None, head, size, 1.0, content if len(content) == size else None, found)
 
 
-def _compressed(name: str, what: str) -> ProcessingError:
-    return unsupported(name, f"{what}, compressed by gzip", "Unpack it, and upload what it holds.")
+def _check_content(content: bytes, name: str, compression: str) -> None:
+    """Refuse a compressed file that is not a compressed text, by what it holds."""
+    for what, magics in _NO_TEXT:
+        if content.startswith(magics):
+            raise unsupported(
+                name, f"{what}, compressed by {compression}", "Unpack it, and upload what it holds."
+            )
 
 
 def _gunzip(head: bytes, name: str) -> tuple[bytes, int, bool]:
@@ -109,6 +117,9 @@ def _zstd_source(path: Path, name: str, size: int) -> Source:
                 head += piece
     except (PolarsError, OSError):  # of polars for content that is none
         return source
+    _check_content(head, name, "zstd")
+    if error := refusal(name, head):
+        raise error
     found = _json_format(head[:HEAD_BYTES].decode(errors="ignore"), name, is_cut=len(head) > HEAD_BYTES)
     return source if found is None else attrs.evolve(source, format=found)
 

@@ -126,6 +126,7 @@ def test_damaged_gzip_is_unreadable(tmp_path, data, word):
         (b"\xfd7zXZ\x00", "xz"),
         (b"a,b\n1,\x002\n\x03\x04\x05", "binary"),
         (gzip.compress(b"\x89PNG\r\n", mtime=0), "PNG"),
+        (gzip.compress(gzip.compress(CSV, mtime=0), mtime=0), "a compressed file, compressed by gzip"),
     ],
 )
 def test_file_that_is_no_table_is_refused_and_named(tmp_path, data, word):
@@ -133,6 +134,17 @@ def test_file_that_is_no_table_is_refused_and_named(tmp_path, data, word):
     error = refusal(tmp_path, data, "x.csv")
     assert error.reason == "unsupported_format"
     assert word in error.message
+
+
+def test_tar_archive_compressed_by_zstd_is_refused_and_named(tmp_path):
+    """Its first member's name is no name of a column."""
+    tar = b"t.csv" + bytes(252) + b"ustar\x00" + bytes(249) + CSV
+    packed = tmp_path / "packed"
+    pl.LazyFrame({"": [tar.decode()]}).sink_csv(
+        packed, include_header=False, quote_style="never", compression="zstd", check_extension=False
+    )
+    error = refusal(tmp_path, packed.read_bytes(), "x.tar.zst")
+    assert (error.reason, "tar archive" in error.message) == ("unsupported_format", True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "windows-1252"])

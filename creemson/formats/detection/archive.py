@@ -30,6 +30,7 @@ _SUFFIXES = frozenset(
         ".tsv",
         ".tab",
         ".json",
+        ".geojson",
         ".jsonl",
         ".ndjson",
         ".parquet",

@@ -127,7 +127,7 @@ def _zstd_source(path: Path, name: str, size: int) -> Source:
 def _json_format(text: str, name: str, *, is_cut: bool) -> Literal["json", "ndjson"] | None:
     extension: Literal["ndjson", "json"] | None = None
     if _is_named_json(name):
-        extension = "json" if bare(name).endswith(".json") else "ndjson"
+        extension = "json" if bare(name).endswith((".json", ".geojson")) else "ndjson"
     return json_format(text.removeprefix("\ufeff").lstrip(), is_cut=is_cut, extension=extension)
 
 
@@ -180,7 +180,7 @@ def _is_fixed_width(head: bytes, *, is_cut: bool) -> bool:
 
 
 def _is_named_json(name: str) -> bool:
-    return bare(name).endswith((".ndjson", ".jsonl", ".json"))
+    return bare(name).endswith((".ndjson", ".jsonl", ".json", ".geojson"))
 
 
 def _is_binary(head: bytes) -> bool:

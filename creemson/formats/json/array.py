@@ -27,6 +27,7 @@ __all__ = ["open_json_array"]
 
 _TOO_DEEP = re.compile(rb"(?:\[\s*+){52}")
 """Matches a row of lists that are nested more deeply than any format may have them."""
+_BEHIND = "not read, because it stands behind the array"
 MIN_CHUNK = 64 * 1024
 """Minimum number of bytes of the values that are read at once."""
 
@@ -119,7 +120,7 @@ class _JsonFile:
     def _chunks(self, content: Iterator[bytes], report: Report) -> Iterator[Chunk]:
         cursor = Cursor(content)
         cursor.seek(self.layout.start)
-        groups = elements(cursor, self.layout.end)
+        groups = self._elements(cursor, report)
         first = next(groups, None)
         if first is None:
             return
@@ -150,6 +151,22 @@ class _JsonFile:
                 value = values.texts[0].decode(errors="replace")
                 why = f"cut off, or longer than {MAX_ELEMENT >> 20} MiB" if value else "the array has no end"
                 report.add("unparsable_rows", line=values.lines[0], column=None, value=value or None, why=why)
+
+    def _elements(self, cursor: Cursor, report: Report) -> Iterator[Elements]:
+        """The values of the array, and of those that follow it, as programs write them that get a list in pages."""
+        while True:
+            is_whole = True
+            for values in elements(cursor, self.layout.end):
+                is_whole = values.is_whole
+                yield values
+            if not (self.layout.is_alone and is_whole):
+                return
+            if cursor.next() != b"[":
+                break
+            cursor.move(cursor.at + 1)
+        if rest := cursor.buffer[cursor.at : cursor.at + 1000]:
+            value = rest.strip().decode(errors="replace")
+            report.add("unparsable_rows", line=cursor.line, column=None, value=value, why=_BEHIND)
 
 
 def _on_one_line(text: bytes) -> bytes:

@@ -44,6 +44,7 @@ class Layout:
         has_labels: Whether the keys of the rows are names, rather than numbers from 0.
         key: The key of the array in its object.
         keys: The keys of all arrays that may be tables, if there are several.
+        is_alone: Whether the table is an array that is not in an object, behind which others may follow.
     """
 
     form: Literal["values", "members", "columns"]
@@ -54,6 +55,7 @@ class Layout:
     has_labels: bool = False
     key: str | None = None
     keys: tuple[str, ...] = ()
+    is_alone: bool = False
 
 
 @attrs.frozen
@@ -95,7 +97,10 @@ def find_layout(blocks: Iterator[bytes], name: str, wanted: str | int | None = N
     if opening == b"[":
         if wanted is not None:
             raise _unknown_table(name, wanted, [])
-        return Layout("values", begin + 1)
+        cursor.move(cursor.at + 1)
+        return (
+            Layout("values", begin, b"") if _are_rows(cursor) else Layout("values", begin + 1, is_alone=True)
+        )
     if opening != b"{":
         raise NoArray("neither an array nor an object")
     sequence = Layout("values", begin, b"")
@@ -105,6 +110,13 @@ def find_layout(blocks: Iterator[bytes], name: str, wanted: str | int | None = N
     if is_whole and cursor.next() == b"{":
         return sequence
     return _layout_of(found, name, wanted, begin + 1) or sequence
+
+
+def _are_rows(cursor: Cursor) -> bool:
+    """Whether an array has single values, and another array follows: each is a row, as JSON lines may have them."""
+    if cursor.next() in {b"", b"[", b"{", b"]"}:
+        return False
+    return all(run.is_whole for run in elements(cursor, b"]")) and cursor.next() == b"["
 
 
 class _Entries:

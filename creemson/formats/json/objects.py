@@ -115,10 +115,21 @@ def infer(name: str, sample: bytes, words: Collection[str] | None = None) -> tup
         dtypes = _infer_by_column(rows)
     if not dtypes:
         raise ProcessingError(
-            "unreadable_file", f"{name!r} contains no JSON object that has a key: there is no table in it."
+            "unreadable_file",
+            f"{name!r} contains no JSON object that has a key: there is no table in it.{_first_fault(sample)}",
         )
     exact = _exact_dtypes(sample if is_clean else b"\n".join(map(dumps, rows)), dtypes)
     return pl.Schema({column: _without_null(dtype) for column, dtype in exact.items()}), is_clean
+
+
+def _first_fault(sample: bytes) -> str:
+    """What is wrong with the first line that is no object, as a sentence; empty if there is none."""
+    report = Report()
+    parse(Chunk(sample, range(1, sample.count(b"\n") + 2)), report)
+    for issue in report.issues().examples:
+        if issue.value:
+            return f" The first value, which begins with {issue.value[:40]!r}, is {issue.why}."
+    return ""
 
 
 def _exact_dtypes(lines: bytes, dtypes: dict[str, pl.DataType]) -> dict[str, pl.DataType]:

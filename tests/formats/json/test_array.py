@@ -52,6 +52,57 @@ def test_json_table_in_any_layout_is_read(tmp_path, small_pieces, indent, wrap, 
     assert not table.report
 
 
+@pytest.mark.parametrize("between", ["", "\n", " ,\n", "\r\n\r\n"])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["x.json", "x.ndjson"])
+def test_arrays_one_after_the_other_are_one_table(tmp_path, small_pieces, between, indent, name):
+    """As programs write them that get a list in pages; a page may be empty."""
+    pages = [ROWS[:20], ROWS[20:21], [], ROWS[21:]]
+    data = between.join(json.dumps(page, indent=indent) for page in pages)
+    path, table = opened(tmp_path, data, name)
+    assert (read(path, table)[1].to_dicts(), bool(table.report)) == (ROWS, False)
+
+
+@pytest.mark.parametrize("behind", ["x", '{"a": 3}', "]", "\n\nThe end."])
+def test_what_stands_behind_an_array_is_reported(tmp_path, behind):
+    """It is not read, which must not go unnoticed."""
+    frame, issues = loaded(tmp_path, '[{"a": 1}, {"a": 2}]' + behind, "x.json")
+    assert frame.to_dicts() == [{"a": 1}, {"a": 2}]
+    assert (issues.unparsable_rows, issues.examples[0].value) == (1, behind.strip())
+    assert issues.examples[0].line == 1 + behind.count("\n")
+
+
+def test_lines_that_are_arrays_of_values_are_rows(tmp_path, small_pieces):
+    """As on jsonlines.org; the first line has the names if all its cells are texts."""
+    lines = [["name", "n"], *(["x", number] for number in range(50))]
+    for name in ("x.ndjson", "x.json"):
+        frame, _ = loaded(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), name)
+        assert frame.rows() == [("x", number) for number in range(50)]
+        assert frame.columns == ["name", "n"]
+
+
+def test_geojson_on_one_line_has_a_row_for_each_feature(tmp_path):
+    """As GDAL and geopandas write it."""
+    feature = {
+        "type": "Feature",
+        "properties": {"n": 1},
+        "geometry": {"type": "Point", "coordinates": [1.5, 2]},
+    }
+    data = json.dumps({"type": "FeatureCollection", "features": [feature] * 3})
+    assert loaded(tmp_path, data, "x.geojson")[0].height == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [("[{'a': 1}]", "expected a string key"), ("[1, 2]", "but a number"), ('{\n // no\n "a": 1}', "no")],
+)
+def test_refusal_of_json_says_what_is_wrong_with_it(tmp_path, data, words):
+    """A Python literal and comments look like JSON to people."""
+    with pytest.raises(ProcessingError, match="no JSON object that has a key") as error:
+        loaded(tmp_path, data, "x.json")
+    assert words in error.value.message
+
+
 def test_concatenated_objects_are_rows(tmp_path, small_pieces):
     """As `jq .` writes them; a single object is one row."""
     data = "\n".join(json.dumps(row, indent=2) for row in ROWS)

@@ -333,9 +333,12 @@ class Plan:
         if isinstance(ref, int):
             if ref < len(self._names):
                 return self._names[ref]
+            hint = f"The last one is {self._names[-1]!r}."
+            if str(ref) in self._schema:
+                hint = f"The name of a column is written in quotes: '{ref}'."
             raise _no_column(
                 f"There is no column {ref} in {self._query.filename!r}: it has {len(self._names)} columns, "
-                f"0 to {len(self._names) - 1}. The last one is {self._names[-1]!r}.",
+                f"0 to {len(self._names) - 1}. {hint}",
                 path,
             )
         if ref in self._schema:

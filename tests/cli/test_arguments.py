@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from creemson.cli.shared.arguments import parse, parse_condition
+from creemson.cli.shared.arguments import (
+    parse,
+    parse_aggregate,
+    parse_columns,
+    parse_condition,
+    parse_sort,
+)
 from creemson.cli.shared.impossible import impossible
 from creemson.model.query import Condition
 
@@ -40,6 +46,12 @@ def test_condition_may_be_json(value):
         ("a in ['x']", ["a", "in", ["x"]]),
         ("a in x,,y", ["a", "in", ["x", "", "y"]]),
         ("a == x=y", ["a", "==", "x=y"]),
+        ("a == salt and pepper", ["a", "==", "salt and pepper"]),
+        ("a == war and peace in russia", ["a", "==", "war and peace in russia"]),
+        ("a contains 'x and b > 1'", ["a", "contains", "x and b > 1"]),
+        ('a in ["x and b > 1"]', ["a", "in", ["x and b > 1"]]),
+        ("a in 'x and b > 1', y", ["a", "in", ["x and b > 1", "y"]]),
+        ("a not_null ", ["a", "not_null"]),
     ],
 )
 def test_quotes_are_taken_as_people_write_them(text, parts):
@@ -56,6 +68,14 @@ def test_quotes_are_taken_as_people_write_them(text, parts):
         ("a is null", "did you mean 'is_null'"),
         ("a is not null", "did you mean 'not_null'"),
         ("a == 'x", "the quote ' is not closed"),
+        ("a is_null 3", "expected no value for is_null, got '3'"),
+        ("a not_null and b > 1", "each condition its own --where"),
+        ("a is_null OR b is_null", '{"any": ['),
+        ("a > 1 and b > 2", "each condition its own --where"),
+        ("a == x or 'first name' == y", '{"any": ['),
+        ("a == x && b is not null", "each condition its own --where"),
+        ("a in x,y and b contains z", "each condition its own --where"),
+        ("a == 'x' and b == 'y'", "each condition its own --where"),
         ("nothing", "expected COLUMN OPERATOR VALUE"),
     ],
 )
@@ -64,6 +84,30 @@ def test_condition_of_another_language_is_refused_with_the_operator_that_was_mea
     with pytest.raises(ValueError, match=r"expected|quote") as caught:
         parse_condition(text)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("0,b", [0, "b"]),
+        ("'2024', b", ["2024", "b"]),
+        ('"a, b",1', ["a, b", 1]),
+        ("'O''Brien'", ["O'Brien"]),
+        ("'", ["'"]),
+        ("a,,b,", ["a", "", "b", ""]),
+        ("", [""]),
+        ("'a'b", ["'a'b"]),
+    ],
+)
+def test_column_in_quotes_is_a_name(text, columns):
+    """As in conditions: an error suggests a name of digits, which needs quotes."""
+    assert parse_columns(text) == columns
+
+
+def test_column_in_quotes_is_a_name_in_keys_and_aggregates():
+    assert parse_sort("'2024':desc") == ["2024", "desc"]
+    assert parse_sort('"2024"') == ["2024", "asc"]
+    assert parse_aggregate("'2024':sum:total") == ["2024", "sum", "total"]
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,16 @@ def test_condition_on_durations_is_written_as_they_are_shown(ask, condition, row
 
 # --- errors ------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize(
+    "request_", [{"selectedColumns": [2024]}, {"sort": [[2024, "asc"]]}, {"where": [[2024, ">", 1]]}]
+)
+def test_number_that_is_the_name_of_a_column_is_told_how_to_be_written(ask, request_):
+    """A number is an index, and the columns of years are found by their names."""
+    with pytest.raises(CreemsonError, match=r"0 to 1\. The name of a column is written in quotes: '2024'\."):
+        ask({"a": [1], "2024": [2]}, **request_)
+
+
 NOT_FOUND = "There is no column {} in {}. {}"
 KINDS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 boolean string date datetime time"
 

@@ -34,22 +34,11 @@ def parse(text: str | None, option: str, read: Callable[[str], Any]) -> Any:
         raise click.BadParameter(f"{text!r}: {error}", param_hint=option) from None
 
 
-def _parse_column(text: str) -> int | str:
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text
-
-
-def parse_columns(text: str) -> list[int | str]:
-    """Parse columns separated by commas.
-
-    >>> parse_columns("0, name")
-    [0, 'name']
-    """
-    return [_parse_column(part.strip()) for part in text.split(",")]
-
-
 _TEXT = re.compile(r"""'(?:[^']|''|\\')*'|"(?:[^"]|""|\\")*\"""")
 """Text in quotes; a quote in it is doubled, or preceded by a backslash."""
 _ITEM = re.compile(rf"\s*({_TEXT.pattern}|[^,]*?)\s*(?:,|$)")
+_COLUMN = re.compile(rf"\s*({_TEXT.pattern}|[^,]*?)\s*,")
+"""A column and the comma behind it."""
 
 
 def _unquoted(text: str) -> str | None:
@@ -62,6 +51,23 @@ def _unquoted(text: str) -> str | None:
         return None
     quote = text[0]
     return text[1:-1].replace(quote * 2, quote).replace(f"\\{quote}", quote)
+
+
+def _parse_column(text: str) -> int | str:
+    """Parse a column: an index, or a name, which may be in quotes."""
+    unquoted = _unquoted(text)
+    if unquoted is not None:
+        return unquoted
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text
+
+
+def parse_columns(text: str) -> list[int | str]:
+    """Parse columns separated by commas.
+
+    >>> parse_columns("0, name"), parse_columns("'2024', 'a, b'")
+    ([0, 'name'], ['2024', 'a, b'])
+    """
+    return [_parse_column(match[1]) for match in _COLUMN.finditer(text + ",")]
 
 
 def _parse_value(text: str) -> Any:
@@ -117,6 +123,17 @@ _HINTS = (
 )
 """What people write in other languages, and the operator here."""
 
+_MORE = re.compile(
+    rf"(?:^|\s)(?:and|or|&&|\|\|)\s+(?:''|`[^`]+`|\w+)"
+    rf"(?:\s*(?:{_SYMBOLS}|=)|\s+is\s+(?:not\s+)?null\b|\s+(?!in\b)(?:{_WORDS})(?:\s|$))",
+    re.IGNORECASE,
+)
+"""A second condition, as other languages join it to the first one; texts in quotes are empty. *in* is English, too."""
+_ONE_EACH = (
+    '; for "and", give each condition its own --where, '
+    """for "or" use '{"any": [["a", ">", 1], ["b", "==", "x"]]}'"""
+)
+
 
 def parse_condition(text: str) -> list[Any]:
     """Parse a condition.
@@ -136,8 +153,13 @@ def parse_condition(text: str) -> list[Any]:
         raise ValueError(f"expected COLUMN OPERATOR VALUE, with one of {' '.join(OPERATORS)}{hint}")
     operator, value = match["symbol"] or match["word"], match["value"].strip()
     column = _condition_column(match["column"].strip())
-    if operator in UNARY_OPERATORS:
+    if operator in UNARY_OPERATORS and not value:
         return [column, operator]
+    has_more = _MORE.search(_TEXT.sub("''", value)) is not None
+    if operator in UNARY_OPERATORS:
+        raise ValueError(f"expected no value for {operator}, got {value!r}{_ONE_EACH if has_more else ''}")
+    if has_more:
+        raise ValueError(f"expected one condition, or a value in quotes{_ONE_EACH}")
     return [column, operator, _parse_values(value) if operator in LIST_OPERATORS else _parse_value(value)]
 
 

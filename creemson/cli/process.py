@@ -22,14 +22,22 @@ from creemson.startup import without_collections
 __all__ = ["process"]
 
 CONDITION_HELP = (
-    f"Condition on rows: COLUMN OPERATOR VALUE, such as 'delay > 60'. Operators: {' '.join(OPERATORS)}."
+    "Condition on rows: COLUMN OPERATOR VALUE, such as 'delay > 60'; may be repeated, and then all must hold. "
+    f"Operators: {' '.join(OPERATORS)}."
 )
-AGGREGATE_HELP = f"Aggregate, such as delay:mean; '*:count' counts rows. Functions: {' '.join(FUNCTIONS)}."
+AGGREGATE_HELP = (
+    "Aggregate, such as delay:mean; '*:count' counts rows; may be repeated. "
+    f"Functions: {' '.join(FUNCTIONS)}."
+)
 
 
 @click.command(short_help="Process files, and show or write the results.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
-@click.option("--columns", metavar="A,B", help="Columns to select: 0-based indices, or names.")
+@click.option(
+    "--columns",
+    metavar="A,B",
+    help="Columns to select: 0-based indices, or names; names of digits in quotes.",
+)
 @click.option(
     "--where",
     "conditions",
@@ -54,8 +62,20 @@ AGGREGATE_HELP = f"Aggregate, such as delay:mean; '*:count' counts rows. Functio
 )
 @click.option("--distinct", is_flag=True, help="Remove duplicate rows of the output.")
 @click.option("--distinct-on", metavar="A,B", help="Of rows that are equal in these columns, keep the first.")
-@click.option("--cast", "casts", metavar="COLUMN=TYPE", multiple=True, help="Convert a column to a type.")
-@click.option("--rename", "renamed", metavar="OLD=NEW", multiple=True, help="Rename a column of the output.")
+@click.option(
+    "--cast",
+    "casts",
+    metavar="COLUMN=TYPE",
+    multiple=True,
+    help="Convert a column to a type; may be repeated.",
+)
+@click.option(
+    "--rename",
+    "renamed",
+    metavar="OLD=NEW",
+    multiple=True,
+    help="Rename a column of the output; may be repeated.",
+)
 @click.option("--limit", type=click.IntRange(min=0), help="Maximum number of rows of the output.")
 @with_output
 @click.option("--profile", is_flag=True, help="Show statistics of each column.")
@@ -74,7 +94,7 @@ def process(
     """Process each FILE: select columns, filter, group, sort; show the result or write it to --output.
 
     FILE - is standard input. In a pipe, all rows are written to standard output as CSV. For several
-    files, --output is a folder.
+    files, --output is a folder; with a slash at the end, it is created.
 
     The extension of --output selects the format: .csv, .tsv, .parquet, .xlsx, .ndjson or .arrow. For
     unusual column names, an argument may also be the JSON of the protocol, such as '["a>b",">",1]'.

@@ -19,7 +19,7 @@ from creemson.cli.shared.arguments import (
 from creemson.cli.shared.impossible import impossible
 from creemson.cli.shared.options import pairs
 from creemson.cli.shared.results import Destination, destination, follow, print_result
-from creemson.cli.shared.run import FAILED, run_interruptible, warn
+from creemson.cli.shared.run import FAILED, describe_os_error, run_interruptible, warn
 from creemson.cli.shared.streams import STANDARD
 from creemson.cli.shared.temporary import Input, input_of, server_at
 from creemson.cli.shared.words import in_flags
@@ -93,7 +93,7 @@ def work_for(
         click.UsageError: an argument is invalid.
     """
     plan = partial(destination, normalized=normalized, shows=as_json or profile)
-    is_one = len(names) == 1
+    is_one = len(names) == 1 and not (output is not None and _is_folder(output))
     targets = [plan(output, output_format)] if is_one else _several(names, output, output_format, plan)
     if input_format == "tsv":
         options = {"delimiter": "\t", **(options or {})}
@@ -134,6 +134,8 @@ def _several(
 ) -> list[Destination]:
     """Return where the results of several files go: into a folder, or all onto the screen.
 
+    A folder that does not exist is created if its name ends with a slash.
+
     Raises:
         click.BadParameter: ``--output`` is no folder, or two results would have the same name.
     """
@@ -145,11 +147,18 @@ def _several(
             )
         return [shown] * len(names)
     folder = Path(output)
-    if not folder.is_dir():
+    if not _is_folder(output):
         raise click.BadParameter(
-            f"{output!r} is no folder; there are several files, and so several results.",
+            f"{output!r} is no folder, but there are several files, and so several results. "
+            f"For a new folder, write {output + '/'!r}.",
             param_hint="--output",
         )
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(
+            f"The folder cannot be created: {describe_os_error(error)}", param_hint="--output"
+        ) from None
     kind = output_format or "csv"
     paths = [folder / f"{'stdin' if name == STANDARD else Path(name).stem}.{kind}" for name in names]
     for name, path in zip(names, paths, strict=True):
@@ -158,6 +167,11 @@ def _several(
         if path.exists() and path.samefile(name if name != STANDARD else "/dev/stdin"):
             raise click.BadParameter(f"{str(path)!r} would be replaced by its result.", param_hint="--output")
     return [plan(str(path), kind) for path in paths]
+
+
+def _is_folder(output: str) -> bool:
+    """Return whether a value of ``--output`` is a folder, or is to be one."""
+    return output.endswith("/") or Path(output).is_dir()
 
 
 @attrs.frozen(kw_only=True)

@@ -153,6 +153,27 @@ def test_several_files_are_processed_alike(server, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("files", [["one.csv"], ["on*.csv"], ["one.csv", "two.csv"]])
+@pytest.mark.parametrize("exists", [True, False])
+def test_output_with_a_slash_at_its_end_is_a_folder(server, tmp_path, files, exists):
+    """It is created; a pattern may match one file today, and several tomorrow."""
+    for name in ("one", "two"):
+        Path(f"{name}.csv").write_text(f"a\n{name}\n")
+    if exists:
+        Path("out").mkdir()
+    done = run("process", *files, "--output", "out/", "--format", "ndjson", "--url", server.url)
+    assert done.returncode == 0, done.stderr
+    assert Path("out/one.ndjson").read_text() == '{"a":"one"}\n'
+    assert len(list(Path("out").iterdir())) == len(files)
+
+
+def test_input_in_the_folder_of_the_output_is_not_replaced(server, tmp_path):
+    Path("one.csv").write_text("a\n1\n")
+    done = run("process", "one.csv", "--output", ".", "--url", server.url)
+    assert done.returncode == 2
+    assert b"'one.csv' would be replaced by its result" in done.stderr
+
+
 def test_rejects_are_kept_beside_the_output(tmp_path):
     """Also if the temporary server, which has them, is gone."""
     Path("messy.csv").write_text("id;x\n1;2,5\n2\n3;4,5\n")

@@ -10,7 +10,10 @@ from creemson.catalog.shared.sharing import Sharing
 from creemson.settings.sections import Settings
 from creemson.settings.units import SettingsError
 
-__all__ = ["OpenableCatalog", "choose_catalog"]
+__all__ = ["CATALOG_FILE", "OpenableCatalog", "choose_catalog"]
+
+CATALOG_FILE = "catalog.db"
+"""The name of the catalog in the data folder."""
 
 
 class OpenableCatalog(Catalog, Protocol):
@@ -54,7 +57,7 @@ def choose_catalog(
     if url is None:
         from creemson.catalog.sqlite import SqliteCatalog  # noqa: PLC0415 - only one of them is needed
 
-        path = settings.storage.data_dir.absolute() / "catalog.db"
+        path = settings.storage.data_dir.absolute() / CATALOG_FILE
         return SqliteCatalog(path, on_damage=on_damage, durable=durable)
     try:
         from creemson.catalog.postgres import PostgresCatalog  # noqa: PLC0415 - it needs the extra `postgres`

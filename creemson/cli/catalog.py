@@ -7,10 +7,11 @@ from typing import BinaryIO
 
 import click
 
-from creemson.catalog.choice import OpenableCatalog, choose_catalog
+from creemson.catalog.choice import CATALOG_FILE, OpenableCatalog, choose_catalog
 from creemson.catalog.copying import export_rows, import_rows
 from creemson.cli.shared.options import load_settings, with_data_dir, with_settings
 from creemson.cli.shared.run import describe_os_error, fail
+from creemson.settings.sections import Settings
 from creemson.settings.units import SettingsError
 from creemson.storage.stores import locked
 
@@ -28,7 +29,12 @@ def catalog() -> None:
 @with_settings
 def export(file: BinaryIO, data_dir: Path | None, config: Path | None, overrides: Sequence[str]) -> None:
     """Write all rows of the catalog to FILE, or to standard output, as lines of JSON."""
-    with _opened(data_dir, config, overrides) as opened:
+    settings = load_settings(config, overrides, data_dir=data_dir).settings
+    folder = settings.storage.data_dir.absolute()
+    # A new one would be exported as empty, as if the server had no files.
+    if settings.catalog.url is None and not (folder / CATALOG_FILE).exists():
+        fail(f"There is no catalog in {folder}. Name the data folder of the server with --data-dir.")
+    with _opened(settings) as opened:
         for line in export_rows(opened.database):
             file.write(line)
 
@@ -39,7 +45,7 @@ def export(file: BinaryIO, data_dir: Path | None, config: Path | None, overrides
 @with_settings
 def import_(file: BinaryIO, data_dir: Path | None, config: Path | None, overrides: Sequence[str]) -> None:
     """Read what `creemson catalog export` has written, from FILE or standard input, into an empty catalog."""
-    with _opened(data_dir, config, overrides) as opened:
+    with _opened(load_settings(config, overrides, data_dir=data_dir).settings) as opened:
         try:
             counts = import_rows(opened.database, file)
         except ValueError as error:
@@ -49,11 +55,8 @@ def import_(file: BinaryIO, data_dir: Path | None, config: Path | None, override
 
 
 @contextlib.contextmanager
-def _opened(
-    data_dir: Path | None, config: Path | None, overrides: Sequence[str]
-) -> Iterator[OpenableCatalog]:
+def _opened(settings: Settings) -> Iterator[OpenableCatalog]:
     """Open the catalog of a server that is stopped; errors end the program with a message."""
-    settings = load_settings(config, overrides, data_dir=data_dir).settings
     try:
         with (
             locked(settings.storage.data_dir.absolute()),

@@ -1,6 +1,7 @@
 """The command ``creemson doctor``: checks for the most common problems before they occur."""
 
 import contextlib
+import errno
 import importlib.metadata
 import platform
 import resource
@@ -162,11 +163,7 @@ def _folder(settings: Settings) -> Iterator[Finding]:
         with locked(folder), tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        yield Finding(
-            "fail",
-            "folder",
-            f"{folder}: {describe_os_error(error)}. Make it writable for the server's user, or choose another folder.",
-        )
+        yield Finding("fail", "folder", _unusable(folder, error))
         return
     faults = list(obstacles(folder))
     for fault in faults:
@@ -176,6 +173,13 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     verdict: Verdict = "ok" if free > MIN_DISK else "warn"
     yield Finding(verdict, "folder", f"{folder} is writable and has {_rounded(free)} free")
+
+
+def _unusable(folder: Path, error: OSError) -> str:
+    """Say why a folder cannot be used, and what to do; the message about another server says both."""
+    if error.errno == errno.EAGAIN:
+        return describe_os_error(error)
+    return f"{folder}: {describe_os_error(error)}. Make it writable for the server's user, or choose another folder."
 
 
 def _tokens(settings: Settings) -> Iterator[Finding]:

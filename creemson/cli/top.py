@@ -72,7 +72,10 @@ class Sample:
 @click.option("--once", is_flag=True, help="Print once and exit.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per update.")
 def top(url: str, token: str | None, interval: float, once: bool, as_json: bool) -> None:
-    """Show connections, jobs, rates and memory of a server until Ctrl-C; in a pipe, print once."""
+    """Show connections, jobs, rates and memory of a server until Ctrl-C.
+
+    In a pipe, print once, but with --json one object per update until Ctrl-C.
+    """
     console = OutputConsole()
     once = once or not (as_json or console.is_terminal)
     before: Sample | None = None

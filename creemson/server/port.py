@@ -69,7 +69,12 @@ class Port:
         except OSError as error:
             self.unbind()
             where = f"Cannot listen on {self._host}, port {self._port}"
-            raise OSError(error.errno, f"{where}: {error.strerror or error}") from error
+            hint = ""
+            if error.errno == errno.EADDRINUSE:
+                hint = (
+                    ". Stop the program that uses the port, or choose another one with --port (server.port)."
+                )
+            raise OSError(error.errno, f"{where}: {error.strerror or error}{hint}") from error
         number: int = self._sockets[0].getsockname()[1]
         return number
 

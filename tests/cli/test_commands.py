@@ -164,10 +164,11 @@ def test_process_with_url_uses_the_running_server(server, tmp_path):
         (["process", SAMPLE, "--cast", "year=intt"], 2, "--cast year: expected one of"),
         (["process", SAMPLE, SAMPLE], 2, "name a folder"),
         (["process", SAMPLE, SAMPLE, "--output", "out.csv"], 2, "is no folder"),
+        (["process", SAMPLE, SAMPLE, "--output", "new"], 2, "write 'new/'"),
         (["process", SAMPLE, SAMPLE, "--output", "."], 2, "several files would be written to"),
         (["process", "no*.csv"], 2, "No file matches"),
         (["process", "."], 2, "is a folder"),
-        (["process", SAMPLE, "--output", "."], 2, "name a file in it"),
+        (["process", SAMPLE, "--output", "no/such/"], 2, "cannot be created: No such file or directory"),
         (["process", SAMPLE, "--columns", "1,1"], 2, "once"),
         (["process", SAMPLE, "--columns", "[1,"], 2, "--columns"),
         (["process", SAMPLE, "--where", "nothing"], 2, "COLUMN OPERATOR VALUE"),
@@ -530,7 +531,19 @@ def test_doctor_with_problems_reports_each_and_exits_with_1(server, tmp_path):
     assert done.exit_code == 1
     assert set(wrong) == {"settings", "port", "folder", "TLS"}
     assert "Another server uses" in wrong["folder"]
+    assert "writable" not in wrong["folder"]
     assert "no.pem" in wrong["TLS"]
+
+
+def test_catalog_of_a_folder_without_one_is_not_exported_as_empty(tmp_path):
+    """A wrong name of the data folder gives no backup, creates no folder, and keeps an earlier backup."""
+    backup = tmp_path / "backup.jsonl"
+    backup.write_text("earlier")
+    done = run("catalog", "export", str(backup), "--data-dir", str(tmp_path / "nowhere"))
+    assert done.exit_code == 1
+    assert f"There is no catalog in {tmp_path / 'nowhere'}" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.jsonl"]
+    assert backup.read_text() == "earlier"
 
 
 def test_doctor_warns_about_expiring_certificate_and_tokens(tmp_path):

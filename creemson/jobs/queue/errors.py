@@ -20,7 +20,10 @@ def cancelled(message: str) -> ProcessingError:
 
 def job_not_found(job: str) -> ProcessingError:
     """Return the error of a request for a job that does not exist, or is another caller's."""
-    return ProcessingError("job_not_found", f"There is no job {job[:80]!r}.")
+    return ProcessingError(
+        "job_not_found",
+        f"There is no job {job[:80]!r}. It may have been forgotten; `jobs` lists those that the server knows.",
+    )
 
 
 def already_ended(job: str) -> ProcessingError:

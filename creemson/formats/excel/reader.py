@@ -296,15 +296,21 @@ def _title_rows(rows: list[tuple[str | None, ...]], marks: Marks) -> int:
     if not any(filled):
         return 0
     texts = [[cell or "" for cell in row] for row in rows]
-    if pairs := below_pairs(texts, lambda index: not filled[index - 1]):
-        return pairs
+    kept = [index for index, count in enumerate(filled) if count]
+    if pairs := below_pairs([texts[index] for index in kept], lambda at: kept[at] - kept[at - 1] > 1):
+        return kept[pairs]
+    return _first_merged(_below_titles(texts, filled, marks), marks)
+
+
+def _below_titles(texts: list[list[str]], filled: list[int], marks: Marks) -> int:
+    """The index of the first row that is no title; see :func:`_title_rows`."""
     # The median of the rows that are not empty.
     usual = sorted(filter(None, filled))[len(list(filter(None, filled))) // 2]
     for row, (count, following) in enumerate(pairwise([*filled, 0])):
         # Names may stand above an empty row, but then no names are below it.
+        if count and following == 0 and _are_names_below(texts[row + 1 :], count, is_narrow=usual <= 2):
+            continue
         if count and following == 0 and usual <= 2:
-            if _are_names_below(texts[row + 1 :], count):
-                continue
             return row
         # A title has one or two cells; below a row of merged names, there is a row with more names, and below one that
         # does not name all columns, values.
@@ -317,15 +323,24 @@ def _title_rows(rows: list[tuple[str | None, ...]], marks: Marks) -> int:
     return next(index for index, count in enumerate(filled) if count)
 
 
-def _are_names_below(rows: list[list[str]], count: int) -> bool:
-    """Whether the first row that is not empty has more than some number of cells, or is certainly a header."""
+def _first_merged(row: int, marks: Marks) -> int:
+    """The first row of names, if a cell that is merged with cells above stands in a row of names."""
+    tops = [top for top, _, bottom, _ in marks.merged if row - MAX_HEADER < top < row <= bottom]
+    return _first_merged(min(tops), marks) if tops else row
+
+
+def _are_names_below(rows: list[list[str]], count: int, *, is_narrow: bool) -> bool:
+    """Whether the first row that is not empty has more than some number of cells, or is certainly a header.
+
+    It has to be both, unless the table is narrow.
+    """
     table = [row for row in rows if any(cell.strip() for cell in row)]
     if not table:
         return False
-    if sum(bool(cell.strip()) for cell in table[0]) > count:
-        return True
+    has_more = sum(bool(cell.strip()) for cell in table[0]) > count
     has_values = any(kind != "text" for kind in classes_below(table[1:], len(table[0])))
-    return has_values and header_rows(table, len(table[0])) > 0
+    is_header = has_values and header_rows(table, len(table[0])) > 0
+    return has_more or is_header if is_narrow else has_more and is_header
 
 
 def _header_rows(rows: list[tuple[str | None, ...]], skipped: int, marks: Marks, left: int) -> int:

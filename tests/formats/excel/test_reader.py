@@ -60,6 +60,7 @@ def frame_of(table):
 
 ROWS = [["a", "b"], [1, "x"], [2, "y"]]
 FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+DAYS = [datetime.date(2024, 1, day) for day in range(1, 5)]
 
 
 def test_first_visible_sheet_with_table_is_read(book):
@@ -149,14 +150,48 @@ def test_title_is_no_header_although_it_is_nearly_as_wide(book, above, width):
     assert table.reading().skip_rows == len(above)
 
 
+@pytest.mark.parametrize("empty", [1, 2])
+def test_title_with_several_cells_above_an_empty_row_is_no_header(book, empty):
+    """If there are more names below it, above values."""
+    title = ["Sales", None, "Printed:", DAYS[0]]
+    names = ["id", "what", "n", "price", "total"]
+    book.sheet("data", [title, *[[]] * empty, names, *([n, "x", n, n / 2, n] for n in range(4))])
+    table = opened(book)
+    assert frame_of(table).columns == names
+    assert table.reading().skip_rows == 1 + empty
+
+
+@pytest.mark.parametrize("rows", [[["a", 1], ["b", 2]], [["a", 1, "x"]] * 3])
+def test_pairs_above_an_empty_row_and_a_narrow_table_are_skipped(book, rows):
+    """Keys with colons are no names."""
+    names = ["id", "n", "what"][: len(rows[0])]
+    book.sheet("data", [["Customer:", "Ada"], ["Date:", DAYS[0]], [], names, *rows])
+    table = opened(book)
+    assert frame_of(table).rows() == [tuple(row) for row in rows]
+    assert (frame_of(table).columns, table.reading().skip_rows) == (names, 3)
+
+
+def test_three_header_rows_of_merged_cells_are_joined(book):
+    """The first one, with two cells, is no title: a cell of it is merged with those below."""
+    sheet = book.sheet("data", [["Report"]])
+    sheet.merge_range(1, 0, 3, 0, "city")
+    sheet.merge_range(1, 1, 1, 4, "people")
+    sheet.merge_range(2, 1, 2, 2, "men")
+    sheet.merge_range(2, 3, 2, 4, "women")
+    sheet.write_row(3, 1, ["young", "old", "young", "old"])
+    for row in range(4, 8):
+        sheet.write_row(row, 0, ["Rome", row, row, row, row])
+    table = opened(book)
+    names = [f"people {sex} {age}" for sex in ("men", "women") for age in ("young", "old")]
+    assert frame_of(table).columns == ["city", *names]
+    assert (table.reading().header, table.reading().skip_rows) == (3, 1)
+
+
 @pytest.mark.parametrize("values", [["a", "b"], [1, 2]])
 def test_names_may_stand_above_an_empty_row(book, values):
     """If what is below it are no names."""
     book.sheet("data", [["v"], [], *([value] for value in values)])
     assert frame_of(opened(book)).rows() == [(None,), *((value,) for value in values)]
-
-
-DAYS = [datetime.date(2024, 1, day) for day in range(1, 5)]
 
 
 @pytest.mark.parametrize(

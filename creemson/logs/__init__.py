@@ -22,6 +22,10 @@ __all__ = ["configure", "errors_only", "get_logger"]
 
 PEER_RATE, PEER_BURST = 100.0, 5000
 """Lines about peers: per second, and at once. (Two thousand clients that reconnect write two lines each.)"""
+REPEAT_INTERVAL = 60.0
+"""Minimum seconds between two lines about the same failure of the server itself, for example of its database."""
+CONCERNS = frozenset({"peer", "connection", "request", "job", "file", "exc_info"})
+"""Fields of lines about one peer, job or file, or with a traceback: none of them is left out because of another one."""
 FLOOD_INTERVAL = 10.0
 """Minimum seconds between two lines about an event that repeats many times a second."""
 
@@ -40,6 +44,7 @@ def configure(log: sections.Log, stream: TextIO | BackgroundWriter | None = None
         processors=[
             structlog.contextvars.merge_contextvars,
             _PeerLines(),
+            _RepeatedFailures(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(_console(colors=terminal) if console else _json()),
@@ -71,6 +76,25 @@ class _PeerLines:
         if method in ("info", "warning") and "peer" in event:
             with self._lock:
                 line = self._limiter.admit(None, time.monotonic())
+            if line is None:
+                raise structlog.DropEvent
+            if line.same:
+                event["lines_left_out"] = line.same
+        return event
+
+
+class _RepeatedFailures:
+    """Drops lines about a failure that was told before: what is tried each second fails until somebody mends it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limiter = LineLimiter(interval=REPEAT_INTERVAL, rate=PEER_RATE, burst=PEER_BURST, max_keys=1000)
+
+    def __call__(self, _: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Process an event (structlog)."""
+        if method in ("warning", "error") and "error" in event and CONCERNS.isdisjoint(event):
+            with self._lock:
+                line = self._limiter.admit((event["event"], str(event["error"])), time.monotonic())
             if line is None:
                 raise structlog.DropEvent
             if line.same:

@@ -1,5 +1,6 @@
 """The files in docs/deploy: each is checked by its own program where there is one, and by what it must contain."""
 
+import configparser
 import json
 import os
 import re
@@ -139,6 +140,18 @@ def test_systemd_unit_is_accepted(tmp_path, name, instance):
     done = subprocess.run([program, "verify", "--man=no", unit], capture_output=True, text=True, timeout=60)
     faults = [line for line in done.stderr.splitlines() if "creemson" in line]
     assert faults == []
+
+
+@pytest.mark.parametrize("name", ["creemson.service", "creemson@.service"])
+def test_systemd_unit_waits_for_what_the_server_needs(name):
+    """Without its database, a server ends after half a second; by default, systemd gives up after five such starts."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read_string(text_of(name))
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert unit["Service"]["Restart"] == "on-failure"
+    assert int(unit["Service"]["RestartSec"]) >= 1
+    assert unit["Service"]["RestartPreventExitStatus"] == "2"  # click's status for wrong settings
 
 
 @pytest.mark.parametrize(

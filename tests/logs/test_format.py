@@ -178,3 +178,28 @@ def test_lines_left_out_are_counted_in_the_next_one(monkeypatch):
     now[0] = 1.0
     logs.get_logger("x").info("closed", peer="10.0.0.1:1")
     assert json.loads(stream.getvalue().splitlines()[-1])["lines_left_out"] == 90
+
+
+def test_failure_that_repeats_has_a_line_each_minute(monkeypatch):
+    """With the number of those that were left out; other failures, and those of single jobs and peers, have their lines."""
+    now = 0.0
+    monkeypatch.setattr("creemson.logs.time.monotonic", lambda: now)
+    stream = io.StringIO()
+    logs.configure(sections.Log(), stream)
+    log = logs.get_logger("x")
+    for second in range(0, 120, 2):
+        now = float(second)
+        log.warning("leases not renewed", jobs=second, error="connection refused")
+    log.warning("leases not renewed", jobs=1, error="too many clients")
+    log.error("tokens cannot be read", error="connection refused")
+    for job in ("a", "b"):
+        log.warning("output not published", job=job, error="connection refused")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line.get("lines_left_out")) for line in lines] == [
+        ("leases not renewed", None),
+        ("leases not renewed", 29),
+        ("leases not renewed", None),
+        ("tokens cannot be read", None),
+        ("output not published", None),
+        ("output not published", None),
+    ]

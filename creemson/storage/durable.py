@@ -19,6 +19,7 @@ from creemson.storage.names import temporary_name
 
 __all__ = [
     "begin_writing",
+    "give_away",
     "make_folders",
     "publish",
     "publish_folder",
@@ -102,13 +103,14 @@ def publish_folder(part: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+def write(path: Path, content: bytes, *, mode: int = 0o666, owner: tuple[int, int] | None = None) -> None:
     """Write a file, or replace it: after a loss of power, it has the old content or the new one.
 
     Args:
         path: path of the file. Only one process at a time may write it.
         content: the content.
         mode: permissions of the file, before the umask.
+        owner: uid and gid of the file, if this process may give it away; None: those of this process.
 
     Raises:
         OSError: the disk failed; the file has its old content, or it is unknown which.
@@ -118,12 +120,25 @@ def write(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     try:
         file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(file, "wb") as stream:
+            give_away(file, owner)
             stream.write(content)
         publish(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def give_away(file: int, owner: tuple[int, int] | None) -> None:
+    """Give a file to another user, if this process may; for example root, who makes a file for the server's user.
+
+    Args:
+        file: file descriptor.
+        owner: uid and gid; None: it stays as it is.
+    """
+    if owner is not None and owner != (os.geteuid(), os.getegid()):
+        with contextlib.suppress(PermissionError):
+            os.fchown(file, *owner)
 
 
 def remove(

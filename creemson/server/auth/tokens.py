@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import hmac
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -173,9 +174,14 @@ class TokenFile:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[Entry]]:
-        """Yield the entries; if they were changed, replace the file durably. Only one process at a time does this."""
+        """Yield the entries; if they were changed, replace the file durably. Only one process at a time does this.
+
+        Root may do it for a server of another user, who must still be able to read the file, and to change it.
+        """
         durable.make_folders([self.path.parent])
+        folder = self.path.parent.stat()
         with self.path.with_name(f".{self.path.name}.lock").open("wb") as lock:
+            durable.give_away(lock.fileno(), (folder.st_uid, folder.st_gid))
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = list(self.current().values())
             entries = list(before)
@@ -184,7 +190,12 @@ class TokenFile:
                 lines = [
                     orjson.dumps(attrs.asdict(entry), option=orjson.OPT_APPEND_NEWLINE) for entry in entries
                 ]
-                durable.write(self.path, b"".join(lines), mode=0o600)
+                try:
+                    status = self.path.stat()
+                    mode = stat.S_IMODE(status.st_mode)  # a group may read it, if somebody has allowed that
+                except FileNotFoundError:
+                    status, mode = folder, 0o600
+                durable.write(self.path, b"".join(lines), mode=mode, owner=(status.st_uid, status.st_gid))
 
 
 def _parse(path: Path) -> Iterator[Entry]:

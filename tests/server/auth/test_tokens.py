@@ -1,6 +1,7 @@
 """Opaque tokens: what the token file contains, and what it does not."""
 
 import json
+import os
 import stat
 import threading
 
@@ -39,6 +40,29 @@ def test_token_file_contains_no_token(tokens):
     assert len({row["salt"] for row in rows}) == 2
     assert all(len(bytes.fromhex(row["digest"])) == 32 for row in rows)
     assert stat.S_IMODE(tokens._source.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make files for other users")
+@pytest.mark.parametrize("given", [None, (7, 9, 0o640)], ids=["new", "existing"])
+def test_tokens_made_by_root_can_be_read_by_the_server(tmp_path, given):
+    """Who calls `creemson token` with sudo must not lock the server out, whose folder or file it is."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    os.chown(folder, 5, 6)
+    path = folder / "tokens"
+    expected = (5, 6, 0o600)
+    if given is not None:
+        expected = given
+        path.touch()
+        os.chown(path, *given[:2])
+        path.chmod(given[2])
+    tokens = Tokens(path)
+    for change in (lambda: tokens.create("ann"), lambda: tokens.create("bob"), lambda: tokens.revoke("ann")):
+        change()
+        status = path.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == expected
+        lock = (folder / ".tokens.lock").stat()
+        assert (lock.st_uid, lock.st_gid) == (5, 6)
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101, "\x1b[2J"])

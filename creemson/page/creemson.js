@@ -425,7 +425,7 @@ class Upload extends Transfer {
 
   #failReading(error) {
     if (this.settled) return;
-    const message = `${this.#file.name ?? "The file"} could not be read: ${error.message} Select it again.`;
+    const message = `${this.#file.name ?? "The file"} could not be read: ${error.message.replace(/\.?$/, ".")} Select it again.`;
     this.stop(new CreemsonError({ code: 1003, reason: "unreadable_file", message }));
   }
 
@@ -1014,8 +1014,12 @@ export class Client extends EventTarget {
    *   bytes sent, bytes on the server's disk, bytes of the file
    * @returns {{promise: Promise<object>, pause: function(): void, resume: function(): void,
    *   abort: function(): void, paused: boolean}} the promise resolves to filename, size, sha256 and columns
+   * @throws {TypeError} the file is neither a File nor a Blob
    */
-  upload(file, { name = file.name, overwrite = false, resume = true, onProgress } = {}) {
+  upload(file, { name = file?.name, overwrite = false, resume = true, onProgress } = {}) {
+    if (typeof file?.arrayBuffer !== "function") {
+      throw new TypeError(`upload() takes a File or a Blob, as of an <input type="file">, got ${file}.`);
+    }
     const upload = new Upload(this.#connection, file, name, overwrite, resume, onProgress);
     this.#uploads.add(upload);
     return {
@@ -1065,7 +1069,11 @@ function endpoint(url) {
   if (url === undefined && base === undefined) {
     throw new TypeError('Outside a page, connect() needs an address such as "ws://127.0.0.1:8000/ws".');
   }
-  const target = new URL(url ?? "ws", base);
+  const given = url ?? "ws";
+  if (!URL.canParse(given, base) || !/^(ws|http)s?:$/.test(new URL(given, base).protocol)) {
+    throw new TypeError(`"${given}" is no address of a server. It looks like "ws://127.0.0.1:8000/ws".`);
+  }
+  const target = new URL(given, base);
   target.protocol = target.protocol.replace(/^http/, "ws");
   if (target.pathname.endsWith("/")) target.pathname += "ws";
   return target;

@@ -183,6 +183,35 @@ console.log(JSON.stringify([message, names]));
     assert "example.csv" in names
 
 
+@pytest.mark.parametrize("address", ["foo", "", "localhost:8000", "ftp://127.0.0.1/", "//"])
+def test_address_that_is_none_is_named(project, address):
+    """A host without a scheme, too; the error has an example."""
+    refused = """
+let message = "";
+try { connect(process.argv[2]); } catch (error) { message = `${error.name}: ${error.message}`; }
+console.log(JSON.stringify(message));
+"""
+    assert run(project, "refused.mjs", refused, address) == (
+        f'TypeError: "{address}" is no address of a server. It looks like "ws://127.0.0.1:8000/ws".'
+    )
+
+
+def test_upload_of_what_is_no_file_is_refused_in_words(project, server):
+    """A path, or the file of an input in which none is selected."""
+    refused = """
+const client = connect(process.argv[2]);
+const messages = ["a.csv", undefined].map((file) => {
+  try { client.upload(file); } catch (error) { return `${error.name}: ${error.message}`; }
+});
+client.close();
+console.log(JSON.stringify(messages));
+"""
+    path, nothing = run(project, "no_file.mjs", refused, server.url)
+    assert path.startswith("TypeError: upload() takes a File or a Blob")
+    assert path.endswith("got a.csv.")
+    assert nothing.endswith("got undefined.")
+
+
 def test_next_address_is_tried_if_one_is_unreachable(project, server):
     """The first address refuses connections; the second is used, and stays in use."""
     several = """

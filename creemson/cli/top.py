@@ -18,12 +18,16 @@ from rich.table import Table
 
 from creemson.cli.shared.options import DEFAULT_URL, URL_VARIABLE, with_token
 from creemson.cli.shared.run import fail
-from creemson.client.handshake import websocket_url
+from creemson.client.handshake import unreachable_error, websocket_url
 from creemson.display.console import OutputConsole
 
 __all__ = ["top"]
 
 TIMEOUT = 5.0
+UNAUTHENTICATED = 401
+HOW_TO_SIGN_IN = "Authenticate first: give --token, or set CREEMSON_TOKEN."
+MAX_TEXT = 200
+"""Characters of a response that are shown; a longer one is a page of something else."""
 MIB = 1 << 20
 
 
@@ -111,9 +115,9 @@ def _fetch(url: str, token: str | None) -> Sample:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
             text = response.read().decode()
     except urllib.error.HTTPError as error:
-        fail(_detail(error))
+        fail(_detail(error) if token or error.code != UNAUTHENTICATED else HOW_TO_SIGN_IN)
     except (OSError, ValueError) as error:
-        fail(f"There is no Creemson server at {url} ({getattr(error, 'reason', error)}). Is it running?")
+        fail(unreachable_error(url, getattr(error, "reason", error)).message)
     figures: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -124,10 +128,16 @@ def _fetch(url: str, token: str | None) -> Sample:
 
 def _detail(error: urllib.error.HTTPError) -> str:
     """Return the message in an error response."""
+    body = error.read()
     try:
-        return str(json.loads(error.read())["detail"])
+        return str(json.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):
-        return f"The server responded with {error.code} {error.reason}."
+        text = body.decode(errors="replace").strip()  # in words if the port speaks TLS
+        return (
+            text
+            if text.isprintable() and 0 < len(text) <= MAX_TEXT
+            else f"The server responded with {error.code}."
+        )
 
 
 def _summary(sample: Sample, before: Sample | None) -> dict[str, Any]:

@@ -21,6 +21,8 @@ __all__ = ["Unreachable", "open_stream", "open_websocket", "unreachable_error", 
 
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 ENDPOINT = "/ws"
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+"""What OpenSSL says of a server that answers with something else than TLS."""
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
 RECEIVE_BYTES = 256 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -98,9 +100,8 @@ async def open_stream(url: str, ssl_context: ssl.SSLContext | None = None) -> St
         raise Unreachable(unreachable_error(url, error)) from error
     except trio.BrokenResourceError as error:  # the TLS handshake failed
         cause: Any = error.__cause__ or error
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise Unreachable(_untrusted_error(url, cause.verify_message), final=True) from error
-        raise Unreachable(unreachable_error(url, cause)) from error
+        is_untrusted = isinstance(cause, ssl.SSLCertVerificationError)
+        raise Unreachable(unreachable_error(url, cause), final=is_untrusted) from error
 
 
 async def open_websocket(nursery: trio.Nursery, stream: Stream, url: str) -> WebSocketConnection:
@@ -131,7 +132,14 @@ async def open_websocket(nursery: trio.Nursery, stream: Stream, url: str) -> Web
 
 
 def unreachable_error(url: str, reason: Exception | str) -> ConnectionLost:
-    """Return the error for an address at which no server responds."""
+    """Return the error for an address at which no server responds, or which has another certificate or scheme."""
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return _untrusted_error(url, reason.verify_message)
+    if isinstance(reason, ssl.SSLError) and reason.reason in NO_TLS:
+        plain = url.replace("wss://", "ws://").replace("https://", "http://")
+        return ConnectionLost(
+            "connection_lost", f"The server at {url} does not use TLS. Its address is {plain} instead."
+        )
     if isinstance(reason, ConnectionRejected):
         text = f"it responds with HTTP {reason.status_code}"
         body = (reason.body or b"").decode(errors="replace").strip().rstrip(".")

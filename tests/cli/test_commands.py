@@ -607,9 +607,9 @@ def test_command_without_a_token_says_how_to_give_one(tmp_path):
     data = tmp_path / "data"
     assert run("token", "create", "ann", "--data-dir", data).exit_code == 0
     with serving(data, "--set", "auth.mode=token") as server:
-        done = run("files", "--url", server.url)
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "creemson: Authenticate first: give --token, or set CREEMSON_TOKEN.\n"
+        for done in (run("files", "--url", server.url), run("top", "--url", server.url)):
+            assert (done.exit_code, done.stdout) == (1, "")
+            assert done.stderr == "creemson: Authenticate first: give --token, or set CREEMSON_TOKEN.\n"
 
 
 def test_server_that_cannot_reach_its_cluster_gives_its_port_back():

@@ -1,6 +1,7 @@
 """TLS on the one port: HTTP and WebSocket, certificate renewal, and peers that speak other protocols."""
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -109,6 +110,28 @@ def test_page_from_own_https_origin_is_allowed(encrypted, trusting):
         f"{encrypted.base}/status", verify=trusting, headers={"Origin": "https://evil.example"}
     )
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("command", [["files"], ["top", "--once"]])
+def test_address_with_the_wrong_scheme_or_an_unknown_certificate_is_explained(
+    encrypted, tmp_path, command, monkeypatch
+):
+    """Of a server with TLS and of one without; not as a server that is not running."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+
+    def said(url):
+        done = subprocess.run(
+            [sys.executable, "-m", "creemson", *command, "--url", url],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "use https:// or wss://" in said(f"http://127.0.0.1:{encrypted.port}")
+    assert "is not trusted" in said(f"https://127.0.0.1:{encrypted.port}")
+    with serving(tmp_path / "plain") as server:
+        text = said(f"https://127.0.0.1:{server.port}")
+    assert re.search(rf"does not use TLS\. Its address is (http|ws)://127\.0\.0\.1:{server.port}", text)
 
 
 def test_tls_older_than_1_2_is_refused(encrypted, authority):

@@ -136,12 +136,17 @@ _UNSUPPORTED_TYPES = (
     ("*precision <= 38", "decimals of more than 38 digits (decimal256), which are not supported"),
     ("can't decode Decimal128", "decimals of more than 38 digits (decimal256), which are not supported"),
     ("Int256", "decimals of 256 bits (decimal256), which are not supported"),
-    ("month_day_nano_interval", "intervals of months and days, which are not supported"),
+    ("month_day_", "intervals of months and days, which are not supported"),
     ("not yet implemented", "values of a type that is not supported"),
+    ("not supported by Polars", "values of a type that is not supported"),
 )
 """What errors of polars have for types that it does not read, and what they are."""
 _TWICE = "column with name '", "' has more than one occurrence"
 """What the error of polars for double names has before and behind the name."""
+_UNEQUAL = "assertion `left == right` failed"
+"""What the error of polars has for an Arrow file with double names, of which it counts the columns of a batch."""
+_NO_DATE = "out-of-range date"
+"""What the error of polars for a date that it cannot write as text has."""
 _WIDE_SUM = "conversion from `i128` to "
 """What the error of polars for a sum of integers has; see :mod:`creemson.engine.expressions`."""
 
@@ -168,6 +173,17 @@ def _unreadable(name: str, path: Path, error: BaseException) -> ProcessingError:
         return ProcessingError(
             "unreadable_file",
             f"A sum in {name!r} does not fit an integer of 64 bits. Cast its column to float64.",
+        )
+    if _NO_DATE in str(error):
+        return ProcessingError(
+            "unreadable_file",
+            f"{name!r} has a date beyond the year 262142, such as infinity, which cannot be written as text. Leave its "
+            "column out, or choose Parquet, Arrow or Excel, which keep the number of days.",
+        )
+    if _UNEQUAL in str(error):
+        return ProcessingError(
+            "unreadable_file",
+            f"{name!r} is damaged, or has several columns with the same name. Write it again, with different names.",
         )
     text = _DESCRIPTOR.sub(name, str(error).replace(str(path), name)).strip().partition("\n")[0].rstrip(".")
     if type(error).__module__.startswith("_fastexcel"):
@@ -365,6 +381,8 @@ def _typed_table(
 ) -> Table:
     rows = scan().select(pl.len()).collect().item()
     schema = scan().collect_schema()
+    if not schema:
+        raise ProcessingError("unreadable_file", f"{name!r} has no columns: there is no table in it.")
     check_types(name, schema, options.types)
     scan = portable(scan, schema)
     return Table(

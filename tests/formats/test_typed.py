@@ -2,12 +2,17 @@
 
 import base64
 import zlib
+from functools import partial
 
+import duckdb
+import polars as pl
 import pyarrow
 import pyarrow.feather
+import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
+from creemson.engine.export.render import render
 from creemson.errors import ProcessingError
 from creemson.formats.open import faults, open_table
 
@@ -78,3 +83,49 @@ def test_two_columns_of_one_name_are_refused_in_words(tmp_path):
         faults(path.name, path),
     ):
         open_table(path, path.name)
+
+
+def duckdb_table(value, path):
+    duckdb.sql(f"COPY (SELECT {value} AS v) TO '{path}' (FORMAT parquet)")
+
+
+def union(path):
+    parts = [pyarrow.array([1, 2]), pyarrow.array(["a", "b"])]
+    tags = pyarrow.array([0, 1], pyarrow.int8())
+    write_arrow({"u": pyarrow.UnionArray.from_sparse(tags, parts)}, path)
+
+
+def write_arrow(columns, path, names=None):
+    table = pyarrow.table(columns, names=names)
+    with pyarrow.ipc.new_file(str(path), table.schema) as file:
+        file.write_table(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "words"),
+    [
+        ("x.parquet", partial(duckdb_table, "interval 1 month"), "intervals of months and days"),
+        ("x.parquet", partial(duckdb_table, "[interval 1 day]"), "intervals of months and days"),
+        ("x.arrow", union, "a type that is not supported"),
+        ("x.arrow", partial(write_arrow, [pyarrow.array([1])] * 2, names=["a", "a"]), "the same name"),
+        ("x.arrow", partial(write_arrow, {}), "has no columns"),
+    ],
+)
+def test_table_that_polars_cannot_read_is_refused_in_words(tmp_path, name, write, words):
+    """Rather than as damaged, or with an internal error."""
+    path = tmp_path / name
+    write(path)
+    with pytest.raises(ProcessingError, match=words) as caught, faults(name, path):
+        open_table(path, name).readings[0](list).collect()
+    assert caught.value.reason == "unreadable_file"
+
+
+@pytest.mark.parametrize("value", ["'infinity'::date", "'-infinity'::timestamp", "date '290000-01-01'"])
+def test_date_that_no_text_has_is_told(tmp_path, value):
+    """A CSV of it is refused in words; its other formats keep the number of days."""
+    source = tmp_path / "x.parquet"
+    duckdb_table(value, source)
+    with pytest.raises(ProcessingError, match=r"date beyond the year 262142, such as infinity"):
+        render(source, tmp_path / "x.csv", "csv", lambda _: None, name="x")
+    render(source, tmp_path / "x.arrow", "arrow", lambda _: None, name="x")
+    assert pl.read_ipc(tmp_path / "x.arrow").equals(pl.read_parquet(source))

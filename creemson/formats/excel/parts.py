@@ -21,6 +21,10 @@ MAX_MARKS = 1_000_000
 """Maximum number of cells of each kind, and of merged blocks, that are remembered."""
 _SIGNS = (b"mergeCell", b'"e"', b"'e'", b't="d"', b"t='d'", b"f></", b"/></", b"v/>", b"v />", b"v></")
 """Byte strings of which at least one is in each part with merged cells, errors, dates as text or missing values."""
+_ON_LOAD = (b'CalcOnLoad="1"', b"CalcOnLoad='1'")
+"""What a workbook has that asks for all formulas to be calculated when it is opened."""
+_PLACEHOLDER = b"</f><v>0</v>"
+"""How XlsxWriter, which does not calculate, ends each formula."""
 _BLOCK = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})")
 
 _DIMENSION, _FILTER = (
@@ -41,12 +45,14 @@ class Marks:
         missing: Row, column and text of each formula whose value is not stored: the workbook was written by a program
             that does not calculate.
         dates: Row, column and text of each date that is ISO 8601 text.
+        placeholders: Row and column of those missing values in whose place 0 is stored.
     """
 
     errors: list[tuple[int, int, str]] = attrs.field(factory=list)
     merged: list[tuple[int, int, int, int]] = attrs.field(factory=list)
     missing: list[tuple[int, int, str]] = attrs.field(factory=list)
     dates: list[tuple[int, int, str]] = attrs.field(factory=list)
+    placeholders: list[tuple[int, int]] = attrs.field(factory=list)
 
     @property
     def without_value(self) -> Iterator[tuple[int, int, str]]:
@@ -83,13 +89,17 @@ def find_marks(path: Path, part: str) -> Marks:
         The cells; none if the part is not XML.
     """
     marks = Marks()
-    if not contains(path, part, _SIGNS):  # most sheets
+    may_have_placeholders = contains(path, "xl/workbook.xml", _ON_LOAD)
+    signs = (*_SIGNS, _PLACEHOLDER) if may_have_placeholders else _SIGNS
+    if not contains(path, part, signs):  # most sheets
         return marks
     try:
         with zipfile.ZipFile(path) as archive, archive.open(part) as stream:
             cells = _Cells(marks)
             parse(stream, cells.on_element)
             cells.end_cell()
+            if may_have_placeholders:
+                cells.note_placeholders()
     except FAULTS:
         return Marks()
     return marks
@@ -156,6 +166,8 @@ class _Cells:
         self._is_error = False  # the text of this cell has not been read
         self._is_date = False
         self._formula: str | None = None  # of this cell, as long as no value was found
+        self._zeros: list[tuple[int, int, str]] = []  # the formulas with the value 0
+        self._has_values = False  # a formula has another value
 
     def on_element(self, name: str, attributes: Sequence[str]) -> Callable[[str], None] | None:
         """Receive an element; return the receiver of its text."""
@@ -187,13 +199,23 @@ class _Cells:
     def end_cell(self) -> None:
         """Note a formula that was followed by no value."""
         if self._formula is not None:
-            self._note(self._marks.missing, f"={self._formula}" if self._formula else "a formula")
+            self._note(self._marks.missing, _shown(self._formula))
             self._formula = None
+
+    def note_placeholders(self) -> None:
+        """Note the formulas with the value 0 as those without a value, if no formula has another one."""
+        if not self._has_values:
+            self._marks.missing.extend(self._zeros)
+            self._marks.placeholders.extend((row, column) for row, column, _ in self._zeros)
 
     def _on_formula(self, text: str) -> None:
         self._formula = text
 
     def _on_value(self, text: str) -> None:
+        if self._formula is not None and text == "0":
+            self._note(self._zeros, _shown(self._formula))
+        elif self._formula is not None and text:
+            self._has_values = True
         # The value of a formula may be an empty text.
         if text or self._is_error or values_of(self._attributes).get("t") == "str":
             self._formula = None
@@ -208,3 +230,7 @@ class _Cells:
         place = self._places.place()
         if place is not None and len(cells) < MAX_MARKS:
             cells.append((*place, text))
+
+
+def _shown(formula: str) -> str:
+    return f"={formula}" if formula else "a formula"

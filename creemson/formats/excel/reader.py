@@ -100,6 +100,7 @@ def open_workbook(
     body, notations = corrected(body, xml, shape.left, shape.first, report)
     body = corrected_iso(body, marks.dates, shape.left, shape.first, report)
     body = corrected_numbers(body, xml, shape.left, shape.first)
+    body = _without_placeholders(body, marks, shape)
     body = _without_empty_edges(body, shape, marks)
     body = _lengthened(body, filtered_rows(path, part, shape.first + body.height) - shape.first)
     frame = _narrow_types(body)
@@ -383,6 +384,16 @@ def _with_all_rows(body: pl.DataFrame, marks: Marks, shape: _Shape) -> pl.DataFr
     last_marked = max((row for row, _, _ in marks.without_value), default=-1)
     height = max(last[-1] + 1 if len(last) else 0, last_marked + 1 - shape.first)
     return _lengthened(body.head(height), height)
+
+
+def _without_placeholders(body: pl.DataFrame, marks: Marks, shape: _Shape) -> pl.DataFrame:
+    """Replace each 0 that stands in the place of a formula's value by null."""
+    rows: dict[int, list[int]] = {}
+    for row, column in marks.placeholders:
+        if 0 <= row - shape.first < body.height and 0 <= column - shape.left < body.width:
+            rows.setdefault(column - shape.left, []).append(row - shape.first)
+    columns = [body.to_series(index).scatter(found, None) for index, found in rows.items()]
+    return body.with_columns(columns)
 
 
 def _lengthened(body: pl.DataFrame, height: int) -> pl.DataFrame:

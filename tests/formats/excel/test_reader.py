@@ -285,6 +285,32 @@ def test_error_cells_are_null_and_reported(book):
     ]  # fmt: skip
 
 
+def test_zero_in_place_of_the_value_of_a_formula_is_missing(book):
+    """XlsxWriter does not calculate; a 0 that is no formula is one."""
+    sheet = book.sheet("data", [["n", "sum", "what"], [0, None, "x"], [2, None, "y"]])
+    for row in (1, 2):
+        sheet.write_formula(row, 1, f"=A{row + 1}+1")
+    table = opened(book)
+    assert frame_of(table).rows() == [(0, None, "x"), (2, None, "y")]
+    issues = table.report.issues()
+    assert issues.missing_values == 2
+    assert [(issue.line, issue.column, issue.value) for issue in issues.examples] == [
+        (2, "sum", "=A2+1"),
+        (3, "sum", "=A3+1"),
+    ]
+
+
+@pytest.mark.parametrize("value", [5, "text", True])
+def test_zero_is_the_value_of_a_formula_if_others_have_one(book, value):
+    """The program calculates, or was told the values."""
+    sheet = book.sheet("data", [["n", "sum"], [1], [2]])
+    sheet.write_formula(1, 1, "=A2-1", None, 0)
+    sheet.write_formula(2, 1, "=A3", None, value)
+    table = opened(book)
+    assert frame_of(table).get_column("sum").to_list()[0] in (0, "0")
+    assert not table.report
+
+
 def test_empty_rows_and_columns_at_end_are_dropped(book):
     """They are dropped even if they have a format; those in the middle stay."""
     sheet = book.sheet("data", [["a", None, "c"], [1, None, 2], [], [3, None, 4], [" ", None, None]])

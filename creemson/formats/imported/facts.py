@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import attrs
 
-from creemson.formats.csv.layout.cells import are_names
+from creemson.formats.csv.layout.cells import are_names, has_letters_first
 from creemson.formats.csv.layout.tables import HEADER_AGAIN
 from creemson.formats.imported.record import Told
 from creemson.formats.types import NULL_WORDS
@@ -106,6 +106,7 @@ class Facts:
                 and (typed > 1 or typed == self.width)
                 and line not in self.headers_again
                 and are_names(words)
+                and has_letters_first(words)
             ):
                 yield Told("unparsable_rows", line, None, ", ".join(words), HEADER_AGAIN)
             yield from issues

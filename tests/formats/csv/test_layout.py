@@ -388,6 +388,25 @@ def test_first_row_with_codes_like_those_below_is_data(tmp_path, cells):
     assert (outcome.reading.header, frame.height) == (1, 3)
 
 
+@pytest.mark.parametrize("at", [5, 8000])
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("cell", ["<5", "~5", "5 kg", "5 %x", "(5)", "1-2", "#REF!", "#DIV/0!", "(7 est.)"])
+def test_value_that_does_not_fit_is_no_header_of_another_table(tmp_path, cell, width, at):
+    """It is reported once, as a cell; only names begin with a letter."""
+    rows = [",".join([str(number)] * width) for number in range(9000)]
+    rows[at] = ",".join(f"{cell}{'?' * column}" for column in range(width))
+    outcome, frame = read(tmp_path, lines(",".join("ab"[:width]), *rows))
+    assert frame.height == len(rows)
+    assert outcome.issues.unparsable_rows == 0
+    assert [issue.value for issue in outcome.issues.examples] == rows[at].split(",")
+
+
+def test_amounts_in_parentheses_are_no_header_of_another_table(tmp_path):
+    """They are read, so nothing is reported, and `strict` accepts the file."""
+    outcome, frame = read(tmp_path, lines("v", "(5.0)", "7.25", "8.5"))
+    assert (frame["v"].to_list(), outcome.issues) == ([-5.0, 7.25, 8.5], None)
+
+
 @pytest.mark.parametrize("word", ["\\N", "#N/A", "NULL", "-"])
 def test_first_row_with_a_word_for_a_missing_value_is_data(tmp_path, word):
     """Also one of a database or a spreadsheet, which names no column of numbers."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from creemson.formats.columns import exactly, unnamed
-from creemson.formats.csv.layout.cells import are_names
+from creemson.formats.csv.layout.cells import are_names, has_letters_first
 from creemson.formats.csv.layout.tables import HEADER_AGAIN
 from creemson.formats.csv.lines import Lines
 from creemson.formats.csv.values.controls import CONTROLS
@@ -196,7 +196,8 @@ def report_misfits(
     )
     for number, *values in misfits.iter_rows():
         words = [value for value in values if value is not None]
-        if len(words) == typed and are_names(words) and lines.of(number) - 1 not in known:
+        is_header = len(words) == typed and are_names(words) and has_letters_first(words)
+        if is_header and lines.of(number) - 1 not in known:
             report.add(
                 "unparsable_rows",
                 line=lines.of(number),

@@ -5,7 +5,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-__all__ = ["TYPED", "are_names", "class_below", "class_of", "form_of", "is_prose", "is_word"]
+__all__ = [
+    "TYPED",
+    "are_names",
+    "class_below",
+    "class_of",
+    "form_of",
+    "has_letters_first",
+    "is_prose",
+    "is_word",
+]
 
 TYPED = re.compile(
     r"\s*+(?:[-+]?[$€£]?\s?\d[\d.,' ]*+(?:[eE][-+]?\d++)?\s?[%€]?"  # numbers, amounts
@@ -91,6 +100,17 @@ def are_names(cells: Iterable[str]) -> bool:
     """
     words = [cell.strip() for cell in cells]
     return all(map(is_word, words)) and len(set(words)) == len(words)
+
+
+def has_letters_first(cells: Iterable[str]) -> bool:
+    """Whether a cell begins with a letter, as some name of a header among the rows does.
+
+    Without it, words in columns of numbers are values that do not fit.
+
+    >>> has_letters_first(["region", "%"]), has_letters_first(["<5", "(7)", "5 kg"])
+    (True, False)
+    """
+    return any(cell.strip()[:1].isalpha() for cell in cells)
 
 
 def is_prose(cells: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from creemson.formats.csv.layout.cells import TYPED, are_names
+from creemson.formats.csv.layout.cells import TYPED, are_names, has_letters_first
 from creemson.formats.csv.layout.header import are_values, classes_below
 from creemson.formats.csv.layout.rows import Record
 
@@ -107,6 +107,8 @@ def header_again(
             if begins_table(following, width, typed, is_after_blank=True):
                 break  # reading ends here
         if len(cells) != width or cells[typed[0]][-1:].isdigit() or not are_names(cells) or cells == header:
+            continue
+        if not has_letters_first(cells[column] for column in typed):
             continue
         after = records[index + 1][0]
         if len(after) == width and all(TYPED.fullmatch(after[column]) for column in typed):

@@ -3,4 +3,4 @@
 
 def usage(store):
     """The number of bytes stored: files, outputs, and unfinished uploads with their announced size."""
-    return sum(store._listed().values()) if not store._ledger.counts else store._ledger.total
+    return sum(store._listed().values()) if not store.quota.counts else store.quota.total

@@ -71,6 +71,7 @@ BEHIND_INTERFACES = {
     "creemson.storage.folder.files": ("storage",),
     "creemson.storage.folder.store": ("storage.folder",),
     "creemson.storage.folder.stores": ("storage.stores",),
+    "creemson.storage.objects.caller.store": ("storage.objects",),
     "creemson.storage.objects.stores": ("server.server",),
 }
 """Implementations, with the places that may import them; all others use the interface."""

@@ -69,7 +69,7 @@ def key_of(version: str, query: Query, is_hidden: Callable[[str], bool]) -> tupl
     Args:
         version: the version of the file.
         query: the work.
-        is_hidden: see :meth:`creemson.storage.store.Store.is_hidden`.
+        is_hidden: see :meth:`creemson.storage.outputs.Outputs.is_hidden`.
     """
     parts = [version, _makers(), plain(query)]
     size = 0

@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from creemson.errors import CreemsonError
 from creemson.jobs.journal import InThread
 from creemson.jobs.queue.job import Job
-from creemson.storage.store import Store
+from creemson.storage.store import HeldVersions
 
 __all__ = ["bind", "drop", "recognise"]
 
@@ -19,18 +19,20 @@ def bind(job: Job, version: str, key: str) -> None:
     job.key = (job.caller, key)
 
 
-async def recognise(store: Store, name: str, version: str, in_thread: InThread) -> None:
+async def recognise(versions: HeldVersions, name: str, version: str, in_thread: InThread) -> None:
     """If a version cannot be found, compute the digest of the file: perhaps only its time has changed."""
     try:
-        store.find_version(name, version)
+        versions.find(name, version)
     except CreemsonError:
         with contextlib.suppress(OSError):
-            await in_thread(store.recognise, name, version)
+            await in_thread(versions.recognise, name, version)
 
 
-async def drop(store: Store, version: str, in_thread: InThread, logger: FilteringBoundLogger) -> None:
+async def drop(
+    versions: HeldVersions, version: str, in_thread: InThread, logger: FilteringBoundLogger
+) -> None:
     """Remove the bytes of a version that no job needs any longer."""
     try:
-        await in_thread(store.drop, version)
+        await in_thread(versions.drop, version)
     except OSError as error:  # the next server tries again
         logger.warning("kept bytes not removed", error=str(error))

@@ -12,10 +12,26 @@ still enough. One upload at a time gets this credit for a file. While it runs, t
 
 import threading
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from creemson.errors import ProcessingError, storage_full
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Quota"]
+
+
+class Quota(Protocol):
+    """What a caller may still store. No method waits."""
+
+    @property
+    def left(self) -> int | None:
+        """The number of bytes that the caller may still store; None if there is no quota."""
+
+    def check(self, more: int = 1) -> None:
+        """Check that ``more`` bytes may be stored.
+
+        Raises:
+            ProcessingError: ``storage_full``.
+        """
 
 
 class Ledger:

@@ -166,13 +166,13 @@ class Stores:
         self._backend.close()
 
     def drop_unheld(self) -> None:
-        """See :meth:`Store.drop_unheld`, for all callers.
+        """See :meth:`HeldVersions.drop_unheld`, for all callers.
 
         Raises:
             OSError: the disk failed.
         """
         for store in list(self._stores.values()):
-            store.drop_unheld()
+            store.versions.drop_unheld()
 
     def sweep(
         self, *, keep_uploads: float, keep_outputs: float, keep_parts: float, now: float | None = None
@@ -190,7 +190,7 @@ class Stores:
             removed += store.sweep(
                 keep_uploads=keep_uploads, keep_outputs=keep_outputs, keep_parts=keep_parts, now=now
             )
-        self.tables.sweep(lambda caller: self.of(caller).versions())
+        self.tables.sweep(lambda caller: self.of(caller).versions.present())
         return removed + self._backend.sweep(self._clock() if now is None else now)
 
 

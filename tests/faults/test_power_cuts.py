@@ -30,7 +30,7 @@ from creemson.executors.local import LocalExecutor
 from creemson.server import engines
 from creemson.server import server as server_module
 from creemson.settings.sections import Auth, Server, Settings, Storage
-from creemson.storage.folder import store
+from creemson.storage.folder import uploads
 from creemson.storage.folder.stores import folder_of
 from tests.faults.power import MARK, Disk, Recording, build_recorder
 from tests.servers import PATIENCE, ServerProcess, serving
@@ -319,7 +319,7 @@ async def check_servers(wrecks, monkeypatch):
     log = structlog.wrap_logger(logger, wrapper_class=structlog.stdlib.BoundLogger, processors=[])
     executor = LocalExecutor(size=1, memory_bytes=0, nice=0, logger=log)
     monkeypatch.setattr(engines, "LocalExecutor", lambda **_: SharedWorkers(executor))
-    monkeypatch.setattr(store, "BOOT_ID", Path("/nonexistent"))  # as after a restart of the machine
+    monkeypatch.setattr(uploads, "BOOT_ID", Path("/nonexistent"))  # as after a restart of the machine
     async with trio.open_nursery() as workers:
         await workers.start(executor.run)
         for folder, facts in wrecks:

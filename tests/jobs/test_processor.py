@@ -783,9 +783,9 @@ async def test_replaced_bytes_are_kept_until_the_end_of_the_job_is_recorded(
 
     async def replace(_):
         await trio.testing.wait_all_tasks_blocked()  # the job is recorded
-        part = world.store.begin_unannounced("a.csv", least=4)
-        world.store.write(part, b"a\n2\n")
-        world.store.finish(part, None)
+        part = world.store.uploads.begin_unannounced("a.csv", least=4)
+        world.store.uploads.write(part, b"a\n2\n")
+        world.store.uploads.finish(part, None)
         return OUTCOME
 
     def record(catalog, rows):

@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import ProcessingError
-from creemson.storage.folder import store as store_module
+from creemson.storage.folder import uploads as uploads_module
 from creemson.storage.folder.files import Files
 from creemson.storage.folder.partial import Part
-from creemson.storage.folder.store import SYNC_SECONDS, FolderStore
+from creemson.storage.folder.store import FolderStore
+from creemson.storage.folder.uploads import SYNC_SECONDS
 from tests.examples import examples_of
 from tests.stored import usage
 
@@ -68,8 +69,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         root = Path(self.folder.name)
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(store_module, "BOOT_ID", root / "boot_id")
-        self.patch.setattr(store_module, "SYNC_BYTES", SYNC_BYTES)
+        self.patch.setattr(uploads_module, "BOOT_ID", root / "boot_id")
+        self.patch.setattr(uploads_module, "SYNC_BYTES", SYNC_BYTES)
         self.born = self.now = float(int(time.time()))
         self.boot = 0
         self.catalogs = []
@@ -106,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Save an open upload of this name, as in a takeover."""
         upload = self.parts.get(name)
         if upload is not None and upload.part is not None:
-            self.store.save(upload.part)
+            self.store.uploads.save(upload.part)
             upload.part = None
             upload.durable, upload.touched = len(upload.written), self.now
 
@@ -117,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.release(name)
         sha256 = sha(content) if announce else None
         try:
-            part = self.store.begin(
+            part = self.store.uploads.begin(
                 name,
                 size=len(content),
                 sha256=sha256,
@@ -143,7 +144,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def send(self, name, data):
         upload = self.parts[name]
-        durable = self.store.write(upload.part, data)
+        durable = self.store.uploads.write(upload.part, data)
         upload.written += data
         enough = len(upload.written) - upload.durable >= max(SYNC_BYTES, upload.durable)
         if self.now - upload.synced >= SYNC_SECONDS or enough:
@@ -154,7 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
     def end(self, name, sha256):
         upload = self.parts.pop(name)
         try:
-            assert self.store.finish(upload.part, sha256) == sha(upload.written)
+            assert self.store.uploads.finish(upload.part, sha256) == sha(upload.written)
         except ProcessingError as error:
             reason = "checksum_mismatch" if sha256 not in (None, sha(upload.written)) else "file_exists"
             assert error.reason == reason
@@ -220,15 +221,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def discard(self, data):
         name = self.an_open_one(data)
-        self.store.discard(self.parts.pop(name).part)
+        self.store.uploads.discard(self.parts.pop(name).part)
 
     def an_open_one(self, data):
         return data.draw(st.sampled_from(sorted(name for name in self.parts if self.parts[name].part)))
 
     @rule(name=NAMES, content=CONTENTS)
     def begin_unannounced(self, name, content):
-        part = self.store.begin_unannounced(name, least=len(content))
-        assert self.store.write(part, content) == 0
+        part = self.store.uploads.begin_unannounced(name, least=len(content))
+        assert self.store.uploads.write(part, content) == 0
         self.unannounced.append((part, content))
 
     @precondition(lambda self: self.unannounced)
@@ -237,15 +238,15 @@ class StoreMachine(RuleBasedStateMachine):
         part, content = self.unannounced.pop(data.draw(st.integers(0, len(self.unannounced) - 1)))
         match end:
             case "finish":
-                assert self.store.finish(part, None) == sha(content)
+                assert self.store.uploads.finish(part, None) == sha(content)
                 self.uploads[part.name] = content, sha(content)
             case "wrong digest":
                 with pytest.raises(ProcessingError, match="0" * 64):
-                    self.store.finish(part, "0" * 64)
+                    self.store.uploads.finish(part, "0" * 64)
             case "save":
-                self.store.save(part)
+                self.store.uploads.save(part)
             case "discard":
-                self.store.discard(part)
+                self.store.uploads.discard(part)
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -264,7 +265,7 @@ class StoreMachine(RuleBasedStateMachine):
     def make_output(self, name, content):
         (self.files.outputs / name).write_bytes(content)
         self.outputs[name] = content
-        self.store.publish_output(name, "")
+        self.store.outputs.publish(name, "")
 
     @rule(name=NAMES)
     def find(self, name):
@@ -423,7 +424,7 @@ class StoreMachine(RuleBasedStateMachine):
             for name, (data, _) in self.uploads.items()
         )
         assert everything - credit <= usage(self.store) <= everything
-        assert self.store.room() == QUOTA - usage(self.store)
+        assert self.store.quota.left == QUOTA - usage(self.store)
 
 
 TestStore = StoreMachine.TestCase

@@ -70,9 +70,9 @@ class VersionsMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, content=CONTENTS)
     def upload(self, name, content):
-        part = self.store.begin_unannounced(name, least=1)
-        self.store.write(part, content)
-        self.store.finish(part, None)
+        part = self.store.uploads.begin_unannounced(name, least=1)
+        self.store.uploads.write(part, content)
+        self.store.uploads.finish(part, None)
         self.parts.append(part)
 
     @rule(name=NAMES)
@@ -87,7 +87,7 @@ class VersionsMachine(RuleBasedStateMachine):
         # Not by the inode alone: that of a deleted file may be used again.
         present = part.target.exists() and identity_of(part.target.stat()) == identity_of(part.published)
         before = part.target.read_bytes() if part.target.exists() else None
-        self.store.take_back(part)
+        self.store.uploads.take_back(part)
         assert part.target.exists() == (before is not None and not present)
 
     @rule()
@@ -101,15 +101,15 @@ class VersionsMachine(RuleBasedStateMachine):
     def accept(self, name):
         if self.path(name).exists():
             version = self.store.look_up(name).version
-            assert self.store.hold(name, version)
+            assert self.store.versions.hold(name, version)
             self.held.append(Held(name, version, self.path(name).read_bytes()))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def end(self, data):
         ended = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
-        if self.store.release(ended.version):
-            self.store.drop(ended.version)
+        if self.store.versions.release(ended.version):
+            self.store.versions.drop(ended.version)
 
     @rule(name=NAMES, content=CONTENTS)
     def accept_what_is_gone(self, name, content):
@@ -117,7 +117,7 @@ class VersionsMachine(RuleBasedStateMachine):
         if self.path(name).exists() and not self.held:
             version = self.store.look_up(name).version
             self.store.delete(name)
-            assert not self.store.hold(name, version)
+            assert not self.store.versions.hold(name, version)
 
     # --- what happens outside ----------------------------------------------------------------------
 
@@ -155,10 +155,10 @@ class VersionsMachine(RuleBasedStateMachine):
         self.start()
         self.parts.clear()
         for held in list(self.held):
-            if not self.store.hold(held.name, held.version):
+            if not self.store.versions.hold(held.name, held.version):
                 assert held.by_hand
                 self.held.remove(held)
-        self.store.drop_unheld()
+        self.store.versions.drop_unheld()
 
     # --- what must hold ----------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class VersionsMachine(RuleBasedStateMachine):
     def held_bytes_are_readable(self):
         for held in self.held:
             try:
-                found = self.store.find_version(held.name, held.version)
+                found = self.store.versions.find(held.name, held.version)
             except ProcessingError as error:
                 assert error.reason == "file_changed"
                 assert held.by_hand
@@ -186,7 +186,7 @@ class VersionsMachine(RuleBasedStateMachine):
         assert usage(self.store) == sum(
             path.stat().st_size for folder in folders for path in folder.iterdir()
         )
-        counted = dict(self.store._ledger._sizes)
+        counted = dict(self.store.quota._sizes)
         assert all((self.files.root / key).exists() for key in counted)
 
 
@@ -202,18 +202,18 @@ def test_held_file_without_hard_links_is_lost_without_harm(tmp_path, monkeypatch
     catalog.open()
     store = FolderStore(files, catalog, caller="ann", quota=0, clock=lambda: 0.0)
     for content in (b"1\n", b"2\n"):
-        part = store.begin_unannounced("a.csv", least=1)
-        store.write(part, content)
+        part = store.uploads.begin_unannounced("a.csv", least=1)
+        store.uploads.write(part, content)
         with monkeypatch.context() as patch:
             patch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(1, "no links")))
-            store.finish(part, None)
+            store.uploads.finish(part, None)
         if content == b"1\n":
             version = store.look_up("a.csv").version
-            assert store.hold("a.csv", version)
+            assert store.versions.hold("a.csv", version)
     with pytest.raises(ProcessingError) as caught:
-        store.find_version("a.csv", version)
+        store.versions.find("a.csv", version)
     assert caught.value.reason == "file_changed"
-    assert not store.release(version)
+    assert not store.versions.release(version)
     catalog.close()
 
 
@@ -226,7 +226,7 @@ def test_held_bytes_stay_until_the_last_holder_ends(change, restarted):
     for _ in range(2):
         machine.accept("a.csv")
     if change == "take_back":
-        machine.store.take_back(machine.parts[0])
+        machine.store.uploads.take_back(machine.parts[0])
     elif change == "sweep":
         machine.sweep()
     else:
@@ -238,8 +238,8 @@ def test_held_bytes_stay_until_the_last_holder_ends(change, restarted):
         machine.nothing_else_is_kept()
         machine.usage_is_right()
         assert len(list(machine.files.kept.iterdir())) == (holders > 0)
-        if holders and machine.store.release(machine.held.pop().version):
-            machine.store.drop(digest_version(hashlib.sha256(b"1\n").hexdigest()))
+        if holders and machine.store.versions.release(machine.held.pop().version):
+            machine.store.versions.drop(digest_version(hashlib.sha256(b"1\n").hexdigest()))
     machine.teardown()
 
 

@@ -68,13 +68,13 @@ def test_store_counts_open_files_and_uploads(tmp_path):
     handles = Handles(Share(2, "downloads"), Share(2, "uploads"))
     store = Stores(tmp_path, catalog, quota=0, clock=lambda: 0.0, handles=handles).of(ANYONE)
     for _ in range(3):
-        parts = [store.begin_unannounced(name, least=0) for name in ("a", "b")]
+        parts = [store.uploads.begin_unannounced(name, least=0) for name in ("a", "b")]
         with pytest.raises(ProcessingError, match="uploads"):
-            store.begin_unannounced("c", least=0)
-        store.finish(parts[0], None)
-        store.discard(parts[1])
-        part = store.begin("c", size=1, sha256=None, overwrite=True, resume=True)
-        store.save(part)
+            store.uploads.begin_unannounced("c", least=0)
+        store.uploads.finish(parts[0], None)
+        store.uploads.discard(parts[1])
+        part = store.uploads.begin("c", size=1, sha256=None, overwrite=True, resume=True)
+        store.uploads.save(part)
         path = store.find("a")
         files = [store.open(path) for _ in range(2)]
         with pytest.raises(ProcessingError, match="downloads"):

@@ -35,7 +35,9 @@ def steps_of_sweep(folder, callers, monkeypatch):
         for number in range(callers):
             store = stores.of(f"token:{number}")
             for part in range(PARTS):
-                store.save(store.begin(f"{part}.csv", size=10, sha256=None, overwrite=False, resume=False))
+                store.uploads.save(
+                    store.uploads.begin(f"{part}.csv", size=10, sha256=None, overwrite=False, resume=False)
+                )
         steps = 0
         assert stores.sweep(**KEEP_ALL, now=1e9) == []
     return steps

@@ -36,9 +36,9 @@ def store(tmp_path):
 
 
 def put(store, name="a.csv", data=DATA):
-    part = store.begin_unannounced(name, least=1)
-    store.write(part, data)
-    store.finish(part, None)
+    part = store.uploads.begin_unannounced(name, least=1)
+    store.uploads.write(part, data)
+    store.uploads.finish(part, None)
     return part
 
 
@@ -56,7 +56,7 @@ def test_upload_has_its_digest_as_version(store, tmp_path):
     put(later, data=b"other")
     assert later.look_up("a.csv").version != first.version
     with pytest.raises(ProcessingError, match="changed") as caught:
-        later.find_version("a.csv", first.version)
+        later.versions.find("a.csv", first.version)
     assert caught.value.reason == "file_changed"
     catalog.close()
 
@@ -77,8 +77,8 @@ def test_copied_data_folder_keeps_versions(store, tmp_path, copy):
     later, catalog = opened(tmp_path / "copy")
     assert later.look_up("a.csv").version == before["a.csv"]
     for name, version in before.items():
-        assert store.find_version(name, version).version == version
-        assert later.find_version(name, version).version == version
+        assert store.versions.find(name, version).version == version
+        assert later.versions.find(name, version).version == version
     catalog.close()
 
 
@@ -88,7 +88,7 @@ def test_file_put_there_by_hand_survives_a_backup_by_hard_links(store, tmp_path)
     path.write_bytes(DATA)
     before = store.look_up("a.csv")
     os.link(path, tmp_path / "backup.csv")
-    assert store.find_version("a.csv", before.version).identity == before.identity
+    assert store.versions.find("a.csv", before.version).identity == before.identity
 
 
 @pytest.mark.parametrize("published", [True, False])
@@ -118,7 +118,7 @@ def test_change_by_hand_makes_another_version(store, tmp_path, change, published
     assert after.version != before.version
     assert after.identity != before.identity
     with pytest.raises(ProcessingError):
-        store.find_version("a.csv", before.version)
+        store.versions.find("a.csv", before.version)
 
 
 def test_repeated_look_ups_read_the_catalog_once(store, monkeypatch, tmp_path):
@@ -128,7 +128,9 @@ def test_repeated_look_ups_read_the_catalog_once(store, monkeypatch, tmp_path):
     later, catalog = opened(tmp_path / "data")
     reads = []
     read = catalog.digest
-    monkeypatch.setattr(later._versions, "_read", lambda *key: (reads.append(key), read(*key))[1])
+    monkeypatch.setattr(
+        later._file_versions._uploaded, "_read", lambda *key: (reads.append(key), read(*key))[1]
+    )
     for _ in range(3):
         later.look_up("a.csv")
         later.look_up("b.csv")

@@ -140,10 +140,10 @@ class Alone:
         query = ask.query
         store = self._stores.of(command.caller)
         version = store.look_up(query.filename).version
-        store.check_quota()
-        key, size_bytes = key_of(version, query, store.is_hidden)
+        store.quota.check()
+        key, size_bytes = key_of(version, query, store.outputs.is_hidden)
         done = self._queue.find_done(command.caller, key)
-        if done is not None and store.has_output(done.work.output):
+        if done is not None and store.outputs.has(done.work.output):
             for event in self._queue.again(done):
                 self._actor.reply(command.connection, command.request, event)
             return True
@@ -194,7 +194,7 @@ class Alone:
         """Forget ended jobs that are older than ``storage.keep_outputs`` and whose output is gone."""
         while True:
             for job in self._queue.ended_before(trio.current_time() - self._keep_outputs):
-                if not self._stores.of(job.caller).has_output(job.work.output):
+                if not self._stores.of(job.caller).outputs.has(job.work.output):
                     self._actor.apply(self._queue.forget(job.id))
             await trio.sleep(TIDY_INTERVAL)
 

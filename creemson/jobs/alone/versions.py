@@ -40,7 +40,7 @@ class HeldVersions:
 
     def hold(self, job: str, caller: str, name: str, version: str) -> bool:
         """Keep the bytes of a version for a job; return whether they could be found."""
-        held = self._stores.of(caller).hold(name, version)
+        held = self._stores.of(caller).versions.hold(name, version)
         if held:
             self._held[job] = caller, version
         return held
@@ -48,9 +48,11 @@ class HeldVersions:
     def release(self, job: str) -> None:
         """End :meth:`hold`."""
         caller, version = self._held.pop(job, (None, ""))
-        if caller is not None and self._stores.of(caller).release(version):
+        if caller is not None and self._stores.of(caller).versions.release(version):
             assert self._nursery is not None
-            self._nursery.start_soon(drop, self._stores.of(caller), version, self._in_thread, self._log)
+            self._nursery.start_soon(
+                drop, self._stores.of(caller).versions, version, self._in_thread, self._log
+            )
 
     def release_ended(self, rows: Iterable[JobRow | str]) -> None:
         """Release what ended jobs held. Not before their end is recorded: until then, a crash starts them again."""
@@ -64,11 +66,11 @@ class HeldVersions:
         store, name = self._stores.of(work.caller), work.query.filename
         try:
             version = store.look_up(name).version if work.version is None else work.version
-            await recognise(store, name, version, self._in_thread)
+            await recognise(store.versions, name, version, self._in_thread)
             if not self.hold(job.id, work.caller, name, version):
-                store.find_version(name, version)
+                store.versions.find(name, version)
         except CreemsonError as error:
             return error
-        key, _ = key_of(version, work.query, store.is_hidden)
+        key, _ = key_of(version, work.query, store.outputs.is_hidden)
         bind(job, version, key)
         return None

@@ -13,7 +13,7 @@ from creemson.jobs.records import Work, key_of
 from creemson.jobs.versions import bind, drop
 from creemson.jobs.work.publishing import remove_output
 from creemson.model.query import Query
-from creemson.storage.store import Store
+from creemson.storage.store import HeldVersions
 from creemson.storage.stores import Stores
 
 __all__ = ["JobFiles"]
@@ -48,14 +48,14 @@ class JobFiles:
         """
         store = self._stores.of(caller)
         found = await self._in_thread(store.look_up, name)
-        await self._in_thread(store.check_quota)
+        await self._in_thread(store.quota.check)
         version: str = found.version
         return version
 
     async def key_of(self, caller: str, version: str, query: Query) -> tuple[str, int]:
         """Return the key of the work of a job, and its size; see :func:`creemson.jobs.records.key_of`."""
         found: tuple[str, int] = await self._in_thread(
-            key_of, version, query, self._stores.of(caller).is_hidden
+            key_of, version, query, self._stores.of(caller).outputs.is_hidden
         )
         return found
 
@@ -66,8 +66,8 @@ class JobFiles:
         try:
             if version is None:
                 version = (await self._in_thread(store.look_up, name)).version
-            if not await self._in_thread(store.hold, name, version):
-                await self._in_thread(store.find_version, name, version)
+            if not await self._in_thread(store.versions.hold, name, version):
+                await self._in_thread(store.versions.find, name, version)
             key, _ = await self.key_of(work.caller, version, work.query)
         except CreemsonError as error:
             return error
@@ -83,20 +83,20 @@ class JobFiles:
         }
         assert self._nursery is not None
         for caller, version in ended:
-            self._nursery.start_soon(self._drop_kept, self._stores.of(caller), version)
+            self._nursery.start_soon(self._drop_kept, self._stores.of(caller).versions, version)
 
-    async def _drop_kept(self, store: Store, version: str) -> None:
+    async def _drop_kept(self, versions: HeldVersions, version: str) -> None:
         try:
-            is_kept = await self._in_thread(store.release, version)
+            is_kept = await self._in_thread(versions.release, version)
         except OSError as error:  # a sweep tries again
             self._log.warning("kept bytes not removed", error=str(error))
             return
         if is_kept:
-            await drop(store, version, self._in_thread, self._log)
+            await drop(versions, version, self._in_thread, self._log)
 
     async def has_output(self, job: Job) -> bool:
         """Whether the output of a job that is done is still there."""
-        has: bool = await self._in_thread(self._stores.of(job.caller).has_output, job.work.output)
+        has: bool = await self._in_thread(self._stores.of(job.caller).outputs.has, job.work.output)
         return has
 
     async def remove_output(self, job: Job) -> None:

@@ -157,17 +157,17 @@ class Attempts:
                 identity=found.identity,
                 target=target,
                 limits=self._limits,
-                room=store.room(),
+                room=store.quota.left,
                 copy=copy,
                 shared_copy=None if copy is None else self._stores.tables.shared(copy),
                 is_output=not store.is_upload(found),
                 may_be_divided=may_be_divided(work.query),
             )
 
-        find = partial(store.find_version, work.query.filename, work.version)
-        await recognise(store, work.query.filename, work.version, self._in_thread)
+        find = partial(store.versions.find, work.query.filename, work.version)
+        await recognise(store.versions, work.query.filename, work.version, self._in_thread)
         claim = self._claim_of(job)
-        async with output_target(store, work.output, self._in_thread, claim) as target:
+        async with output_target(store.outputs, work.output, self._in_thread, claim) as target:
             return await call_on(
                 self._workers, find, lambda found: command(found, target), on_progress=on_progress
             )

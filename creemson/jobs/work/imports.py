@@ -158,7 +158,7 @@ class Imports:
 
     async def _make(self, candidate: Candidate) -> End:
         key, tables = candidate.key, self._stores.tables
-        found = self._stores.of(key.caller).find_version(candidate.filename, key.version)
+        found = self._stores.of(key.caller).versions.find(candidate.filename, key.version)
         with tables.making(key) as target:
             await self._in_thread(partial(tables.discard, key))
             copied = await self._workers.call(

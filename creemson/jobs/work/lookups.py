@@ -273,10 +273,10 @@ class Lookups:
         try:
             return store.find(filename)
         except ProcessingError:
-            stored = store.find_output_of(filename)
+            stored = store.outputs.find_stored(filename)
             if stored is None:
                 raise
-        store.check_quota()
+        store.quota.check()
         party = party_of(command.caller, command.connection)
         await self._renderings.render(store, stored, filename, command.caller, party)
         return store.find(filename)

@@ -143,12 +143,12 @@ class Renderings:
             with rendering.scope:
                 await rendering.granted.wait()
                 with trio.move_on_after(self._timeout) as limit:
-                    async with output_target(store, filename, self._in_thread) as path:
+                    async with output_target(store.outputs, filename, self._in_thread) as path:
                         command = commands.render(
                             source=store.source(stored),
                             target=path,
                             output_format=filename.partition(".")[2],
-                            room=store.room(),
+                            room=store.quota.left,
                         )
                         await self._workers.call(command)
                 if limit.cancelled_caught:

@@ -35,7 +35,7 @@ from creemson.server.connection.requests import LegacyOrder, Request, Requests
 from creemson.server.connection.state import ConnectionState
 from creemson.server.connection.transfers import Transfers
 from creemson.settings.sections import Settings
-from creemson.storage.store import upload_taken
+from creemson.storage.uploads import upload_taken
 from creemson.wire import codec, messages
 from creemson.wire.codec import Rejected, error_message
 from creemson.wire.messages import MAX_ID_LENGTH, PROTOCOL_VERSION, LegacyRequest, ServerMessage

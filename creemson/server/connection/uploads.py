@@ -6,7 +6,7 @@
     its columns   ──> columns_read()                ──> Protocol.uploaded()
     silence       ──> sync the part                 ──> Protocol.upload_synced()
 
-A part is an unfinished file: see :class:`creemson.storage.store.Part`.
+A part is an unfinished file: see :class:`creemson.storage.uploads.Part`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,7 +28,8 @@ from creemson.server.connection.effects import (
 )
 from creemson.server.connection.protocol import Protocol
 from creemson.server.connection.upload_registry import Holder, UploadRegistry
-from creemson.storage.store import Part, Store
+from creemson.storage.store import Store
+from creemson.storage.uploads import Part
 
 __all__ = ["Uploads"]
 
@@ -89,7 +90,7 @@ class Uploads:
         if isinstance(effect, RemoveUpload):
             self._void.add(effect.request)
             part, _ = self._complete[effect.request]
-            await trio.to_thread.run_sync(self._store().take_back, part)
+            await trio.to_thread.run_sync(self._store().uploads.take_back, part)
             return []
         if isinstance(effect, OpenUpload):
             return await self._open(effect)
@@ -100,7 +101,7 @@ class Uploads:
         match effect, self._part:
             case WriteChunk(request, data), part if part is not None:
                 self._is_whole = False
-                durable = await trio.to_thread.run_sync(self._store().write, part, data)
+                durable = await trio.to_thread.run_sync(self._store().uploads.write, part, data)
                 self._is_whole = True
                 self._written, self._written_at = request, trio.current_time()
                 if durable < part.size and not self._timed:
@@ -109,7 +110,7 @@ class Uploads:
                 return self._protocol.chunk_written(request, durable)
             case FinishUpload(request, filename, sha256), part if part is not None:
                 try:
-                    digest = await trio.to_thread.run_sync(self._store().finish, part, sha256)
+                    digest = await trio.to_thread.run_sync(self._store().uploads.finish, part, sha256)
                 finally:
                     self._release(part)
                 self._complete[request] = part, digest
@@ -117,7 +118,7 @@ class Uploads:
                 return [AskProcessor(request, commands.ReadColumns(filename, of_upload=True))]
             case DropUpload(), part if part is not None:
                 try:
-                    await trio.to_thread.run_sync(self._store().discard, part)
+                    await trio.to_thread.run_sync(self._store().uploads.discard, part)
                 finally:
                     self._release(part)
         return []  # another connection has taken the upload over in the meantime
@@ -135,7 +136,7 @@ class Uploads:
 
     async def _sync(self, request: int, part: Part) -> list[Effect]:
         try:
-            durable = await trio.to_thread.run_sync(self._store().sync, part)
+            durable = await trio.to_thread.run_sync(self._store().uploads.sync, part)
         except (CreemsonError, OSError) as error:
             # The upload ends: a later sync may succeed although these bytes are lost (fsync(2), "ERRORS").
             self._log.error("an upload could not be synced", error=str(error))
@@ -154,7 +155,7 @@ class Uploads:
         # In this order: who takes an upload over from this connection waits for the part, too.
         async with self._registry.claim(key, self._holder, proof=proof) as resume, self._turn:
             self._part = await trio.to_thread.run_sync(
-                lambda: self._store().begin(
+                lambda: self._store().uploads.begin(
                     effect.filename,
                     size=effect.size,
                     sha256=sha256,
@@ -184,7 +185,7 @@ class Uploads:
             if part is None or filename not in (None, part.name):
                 return False
             try:
-                await trio.to_thread.run_sync(self._store().save, part)
+                await trio.to_thread.run_sync(self._store().uploads.save, part)
             except (CreemsonError, OSError) as error:
                 self._log.error("an unfinished upload could not be saved", error=str(error))
             finally:

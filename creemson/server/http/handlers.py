@@ -195,9 +195,9 @@ class Handlers:
         announced = _announced(request)
         if announced > limit + MAX_FORM_BYTES:
             raise too_large("The upload", announced, limit)
-        store = self._stores.of(_caller_of(request))
-        parts = await receive_files(request, store, limit=limit, announced=announced)
-        names = await finish(store, parts)
+        uploads = self._stores.of(_caller_of(request)).uploads
+        parts = await receive_files(request, uploads, limit=limit, announced=announced)
+        names = await finish(uploads, parts)
         return json_response({"filename": names[0]} | ({"filenames": names} if len(names) > 1 else {}))
 
     async def _body(self, request: Request) -> bytes:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from creemson.errors import InvalidFormat
 from creemson.server.http.multipart import Begun, FormFiles
 from creemson.server.http.responses import too_large
-from creemson.storage.store import Part, Store
+from creemson.storage.uploads import Part, Uploads
 
 __all__ = ["MAX_FORM_BYTES", "discard", "finish", "receive_files"]
 
@@ -22,12 +22,12 @@ MAX_FILES = 20
 """Maximum number of files of one form: all of them are open until the last one is complete."""
 
 
-async def receive_files(request: Request, store: Store, *, limit: int, announced: int) -> list[Part]:
+async def receive_files(request: Request, uploads: Uploads, *, limit: int, announced: int) -> list[Part]:
     """Receive the files of a form.
 
     Args:
         request: the request.
-        store: the store of the caller.
+        uploads: the uploads of the caller.
         limit: maximum size of all files together in bytes.
         announced: size of the body in bytes; 0 if it is not announced.
 
@@ -48,15 +48,15 @@ async def receive_files(request: Request, store: Store, *, limit: int, announced
             async for piece in pieces:
                 if isinstance(piece, Begun):
                     if parts:  # the rest of the announced bytes belongs to another file
-                        await trio.to_thread.run_sync(store.settle, parts[-1])
+                        await trio.to_thread.run_sync(uploads.settle, parts[-1])
                     least = 0 if parts else max(announced - MAX_FORM_BYTES, 0)
-                    begin = functools.partial(store.begin_unannounced, piece.filename, least=least)
+                    begin = functools.partial(uploads.begin_unannounced, piece.filename, least=least)
                     parts.append(await trio.to_thread.run_sync(begin))
                     _check_files(parts)
                 else:
-                    await trio.to_thread.run_sync(store.write, parts[-1], piece)
+                    await trio.to_thread.run_sync(uploads.write, parts[-1], piece)
     except BaseException:
-        await discard(store, parts)
+        await discard(uploads, parts)
         raise
     return parts
 
@@ -70,7 +70,7 @@ def _check_files(parts: list[Part]) -> None:
         raise InvalidFormat("invalid_message", f"A form has at most {MAX_FILES} files. Send several forms.")
 
 
-async def finish(store: Store, parts: list[Part]) -> list[str]:
+async def finish(uploads: Uploads, parts: list[Part]) -> list[str]:
     """Give files their names; those that are there already are replaced.
 
     Returns:
@@ -83,18 +83,18 @@ async def finish(store: Store, parts: list[Part]) -> list[str]:
     with trio.CancelScope(shield=True):  # all or none
         try:
             while parts:
-                await trio.to_thread.run_sync(store.finish, parts.pop(0), None)
+                await trio.to_thread.run_sync(uploads.finish, parts.pop(0), None)
         except BaseException:
-            await discard(store, parts)
+            await discard(uploads, parts)
             raise
     return names
 
 
-async def discard(store: Store, parts: list[Part]) -> None:
+async def discard(uploads: Uploads, parts: list[Part]) -> None:
     """Remove files that have no names yet."""
     with trio.CancelScope(shield=True):
         for part in parts:
-            await trio.to_thread.run_sync(store.discard, part)
+            await trio.to_thread.run_sync(uploads.discard, part)
 
 
 async def _pieces(

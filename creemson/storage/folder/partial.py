@@ -14,7 +14,7 @@ import attrs
 from creemson.model.filenames import composed
 from creemson.storage import durable
 from creemson.storage.folder.files import disk_faults
-from creemson.storage.store import check_digest, file_exists
+from creemson.storage.uploads import check_digest, file_exists
 
 if TYPE_CHECKING:
     from hashlib import _Hash

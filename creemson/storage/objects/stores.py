@@ -8,12 +8,12 @@ from creemson.catalog.catalog import Catalog
 from creemson.catalog.shared.objects import SharedObjects
 from creemson.storage.handles import Handles
 from creemson.storage.objects.bucket import ObjectBucket
+from creemson.storage.objects.caller.store import ObjectStore
 from creemson.storage.objects.one.bookkeeping import in_memory
 from creemson.storage.objects.part import PIECE_BYTES
 from creemson.storage.objects.probe import probe
 from creemson.storage.objects.several.bookkeeping import in_catalog
 from creemson.storage.objects.several.table_rows import OwnTableRows
-from creemson.storage.objects.store import ObjectStore
 from creemson.storage.objects.tables import ObjectTables
 from creemson.storage.tables.tables import SharedTables, TableRows, Tables
 
@@ -92,7 +92,7 @@ class ObjectStores:
         """Return the store of a caller."""
         store = ObjectStore(
             self._bucket,
-            self._catalog,
+            self._catalog.objects,
             books=self._books,
             threads=self._threads,
             caller=caller,

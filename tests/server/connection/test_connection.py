@@ -38,7 +38,7 @@ from creemson.server.transport.closing import LINGER, Draining
 from creemson.server.transport.websocket import WebSocket
 from creemson.settings.sections import Limits, Settings, Timeouts
 from creemson.settings.sections import Server as ServerSettings
-from creemson.storage.folder.store import FolderStore
+from creemson.storage.folder.uploads import FolderUploads
 from creemson.storage.stores import Stores
 from creemson.wire import codec, messages
 from tests.server.connection.test_protocol import COLUMNS, DATA, FIGURES
@@ -690,7 +690,9 @@ async def test_disk_error_in_a_transfer_is_answered_as_internal(world, monkeypat
     """For an upload and a download; the connection stays open."""
     peer = await world.peer()
     monkeypatch.setattr(
-        FolderStore, "begin", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        FolderUploads,
+        "begin",
+        lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied")),
     )
     await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 6})
     error = await peer.hear()
@@ -1118,8 +1120,8 @@ async def settle():
 async def test_silent_upload_reports_its_bytes_within_half_a_second(world, mock_clock, monkeypatch):
     """Once for each silence; also for the next upload of the connection. Nothing is synced while nothing arrives."""
     synced = []
-    sync = FolderStore.sync
-    monkeypatch.setattr(FolderStore, "sync", lambda *arguments: synced.append(1) or sync(*arguments))
+    sync = FolderUploads.sync
+    monkeypatch.setattr(FolderUploads, "sync", lambda *arguments: synced.append(1) or sync(*arguments))
     peer = await world.peer()
     for name in ("u", "v"):
         await peer.say({"type": "upload", "id": name, "filename": f"{name}.csv", "size": 100})
@@ -1150,7 +1152,7 @@ async def test_upload_that_cannot_be_synced_fails_and_the_next_one_works(world, 
 
     peer = await world.peer()
     with monkeypatch.context() as patched:
-        patched.setattr(FolderStore, "sync", broken)
+        patched.setattr(FolderUploads, "sync", broken)
         await peer.say({"type": "upload", "id": "u", "filename": "a.csv", "size": 100})
         assert (await peer.hear())["type"] == "upload_ready"
         await peer.send(BytesMessage(bytes(30)))

@@ -20,7 +20,6 @@ from creemson.server.http.responses import refusal
 from creemson.server.refusals import Refusals
 from creemson.server.transport.closing import Draining
 from creemson.settings.sections import Settings
-from creemson.storage.quota import Ledger
 from creemson.storage.stores import Stores
 from tests.server.connection.test_connection import callers_of
 from tests.stored import usage
@@ -114,7 +113,7 @@ async def test_disk_error_in_upload_is_507_if_full_else_500(world, monkeypatch):
 
 async def test_upload_of_unknown_length_over_quota_is_refused(world):
     """It is refused when a byte does not fit, and nothing of it is left; of it and the file that it replaces, the larger counts."""
-    world.store._ledger = Ledger(100, world.store._size_of)
+    world.store.quota._quota = 100
 
     async def form(size):
         yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
@@ -132,7 +131,7 @@ async def test_upload_of_unknown_length_over_quota_is_refused(world):
 
 async def test_files_of_one_form_share_the_quota_by_their_real_sizes(world):
     """All announced bytes are claimed for the first file, until the second one begins."""
-    world.store._ledger = Ledger(300_000, world.store._size_of)
+    world.store.quota._quota = 300_000
     async with world.client() as client:
         for sizes, status in (((100_000, 150_000), 200), ((100_000, 201_000), 507)):
             files = [("file", (f"{number}.csv", bytes(size))) for number, size in enumerate(sizes)]

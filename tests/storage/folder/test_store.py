@@ -17,7 +17,9 @@ import pytest
 from creemson.catalog.catalog import PartRow
 from creemson.catalog.sqlite import SqliteCatalog
 from creemson.errors import InvalidFormat, ProcessingError
+from creemson.storage.folder import files as files_module
 from creemson.storage.folder import store as store_module
+from creemson.storage.folder import uploads as uploads_module
 from creemson.storage.folder.files import Files
 from creemson.storage.folder.store import FolderStore
 from creemson.storage.names import temporary_name
@@ -73,26 +75,26 @@ class World:
 
     def begin(self, name="a.csv", *, size=SIZE, sha256=None, overwrite=False, resume=True):
         fingerprint = "same" if sha256 is None else None
-        part = self.store.begin(
+        part = self.store.uploads.begin(
             name, size=size, sha256=sha256, fingerprint=fingerprint, overwrite=overwrite, resume=resume
         )
         self.made.append(part)
         return part
 
     def begin_unannounced(self, name="a.csv", *, least=100):
-        self.made.append(self.store.begin_unannounced(name, least=least))
+        self.made.append(self.store.uploads.begin_unannounced(name, least=least))
         return self.made[-1]
 
     def put(self, name="a.csv", data=DATA, *, overwrite=False):
         part = self.begin(name, size=len(data), overwrite=overwrite, resume=False)
-        self.store.write(part, data)
-        return self.store.finish(part, None)
+        self.store.uploads.write(part, data)
+        return self.store.uploads.finish(part, None)
 
     def leave(self, name="a.csv", data=DATA[:5], *, size=SIZE, sha256=None):
         """Save an unfinished upload."""
         part = self.begin(name, size=size, sha256=sha256, resume=False)
-        self.store.write(part, data)
-        self.store.save(part)
+        self.store.uploads.write(part, data)
+        self.store.uploads.save(part)
         return part
 
     def output(self, name, data=DATA):
@@ -115,7 +117,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr(uploads_module, "BOOT_ID", tmp_path / "boot_id")
     world = World(tmp_path)
     yield world
     world.close()
@@ -143,11 +145,11 @@ def failing(code):
 def test_upload_appears_only_when_finished(world):
     """Before `finish` there is no file of its name; afterwards neither a part nor a row of it."""
     part = world.begin(sha256=sha(DATA))
-    world.store.write(part, DATA)
+    world.store.uploads.write(part, DATA)
     with refused("file_not_found"):
         world.store.find("a.csv")
     assert world.store.listing() == ()
-    assert world.store.finish(part, sha(DATA)) == sha(DATA)
+    assert world.store.uploads.finish(part, sha(DATA)) == sha(DATA)
     assert world.store.find("a.csv").read_bytes() == DATA
     assert world.parts() == []
     assert world.catalog.parts() == []
@@ -173,9 +175,9 @@ def test_begun_upload_is_in_the_catalog(world):
 def test_discarded_upload_leaves_nothing(world):
     """`discard` is possible at any time and idempotent."""
     part = world.begin()
-    world.store.write(part, DATA)
-    world.store.discard(part)
-    world.store.discard(part)
+    world.store.uploads.write(part, DATA)
+    world.store.uploads.discard(part)
+    world.store.uploads.discard(part)
     assert world.parts() == []
     assert world.uploads() == {}
     assert world.catalog.parts() == []
@@ -203,12 +205,12 @@ def test_refused_upload_keeps_an_unfinished_one(world):
 def test_finish_when_name_is_taken_does_not_overwrite(world):
     """Of two concurrent uploads of one name, the first to finish keeps the name."""
     part = world.begin()
-    world.store.write(part, DATA)
+    world.store.uploads.write(part, DATA)
     other = world.begin_unannounced()
-    world.store.write(other, b"first")
-    world.store.finish(other, None)
+    world.store.uploads.write(other, b"first")
+    world.store.uploads.finish(other, None)
     with refused("file_exists"):
-        world.store.finish(part, None)
+        world.store.uploads.finish(part, None)
     assert world.uploads() == {"a.csv": b"first"}
     assert world.parts() == []
     assert world.catalog.parts() == []
@@ -218,9 +220,9 @@ def test_finish_when_name_is_taken_does_not_overwrite(world):
 def test_finish_with_wrong_digest_leaves_nothing(world):
     """The error is `checksum_mismatch`; the next attempt starts at 0."""
     part = world.begin(sha256="0" * 64)
-    world.store.write(part, DATA)
+    world.store.uploads.write(part, DATA)
     with refused("checksum_mismatch"):
-        world.store.finish(part, "0" * 64)
+        world.store.uploads.finish(part, "0" * 64)
     assert world.parts() == []
     assert world.uploads() == {}
     assert world.catalog.parts() == []
@@ -231,26 +233,26 @@ def test_finish_with_wrong_digest_leaves_nothing(world):
 def test_full_disk_is_storage_full_and_upload_resumable(world, monkeypatch, code):
     """Bytes written before are saved, and the upload can be resumed."""
     part = world.begin()
-    world.store.write(part, DATA[:5])
+    world.store.uploads.write(part, DATA[:5])
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", failing(code))
         with refused("storage_full"):
-            world.store.write(part, DATA[5:])
-    world.store.save(part)
+            world.store.uploads.write(part, DATA[5:])
+    world.store.uploads.save(part)
     part = world.begin()
     assert part.size == 5
-    world.store.write(part, DATA[5:])
-    assert world.store.finish(part, None) == sha(DATA)
+    world.store.uploads.write(part, DATA[5:])
+    assert world.store.uploads.finish(part, None) == sha(DATA)
 
 
 @pytest.mark.parametrize("call", ["record_part", "update_part"])
 def test_full_disk_in_catalog_is_storage_full(world, monkeypatch, call):
     """Whichever call fails, the error is the same; an upload that could not begin leaves nothing."""
-    monkeypatch.setattr(store_module, "SYNC_BYTES", 1)
+    monkeypatch.setattr(uploads_module, "SYNC_BYTES", 1)
     with monkeypatch.context() as patch:
         patch.setattr(world.catalog, call, failing(errno.ENOSPC))
         with refused("storage_full"):
-            world.store.write(world.begin(), DATA)
+            world.store.uploads.write(world.begin(), DATA)
     if call == "record_part":
         assert world.parts() == []
     assert world.sweep() == []
@@ -274,17 +276,19 @@ def test_take_back_removes_only_the_uploaded_file(world):
         parts = []
         for content in (b"mine", later):
             if content is not None:
-                part = store.begin("a.csv", size=len(content), sha256=None, overwrite=True, resume=False)
-                store.write(part, content)
-                store.finish(part, None)
+                part = store.uploads.begin(
+                    "a.csv", size=len(content), sha256=None, overwrite=True, resume=False
+                )
+                store.uploads.write(part, content)
+                store.uploads.finish(part, None)
                 parts.append(part)
-        open_part = store.begin("a.csv", size=9, sha256=None, overwrite=True, resume=False)
-        store.take_back(parts[0])
+        open_part = store.uploads.begin("a.csv", size=9, sha256=None, overwrite=True, resume=False)
+        store.uploads.take_back(parts[0])
         assert (store._files.uploads / "a.csv").exists() == (later is not None)
         assert open_part.path.exists()
-        store.discard(open_part)
+        store.uploads.discard(open_part)
     store.delete("a.csv")
-    store.take_back(parts[0])
+    store.uploads.take_back(parts[0])
 
 
 def test_links_and_folders_are_refused_as_names(world, tmp_path):
@@ -315,10 +319,10 @@ def test_unannounced_upload_replaces_the_file(world):
     """It has no row, appears when finished, and its digest is known."""
     world.put()
     part = world.begin_unannounced()
-    assert world.store.write(part, OTHER) == 0
+    assert world.store.uploads.write(part, OTHER) == 0
     assert world.catalog.parts() == []
     assert world.uploads() == {"a.csv": DATA}
-    assert world.store.finish(part, None) == sha(OTHER)
+    assert world.store.uploads.finish(part, None) == sha(OTHER)
     assert world.uploads() == {"a.csv": OTHER}
     assert world.listed() == {"a.csv": sha(OTHER)}
     assert world.parts() == []
@@ -327,8 +331,8 @@ def test_unannounced_upload_replaces_the_file(world):
 def test_unannounced_upload_cannot_be_saved(world):
     """It is unknown whether another upload is of the same file."""
     part = world.begin_unannounced()
-    world.store.write(part, DATA)
-    world.store.save(part)
+    world.store.uploads.write(part, DATA)
+    world.store.uploads.save(part)
     assert world.parts() == []
     assert world.begin().size == 0
 
@@ -337,17 +341,17 @@ def test_unannounced_upload_keeps_an_unfinished_one(world):
     """They are two uploads that happen to have the same name."""
     world.leave()
     part = world.begin_unannounced()
-    world.store.write(part, OTHER)
-    world.store.finish(part, None)
+    world.store.uploads.write(part, OTHER)
+    world.store.uploads.finish(part, None)
     assert world.begin(overwrite=True).size == 5
 
 
 def test_unannounced_upload_is_not_synced_while_written(world, monkeypatch):
     """A sync would be useless, because it cannot be resumed after a power loss."""
-    monkeypatch.setattr(store_module, "SYNC_BYTES", 1)
+    monkeypatch.setattr(uploads_module, "SYNC_BYTES", 1)
     part = world.begin_unannounced()
     world.now += 10
-    assert world.store.write(part, DATA) == 0
+    assert world.store.uploads.write(part, DATA) == 0
     assert part.durable == 0
 
 
@@ -383,8 +387,8 @@ def test_same_upload_is_resumed(world, first, second, same, crash):
     assert row.sha256 == (second[1] and second[1].lower())
     assert world.catalog.parts() == [row]
     rest = OTHER[part.size :]
-    world.store.write(part, rest)
-    assert world.store.finish(part, None) == sha((DATA[:5] if same else b"") + rest)
+    world.store.uploads.write(part, rest)
+    assert world.store.uploads.finish(part, None) == sha((DATA[:5] if same else b"") + rest)
     assert world.parts() == []
 
 
@@ -401,9 +405,9 @@ def test_upload_of_another_caller_is_separate(world):
     """Another caller's part is neither resumed nor removed."""
     world.leave()
     bob = FolderStore(world.files, world.catalog, caller="bob", quota=0, clock=lambda: world.now)
-    part = bob.begin("a.csv", size=8, sha256=None, overwrite=False, resume=True)
+    part = bob.uploads.begin("a.csv", size=8, sha256=None, overwrite=False, resume=True)
     assert part.size == 0
-    bob.discard(part)
+    bob.uploads.discard(part)
     assert world.begin().size == 5
 
 
@@ -414,8 +418,8 @@ def test_upload_without_resume_starts_at_zero(world):
     assert part.size == 0
     assert part.path != old.path
     assert world.parts() == [part.path]
-    world.store.write(part, DATA)
-    assert world.store.finish(part, sha(DATA)) == sha(DATA)
+    world.store.uploads.write(part, DATA)
+    assert world.store.uploads.finish(part, sha(DATA)) == sha(DATA)
     assert world.parts() == []
 
 
@@ -424,8 +428,8 @@ def test_part_whose_file_is_missing_starts_at_zero(world):
     world.leave().path.unlink()
     part = world.begin()
     assert part.size == 0
-    world.store.write(part, DATA)
-    assert world.store.finish(part, None) == sha(DATA)
+    world.store.uploads.write(part, DATA)
+    assert world.store.uploads.finish(part, None) == sha(DATA)
     assert world.parts() == []
     assert world.catalog.parts() == []
 
@@ -435,14 +439,14 @@ def test_part_can_be_resumed_repeatedly(world):
     for number, byte in enumerate(DATA):
         part = world.begin(sha256=sha(DATA))
         assert part.size == number
-        world.store.write(part, bytes([byte]))
+        world.store.uploads.write(part, bytes([byte]))
         if number % 2:
             world.crash()
         else:
-            world.store.save(part)
+            world.store.uploads.save(part)
     part = world.begin(sha256=sha(DATA))
     assert part.size == len(DATA)
-    assert world.store.finish(part, sha(DATA)) == sha(DATA)
+    assert world.store.uploads.finish(part, sha(DATA)) == sha(DATA)
     assert world.uploads() == {"a.csv": DATA}
     assert world.parts() == []
 
@@ -453,8 +457,8 @@ def test_digest_of_saved_part_is_kept_in_memory(world, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "read", failing(errno.EIO))
         part = world.begin()
-    world.store.write(part, DATA[5:])
-    assert world.store.finish(part, None) == sha(DATA)
+    world.store.uploads.write(part, DATA[5:])
+    assert world.store.uploads.finish(part, None) == sha(DATA)
 
 
 def test_part_changed_by_hand_gets_digest_of_its_bytes(world):
@@ -462,8 +466,8 @@ def test_part_changed_by_hand_gets_digest_of_its_bytes(world):
     world.leave().path.write_bytes(b"xyz")
     part = world.begin()
     assert part.size == 3
-    world.store.write(part, DATA[3:])
-    assert world.store.finish(part, None) == sha(b"xyz" + DATA[3:])
+    world.store.uploads.write(part, DATA[3:])
+    assert world.store.uploads.finish(part, None) == sha(b"xyz" + DATA[3:])
 
 
 def test_surplus_bytes_of_part_are_cut_off(world):
@@ -471,7 +475,7 @@ def test_surplus_bytes_of_part_are_cut_off(world):
     world.leave(data=DATA + b"surplus")
     part = world.begin()
     assert part.size == len(DATA)
-    assert world.store.finish(part, None) == sha(DATA)
+    assert world.store.uploads.finish(part, None) == sha(DATA)
     assert world.uploads() == {"a.csv": DATA}
 
 
@@ -494,34 +498,34 @@ def test_part_that_cannot_be_read_stays(world, monkeypatch):
 def test_crash_of_server_loses_no_byte(world):
     """Written bytes are in the kernel, which survives."""
     part = world.begin(sha256=sha(DATA))
-    assert world.store.write(part, DATA[:5]) == 0
+    assert world.store.uploads.write(part, DATA[:5]) == 0
     world.crash()
     part = world.begin(sha256=sha(DATA))
     assert (part.size, part.durable) == (5, 5)
-    world.store.write(part, DATA[5:])
-    assert world.store.finish(part, sha(DATA)) == sha(DATA)
+    world.store.uploads.write(part, DATA[5:])
+    assert world.store.uploads.finish(part, sha(DATA)) == sha(DATA)
     assert world.uploads() == {"a.csv": DATA}
 
 
 @pytest.mark.parametrize(("there", "expected"), [(8, 6), (6, 6), (2, 2), (0, 0)])
 def test_power_loss_keeps_durable_bytes(world, monkeypatch, there, expected):
     """Bytes beyond may be anything and are cut; a file with fewer bytes is taken as it is."""
-    monkeypatch.setattr(store_module, "SYNC_BYTES", 4)
+    monkeypatch.setattr(uploads_module, "SYNC_BYTES", 4)
     part = world.begin(size=20)
-    assert [world.store.write(part, piece) for piece in (b"123", b"456", b"78")] == [0, 6, 6]
+    assert [world.store.uploads.write(part, piece) for piece in (b"123", b"456", b"78")] == [0, 6, 6]
     part.path.write_bytes(b"123456??"[:there])
     world.crash(power=True)
     part = world.begin(size=20)
     assert (part.size, part.durable) == (expected, expected)
     assert part.path.stat().st_size == expected
-    world.store.write(part, b"end")
-    assert world.store.finish(part, None) == sha(b"123456"[:expected] + b"end")
+    world.store.uploads.write(part, b"end")
+    assert world.store.uploads.finish(part, None) == sha(b"123456"[:expected] + b"end")
     assert world.uploads() == {"a.csv": b"123456"[:expected] + b"end"}
 
 
 def test_power_loss_before_first_sync_restarts_upload(world):
     """The upload restarts at 0 in the same part."""
-    world.store.write(world.begin(), DATA[:5])
+    world.store.uploads.write(world.begin(), DATA[:5])
     world.crash(power=True)
     assert world.begin().size == 0
     assert len(world.parts()) == 1
@@ -539,14 +543,14 @@ def test_crash_after_power_loss_loses_no_new_byte(world):
     """Bytes written after the power loss belong to the new boot."""
     world.leave()
     world.crash(power=True)
-    world.store.write(world.begin(), DATA[5:])
+    world.store.uploads.write(world.begin(), DATA[5:])
     world.crash()
     assert world.begin().size == len(DATA)
 
 
 def test_crash_after_power_loss_keeps_bytes_uncertain(world):
     """Until the upload is resumed, its bytes belong to the old boot."""
-    world.store.write(world.begin(), DATA[:5])
+    world.store.uploads.write(world.begin(), DATA[:5])
     world.crash(power=True)
     world.crash()
     assert world.begin().size == 0
@@ -554,9 +558,9 @@ def test_crash_after_power_loss_keeps_bytes_uncertain(world):
 
 def test_unknown_boot_counts_as_power_loss(world, monkeypatch, tmp_path):
     """Without `boot_id`, only durable bytes count."""
-    monkeypatch.setattr(store_module, "BOOT_ID", tmp_path / "missing")
+    monkeypatch.setattr(uploads_module, "BOOT_ID", tmp_path / "missing")
     world.start()
-    world.store.write(world.begin("a.csv"), DATA[:5])
+    world.store.uploads.write(world.begin("a.csv"), DATA[:5])
     world.leave("b.csv")
     world.crash()
     assert world.begin("a.csv").size == 0
@@ -565,13 +569,13 @@ def test_unknown_boot_counts_as_power_loss(world, monkeypatch, tmp_path):
 
 def test_upload_is_synced_every_sync_bytes(world, monkeypatch):
     """`write` returns how many bytes are durable; the catalog is updated only afterwards."""
-    monkeypatch.setattr(store_module, "SYNC_BYTES", 10)
+    monkeypatch.setattr(uploads_module, "SYNC_BYTES", 10)
     part = world.begin(size=100)
     synced = []
     fdatasync = os.fdatasync
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", lambda file: (synced.append(os.fstat(file).st_size), fdatasync(file)))
-        durable = [world.store.write(part, bytes(4)) for _ in range(7)]
+        durable = [world.store.uploads.write(part, bytes(4)) for _ in range(7)]
     assert durable == [0, 0, 12, 12, 12, 24, 24]
     assert synced == [12, 24]
     assert world.catalog.part("ann", "a.csv").durable == 24
@@ -584,7 +588,7 @@ def test_upload_is_synced_at_intervals(world):
     durable = []
     for seconds in (0.0, 0.25, 0.25, 0.25, 0.25, 0.25, 60.0, 0.0):
         world.now += seconds
-        durable.append(world.store.write(part, b"1234"))
+        durable.append(world.store.uploads.write(part, b"1234"))
     assert durable == [0, 0, 12, 12, 20, 20, 28, 28]
     row = world.catalog.part("ann", "a.csv")
     assert (row.durable, row.touched) == (28, world.now)
@@ -601,8 +605,8 @@ def test_part_is_synced_before_the_catalog_records_it(world, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", look)
-        world.store.write(part, DATA)
-        world.store.save(part)
+        world.store.uploads.write(part, DATA)
+        world.store.uploads.save(part)
     assert world.catalog.part("ann", "a.csv").durable == len(DATA)
 
 
@@ -610,14 +614,14 @@ def test_part_is_synced_before_the_catalog_records_it(world, monkeypatch):
 def test_published_file_is_never_truncated(world, power):
     """After a crash between publishing and removing the part, the part is the same file."""
     part = world.begin(sha256=sha(DATA))
-    world.store.write(part, DATA)
+    world.store.uploads.write(part, DATA)
     os.link(part.path, part.target)
     world.crash(power=power)
     part = world.begin(sha256=sha(DATA), overwrite=True)
     assert world.uploads() == {"a.csv": DATA}, "complete until the new one replaces it"
-    world.store.write(part, DATA[part.size :])
+    world.store.uploads.write(part, DATA[part.size :])
     assert world.uploads() == {"a.csv": DATA}
-    assert world.store.finish(part, sha(DATA)) == sha(DATA)
+    assert world.store.uploads.finish(part, sha(DATA)) == sha(DATA)
     assert world.uploads() == {"a.csv": DATA}
     assert world.parts() == []
 
@@ -627,7 +631,7 @@ def test_published_file_is_never_truncated(world, power):
 def test_crash_while_publishing_leaves_only_the_file(world, appear, power):
     """The sweep at startup removes part and row; the digest is not known yet."""
     part = world.begin()
-    world.store.write(part, DATA)
+    world.store.uploads.write(part, DATA)
     appear(part.path, part.target)
     world.crash(power=power)
     assert world.sweep() == [f"parts/{part.path.name}"]
@@ -663,7 +667,7 @@ def test_usage_counts_stored_and_announced_bytes(world):
     world.output("o.parquet", bytes(3000))
     world.output(temporary_name("p.parquet", "1"), bytes(7))
     world.leave("b.csv", bytes(1), size=40_000)
-    world.store.write(world.begin_unannounced("c.csv"), bytes(50))
+    world.store.uploads.write(world.begin_unannounced("c.csv"), bytes(50))
     assert usage(world.store) == 43_210
     world.catalog.record_part(
         attrs.evolve(world.catalog.parts()[0], path="parts/x", caller="bob", size=500_000)
@@ -687,12 +691,12 @@ def test_quota_is_checked_before_any_byte(world):
     with refused("storage_full"):
         world.begin_unannounced("c.csv", least=1)
     with refused("storage_full"):
-        world.store.check_quota()
+        world.store.quota.check()
     world.begin("c.csv", size=0)
     world.store.delete("a.csv")
-    world.store.check_quota(1_000)
+    world.store.quota.check(1_000)
     with refused("storage_full"):
-        world.store.check_quota(1_001)
+        world.store.quota.check(1_001)
 
 
 def test_overwritten_file_makes_room_for_one_upload_at_a_time(world):
@@ -704,13 +708,13 @@ def test_overwritten_file_makes_room_for_one_upload_at_a_time(world):
     assert usage(world.store) == 100
     with refused("storage_full"):
         world.begin_unannounced("a.csv", least=41)
-    world.store.discard(replacing)
+    world.store.uploads.discard(replacing)
     assert usage(world.store) == 60
     with refused("storage_full"):
         world.begin("a.csv", size=101, overwrite=True)
     unfinished = world.begin("a.csv", size=30, overwrite=True)
-    world.store.write(unfinished, bytes(10))
-    world.store.save(unfinished)
+    world.store.uploads.write(unfinished, bytes(10))
+    world.store.uploads.save(unfinished)
     assert usage(world.store) == 60
     with refused("storage_full"):
         world.begin("b.csv", size=41)
@@ -724,14 +728,14 @@ def test_upload_is_refused_at_its_end_if_kept_bytes_leave_no_room(world):
     world.start()
     world.put("a.csv", bytes(60))
     part = world.begin("a.csv", size=50, overwrite=True)
-    world.store.write(part, bytes(50))
+    world.store.uploads.write(part, bytes(50))
     version = world.store.look_up("a.csv").version
-    assert world.store.hold("a.csv", version)
+    assert world.store.versions.hold("a.csv", version)
     with refused("storage_full"):
-        world.store.finish(part, None)
+        world.store.uploads.finish(part, None)
     assert world.store.look_up("a.csv").version == version
     assert usage(world.store) == 60  # the file has its name, so its bytes need not be kept under another, too
-    assert not world.store.release(version)
+    assert not world.store.versions.release(version)
     assert list((world.files.root / "kept").iterdir()) == []
     world.put("a.csv", bytes(50), overwrite=True)
     assert usage(world.store) == 50
@@ -743,16 +747,16 @@ def test_upload_of_unknown_size_counts_as_it_is_written(world):
     world.start()
     part = world.begin_unannounced("a.csv", least=10)
     assert usage(world.store) == 10
-    world.store.write(part, bytes(60))
+    world.store.uploads.write(part, bytes(60))
     assert usage(world.store) == 60
     with refused("storage_full"):
         world.begin("b.csv", size=41)
     other = world.begin("b.csv", size=40)
     with refused("storage_full"):
-        world.store.write(part, bytes(1))
-    world.store.discard(other)
-    world.store.write(part, bytes(40))
-    world.store.finish(part, None)
+        world.store.uploads.write(part, bytes(1))
+    world.store.uploads.discard(other)
+    world.store.uploads.write(part, bytes(40))
+    world.store.uploads.finish(part, None)
     assert usage(world.store) == 100
     assert [path.stat().st_size for path in world.files.uploads.iterdir()] == [100]
 
@@ -762,27 +766,27 @@ def test_output_over_the_quota_is_removed(world):
     world.quota = 100
     world.start()
     world.put("a.csv", bytes(50))
-    assert world.store.room() == 50
+    assert world.store.quota.left == 50
     world.output("o.parquet", bytes(40))
     world.output("o.texts.parquet", bytes(4))
     world.output("o.rejects.csv", bytes(7))
     with refused("storage_full"):
-        world.store.publish_output("o.parquet", "")
+        world.store.outputs.publish("o.parquet", "")
     assert list(world.files.outputs.iterdir()) == []
     world.output("o.parquet", bytes(40))
     world.output("o.texts.parquet", bytes(4))
     world.output("o.rejects.csv", bytes(6))
-    world.store.publish_output("o.parquet", "")
-    assert (usage(world.store), world.store.room()) == (100, 0)
+    world.store.outputs.publish("o.parquet", "")
+    assert (usage(world.store), world.store.quota.left) == (100, 0)
     world.output("o.csv", bytes(1))
     with refused("storage_full"):
-        world.store.publish_output("o.csv", "")
+        world.store.outputs.publish("o.csv", "")
     assert {path.name for path in world.files.outputs.iterdir()} == {
         "o.parquet",
         "o.texts.parquet",
         "o.rejects.csv",
     }
-    world.store.remove_output("o.parquet")
+    world.store.outputs.remove("o.parquet")
     assert usage(world.store) == 50
 
 
@@ -810,20 +814,20 @@ def test_parallel_uploads_store_at_most_the_quota(world):
     def upload(number):
         try:
             if number % 2:
-                part = world.store.begin(
+                part = world.store.uploads.begin(
                     f"{number}.csv", size=10_000, sha256=None, overwrite=False, resume=False
                 )
             else:
-                part = world.store.begin_unannounced(f"{number}.csv", least=number * 500)
+                part = world.store.uploads.begin_unannounced(f"{number}.csv", least=number * 500)
         except ProcessingError as error:
             return error.reason
         try:
             for _ in range(10):
-                world.store.write(part, bytes(1000))
+                world.store.uploads.write(part, bytes(1000))
         except ProcessingError as error:
-            world.store.discard(part)
+            world.store.uploads.discard(part)
             return error.reason
-        world.store.finish(part, None)
+        world.store.uploads.finish(part, None)
         return "stored"
 
     with ThreadPoolExecutor(12) as pool:
@@ -843,7 +847,7 @@ def test_unfinished_upload_reserves_its_full_size(world):
         world.begin("b.csv", size=11)
     part = world.begin(size=90)
     assert part.size == 1
-    world.store.save(part)
+    world.store.uploads.save(part)
     part = world.begin(size=100)
     assert part.size == 0
     with refused("storage_full"):
@@ -853,7 +857,7 @@ def test_unfinished_upload_reserves_its_full_size(world):
 def test_quota_of_zero_means_unlimited(world):
     """0 disables the quota."""
     world.put("a.csv", bytes(1000))
-    world.store.check_quota(10**18)
+    world.store.quota.check(10**18)
 
 
 def test_upload_larger_than_free_disk_is_refused(world, monkeypatch):
@@ -929,8 +933,8 @@ def test_digest_is_recorded_for_the_right_file(world, monkeypatch):
         monkeypatch.setattr(world.catalog, "forget_part", forget)
         forget(path)
         part = world.begin_unannounced()
-        world.store.write(part, OTHER)
-        world.store.finish(part, None)
+        world.store.uploads.write(part, OTHER)
+        world.store.uploads.finish(part, None)
 
     monkeypatch.setattr(world.catalog, "forget_part", overtake)
     assert world.put() == sha(DATA)
@@ -979,10 +983,10 @@ def test_delete_of_a_rendering_leaves_its_output(world, rendering):
     """With its texts and other renderings; they go with the output."""
     names = ["o.parquet", "o.texts.parquet", "o.rejects.csv", "o.csv", "o.normalized.csv", "o.xlsx"]
     paths = {name: world.output(name, DATA) for name in names}
-    world.store.expect_output("o.parquet", len(DATA), len(DATA))
+    world.store.outputs.expect("o.parquet", len(DATA), len(DATA))
     world.store.delete(rendering)
     assert [name for name, path in paths.items() if not path.exists()] == [rendering]
-    assert world.store.has_output("o.parquet")
+    assert world.store.outputs.has("o.parquet")
     world.store.delete("o.parquet")
     assert not any(path.exists() for path in paths.values())
 
@@ -990,30 +994,30 @@ def test_delete_of_a_rendering_leaves_its_output(world, rendering):
 def test_upload_hides_the_output_whose_name_it_has(world):
     """Or that of a file that belongs to it; not that of another output, and not after its removal."""
     for name in ("o-1.parquet", "o-1.csv", "o-1.normalized.csv", "o-1.rejects.csv"):
-        assert not world.store.is_hidden("o-1.parquet")
+        assert not world.store.outputs.is_hidden("o-1.parquet")
         (world.store._files.uploads / name).write_bytes(b"edited")
-        assert world.store.is_hidden("o-1.parquet")
-        assert not world.store.is_hidden("o-2.parquet")
+        assert world.store.outputs.is_hidden("o-1.parquet")
+        assert not world.store.outputs.is_hidden("o-2.parquet")
         world.store.delete(name)
-    assert not world.store.is_hidden("o-1.parquet")
+    assert not world.store.outputs.is_hidden("o-1.parquet")
 
 
 @pytest.mark.parametrize("content", [b"", DATA[:-1], DATA + b"x"])
 def test_output_of_another_size_than_expected_is_not_served(world, content):
     """Neither as a cached answer, nor by its name, nor as the source of another format."""
     output = world.output("o.parquet", DATA)
-    world.store.expect_output("o.parquet", len(DATA))
-    assert world.store.has_output("o.parquet")
+    world.store.outputs.expect("o.parquet", len(DATA))
+    assert world.store.outputs.has("o.parquet")
     assert world.store.find("o.parquet") == output
-    assert world.store.find_output_of("o.csv") == output
+    assert world.store.outputs.find_stored("o.csv") == output
     output.write_bytes(content)
-    assert not world.store.has_output("o.parquet")
-    assert world.store.find_output_of("o.csv") is None
+    assert not world.store.outputs.has("o.parquet")
+    assert world.store.outputs.find_stored("o.csv") is None
     with pytest.raises(ProcessingError, match="damaged") as caught:
         world.store.find("o.parquet")
     assert caught.value.reason == "file_not_found"
     output.write_bytes(DATA)  # it has been made again
-    assert world.store.has_output("o.parquet")
+    assert world.store.outputs.has("o.parquet")
 
 
 @pytest.mark.parametrize("content", [None, b"", DATA + b"x"])
@@ -1021,53 +1025,53 @@ def test_output_without_its_texts_is_not_served(world, content):
     """Nor as the source of another format; it is made again, with its texts."""
     world.output("o.parquet", DATA)
     texts = world.output("o.texts.parquet", DATA)
-    world.store.expect_output("o.parquet", len(DATA), len(DATA))
-    assert world.store.has_output("o.parquet")
+    world.store.outputs.expect("o.parquet", len(DATA), len(DATA))
+    assert world.store.outputs.has("o.parquet")
     if content is None:
         texts.unlink()
     else:
         texts.write_bytes(content)
     for _ in range(2):
-        assert not world.store.has_output("o.parquet")
-    assert world.store.find_output_of("o.csv") is None
+        assert not world.store.outputs.has("o.parquet")
+    assert world.store.outputs.find_stored("o.csv") is None
     with refused("file_not_found"):
         world.store.find("o.parquet")
     texts.write_bytes(DATA)
-    assert world.store.has_output("o.parquet")
-    world.store.remove_output("o.parquet")
+    assert world.store.outputs.has("o.parquet")
+    world.store.outputs.remove("o.parquet")
     assert not texts.exists()
     world.output("o.parquet", DATA)
-    assert world.store.has_output("o.parquet")
+    assert world.store.outputs.has("o.parquet")
 
 
 def test_csv_of_values_is_a_rendering_of_its_output(world):
     """It is removed with it, and so are the texts; these are no output that could be rendered."""
     stored = world.output("o.parquet")
-    assert world.store.find_output_of("o.normalized.csv") == stored
+    assert world.store.outputs.find_stored("o.normalized.csv") == stored
     others = [world.output(name) for name in ("o.normalized.csv", "o.texts.parquet", "o.rejects.csv")]
-    assert world.store.find_output_of("o.texts.csv") is None
-    assert world.store.find_output_of("o.rejects.xlsx") is None
-    world.store.remove_output("o.parquet")
+    assert world.store.outputs.find_stored("o.texts.csv") is None
+    assert world.store.outputs.find_stored("o.rejects.xlsx") is None
+    world.store.outputs.remove("o.parquet")
     assert not any(path.exists() for path in (stored, *others))
 
 
 def test_upload_with_the_name_of_an_output_may_have_any_size(world):
     """The expected size is that of the output."""
     world.output("o.parquet", DATA)
-    world.store.expect_output("o.parquet", len(DATA))
+    world.store.outputs.expect("o.parquet", len(DATA))
     world.put("o.parquet", OTHER + DATA)
     assert world.store.find("o.parquet").read_bytes() == OTHER + DATA
 
 
 def test_removed_output_is_expected_no_more(world):
     """A file that gets its name later may have any size."""
-    for remove in (world.store.remove_output, world.store.delete):
+    for remove in (world.store.outputs.remove, world.store.delete):
         world.output("o.parquet", DATA)
-        world.store.expect_output("o.parquet", len(DATA))
+        world.store.outputs.expect("o.parquet", len(DATA))
         remove("o.parquet")
-        assert not world.store.has_output("o.parquet")
+        assert not world.store.outputs.has("o.parquet")
         world.output("o.parquet", OTHER + DATA)
-        assert world.store.has_output("o.parquet")
+        assert world.store.outputs.has("o.parquet")
 
 
 def test_delete_removes_an_unfinished_upload(world):
@@ -1085,8 +1089,8 @@ def test_delete_removes_file_and_unfinished_upload_together(world):
     """Afterwards there is nothing of that name."""
     world.put()
     part = world.begin(overwrite=True)
-    world.store.write(part, OTHER[:5])
-    world.store.save(part)
+    world.store.uploads.write(part, OTHER[:5])
+    world.store.uploads.save(part)
     world.store.delete("a.csv")
     assert world.uploads() == {}
     assert world.parts() == []
@@ -1099,7 +1103,7 @@ def test_delete_of_missing_file_is_refused(world):
     with pytest.raises(ProcessingError, match=r"Did you mean 'flights\.csv'") as caught:
         world.store.delete("flihgts.csv")
     assert caught.value.reason == "file_not_found"
-    assert world.store.drop_part("flights.csv") is False
+    assert world.store.uploads.remove("flights.csv") is False
     assert world.uploads() == {"flights.csv": DATA}
 
 
@@ -1125,7 +1129,7 @@ def test_file_deleted_during_usage_count_is_skipped(world, monkeypatch):
         (world.files.uploads / "a.csv").unlink(missing_ok=True)
         return False
 
-    monkeypatch.setattr(store_module, "is_temporary", meanwhile)
+    monkeypatch.setattr(files_module, "is_temporary", meanwhile)
     assert usage(world.store) == len(DATA)
 
 
@@ -1153,9 +1157,9 @@ def test_kept_bytes_are_of_an_upload_or_of_an_output(world):
     world.output("o.parquet")
     for name, is_upload in (("a.csv", True), ("o.parquet", False)):
         found = world.store.look_up(name)
-        assert world.store.hold(name, found.version)
+        assert world.store.versions.hold(name, found.version)
         world.store.delete(name)
-        kept = world.store.find_version(name, found.version)
+        kept = world.store.versions.find(name, found.version)
         assert kept.path != found.path
         assert world.store.is_upload(found) == world.store.is_upload(kept) == is_upload
 
@@ -1246,7 +1250,7 @@ def test_unfinished_upload_is_swept_after_a_while(world):
     old = world.leave("old.csv")
     world.leave("new.csv")
     world.now += 0.75 * DAY
-    world.store.save(world.begin("new.csv"))
+    world.store.uploads.save(world.begin("new.csv"))
     world.now += 0.75 * DAY
     assert world.sweep(keep_parts=DAY) == [f"parts/{old.path.name}"]
     assert [row.name for row in world.catalog.parts()] == ["new.csv"]
@@ -1264,8 +1268,8 @@ def test_open_part_is_never_swept(world):
     world.now += 100 * DAY
     assert world.sweep(keep_parts=DAY) == []
     for part, rest in ((announced, DATA), (unannounced, DATA), (resumed, DATA[5:])):
-        world.store.write(part, rest)
-        assert world.store.finish(part, None) == sha(DATA)
+        world.store.uploads.write(part, rest)
+        assert world.store.uploads.finish(part, None) == sha(DATA)
     assert len(world.uploads()) == 3
     world.begin("a.csv")
     world.begin_unannounced("b.csv")
@@ -1278,10 +1282,10 @@ def test_open_part_is_never_swept(world):
 def test_saved_part_is_swept_in_its_time(world):
     """A part is protected only while it is open, whether it could be saved or not."""
     saved, failed = world.begin("saved.csv"), world.begin("failed.csv")
-    world.store.save(saved)
+    world.store.uploads.save(saved)
     failed._close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        world.store.save(failed)
+        world.store.uploads.save(failed)
     world.now += 2 * DAY
     expected = sorted(f"parts/{part.path.name}" for part in (saved, failed))
     assert world.sweep(keep_parts=DAY) == expected
@@ -1325,8 +1329,8 @@ def test_upload_resumed_during_sweep_is_kept(world, monkeypatch, step):
     with monkeypatch.context() as patch:
         patch.setattr(world.catalog, "parts", meanwhile)
         assert world.sweep(keep_parts=DAY) == []
-    world.store.write(resumed[0], DATA[5:])
-    assert world.store.finish(resumed[0], None) == sha(DATA)
+    world.store.uploads.write(resumed[0], DATA[5:])
+    assert world.store.uploads.finish(resumed[0], None) == sha(DATA)
     assert world.uploads() == {"a.csv": DATA}
 
 
@@ -1344,8 +1348,8 @@ def test_upload_begun_during_sweep_is_kept(world, monkeypatch):
         patch.setattr(world.catalog, "parts", meanwhile)
         assert world.sweep() == []
     for part in begun:
-        world.store.write(part, DATA)
-        assert world.store.finish(part, None) == sha(DATA)
+        world.store.uploads.write(part, DATA)
+        assert world.store.uploads.finish(part, None) == sha(DATA)
 
 
 def test_open_upload_saved_during_sweep_is_kept(world, monkeypatch):
@@ -1356,7 +1360,7 @@ def test_open_upload_saved_during_sweep_is_kept(world, monkeypatch):
 
     def meanwhile(caller):
         rows = parts(caller)
-        world.store.save(part)
+        world.store.uploads.save(part)
         return rows
 
     with monkeypatch.context() as patch:
@@ -1414,13 +1418,13 @@ def test_concurrent_uploads_of_many_files_all_succeed(world):
         for start in range(0, len(data), 100):
             part = world.begin(name, size=len(data), sha256=sha(data))
             assert part.size == start
-            world.store.write(part, data[start : start + 50])
+            world.store.uploads.write(part, data[start : start + 50])
             world.store.listing()
-            world.store.write(part, data[start + 50 : start + 100])
+            world.store.uploads.write(part, data[start + 50 : start + 100])
             if start + 100 < len(data):
-                world.store.save(part)
+                world.store.uploads.save(part)
             usage(world.store)
-        assert world.store.finish(part, sha(data)) == sha(data)
+        assert world.store.uploads.finish(part, sha(data)) == sha(data)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(upload, contents))
@@ -1438,8 +1442,8 @@ def test_concurrent_uploads_of_one_file_leave_one_complete(world):
         data = bytes([number]) * 1000
         part = world.begin_unannounced(least=1000)
         for start in range(0, 1000, 100):
-            world.store.write(part, data[start : start + 100])
-        return world.store.finish(part, None)
+            world.store.uploads.write(part, data[start : start + 100])
+        return world.store.uploads.finish(part, None)
 
     with ThreadPoolExecutor(8) as pool:
         digests = list(pool.map(upload, range(8)))
@@ -1458,15 +1462,15 @@ def test_upload_replaces_a_file_in_every_spelling(world, on_disk, asked):
         (world.files.uploads / forms[form]).write_bytes(DATA)
     before = sorted(world.files.uploads.iterdir())
     with pytest.raises(ProcessingError) as caught:
-        world.store.begin(forms[asked], size=SIZE, sha256=None, overwrite=False, resume=False)
+        world.store.uploads.begin(forms[asked], size=SIZE, sha256=None, overwrite=False, resume=False)
     assert caught.value.reason == "file_exists"
-    part = world.store.begin(forms[asked], size=SIZE, sha256=sha(OTHER), overwrite=True, resume=False)
-    world.store.write(part, OTHER)
-    world.store.save(part)
+    part = world.store.uploads.begin(forms[asked], size=SIZE, sha256=sha(OTHER), overwrite=True, resume=False)
+    world.store.uploads.write(part, OTHER)
+    world.store.uploads.save(part)
     other = forms["NFD" if asked == "NFC" else "NFC"]
-    part = world.store.begin(other, size=SIZE, sha256=sha(OTHER), overwrite=True, resume=True)
+    part = world.store.uploads.begin(other, size=SIZE, sha256=sha(OTHER), overwrite=True, resume=True)
     assert (part.name, part.size) == (forms["NFC"], SIZE)
-    world.store.finish(part, None)
+    world.store.uploads.finish(part, None)
     assert sorted(world.files.uploads.iterdir()) == before
     assert world.store.find(other).read_bytes() == OTHER
     [listed] = world.store.listing()
@@ -1499,15 +1503,15 @@ def test_upload_is_resumed_only_if_what_was_given_both_times_is_equal(world, fir
             "overwrite": True,
             "resume": True,
         }
-        world.made.append(world.store.begin("a.csv", **fields))
+        world.made.append(world.store.uploads.begin("a.csv", **fields))
         return world.made[-1]
 
     part = begin(*first)
-    world.store.write(part, DATA[:5])
-    world.store.save(part)
+    world.store.uploads.write(part, DATA[:5])
+    world.store.uploads.save(part)
     world.crash()
     part = begin(*second)
     assert part.size == (5 if same else 0)
-    world.store.save(part)
+    world.store.uploads.save(part)
     if same:
         assert begin(sha(OTHER), "f").size == (5 if first[0] is None else 0)

@@ -50,7 +50,7 @@ class World:
             self.stores.prepare()
         self.store = self.stores.of("ann")
         for name, version in holding:
-            assert self.store.hold(name, version)
+            assert self.store.versions.hold(name, version)
         self.stores.drop_unheld()
         self.bucket = ObjectBucket(self.url)
 
@@ -66,19 +66,19 @@ class World:
         self.start(**options)
 
     def upload(self, name, data, **options):
-        part = self.store.begin(
+        part = self.store.uploads.begin(
             name, size=len(data), sha256=None, **{"overwrite": True, "resume": False, **options}
         )
         for start in range(0, len(data), 10_000):
-            self.store.write(part, data[start : start + 10_000])
-        self.store.finish(part, None)
+            self.store.uploads.write(part, data[start : start + 10_000])
+        self.store.uploads.finish(part, None)
         return part
 
     def output(self, name, data=b"output", **companions):
         """Write an output, as a worker does."""
-        target = self.store.output_path(name)
+        target = self.store.outputs.begin(name)
         self.write_output(target, data, **companions)
-        self.store.publish_output(name, target)
+        self.store.outputs.publish(name, target)
         return target
 
     def write_output(self, target, data, **companions):

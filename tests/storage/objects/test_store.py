@@ -53,10 +53,10 @@ def test_what_was_read_ahead_is_ready(world):
 
 def test_upload_with_wrong_digest_is_refused_and_leaves_nothing(world):
     """Neither a file nor objects."""
-    part = world.store.begin("a.csv", size=3, sha256=None, overwrite=False, resume=False)
-    world.store.write(part, b"abc")
+    part = world.store.uploads.begin("a.csv", size=3, sha256=None, overwrite=False, resume=False)
+    world.store.uploads.write(part, b"abc")
     with pytest.raises(ProcessingError) as caught:
-        world.store.finish(part, "0" * 64)
+        world.store.uploads.finish(part, "0" * 64)
     assert caught.value.reason == "checksum_mismatch"
     world.sweep()
     assert world.store.listing() == ()
@@ -65,14 +65,14 @@ def test_upload_with_wrong_digest_is_refused_and_leaves_nothing(world):
 
 def test_existing_name_is_refused_without_overwrite(world):
     """At the beginning, and if the name was taken meanwhile."""
-    early = world.store.begin("a.csv", size=1, sha256=None, overwrite=False, resume=False)
-    world.store.write(early, b"x")
-    other = world.store.begin_unannounced("a.csv", least=0)
-    world.store.write(other, b"abc")
-    world.store.finish(other, None)
+    early = world.store.uploads.begin("a.csv", size=1, sha256=None, overwrite=False, resume=False)
+    world.store.uploads.write(early, b"x")
+    other = world.store.uploads.begin_unannounced("a.csv", least=0)
+    world.store.uploads.write(other, b"abc")
+    world.store.uploads.finish(other, None)
     for attempt in (
-        lambda: world.store.begin("a.csv", size=1, sha256=None, overwrite=False, resume=False),
-        lambda: world.store.finish(early, None),
+        lambda: world.store.uploads.begin("a.csv", size=1, sha256=None, overwrite=False, resume=False),
+        lambda: world.store.uploads.finish(early, None),
     ):
         with pytest.raises(ProcessingError) as caught:
             attempt()
@@ -114,29 +114,29 @@ def test_held_version_stays_until_it_is_released(world):
     """Through replacing, removing, a sweep and a restart."""
     world.upload("a.csv", b"old")
     version = world.store.look_up("a.csv").version
-    assert world.store.hold("a.csv", version)
+    assert world.store.versions.hold("a.csv", version)
     world.upload("a.csv", b"new")
     world.store.delete("a.csv")
     world.sweep()
-    found = world.store.find_version("a.csv", version)
+    found = world.store.versions.find("a.csv", version)
     assert found.identity.size == 3
     world.restart(holding=[("a.csv", version)])
     world.sweep()
-    assert world.store.find_version("a.csv", version) == found
+    assert world.store.versions.find("a.csv", version) == found
     assert list(world.objects().values()) == [3]
-    assert world.store.release(version)
-    world.store.drop(version)
+    assert world.store.versions.release(version)
+    world.store.versions.drop(version)
     assert world.objects() == {}
     with pytest.raises(ProcessingError) as caught:
-        world.store.find_version("a.csv", version)
+        world.store.versions.find("a.csv", version)
     assert caught.value.reason == "file_changed"
-    assert not world.store.hold("a.csv", version)
+    assert not world.store.versions.hold("a.csv", version)
 
 
 def test_version_that_no_job_needs_after_a_restart_goes(world):
     """An earlier server kept it."""
     world.upload("a.csv", b"old")
-    assert world.store.hold("a.csv", world.store.look_up("a.csv").version)
+    assert world.store.versions.hold("a.csv", world.store.look_up("a.csv").version)
     world.upload("a.csv", b"new")
     assert len(world.objects()) == 2
     world.restart()
@@ -164,7 +164,7 @@ def test_callers_do_not_see_each_others_files(world):
     assert bob.listing() == ()
     with pytest.raises(ProcessingError):
         bob.find("a.csv")
-    assert not bob.has_output("a.parquet")
+    assert not bob.outputs.has("a.parquet")
     world.restart()
     assert [info.filename for info in world.store.listing()] == ["a.csv"]
 
@@ -173,7 +173,7 @@ def test_callers_do_not_see_each_others_files(world):
 
 
 def begin(world, data=LARGE, *, resume=True, name="a.csv"):
-    return world.store.begin(name, size=len(data), sha256=digest(data), overwrite=True, resume=resume)
+    return world.store.uploads.begin(name, size=len(data), sha256=digest(data), overwrite=True, resume=resume)
 
 
 def test_upload_is_resumed_after_a_crash_with_at_most_one_piece_sent_again(world):
@@ -181,13 +181,13 @@ def test_upload_is_resumed_after_a_crash_with_at_most_one_piece_sent_again(world
     part = begin(world)
     acknowledged = 0
     for start in range(0, PIECE + 8192, 8192):
-        acknowledged = world.store.write(part, LARGE[start : start + 8192])
+        acknowledged = world.store.uploads.write(part, LARGE[start : start + 8192])
     world.restart()
     world.sweep()
     again = begin(world)
     assert again.size == acknowledged == PIECE
-    world.store.write(again, LARGE[again.size :])
-    assert world.store.finish(again, digest(LARGE)) == digest(LARGE)
+    world.store.uploads.write(again, LARGE[again.size :])
+    assert world.store.uploads.finish(again, digest(LARGE)) == digest(LARGE)
     assert world.content("a.csv") == LARGE
     world.sweep()
     assert sum(world.objects().values()) == len(LARGE)
@@ -199,16 +199,16 @@ def test_slow_upload_is_durable_in_small_objects_that_its_pieces_replace(world):
     sent = 0
     for size in (10, 1000, 8192, 5 * 8192):
         world.now += 10
-        assert world.store.write(part, LARGE[sent : sent + size]) == sent + size
+        assert world.store.uploads.write(part, LARGE[sent : sent + size]) == sent + size
         sent += size
     assert len(world.objects()) == 4
     world.restart()
     part = begin(world)
     assert part.size == sent
-    world.store.write(part, LARGE[sent : sent + 2 * 8192])
+    world.store.uploads.write(part, LARGE[sent : sent + 2 * 8192])
     assert list(world.objects().values()) == [PIECE]
-    world.store.write(part, LARGE[sent + 2 * 8192 :])
-    world.store.finish(part, digest(LARGE))
+    world.store.uploads.write(part, LARGE[sent + 2 * 8192 :])
+    world.store.uploads.finish(part, digest(LARGE))
     assert world.content("a.csv") == LARGE
     assert len(world.objects()) == 3
 
@@ -216,16 +216,16 @@ def test_slow_upload_is_durable_in_small_objects_that_its_pieces_replace(world):
 def test_saved_upload_is_resumed_without_reading_it_again(world, monkeypatch):
     """A connection that breaks often must not read gigabytes each time."""
     part = begin(world)
-    world.store.write(part, LARGE[: PIECE + 5])
-    world.store.save(part)
+    world.store.uploads.write(part, LARGE[: PIECE + 5])
+    world.store.uploads.save(part)
     monkeypatch.setattr(
         type(world.backend._bucket), "get", _counted(type(world.backend._bucket).get, counted := [])
     )
     again = begin(world)
     assert again.size == PIECE + 5
     assert len(counted) == 1
-    world.store.write(again, LARGE[again.size :])
-    assert world.store.finish(again, digest(LARGE))
+    world.store.uploads.write(again, LARGE[again.size :])
+    assert world.store.uploads.finish(again, digest(LARGE))
 
 
 def _counted(function, calls):
@@ -240,16 +240,16 @@ def _counted(function, calls):
 def test_upload_of_other_content_begins_anew(world, change):
     """So does one that is not to be resumed, and one whose bytes are gone."""
     part = begin(world)
-    world.store.write(part, LARGE[: PIECE + 5])
-    world.store.save(part)
+    world.store.uploads.write(part, LARGE[: PIECE + 5])
+    world.store.uploads.save(part)
     if change == "object":
         world.bucket.remove(list(world.objects()))
     data = LARGE[::-1] if change == "content" else LARGE
     world.restart()
     again = begin(world, data, resume=change != "resume")
     assert again.size == 0
-    world.store.write(again, data)
-    world.store.finish(again, None)
+    world.store.uploads.write(again, data)
+    world.store.uploads.finish(again, None)
     world.sweep()
     assert world.content("a.csv") == data
     assert sum(world.objects().values()) == len(data)
@@ -258,14 +258,14 @@ def test_upload_of_other_content_begins_anew(world, change):
 def test_discarded_and_expired_uploads_leave_nothing(world):
     """Nor does one that was never to be resumed."""
     part = begin(world)
-    world.store.write(part, LARGE)
-    world.store.discard(part)
+    world.store.uploads.write(part, LARGE)
+    world.store.uploads.discard(part)
     part = begin(world)
-    world.store.write(part, LARGE)
-    world.store.save(part)
-    other = world.store.begin_unannounced("b.csv", least=0)
-    world.store.write(other, LARGE)
-    world.store.save(other)
+    world.store.uploads.write(part, LARGE)
+    world.store.uploads.save(part)
+    other = world.store.uploads.begin_unannounced("b.csv", least=0)
+    world.store.uploads.write(other, LARGE)
+    world.store.uploads.save(other)
     world.now += 100
     world.sweep(keep_parts=10)
     assert world.objects() == {}
@@ -275,24 +275,24 @@ def test_discarded_and_expired_uploads_leave_nothing(world):
 def test_open_upload_is_not_swept(world):
     """Neither by its age nor for want of a row."""
     part = begin(world)
-    other = world.store.begin_unannounced("b.csv", least=0)
+    other = world.store.uploads.begin_unannounced("b.csv", least=0)
     for each in (part, other):
-        world.store.write(each, LARGE)
+        world.store.uploads.write(each, LARGE)
     world.now += 10_000
     world.sweep(keep_parts=10)
     for each in (part, other):
-        world.store.finish(each, digest(LARGE))
+        world.store.uploads.finish(each, digest(LARGE))
     assert world.content("a.csv") == world.content("b.csv") == LARGE
 
 
 def test_upload_that_became_a_file_can_be_taken_back(world):
     """But not a later one of the same name."""
     part = world.upload("a.csv", b"one")
-    world.store.take_back(part)
+    world.store.uploads.take_back(part)
     assert world.store.listing() == ()
     part = world.upload("a.csv", b"one")
     world.upload("a.csv", b"one")
-    world.store.take_back(part)
+    world.store.uploads.take_back(part)
     assert world.content("a.csv") == b"one"
 
 
@@ -301,18 +301,18 @@ def test_upload_that_became_a_file_can_be_taken_back(world):
 
 def test_output_is_found_with_what_belongs_to_it(world):
     """By its own name, those of its texts and rejects; and removed with them."""
-    assert not world.store.has_output("o-1.parquet")
+    assert not world.store.outputs.has("o-1.parquet")
     world.output("o-1.parquet", b"out", texts_parquet=b"texts", rejects_csv=b"rejects")
-    assert world.store.has_output("o-1.parquet")
+    assert world.store.outputs.has("o-1.parquet")
     assert world.content("o-1.parquet") == b"out"
     assert world.content("o-1.texts.parquet") == b"texts"
     assert world.content("o-1.rejects.csv") == b"rejects"
-    assert world.store.find_output_of("o-1.csv") == world.store.find("o-1.parquet")
+    assert world.store.outputs.find_stored("o-1.csv") == world.store.find("o-1.parquet")
     assert world.store.listing() == ()
     assert not world.store.is_upload(world.store.look_up("o-1.parquet"))
     world.output("o-1.csv", b"rendered")
-    world.store.remove_output("o-1.parquet")
-    assert not world.store.has_output("o-1.parquet")
+    world.store.outputs.remove("o-1.parquet")
+    assert not world.store.outputs.has("o-1.parquet")
     with pytest.raises(ProcessingError):
         world.store.find("o-1.csv")
     world.sweep()
@@ -335,23 +335,23 @@ def test_delete_of_a_rendering_leaves_its_output(world):
 def test_upload_hides_the_output_whose_name_it_has(world):
     """Or that of a file that belongs to it; not that of another output, and not after its removal."""
     for name in ("o-1.parquet", "o-1.csv", "o-1.normalized.csv", "o-1.rejects.csv"):
-        assert not world.store.is_hidden("o-1.parquet")
+        assert not world.store.outputs.is_hidden("o-1.parquet")
         world.upload(name, b"edited")
-        assert world.store.is_hidden("o-1.parquet")
-        assert not world.store.is_hidden("o-2.parquet")
+        assert world.store.outputs.is_hidden("o-1.parquet")
+        assert not world.store.outputs.is_hidden("o-2.parquet")
         world.store.delete(name)
-    assert not world.store.is_hidden("o-1.parquet")
+    assert not world.store.outputs.is_hidden("o-1.parquet")
 
 
 def test_output_of_a_later_attempt_replaces_the_earlier_one(world):
     """An attempt that ends after another one, or never, leaves nothing."""
-    late = world.store.output_path("o-1.parquet")
+    late = world.store.outputs.begin("o-1.parquet")
     world.output("o-1.parquet", b"first")
     world.output("o-1.parquet", b"second")
     world.write_output(late, b"late")
     world.sweep()
     assert len(world.objects()) == 2
-    world.store.discard_output(late)
+    world.store.outputs.discard(late)
     world.sweep()
     assert world.content("o-1.parquet") == b"second"
     assert len(world.objects()) == 1
@@ -359,10 +359,10 @@ def test_output_of_a_later_attempt_replaces_the_earlier_one(world):
 
 def test_output_that_is_not_there_is_not_published(world):
     """The worker said that it was."""
-    target = world.store.output_path("o-1.parquet")
+    target = world.store.outputs.begin("o-1.parquet")
     with pytest.raises(ProcessingError):
-        world.store.publish_output("o-1.parquet", target)
-    assert not world.store.has_output("o-1.parquet")
+        world.store.outputs.publish("o-1.parquet", target)
+    assert not world.store.outputs.has("o-1.parquet")
 
 
 def test_digest_of_an_output_is_remembered(world):
@@ -442,19 +442,19 @@ def test_quota_counts_files_uploads_and_outputs(small):
     small.upload("a.csv", bytes(60))
     assert refused(lambda: small.upload("b.csv", bytes(41)))
     small.output("o-1.parquet", bytes(30))
-    assert small.store.room() == 10
+    assert small.store.quota.left == 10
     small.restart()
-    assert small.store.room() == 10
-    part = small.store.begin("c.csv", size=10, sha256=None, overwrite=True, resume=False)
-    assert small.store.room() == 0
-    small.store.discard(part)
+    assert small.store.quota.left == 10
+    part = small.store.uploads.begin("c.csv", size=10, sha256=None, overwrite=True, resume=False)
+    assert small.store.quota.left == 0
+    small.store.uploads.discard(part)
     small.upload("a.csv", bytes(70))
-    assert small.store.room() == 0
+    assert small.store.quota.left == 0
     small.store.delete("a.csv")
-    assert small.store.room() == 70
+    assert small.store.quota.left == 70
     assert refused(lambda: small.output("o-2.parquet", bytes(71)))
     small.sweep()
-    assert small.store.room() == 70
+    assert small.store.quota.left == 70
     assert len(small.objects()) == 1
 
 
@@ -462,11 +462,11 @@ def test_kept_bytes_count_until_they_go(small):
     """So a job cannot be used to store more than is allowed."""
     small.upload("a.csv", bytes(40))
     version = small.store.look_up("a.csv").version
-    small.store.hold("a.csv", version)
+    small.store.versions.hold("a.csv", version)
     assert refused(lambda: small.upload("a.csv", bytes(61)))
     assert small.content("a.csv") == bytes(40)
     small.upload("a.csv", b"1" * 50)
-    assert small.store.room() == 10
-    assert small.store.release(version)
-    small.store.drop(version)
-    assert small.store.room() == 50
+    assert small.store.quota.left == 10
+    assert small.store.versions.release(version)
+    small.store.versions.drop(version)
+    assert small.store.quota.left == 50

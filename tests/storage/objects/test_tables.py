@@ -17,7 +17,7 @@ class Sharing(World):
         self.stores = Stores(self.folder, self.catalog, quota=0, clock=lambda: self.now, backend=self.backend)
         self.backend._garbage.owner = self.catalog.objects.owner("")
         self.store = self.stores.of("ann")
-        self.store.drop_unheld()
+        self.store.versions.drop_unheld()
         self.tables = self.stores.tables
 
     def open(self, limit=None):
@@ -98,9 +98,9 @@ def test_objects_without_their_folder_are_removed(world, key):
 
 def test_objects_of_parts_go_when_their_output_is_published(world):
     """Nobody needs them any more."""
-    target = world.store.output_path("out.parquet")
+    target = world.store.outputs.begin("out.parquet")
     key = target.removeprefix(world.url + "/").partition("?")[0]
     for name in (key, f"{key}.part0", f"{key}.part1"):
         world.bucket.put(name, b"rows")
-    world.store.publish_output("out.parquet", target)
+    world.store.outputs.publish("out.parquet", target)
     assert {name for name, _ in world.bucket.sizes("outputs")} == {key}

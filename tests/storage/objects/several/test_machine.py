@@ -89,7 +89,7 @@ class Servers(RuleBasedStateMachine):
         for _, file, content in self.downloads:
             assert read(file) == content
         for server, target, *_ in self.attempts:
-            self.servers[server].store.discard_output(target)
+            self.servers[server].store.outputs.discard(target)
         for *_, claim in self.jobs:
             end(one, claim)
         for name in self.files.keys() | self.uploads.keys():
@@ -97,10 +97,10 @@ class Servers(RuleBasedStateMachine):
         for name in self.outputs:
             one.store.delete(name)
         for server, part, _ in self.lost:
-            self.servers[server].store.discard(part)
+            self.servers[server].store.uploads.discard(part)
         for upload in self.uploads.values():
             if upload.part is not None:
-                self.servers[upload.server].store.discard(upload.part)
+                self.servers[upload.server].store.uploads.discard(upload.part)
         one.list_again()
         for _ in range(3):
             for server in self.servers:
@@ -108,7 +108,7 @@ class Servers(RuleBasedStateMachine):
             one.wait()
         assert one.catalog.objects.rows() == []
         assert one.objects() == {}
-        assert one.store.room() == QUOTA
+        assert one.store.quota.left == QUOTA
         assert one.sql("SELECT count(*) FROM reservations") == [(0,)]
 
     # --- uploads ---
@@ -131,7 +131,7 @@ class Servers(RuleBasedStateMachine):
         server = self.servers[where]
         old = self.uploads.get(name)
         try:
-            part = server.store.begin(
+            part = server.store.uploads.begin(
                 name, size=len(content), sha256=sha(content), overwrite=True, resume=True
             )
         except ProcessingError as error:
@@ -152,9 +152,9 @@ class Servers(RuleBasedStateMachine):
         )
         store, part = self.servers[upload.server].store, upload.part
         with self.began_anew_if_poisoned(name):
-            upload.durable = store.write(part, upload.content[part.size : part.size + size])
+            upload.durable = store.uploads.write(part, upload.content[part.size : part.size + size])
             if sync:
-                upload.durable = store.sync(part)
+                upload.durable = store.uploads.sync(part)
                 assert upload.durable == part.size
 
     @contextlib.contextmanager
@@ -167,7 +167,7 @@ class Servers(RuleBasedStateMachine):
             if error.reason != "checksum_mismatch":
                 raise
             assert upload.key in self.poisoned
-            self.servers[upload.server].store.discard(upload.part)
+            self.servers[upload.server].store.uploads.discard(upload.part)
             del self.uploads[name]
 
     @precondition(lambda self: any(upload.part is not None for upload in self.uploads.values()))
@@ -179,10 +179,10 @@ class Servers(RuleBasedStateMachine):
         store, part = self.servers[upload.server].store, upload.part
         with self.began_anew_if_poisoned(name):
             if how == "save":
-                store.save(part)
+                store.uploads.save(part)
                 upload.part, upload.durable = None, part.size
             elif how == "discard":
-                store.discard(part)
+                store.uploads.discard(part)
                 del self.uploads[name]
             else:
                 self.finish(name, upload)
@@ -190,9 +190,9 @@ class Servers(RuleBasedStateMachine):
     def finish(self, name, upload):
         store, part = self.servers[upload.server].store, upload.part
         if part.size < len(upload.content):
-            store.write(part, upload.content[part.size :])
+            store.uploads.write(part, upload.content[part.size :])
         try:
-            store.finish(part, sha(upload.content))
+            store.uploads.finish(part, sha(upload.content))
         except ProcessingError as error:
             if error.reason == "checksum_mismatch":
                 raise
@@ -214,14 +214,14 @@ class Servers(RuleBasedStateMachine):
             self.poisoned.add(part.key)
         if how in ("save", "discard"):
             del self.lost[index]
-            getattr(store, how)(part)
+            getattr(store.uploads, how)(part)
         elif how == "write":
             with contextlib.suppress(ProcessingError):  # it notices when it has something to record
-                store.write(part, b"x" * min(PIECE, announced - part.size))
+                store.uploads.write(part, b"x" * min(PIECE, announced - part.size))
         else:
             del self.lost[index]
             with pytest.raises(ProcessingError):
-                store.finish(part, None)
+                store.uploads.finish(part, None)
 
     @precondition(lambda self: self.files or self.uploads)
     @rule(data=st.data(), where=SERVERS)
@@ -241,7 +241,7 @@ class Servers(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.files)))
         server = self.servers[where]
         version = server.store.look_up(name).version
-        assert server.store.hold(name, version)
+        assert server.store.versions.hold(name, version)
         self.jobs.append((name, version, self.files[name], submit(server, version)))
 
     @precondition(lambda self: self.jobs)
@@ -250,8 +250,8 @@ class Servers(RuleBasedStateMachine):
         _, version, _, claim = self.jobs.pop(data.draw(st.integers(0, len(self.jobs) - 1)))
         server = self.servers[where]
         end(server, claim)
-        if server.store.release(version):
-            server.store.drop(version)
+        if server.store.versions.release(version):
+            server.store.versions.drop(version)
 
     @precondition(lambda self: self.files)
     @rule(data=st.data(), where=SERVERS)
@@ -271,7 +271,7 @@ class Servers(RuleBasedStateMachine):
     @rule(where=SERVERS, name=st.sampled_from(["o-1.parquet", "o-2.parquet"]), content=CONTENTS)
     def attempt(self, where, name, content):
         server = self.servers[where]
-        target = server.store.output_path(name)
+        target = server.store.outputs.begin(name)
         server.write_output(target, content)
         self.attempts.append([where, target, name, content, False])
 
@@ -283,9 +283,9 @@ class Servers(RuleBasedStateMachine):
         )
         store = self.servers[where].store
         try:
-            store.publish_output(name, target)
+            store.outputs.publish(name, target)
         except ProcessingError as error:
-            store.discard_output(target)
+            store.outputs.discard(target)
             if error.reason == "storage_full":
                 assert self.used() + len(content) > QUOTA
             else:
@@ -338,11 +338,11 @@ class Servers(RuleBasedStateMachine):
             for name, content in (self.files | self.outputs).items():
                 assert server.content(name) == content
             for name, version, content, _ in self.jobs:
-                assert server.store.find_version(name, version).identity.size == len(content)
+                assert server.store.versions.find(name, version).identity.size == len(content)
 
     @invariant()
     def quota_is_kept(self):
-        assert {server.store.room() for server in self.servers} == {QUOTA - self.used()}
+        assert {server.store.quota.left for server in self.servers} == {QUOTA - self.used()}
 
 
 @pytest.mark.slow

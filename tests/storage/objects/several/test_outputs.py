@@ -9,7 +9,7 @@ NAME = "o-1.parquet"
 
 
 def written(server, data):
-    target = server.store.output_path(NAME)
+    target = server.store.outputs.begin(NAME)
     server.write_output(target, data)
     return target
 
@@ -26,10 +26,10 @@ def test_attempt_that_lost_its_job_publishes_nothing(one, two, loss):
         end(two, claim)
     else:
         two.sql("DELETE FROM jobs")
-    two.store.publish_output(NAME, theirs)
+    two.store.outputs.publish(NAME, theirs)
     with pytest.raises(LostClaimError):
-        one.store.publish_output(NAME, late, claim)
-    one.store.discard_output(late)
+        one.store.outputs.publish(NAME, late, claim)
+    one.store.outputs.discard(late)
     assert one.content(NAME) == two.content(NAME) == b"theirs"
     one.sweep()
     assert list(one.objects().values()) == [len(b"theirs")]
@@ -38,5 +38,5 @@ def test_attempt_that_lost_its_job_publishes_nothing(one, two, loss):
 def test_attempt_that_has_its_job_publishes(one, two):
     """The other server finds the output."""
     claim = submit(one, "v")
-    one.store.publish_output(NAME, written(one, b"mine"), claim)
+    one.store.outputs.publish(NAME, written(one, b"mine"), claim)
     assert two.content(NAME) == b"mine"

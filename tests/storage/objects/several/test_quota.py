@@ -23,67 +23,67 @@ def test_files_uploads_and_outputs_count_at_all_servers(pair):
     """And give the room back."""
     one, two = pair
     one.upload("a.csv", bytes(60))
-    assert two.store.room() == 40
+    assert two.store.quota.left == 40
     assert refused(lambda: two.upload("b.csv", bytes(41)))
     two.output("o-1.parquet", bytes(30))
-    assert one.store.room() == 10
-    part = one.store.begin("c.csv", size=10, sha256=None, overwrite=True, resume=False)
-    assert two.store.room() == 0
-    assert refused(two.store.check_quota)
-    one.store.discard(part)
+    assert one.store.quota.left == 10
+    part = one.store.uploads.begin("c.csv", size=10, sha256=None, overwrite=True, resume=False)
+    assert two.store.quota.left == 0
+    assert refused(two.store.quota.check)
+    one.store.uploads.discard(part)
     two.upload("a.csv", bytes(70))  # replaces one of 60
-    assert one.store.room() == 0
+    assert one.store.quota.left == 0
     one.store.delete("a.csv")
-    assert two.store.room() == 70
+    assert two.store.quota.left == 70
     assert refused(lambda: two.output("o-2.parquet", bytes(71)))
-    assert two.store.room() == 70
+    assert two.store.quota.left == 70
     two.output("o-1.parquet", bytes(100))  # replaces one of 30
-    assert one.store.room() == 0
+    assert one.store.quota.left == 0
 
 
 def test_upload_of_unknown_size_counts_as_it_comes(pair):
     """What a server had that vanished counts no more."""
     one, two = pair
-    part = one.store.begin_unannounced("a.csv", least=10)
-    one.store.write(part, bytes(60))
-    assert two.store.room() == 40
+    part = one.store.uploads.begin_unannounced("a.csv", least=10)
+    one.store.uploads.write(part, bytes(60))
+    assert two.store.quota.left == 40
     assert refused(lambda: two.upload("b.csv", bytes(41)))
-    assert refused(lambda: one.store.write(part, bytes(41)))
+    assert refused(lambda: one.store.uploads.write(part, bytes(41)))
     one.vanish()
     two.sweep()
-    assert two.store.room() == 100
+    assert two.store.quota.left == 100
     with pytest.raises(ProcessingError):
-        one.store.write(part, bytes(30))
+        one.store.uploads.write(part, bytes(30))
     one.stores.renew()
-    one.store.discard(part)
-    part = one.store.begin_unannounced("a.csv", least=100)
-    one.store.write(part, bytes(30))
-    one.store.settle(part)
-    assert two.store.room() == 70
-    one.store.finish(part, None)
-    assert two.store.room() == 70
+    one.store.uploads.discard(part)
+    part = one.store.uploads.begin_unannounced("a.csv", least=100)
+    one.store.uploads.write(part, bytes(30))
+    one.store.uploads.settle(part)
+    assert two.store.quota.left == 70
+    one.store.uploads.finish(part, None)
+    assert two.store.quota.left == 70
 
 
 def test_upload_replaces_a_file_of_the_same_size_under_a_full_quota(pair):
     """One of the two counts; nobody else gets the room."""
     one, two = pair
     one.upload("a.csv", bytes(100))
-    part = two.store.begin("a.csv", size=100, sha256=None, overwrite=True, resume=False)
-    assert one.store.room() == 0
+    part = two.store.uploads.begin("a.csv", size=100, sha256=None, overwrite=True, resume=False)
+    assert one.store.quota.left == 0
     assert refused(lambda: one.upload("b.csv", bytes(1)))
-    two.store.write(part, b"1" * 100)
-    two.store.finish(part, None)
-    assert one.store.room() == 0
+    two.store.uploads.write(part, b"1" * 100)
+    two.store.uploads.finish(part, None)
+    assert one.store.quota.left == 0
     assert one.content("a.csv") == b"1" * 100
 
 
 def test_upload_in_place_of_an_unfinished_one_fits(pair):
     """Also one at another server."""
     one, two = pair
-    part = one.store.begin("a.csv", size=80, sha256=None, overwrite=True, resume=False)
-    one.store.save(part)
+    part = one.store.uploads.begin("a.csv", size=80, sha256=None, overwrite=True, resume=False)
+    one.store.uploads.save(part)
     two.upload("a.csv", bytes(90))
-    assert one.store.room() == 10
+    assert one.store.quota.left == 10
 
 
 def test_kept_bytes_count_until_they_go(pair):
@@ -95,10 +95,10 @@ def test_kept_bytes_count_until_they_go(pair):
     assert refused(lambda: two.upload("a.csv", bytes(61)))
     assert two.content("a.csv") == bytes(40)
     two.upload("a.csv", b"1" * 50)
-    assert one.store.room() == 10
+    assert one.store.quota.left == 10
     end(one, claim)
-    two.store.drop(version)
-    assert one.store.room() == 50
+    two.store.versions.drop(version)
+    assert one.store.quota.left == 50
 
 
 def test_quota_is_never_exceeded_by_uploads_and_outputs_at_once(make):
@@ -119,17 +119,17 @@ def test_quota_is_never_exceeded_by_uploads_and_outputs_at_once(make):
 
     with ThreadPoolExecutor(6) as threads:
         assert sum(threads.map(store, range(12))) == 3
-    assert [server.store.room() for server in servers] == [10] * 3
+    assert [server.store.quota.left for server in servers] == [10] * 3
     assert servers[0].sql("SELECT count(*) FROM reservations") == [(0,)]
 
 
 def test_without_a_quota_nothing_is_counted(one):
     """No statement more."""
-    part = one.store.begin_unannounced("a.csv", least=10)
-    one.store.write(part, bytes(60))
+    part = one.store.uploads.begin_unannounced("a.csv", least=10)
+    one.store.uploads.write(part, bytes(60))
     assert one.sql("SELECT count(*) FROM reservations") == [(0,)]
-    assert one.store.room() is None
-    one.store.finish(part, None)
+    assert one.store.quota.left is None
+    one.store.uploads.finish(part, None)
 
 
 @pytest.mark.slow

@@ -23,14 +23,14 @@ def test_what_one_server_does_is_seen_by_the_other_at_once(one, two):
     assert one.content("a.csv") == b"two"
     assert [info.size for info in one.store.listing()] == [3]
     one.output("o-1.parquet", b"out")
-    assert two.store.has_output("o-1.parquet")
+    assert two.store.outputs.has("o-1.parquet")
     two.store.delete("a.csv")
     with pytest.raises(ProcessingError):
         one.store.find("a.csv")
     one.backend._threads.shutdown()  # remove_output() does not wait
-    two.store.remove_output("o-1.parquet")
+    two.store.outputs.remove("o-1.parquet")
     two.backend._threads.shutdown()
-    assert not one.store.has_output("o-1.parquet")
+    assert not one.store.outputs.has("o-1.parquet")
     one.sweep()
     clean(one, two)
     assert one.objects() == {}
@@ -63,18 +63,18 @@ def test_version_that_a_job_of_another_server_needs_stays(one, two):
     """Replaced, removed and swept by the other one, until the job ends."""
     one.upload("a.csv", b"old")
     version = one.store.look_up("a.csv").version
-    assert one.store.hold("a.csv", version)
+    assert one.store.versions.hold("a.csv", version)
     claim = submit(one, version)
     two.upload("a.csv", b"new")
     two.store.delete("a.csv")
     clean(two, one)
     two.stores.drop_unheld()
-    assert one.store.find_version("a.csv", version).identity.size == 3
+    assert one.store.versions.find("a.csv", version).identity.size == 3
     assert list(one.objects().values()) == [3]
     end(one, claim)
-    assert one.store.release(version)
-    one.store.drop(version)
-    assert not two.store.hold("a.csv", version)
+    assert one.store.versions.release(version)
+    one.store.versions.drop(version)
+    assert not two.store.versions.hold("a.csv", version)
     clean(two)
     assert one.objects() == {}
 
@@ -103,28 +103,28 @@ def test_job_is_submitted_or_its_version_dropped(one, two):
         )
         connection.commit()
     deleting.join()
-    assert one.store.find_version("a.csv", version).version == version
+    assert one.store.versions.find("a.csv", version).version == version
 
 
 def test_output_of_a_living_server_stays_while_it_is_written(one, two):
     """Though no row names it; others find it in their listing."""
-    target = one.store.output_path("o-1.parquet")
+    target = one.store.outputs.begin("o-1.parquet")
     one.write_output(target, b"out")
     two.list_again()
     two.sweep()
     one.stores.renew()
     clean(two)
-    one.store.publish_output("o-1.parquet", target)
+    one.store.outputs.publish("o-1.parquet", target)
     clean(two)
     assert two.content("o-1.parquet") == b"out"
 
 
 def test_server_that_was_away_for_too_long_publishes_no_output(one, two):
     """Others may have removed what it had written; what it begins later is published."""
-    target = one.store.output_path("o-1.parquet")
+    target = one.store.outputs.begin("o-1.parquet")
     one.write_output(target, b"out")
-    part = one.store.begin_unannounced("a.csv", least=0)
-    one.store.write(part, b"abc")
+    part = one.store.uploads.begin_unannounced("a.csv", least=0)
+    one.store.uploads.write(part, b"abc")
     two.list_again()
     two.sweep()
     one.vanish()
@@ -133,13 +133,13 @@ def test_server_that_was_away_for_too_long_publishes_no_output(one, two):
     one.write_output(target, b"out")  # the worker wakes up, too
     one.stores.renew()
     for attempt in (
-        lambda: one.store.publish_output("o-1.parquet", target),
-        lambda: one.store.finish(part, None),
+        lambda: one.store.outputs.publish("o-1.parquet", target),
+        lambda: one.store.uploads.finish(part, None),
     ):
         with pytest.raises(ProcessingError) as caught:
             attempt()
         assert caught.value.reason == "worker_died"
-    one.store.discard_output(target)
+    one.store.outputs.discard(target)
     one.sweep()
     assert one.objects() == {}
     one.output("o-1.parquet", b"again")
@@ -210,9 +210,9 @@ def test_use_at_another_server_counts(one, two):
 
 def test_files_of_a_caller_whom_only_the_other_server_knows_are_swept(one, two):
     """The other server may have ended."""
-    part = one.stores.of("bob").begin_unannounced("b.csv", least=0)
-    one.stores.of("bob").write(part, b"b")
-    one.stores.of("bob").finish(part, None)
+    part = one.stores.of("bob").uploads.begin_unannounced("b.csv", least=0)
+    one.stores.of("bob").uploads.write(part, b"b")
+    one.stores.of("bob").uploads.finish(part, None)
     two.now += 1000
     two.sweep(keep_uploads=50)
     assert one.stores.of("bob").listing() == ()
@@ -220,7 +220,7 @@ def test_files_of_a_caller_whom_only_the_other_server_knows_are_swept(one, two):
 
 def test_database_that_has_just_started_lets_no_store_expire(one, two, monkeypatch):
     """While it was away, nobody could renew one."""
-    target = one.store.output_path("o-1.parquet")
+    target = one.store.outputs.begin("o-1.parquet")
     one.write_output(target, b"out")
     two.list_again()
     two.sweep()
@@ -228,7 +228,7 @@ def test_database_that_has_just_started_lets_no_store_expire(one, two, monkeypat
     monkeypatch.setattr("creemson.catalog.shared.leases.RESTART_TIME", 1e6)
     clean(two)
     one.stores.renew()
-    one.store.publish_output("o-1.parquet", target)
+    one.store.outputs.publish("o-1.parquet", target)
     monkeypatch.setattr("creemson.catalog.shared.leases.RESTART_TIME", 0.0)
     clean(two)
     assert two.content("o-1.parquet") == b"out"
@@ -271,10 +271,10 @@ def test_jobs_that_are_submitted_while_files_are_replaced_have_their_versions(on
                 if locked:
                     accepted.append((str(number), version))
                 for _, earlier in accepted[-5:]:
-                    assert one.store.find_version("a.csv", earlier).version == earlier
+                    assert one.store.versions.find("a.csv", earlier).version == earlier
                 for job, earlier in accepted[:-5]:
                     connection.execute("DELETE FROM jobs WHERE id = %s", (job,))
-                    two.store.drop(earlier)
+                    two.store.versions.drop(earlier)
                 del accepted[:-5]
     finally:
         ended.set()

@@ -15,12 +15,12 @@ OTHER = LARGE[::-1]
 
 def begin(server, data=LARGE, **options):
     options = {"sha256": digest(data), "overwrite": True, "resume": True, **options}
-    return server.store.begin("a.csv", size=len(data), **options)
+    return server.store.uploads.begin("a.csv", size=len(data), **options)
 
 
 def send(server, part, data=LARGE, upto=None):
     for start in range(part.size, upto or len(data), 8192):
-        server.store.write(part, data[start : min(start + 8192, upto or len(data))])
+        server.store.uploads.write(part, data[start : min(start + 8192, upto or len(data))])
 
 
 def is_refused(attempt, reason="cancelled"):
@@ -37,7 +37,7 @@ def test_upload_goes_on_at_the_other_server(one, two):
     again = begin(two)
     assert again.size == PIECE
     send(two, again)
-    assert two.store.finish(again, digest(LARGE)) == digest(LARGE)
+    assert two.store.uploads.finish(again, digest(LARGE)) == digest(LARGE)
     assert one.content("a.csv") == two.content("a.csv") == LARGE
 
 
@@ -51,16 +51,16 @@ def test_server_that_lost_an_upload_writes_nothing(one, two, how):
     if how == "write":
         message = is_refused(lambda: send(one, part, upto=2 * PIECE + 1))
         assert message == "Another connection has taken over the upload of 'a.csv'."
-        one.store.discard(part)
+        one.store.uploads.discard(part)
     elif how == "sync":
-        is_refused(lambda: one.store.sync(part))
-        one.store.discard(part)
+        is_refused(lambda: one.store.uploads.sync(part))
+        one.store.uploads.discard(part)
     else:
-        getattr(one.store, how)(part)
+        getattr(one.store.uploads, how)(part)
     one.sweep()
     assert one.store.listing() == ()
     send(two, again)
-    two.store.finish(again, digest(LARGE))
+    two.store.uploads.finish(again, digest(LARGE))
     one.sweep()
     one.list_again()
     two.sweep()
@@ -74,15 +74,15 @@ def test_upload_comes_back_to_the_first_server(one, two):
     """It must not go on with the digest of what it has written itself."""
     part = begin(one)
     send(one, part, upto=PIECE + 5)
-    one.store.save(part)
+    one.store.uploads.save(part)
     again = begin(two)
     assert again.size == PIECE + 5
     send(two, again, upto=2 * PIECE + 7)
-    two.store.save(again)
+    two.store.uploads.save(again)
     last = begin(one)
     assert last.size == 2 * PIECE + 7
     send(one, last)
-    one.store.finish(last, digest(LARGE))
+    one.store.uploads.finish(last, digest(LARGE))
     assert two.content("a.csv") == LARGE
 
 
@@ -98,7 +98,7 @@ def test_bytes_of_two_uploads_never_mix(one, two, late):
     if late == "before":
         is_refused(lambda: send(one, part, LARGE))
         is_refused(lambda: send(two, again, data), "checksum_mismatch")
-        two.store.discard(again)
+        two.store.uploads.discard(again)
         again = begin(two, OTHER, **lie)
         assert again.size == 0
         data = OTHER
@@ -107,8 +107,8 @@ def test_bytes_of_two_uploads_never_mix(one, two, late):
         send(two, again, data)
         with pytest.raises(ProcessingError):
             send(one, part, LARGE)
-    one.store.discard(part)
-    two.store.finish(again, digest(data))
+    one.store.uploads.discard(part)
+    two.store.uploads.finish(again, digest(data))
     one.sweep()
     assert one.content("a.csv") == data
 
@@ -120,9 +120,9 @@ def test_other_content_of_the_same_name_begins_anew(one, two):
     again = begin(two, OTHER)
     assert again.size == 0
     is_refused(lambda: send(one, part))
-    one.store.discard(part)
+    one.store.uploads.discard(part)
     send(two, again, OTHER)
-    two.store.finish(again, None)
+    two.store.uploads.finish(again, None)
     assert one.content("a.csv") == OTHER
 
 
@@ -132,7 +132,7 @@ def test_upload_whose_file_is_deleted_at_the_other_server_ends(one, two):
     send(one, part, upto=PIECE + 5)
     two.store.delete("a.csv")
     assert "was deleted during its upload" in is_refused(lambda: send(one, part))
-    one.store.discard(part)
+    one.store.uploads.discard(part)
     assert one.catalog.objects.rows() == []
 
 
@@ -142,9 +142,9 @@ def test_upload_that_was_finished_elsewhere_is_not_finished_again(one, two):
     send(one, part)
     again = begin(two)
     send(two, again)
-    two.store.finish(again, None)
-    is_refused(lambda: one.store.finish(part, None))
-    one.store.take_back(part)
+    two.store.uploads.finish(again, None)
+    is_refused(lambda: one.store.uploads.finish(part, None))
+    one.store.uploads.take_back(part)
     one.sweep()
     assert one.content("a.csv") == LARGE
 
@@ -162,7 +162,7 @@ def test_open_upload_of_another_server_is_not_swept(one, two):
     for _ in range(2):  # the first one notices at its end that the server has vanished
         two.sweep(keep_parts=10)
     assert one.catalog.objects.rows() == []
-    is_refused(lambda: one.store.finish(part, None))
+    is_refused(lambda: one.store.uploads.finish(part, None))
 
 
 def test_same_name_at_two_servers_is_taken_once(make):
@@ -171,9 +171,9 @@ def test_same_name_at_two_servers_is_taken_once(make):
     for _ in range(5):
         parts = []
         for number, server in enumerate(servers):
-            part = server.store.begin_unannounced("a.csv", least=0)
+            part = server.store.uploads.begin_unannounced("a.csv", least=0)
             part.overwrite = False
-            server.store.write(part, bytes([number]) * 100)
+            server.store.uploads.write(part, bytes([number]) * 100)
             parts.append((server, part))
         with ThreadPoolExecutor(3) as threads:
             ended = list(threads.map(_finish, *zip(*parts, strict=True)))
@@ -186,7 +186,7 @@ def test_same_name_at_two_servers_is_taken_once(make):
 
 def _finish(server: Server, part):
     try:
-        server.store.finish(part, None)
+        server.store.uploads.finish(part, None)
     except ProcessingError as error:
         return error.reason
     return "done"
@@ -203,7 +203,7 @@ def test_many_takeovers_at_once_leave_one_writer(make):
         def run(server, part):
             try:
                 send(server, part)
-                server.store.finish(part, digest(LARGE))
+                server.store.uploads.finish(part, digest(LARGE))
             except ProcessingError as error:
                 return error.reason
             return "done"

@@ -1,0 +1,1 @@
+"""One caller's files in the object store."""

@@ -30,6 +30,7 @@ __all__ = [
     "ObjectStoreError",
     "ProcessingError",
     "Reason",
+    "database_away",
     "disk_error",
     "error_for",
     "internal_error",
@@ -253,11 +254,7 @@ def disk_error(error: OSError, *, name: str | None = None) -> ProcessingError:
     if isinstance(error, DatabaseError):
         # What it says is for the operator: it names hosts, and may quote rows.
         if error.passing:
-            return ProcessingError(
-                "busy",
-                "The server cannot reach its database at the moment. The error was logged; try again later.",
-                retry_after=5.0,
-            )
+            return database_away()
         return ProcessingError(
             "internal", "The server's database failed. The error was logged; try again later."
         )
@@ -277,6 +274,15 @@ def disk_error(error: OSError, *, name: str | None = None) -> ProcessingError:
         )
     return ProcessingError(
         "internal", f"The server's disk failed ({error.strerror}). The error was logged; try again later."
+    )
+
+
+def database_away() -> ProcessingError:
+    """Return the error for a request that needs the database with the catalog, which cannot be reached."""
+    return ProcessingError(
+        "busy",
+        "The server cannot reach its database at the moment. The error was logged; try again later.",
+        retry_after=5.0,
     )
 
 

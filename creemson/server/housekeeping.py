@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from creemson.metrics import Metrics
 from creemson.server import malloc
 from creemson.server.auth.token_table import TokenTable
+from creemson.server.reach import Reach
 from creemson.settings.sections import Settings
 from creemson.storage.clock import AgeClock
 from creemson.storage.stores import Stores
@@ -54,8 +55,14 @@ async def sweep_expired(
         await trio.sleep(SWEEP_INTERVAL)
 
 
-async def keep_leases(stores: Stores, log: FilteringBoundLogger) -> None:
-    """Tell other servers what the stores use, until cancelled; if there are no others, end at once."""
+async def keep_leases(stores: Stores, reach: Reach, log: FilteringBoundLogger) -> None:
+    """Tell other servers what the stores use, until cancelled; if there are no others, end at once.
+
+    Args:
+        stores: the stores of all callers.
+        reach: is told of each answer of the database.
+        log: Logger.
+    """
     if not stores.is_shared:
         return
     thread = trio.CapacityLimiter(1)  # of its own: it must not wait for transfers
@@ -65,6 +72,8 @@ async def keep_leases(stores: Stores, log: FilteringBoundLogger) -> None:
             await trio.to_thread.run_sync(stores.renew, limiter=thread)
         except OSError as error:
             log.warning("the stores could not be renewed", error=str(error))
+        else:
+            reach.answered()
 
 
 async def keep_tokens(table: TokenTable, log: FilteringBoundLogger) -> None:

@@ -38,6 +38,7 @@ from creemson.server.housekeeping import keep_leases, keep_tokens, measure_lag, 
 from creemson.server.http.app import make_app
 from creemson.server.http.handlers import Status
 from creemson.server.listener import Listener, Socket
+from creemson.server.reach import Reach
 from creemson.server.refusals import Refusals
 from creemson.server.transport.closing import LINGER, Draining
 from creemson.server.transport.tls import Certificate
@@ -115,6 +116,7 @@ class Server:
             handles=Handles.within(open_files),
             backend=_backend(settings, self._catalog, wall_clock),
         )
+        self._reach = Reach(logger) if self._stores.is_shared else None
         self._inbox, inbox = trio.open_memory_channel[InboxMessage](INBOX)
         self._metrics = Metrics()
         refusals = Refusals(self._metrics, logger)
@@ -160,6 +162,7 @@ class Server:
             draining=self._draining,
             memory=self._memory,
             cluster=engine.cluster,
+            reach=self._reach,
             metrics=self._metrics,
             refusals=refusals,
             now=self._now,
@@ -204,7 +207,9 @@ class Server:
     async def _serve(self, port: int, task_status: trio.TaskStatus[int]) -> None:
         async with trio.open_nursery() as service:
             service.start_soon(sweep_expired, self._stores, self._age_clock, self._settings, self._log)
-            service.start_soon(keep_leases, self._stores, self._log)
+            if self._reach is not None:
+                service.start_soon(keep_leases, self._stores, self._reach, self._log)
+                service.start_soon(self._reach.watch)
             if self._tokens is not None:
                 service.start_soon(keep_tokens, self._tokens, self._log)
             service.start_soon(self._memory.run)

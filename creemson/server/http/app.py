@@ -29,6 +29,7 @@ from creemson.server.http.middleware import (
 )
 from creemson.server.http.processor_client import ProcessorClient
 from creemson.server.http.responses import WHY, http_error, unexpected_error
+from creemson.server.reach import Reach
 from creemson.server.refusals import Refusals
 from creemson.server.transport.asgi import Gone
 from creemson.server.transport.closing import Draining
@@ -52,6 +53,7 @@ def make_app(
     draining: Draining,
     memory: Memory | None = None,
     cluster: Callable[[], ClusterState] | None = None,
+    reach: Reach | None = None,
     metrics: Metrics,
     refusals: Refusals,
     now: Callable[[], Now],
@@ -68,6 +70,7 @@ def make_app(
         draining: set once the server is shutting down.
         memory: decides whether there is enough memory for new work; None disables the check.
         cluster: returns the state of the cluster that jobs run on; None if there is none.
+        reach: whether the database answers that this server shares with others; None if it shares none.
         metrics: shown by ``GET /metrics``.
         refusals: counts and logs refusals.
         now: returns the current state of the server for ``GET /metrics``.
@@ -83,6 +86,7 @@ def make_app(
         memory=memory,
         draining=draining,
         cluster=cluster,
+        reach=reach,
         logger=logger,
     )
     routes = [

@@ -26,6 +26,7 @@ from creemson.server.http.page_files import PAGE_FILES, open_page_file
 from creemson.server.http.processor_client import ProcessorClient
 from creemson.server.http.responses import error_response, json_response, too_large
 from creemson.server.http.uploads import MAX_FORM_BYTES, finish, receive_files
+from creemson.server.reach import Reach
 from creemson.server.transport.closing import Draining
 from creemson.settings.sections import Settings
 from creemson.storage.stores import Stores
@@ -90,6 +91,7 @@ class Handlers:
         memory: decides whether there is enough memory for new work; None disables the check.
         draining: set once the server is shutting down.
         cluster: returns the state of the cluster that jobs run on; None if there is none.
+        reach: whether the database answers that this server shares with others; None if it shares none.
         logger: Logger.
     """
 
@@ -102,6 +104,7 @@ class Handlers:
     _memory: Memory | None
     _draining: Draining
     _cluster: Callable[[], ClusterState] | None
+    _reach: Reach | None
     _log: FilteringBoundLogger = attrs.field(alias="logger")
 
     async def page(self, _: Request) -> Response:
@@ -130,6 +133,8 @@ class Handlers:
             return error_response(shutting_down())
         if self._memory is not None and self._memory.scarce:
             return error_response(self._memory.refusal())
+        if self._reach is not None and (refusal := self._reach.refusal()) is not None:
+            return error_response(refusal)
         cluster = None if self._cluster is None else self._cluster()
         if cluster is not None and cluster.trouble is not None:
             return error_response(ProcessingError("busy", f"{cluster.trouble} Jobs on large files wait."))

@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from creemson.catalog.sqlite import SqliteCatalog
-from creemson.errors import ProcessingError
+from creemson.errors import ProcessingError, database_away
 from creemson.jobs import commands
 from creemson.jobs.events import Accepted, Ended
 from creemson.metrics import Metrics, Now
@@ -25,6 +25,15 @@ from tests.server.connection.test_connection import callers_of
 from tests.stored import usage
 
 
+class Silence:
+    """A database that answers, or does not."""
+
+    silent = False
+
+    def refusal(self):
+        return database_away() if self.silent else None
+
+
 class World:
     """The app, and the processor's side of its inbox."""
 
@@ -38,6 +47,7 @@ class World:
         self.logs = structlog.testing.CapturingLogger()
         logger = structlog.wrap_logger(self.logs, wrapper_class=structlog.stdlib.BoundLogger, processors=[])
         self.metrics = Metrics()
+        self.reach = Silence()
         self.app = make_app(
             settings=Settings(),
             stores=self.stores,
@@ -45,6 +55,7 @@ class World:
             processor=send,
             status=self.status,
             draining=self.draining,
+            reach=self.reach,
             metrics=self.metrics,
             refusals=Refusals(self.metrics, logger),
             now=lambda: Now(uptime_s=1.5, connections=2, jobs={}, restarts=0, memory={}, outbox=0),
@@ -152,6 +163,17 @@ async def test_draining_server_is_not_ready_and_refuses_uploads(world):
         world.inbox.close()
         gone = await client.get("/columns/a.csv")
         assert (gone.status_code, gone.json()["reason"]) == (503, "shutting_down")
+
+
+async def test_server_without_its_database_is_not_ready(world):
+    """A proxy then sends requests to another one."""
+    world.reach.silent = True
+    async with world.client() as client:
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["reason"]) == (503, "busy")
+        assert "database" in ready.json()["detail"]
+        world.reach.silent = False
+        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_process_request_connects_submits_and_disconnects(world, nursery):

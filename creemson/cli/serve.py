@@ -69,7 +69,7 @@ def serve(
                 return
             logs.configure(new.log, lines)
             changed = [key for key in differences(settings, new) if not key.startswith("log.")]
-            logger.info("settings reloaded", level=new.log.level, need_a_restart=changed)
+            logger.info("settings reloaded", log_level=new.log.level, need_a_restart=changed)
 
         try:
             run(lambda: _serve(settings, logger, lines, reload=reload, open_page=open_page))

@@ -77,10 +77,11 @@ def test_sighup_reloads_the_log_settings(tmp_path):
     config.write_text("[log]\nlevel = 'error'\n")
     with serving(tmp_path / "data", "--config", str(config)) as server:
         assert "serving" not in server.log.read_text()
-        config.write_text("[log]\nlevel = 'info'\n[limits]\nqueue = 7\n")
+        config.write_text("[log]\nlevel = 'debug'\n[limits]\nqueue = 7\n")
         server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "settings reloaded" in server.log.read_text())
         assert '"need_a_restart": ["limits.queue"]' in server.log.read_text()
+        assert '"log_level": "debug"' in server.log.read_text()
         config.write_text("[log]\nlevel = 'loud'\n")
         server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "the settings were not reloaded" in server.log.read_text())

@@ -193,5 +193,8 @@ def _format_of(target: Path | BinaryIO, given: str | None) -> str:
     kind = target.suffix[1:].lower()
     if kind not in SAVED_FORMATS:
         endings = " ".join(f".{name}" for name in SAVED_FORMATS)
-        raise ProcessingError("unsupported_format", f"{target.name!r} does not end in one of {endings}.")
+        raise ProcessingError(
+            "unsupported_format",
+            f"{str(target)!r} does not end in one of {endings}. Name a file, or give its format.",
+        )
     return kind

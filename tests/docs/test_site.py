@@ -5,11 +5,13 @@ import json
 import re
 from urllib.parse import unquote, urlsplit
 
+import attrs
 import click
 import pytest
 
 from creemson import cli
 from creemson.errors import REASONS
+from creemson.model.query import FUNCTIONS, OPERATORS, TYPES, Options, Query
 from creemson.settings.sections import FIELDS
 from creemson.wire.messages import CLIENT_TYPES, SERVER_TYPES
 from tests.docs.conftest import DOCS
@@ -119,6 +121,36 @@ def test_page_of_errors_has_the_table_of_reasons():
         family = int(FAMILY.match(part)[1])
         told += [(name, family, int(status), retry == "yes") for name, status, retry in ROW.findall(part)]
     assert told == [(name, row.code, row.status, row.retryable) for name, row in REASONS.items()]
+
+
+def test_page_of_commands_names_every_option():
+    """Of each command, also of the commands in a group."""
+    text = (DOCS / "reference" / "commands.md").read_text("utf-8")
+    options = {
+        name
+        for command in commands_of(cli.main)
+        for option in command.params
+        for name in option.opts
+        if name.startswith("--")
+    }
+    assert "--scheduler" in options
+    assert [name for name in sorted(options) if not re.search(rf"{name}\b", text)] == []
+
+
+def commands_of(group):
+    """The commands of a group and of the groups in it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield from commands_of(command) if isinstance(command, click.Group) else [command]
+
+
+def test_page_of_the_protocol_has_the_whole_query():
+    """Its fields, the options of reading, and all operators, functions and types."""
+    text = (DOCS / "reference" / "protocol.md").read_text("utf-8")
+    fields = [field.name for kind in (Query, Options) for field in attrs.fields(kind)]
+    words = [*fields, *OPERATORS, *FUNCTIONS, *TYPES]
+    assert [word for word in words if not re.search(rf"[`\s]{re.escape(word)}[`?\s]", text)] == []
 
 
 def test_site_has_the_asyncapi_document(site):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import attrs
@@ -126,6 +127,25 @@ def apart(function, *arguments):
     """Call a function in a thread: Playwright, if tests of the browser ran before, leaves asyncio's loop in this one."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(function, *arguments).result()
+
+
+TABLE_RULE = re.compile(r"\|(?: ?:?-+:? ?\|)+")
+"""The line between the header and the rows of a table."""
+
+
+def test_rows_of_tables_have_a_header_and_as_many_cells():
+    """A row behind an empty line is shown as text, and a row with too many cells is cut."""
+    faults = []
+    for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
+        lines, cells = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.M | re.S).splitlines(), 0
+        for number, (line, after) in enumerate(pairwise([*lines, ""]), start=1):
+            bars = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+            if bars and not cells:
+                cells = bars if TABLE_RULE.fullmatch(after) else -1
+            if bars != cells and bars:
+                faults.append(f"{path.relative_to(ROOT)}, line {number} without blocks: {line[:60]}")
+            cells = cells if bars else 0
+    assert faults == []
 
 
 @pytest.mark.parametrize("name", WITH_PYTHON)

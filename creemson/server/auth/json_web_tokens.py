@@ -95,9 +95,10 @@ def _check(auth: Auth) -> None:
     known_here = get_default_algorithms()
     if not named <= set(known_here):
         raise SettingsError(f"{', '.join(sorted(named))} need another package: pip install 'creemson[jwt]'.")
+    key = _key(auth)
     try:
         for name in named:
-            known_here[name].prepare_key(_key(auth))
+            known_here[name].prepare_key(key)
     except (ValueError, TypeError, jwt.PyJWTError) as error:
         raise SettingsError(f"auth.jwt_key is not a key for {', '.join(sorted(named))}: {error}") from None
 

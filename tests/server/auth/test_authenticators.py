@@ -234,7 +234,7 @@ def broken_key(tmp_path, monkeypatch, request):
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256"])
 def test_path_of_a_file_that_cannot_be_read_is_no_secret(broken_key, words, algorithm):
     """Anybody could guess it, and sign tokens with it."""
-    with pytest.raises(SettingsError, match=f"auth.jwt_key is the path of a file.*{words}"):
+    with pytest.raises(SettingsError, match=f"^auth.jwt_key is the path of a file.*{words}"):
         jwt_authenticator(jwt_key=broken_key, jwt_algorithms=(algorithm,))
 
 

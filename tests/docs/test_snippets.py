@@ -148,6 +148,32 @@ def test_rows_of_tables_have_a_header_and_as_many_cells():
     assert faults == []
 
 
+NO_LABELS = {
+    "Ctrl",
+    "End",
+    "Enter",
+    "Escape",
+    "Home",
+    "Page Down",
+    "Page Up",
+    "Shift",
+    "Tab",
+    "for each species",
+}
+"""Keys, and a choice that the page makes of the names of columns."""
+
+
+@pytest.mark.parametrize("name", ["how-to/cookbook.md", "how-to/use-the-page.md", "tutorial.md"])
+def test_labels_that_a_guide_to_the_page_names_are_on_the_page(name):
+    """In italics: buttons, fields and choices. Only terms that are explained are in italics, too."""
+    text = re.sub(r"^```.*?^```$", "", (DOCS / name).read_text("utf-8"), flags=re.M | re.S)
+    named = {" ".join(found.split()) for found in re.findall(r"(?<![*\w])\*([^*]+)\*(?![*\w])", text)}
+    sources = (path for path in (ROOT / "creemson" / "page").rglob("*") if path.suffix in (".js", ".html"))
+    page = "\n".join(path.read_text("utf-8") for path in sources)
+    assert {label for label in named if label not in page} <= {*NO_LABELS, "legacy request"}
+    assert named
+
+
 @pytest.mark.parametrize("name", WITH_PYTHON)
 def test_python_blocks_of_the_page_run_in_order(name, own_server):
     """The page is one program."""

@@ -22,7 +22,7 @@ from creemson.formats.table import text_of
 from creemson.model.nearest import nearest
 from creemson.model.query import Aggregate, Clause, ColumnRef, Condition, Query, conditions_of
 
-__all__ = ["ROWS", "Aggregated", "Plan", "columns_of", "tapped"]
+__all__ = ["ROWS", "Aggregated", "Plan", "columns_of", "named_in", "tapped"]
 
 ROWS = "rows"
 """Stands for the function of an aggregate that counts rows."""
@@ -32,6 +32,11 @@ def columns_of(query: Query) -> set[ColumnRef] | None:
     """Return the columns that a query refers to, including computed columns; None for all columns of the file."""
     if query.selectedColumns is None and not (query.group_by or query.aggregate):
         return None
+    return named_in(query)
+
+
+def named_in(query: Query) -> set[ColumnRef]:
+    """Return the columns that a query names, including computed columns."""
     return {
         *(query.selectedColumns or ()),
         *(query.group_by or ()),

@@ -15,7 +15,7 @@ import polars as pl
 
 from creemson.engine.answers import AnswerLimits, RowTaker, json_size
 from creemson.engine.export.csv import Written, as_written_table, needed_texts
-from creemson.engine.plan import Plan, columns_of
+from creemson.engine.plan import Plan, columns_of, named_in
 from creemson.engine.profile import profile_of
 from creemson.engine.progress import Progress, ProgressMeter, sink
 from creemson.engine.sinks import remove_left, sink_parquet_to, sink_to
@@ -134,6 +134,7 @@ def run(
             source,
             query.filename,
             columns_of(query),
+            named={*named_in(query), *(query.rename or ())},
             options=query.options,
             report=report,
             workspace=workspace,

@@ -134,6 +134,10 @@ def faults(name: str, path: Path) -> Iterator[None]:
 
 _UNSUPPORTED_TYPES = (
     ("*precision <= 38", "decimals of more than 38 digits (decimal256), which are not supported"),
+    (
+        "precision must be between 1 and 38",
+        "decimals of more than 38 digits (decimal256), which are not supported",
+    ),
     ("can't decode Decimal128", "decimals of more than 38 digits (decimal256), which are not supported"),
     ("Int256", "decimals of 256 bits (decimal256), which are not supported"),
     ("month_day_", "intervals of months and days, which are not supported"),
@@ -216,6 +220,7 @@ def open_table(
     name: str,
     needed: Collection[ColumnRef] | None = None,
     *,
+    named: Collection[ColumnRef] = (),
     options: Options | None = None,
     report: Report | None = None,
     workspace: Workspace | None = None,
@@ -228,6 +233,7 @@ def open_table(
         path: Path of the file.
         name: The file's name in messages.
         needed: The columns whose types matter; inferring the types of the others is skipped. None for all.
+        named: The columns that a request names; those of JSON are searched for in the whole file.
         options: How to read the file; empty fields are detected.
         report: Collects what is repaired or lost.
         workspace: Where a repaired copy can be written; None if only some of the rows are read.
@@ -257,6 +263,7 @@ def open_table(
             contained.path,
             f"{name}/{PurePosixPath(member.name).name}",
             needed,
+            named=named,
             options=member.options,
             report=report,
             workspace=workspace,
@@ -275,6 +282,7 @@ def open_table(
             contained.path,
             name,
             needed,
+            named=named,
             options=attrs.evolve(options, encoding=None),
             report=report,
             workspace=workspace,
@@ -282,9 +290,9 @@ def open_table(
         return _recoded_table(table, name, contained, source)
     openers: dict[str, Callable[..., Table]] = {
         "csv": partial(open_csv, needed=needed, workspace=workspace, known=known),
-        "ndjson": open_json_lines,
+        "ndjson": partial(open_json_lines, named=named),
         "fixed": open_fixed_width,
-        "json": open_json_array,
+        "json": partial(open_json_array, named=named),
         "parquet": _open_parquet,
         "arrow": _open_arrow,
         "arrow_stream": _open_arrow_stream,

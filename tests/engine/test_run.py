@@ -997,3 +997,22 @@ def test_failed_run_closes_the_file_of_rejects(tmp_path):
         )
     gc.collect()
     assert rejects.exists()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"selectedColumns": ("late",)},
+        {"where": (Condition("late", "not_null"),)},
+        {"sort": (SortKey("late"),), "limit": 1},
+        {"rename": {"late": "last"}},
+        {"group_by": ("late",), "aggregate": (Aggregate("*", "count", "n"),)},
+    ],
+)
+def test_query_may_name_a_key_that_json_has_only_far_behind(tmp_path, query):
+    """The first rows do not have it."""
+    path = tmp_path / "x.ndjson"
+    path.write_text('{"a": 1}\n' * 20_000 + '{"late": 2}\n')
+    output = run_query(path, **query)
+    column = output.get_column("last" if "rename" in query else "late")
+    assert column.drop_nulls().to_list() == [2]

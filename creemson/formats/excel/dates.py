@@ -88,7 +88,7 @@ class Sheet:
             column.texts.append(text)
             column.milliseconds.append(round(cell.number * 86_400_000))
             if text is None:
-                column.bad.append((cell.row, f"{cell.number:g}"))
+                column.bad.append((cell.row, f"{cell.number:.15g}"))
 
         self.visit(columns, rows, on_cell)
         return found

@@ -1,7 +1,7 @@
 """Reads JSON other than NDJSON: arrays of objects or rows, tables in an object, or objects that span lines."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -13,14 +13,14 @@ from creemson.errors import ProcessingError
 from creemson.formats.blocks import blocks
 from creemson.formats.columns import default_name, unique_names, unused_name
 from creemson.formats.json.layout import Layout, NoArray, find_layout
-from creemson.formats.json.objects import Objects, infer, sample_of
+from creemson.formats.json.objects import Objects, infer, sample_of, with_late_columns
 from creemson.formats.json.parsing import Chunk, dumps, loads_exact
 from creemson.formats.json.pivot import LABEL, rows_of
 from creemson.formats.json.values import MAX_ELEMENT, Cursor, Elements, elements
 from creemson.formats.report import Report
 from creemson.formats.source import Source
 from creemson.formats.table import Table, check_empty_cells
-from creemson.model.query import Options
+from creemson.model.query import ColumnRef, Options
 from creemson.model.results import Reading
 
 __all__ = ["open_json_array"]
@@ -37,6 +37,7 @@ def open_json_array(
     name: str,
     source: Source,
     *,
+    named: Collection[ColumnRef] = (),
     options: Options | None = None,
     report: Report | None = None,
 ) -> Table:
@@ -46,6 +47,7 @@ def open_json_array(
         path: Path of the file.
         name: The file's name in messages.
         source: Its compression and size.
+        named: The columns that a request names; they are searched for in the whole file.
         options: ``types``, ``null_values`` and ``sheet``, the key of an array in the file's object, are used.
         report: Collects what is left out or lost.
 
@@ -72,6 +74,7 @@ def open_json_array(
             f"{name!r} contains no array of objects, or an empty one: there is no table in it.",
         )
     schema, _ = infer(name, sample, options.null_values)
+    schema = with_late_columns(name, partial(file.chunks, Report()), schema, options, named)
     check_empty_cells(name, sample.count(b"\n"), len(schema), len(sample))
     objects = Objects(name, partial(file.chunks, report), schema, report, options)
     return Table(

@@ -4,17 +4,17 @@ polars reads valid files; other files are parsed here, and their invalid lines a
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
 from creemson.formats.blocks import blocks
-from creemson.formats.json.objects import Objects, infer, sample_of
+from creemson.formats.json.objects import Objects, infer, sample_of, with_late_columns
 from creemson.formats.json.parsing import Chunk
 from creemson.formats.report import Report
 from creemson.formats.source import Source
 from creemson.formats.table import Table, check_empty_cells
-from creemson.model.query import Options
+from creemson.model.query import ColumnRef, Options
 from creemson.model.results import Reading
 
 __all__ = ["open_json_lines"]
@@ -32,6 +32,7 @@ def open_json_lines(
     name: str,
     source: Source,
     *,
+    named: Collection[ColumnRef] = (),
     options: Options | None = None,
     report: Report | None = None,
 ) -> Table:
@@ -41,6 +42,7 @@ def open_json_lines(
         path: Path of the file.
         name: The file's name in messages.
         source: Its compression and size.
+        named: The columns that a request names; they are searched for in the whole file.
         options: ``types`` and ``null_values`` are used.
         report: Collects what is left out or lost.
 
@@ -60,6 +62,7 @@ def open_json_lines(
     sample = sample_of(_chunks(path, name, source, Report()))
     looked_at = sample + _later_lines(path, source, len(sample))
     schema, _ = infer(name, looked_at, options.null_values)
+    schema = with_late_columns(name, partial(_chunks, path, name, source, Report()), schema, options, named)
     check_empty_cells(name, sample.count(b"\n"), len(schema), len(sample))
     objects = Objects(name, chunks, schema, report, options)
     return Table(

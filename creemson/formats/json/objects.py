@@ -4,6 +4,7 @@ This module does not depend on how a file contains the objects: it receives chun
 """
 
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -30,7 +31,7 @@ from creemson.formats.json.parsing import Chunk, Chunks, Number, Rows, dumps, is
 from creemson.formats.json.plain import PlainLines, form_of
 from creemson.formats.report import Report
 from creemson.formats.table import MAX_COLUMNS, Needed, check_empty_cells, reading_of, text_of
-from creemson.model.query import Options
+from creemson.model.query import ColumnRef, Options
 
 __all__ = [
     "SAMPLE_BYTES",
@@ -39,6 +40,7 @@ __all__ = [
     "Objects",
     "infer",
     "sample_of",
+    "with_late_columns",
 ]
 
 SAMPLE_ROWS, SAMPLE_BYTES = 10_000, 16 << 20
@@ -255,6 +257,29 @@ def _fits_surely(value: Any, dtype: pl.DataType) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, Number)) and not isinstance(value, bool)
+
+
+# --- columns whose keys come late ----------------------------------------------------------------------
+
+
+def with_late_columns(
+    name: str, chunks: Chunks, schema: pl.Schema, options: Options, named: Collection[ColumnRef]
+) -> pl.Schema:
+    """Return all columns of a file if some that are named are not in its sample, but further on; else those known.
+
+    Args:
+        name: The file's name in messages.
+        chunks: Begins to read the file, and returns its chunks.
+        schema: The columns and types of the file's sample.
+        options: The columns of ``types`` are named, too.
+        named: The columns that a request names.
+    """
+    late = {ref for ref in (*named, *(options.types or ())) if isinstance(ref, str)} - schema.keys()
+    # Searching takes a tenth of the time of parsing, and most of such names are misspelled.
+    signs = [sign for key in late for sign in (dumps(key), json.dumps(key).encode(errors="replace"))]
+    if not any(sign in chunk.data for chunk in (chunks() if late else ()) for sign in signs):
+        return schema
+    return Objects(name, chunks, schema, Report(), attrs.evolve(options, types=None)).infer_from_file()
 
 
 # --- the whole file ----------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from creemson.errors import InvalidFormat, ProcessingError
 from creemson.formats import blocks, source
+from creemson.formats.json import array, objects
 from creemson.formats.json import lines as json_lines
-from creemson.formats.json import objects
+from creemson.formats.json import values as json_values
 from creemson.formats.open import faults, open_table
 from creemson.model.query import Options
 from creemson.model.results import Issue
@@ -383,3 +384,23 @@ def test_ndjson_written_by_polars_is_read_unchanged(tmp_path):
     )
     frame.write_ndjson(stream)
     assert loaded(tmp_path, stream.getvalue())[0].equals(frame.with_columns(pl.col("l")))
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.ndjson.gz", "x.json", "x.json.gz"])
+@pytest.mark.parametrize("key", ["late", "spät"])
+def test_needed_column_is_found_wherever_its_key_comes_first(tmp_path, monkeypatch, name, key):
+    """Where only the first lines tell the columns, it was unknown."""
+    monkeypatch.setattr(objects, "SAMPLE_ROWS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 50)
+    monkeypatch.setattr(array, "MIN_CHUNK", 1)
+    monkeypatch.setattr(json_values, "MIN_READ", 256)
+    rows = [{"a": 1}] * 2000 + [{"a": 2, key: 1.5}]
+    lines = [json.dumps(row) for row in rows]
+    text = "\n".join(lines) if "ndjson" in name else f"[{','.join(lines)}]"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    assert open_table(path, name).schema.names() == ["a"]
+    assert open_table(path, name, named=["a", "other"]).schema.names() == ["a"]
+    assert open_table(path, name, named=[key]).schema == {"a": pl.Int64, key: pl.Float64}
+    types = Options(types={key: "string"})
+    assert open_table(path, name, options=types).schema == {"a": pl.Int64, key: pl.String}

@@ -267,6 +267,13 @@ def test_invalid_request_gets_status_and_reason(http, method, path, options, sta
     the_error(http.send(request), status, reason)
 
 
+def test_unsupported_method_is_refused_with_those_that_are_supported(http):
+    """In the text as in the header ``Allow``."""
+    answer = http.put("/upload")
+    assert answer.headers["allow"] == "POST"
+    assert answer.json()["detail"] == "This path does not support this method; it takes POST."
+
+
 def test_unreadable_file_is_refused_as_over_websocket(http):
     """The errors are the same as over a WebSocket."""
     http.post("/upload", files={"file": ("broken.parquet", b"PAR1 and nothing more")})

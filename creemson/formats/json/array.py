@@ -235,7 +235,9 @@ def _object(text: bytes, names: list[str], line: int, report: Report) -> bytes:
             line=line,
             column=None,
             value=text[:1000].decode(errors="replace"),
-            why=f"{len(cells)} cells for {len(names)} columns: too {'few' if is_short else 'many'}",
+            why=f"has {len(cells)} of {len(names)} cells"
+            if is_short
+            else f"has {len(cells)} cells for {len(names)} columns",
         )
     return dumps(dict(zip(names, cells, strict=False)))
 

@@ -72,7 +72,10 @@ async def http_error(_: Request, error: Exception) -> Response:
     """Return the response to an error of Starlette, such as an unknown path (an exception handler)."""
     assert isinstance(error, HTTPException)
     texts = {404: "There is nothing at this path.", 405: "This path does not support this method."}
-    answer = InvalidFormat("invalid_message", texts.get(error.status_code, str(error.detail)))
+    text = texts.get(error.status_code, str(error.detail))
+    if allowed := (error.headers or {}).get("Allow"):
+        text = text.removesuffix(".") + f"; it takes {allowed}."
+    answer = InvalidFormat("invalid_message", text)
     return error_response(answer, status=error.status_code, headers=error.headers)
 
 

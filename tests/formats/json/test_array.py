@@ -164,6 +164,8 @@ def test_rows_of_another_length_are_padded_or_cut(tmp_path):
     assert frame.columns == ["a", "a_duplicated_0", "column_3"]
     assert frame.rows() == [(1, 2, 3), (4, None, None), (5, 6, 7)]
     assert (issues.padded_rows, issues.cut_rows, issues.unparsable_rows) == (1, 1, 1)
+    # In the words of a CSV.
+    assert [issue.why for issue in issues.examples[:2]] == ["has 1 of 3 cells", "has 4 cells for 3 columns"]
 
 
 def test_late_value_of_another_type_is_null_and_late_keys_columns(tmp_path, small_pieces):

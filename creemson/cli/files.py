@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from creemson.cli.shared.options import with_url
 from creemson.cli.shared.run import print_lines, run_with_client
-from creemson.cli.shared.streams import STANDARD, standard_output
+from creemson.cli.shared.streams import STANDARD, is_folder, make_folder, standard_output
 from creemson.client import Client
 from creemson.display.console import OutputConsole
 from creemson.display.progress import progress_bar
@@ -61,8 +61,9 @@ def _describe_refused_upload(error: CreemsonError) -> str:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="File or folder to write to; - is standard output [NAME in the current folder].",
+    type=click.Path(allow_dash=True),
+    help="File or folder to write to; a folder with a slash at its end is created; - is standard output "
+    "[NAME in the current folder].",
 )
 @click.option(
     "--normalized",
@@ -71,7 +72,7 @@ def _describe_refused_upload(error: CreemsonError) -> str:
 )
 @with_url
 def download(
-    name: str, output: Path | None, normalized: bool, url: str, token: str | None, as_json: bool
+    name: str, output: str | None, normalized: bool, url: str, token: str | None, as_json: bool
 ) -> None:
     """Download NAME, an uploaded file or an output; the extension selects the format of an output."""
     if normalized:
@@ -81,10 +82,10 @@ def download(
                 f"{name!r} is no .csv; only a CSV output can be normalized.", param_hint="--normalized"
             )
         name = name if stem.endswith(".normalized") else f"{stem}.normalized.csv"
-    streamed = output == Path(STANDARD)
-    target = output or Path()
-    if target.is_dir():
-        target /= Path(name).name
+    streamed = output == STANDARD
+    target = Path(output or "")
+    if is_folder(output or "."):
+        target = make_folder(output or ".") / Path(name).name
     if not target.parent.is_dir():
         raise click.BadParameter(f"There is no folder {str(target.parent)!r}.", param_hint="--output")
 

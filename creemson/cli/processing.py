@@ -19,8 +19,8 @@ from creemson.cli.shared.arguments import (
 from creemson.cli.shared.impossible import impossible
 from creemson.cli.shared.options import pairs
 from creemson.cli.shared.results import Destination, destination, follow, print_result
-from creemson.cli.shared.run import FAILED, describe_os_error, run_interruptible, warn
-from creemson.cli.shared.streams import STANDARD
+from creemson.cli.shared.run import FAILED, run_interruptible, warn
+from creemson.cli.shared.streams import STANDARD, is_folder, make_folder
 from creemson.cli.shared.temporary import Input, input_of, server_at
 from creemson.cli.shared.words import in_flags
 from creemson.client import Client, Result, connect
@@ -93,7 +93,7 @@ def work_for(
         click.UsageError: an argument is invalid.
     """
     plan = partial(destination, normalized=normalized, shows=as_json or profile)
-    is_one = len(names) == 1 and not (output is not None and _is_folder(output))
+    is_one = len(names) == 1 and not (output is not None and is_folder(output))
     targets = [plan(output, output_format)] if is_one else _several(names, output, output_format, plan)
     if input_format == "tsv":
         options = {"delimiter": "\t", **(options or {})}
@@ -146,19 +146,13 @@ def _several(
                 "there are several files: name a folder to write the results to.", param_hint="--output"
             )
         return [shown] * len(names)
-    folder = Path(output)
-    if not _is_folder(output):
+    if not is_folder(output):
         raise click.BadParameter(
             f"{output!r} is no folder, but there are several files, and so several results. "
             f"For a new folder, write {output + '/'!r}.",
             param_hint="--output",
         )
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise click.BadParameter(
-            f"The folder cannot be created: {describe_os_error(error)}", param_hint="--output"
-        ) from None
+    folder = make_folder(output)
     kind = output_format or "csv"
     paths = [folder / f"{'stdin' if name == STANDARD else Path(name).stem}.{kind}" for name in names]
     for name, path in zip(names, paths, strict=True):
@@ -167,11 +161,6 @@ def _several(
         if path.exists() and path.samefile(name if name != STANDARD else "/dev/stdin"):
             raise click.BadParameter(f"{str(path)!r} would be replaced by its result.", param_hint="--output")
     return [plan(str(path), kind) for path in paths]
-
-
-def _is_folder(output: str) -> bool:
-    """Return whether a value of ``--output`` is a folder, or is to be one."""
-    return output.endswith("/") or Path(output).is_dir()
 
 
 @attrs.frozen(kw_only=True)

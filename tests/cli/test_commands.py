@@ -168,7 +168,7 @@ def test_process_with_url_uses_the_running_server(server, tmp_path):
         (["process", SAMPLE, SAMPLE, "--output", "."], 2, "several files would be written to"),
         (["process", "no*.csv"], 2, "No file matches"),
         (["process", "."], 2, "is a folder"),
-        (["process", SAMPLE, "--output", "no/such/"], 2, "cannot be created: No such file or directory"),
+        (["process", SAMPLE, "--output", "no/such/"], 2, "'no/such/' cannot be created: No such file or directory"),
         (["process", SAMPLE, "--columns", "1,1"], 2, "once"),
         (["process", SAMPLE, "--columns", "[1,"], 2, "--columns"),
         (["process", SAMPLE, "--where", "nothing"], 2, "COLUMN OPERATOR VALUE"),
@@ -334,6 +334,7 @@ def test_jobs_attach_and_cancel_work_by_job_id(server, tmp_path):
     assert "2 rows × 8 columns" in run("attach", done, "--format", "table", *url).stdout
     assert json.loads(run("attach", done, "--json", *url).stdout)["output_data"]["rows"] == 2
     assert "written to out.csv" in run("attach", done, "--output", "out.csv", *url).stdout
+    assert "name a file in it" in run("attach", done, "--output", "new/", "--format", "csv", *url).stderr
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
     failed = run("attach", slow, *url)
     assert (failed.exit_code, "cancelled" in failed.stderr) == (1, True)
@@ -411,7 +412,12 @@ def test_upload_files_download_and_delete_keep_the_bytes(server, tmp_path):
         f for f in listed if f["filename"] == "two.csv"
     ).items()
     (tmp_path / "folder").mkdir()
-    for output, target in (([], "two.csv"), (["-o", "folder"], "folder/two.csv"), (["-o", "x"], "x")):
+    for output, target in (
+        ([], "two.csv"),
+        (["-o", "folder"], "folder/two.csv"),
+        (["-o", "new/"], "new/two.csv"),
+        (["-o", "x"], "x"),
+    ):
         assert run("download", "two.csv", *output, *url).stdout == f"{target}: 8 bytes\n"
         assert (tmp_path / target).read_text() == "b,c\n2,3\n"
     assert json.loads(run("download", "two.csv", "--json", *url).stdout)["size"] == 8

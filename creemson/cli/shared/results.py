@@ -8,7 +8,7 @@ import click
 
 from creemson.cli.shared.options import TABLE
 from creemson.cli.shared.run import print_lines, warn
-from creemson.cli.shared.streams import STANDARD, output_is_terminal, standard_output
+from creemson.cli.shared.streams import STANDARD, is_folder, output_is_terminal, standard_output
 from creemson.client import Job, Result
 from creemson.display.console import OutputConsole
 from creemson.display.issues import describe_issues
@@ -75,7 +75,7 @@ def destination(
             )
     else:
         path = Path(output)
-        if path.is_dir():
+        if is_folder(output):
             raise click.BadParameter(f"{output!r} is a folder; name a file in it.", param_hint="--output")
         kind = output_format or path.suffix[1:].lower()
         if kind not in SAVED_FORMATS:

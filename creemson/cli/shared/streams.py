@@ -1,4 +1,4 @@
-"""Standard input and output as streams of bytes, and the names of the files that a command is given."""
+"""Standard input and output as streams of bytes, and the names of files and folders that a command is given."""
 
 import glob
 import os
@@ -10,7 +10,15 @@ from typing import BinaryIO
 
 import click
 
-__all__ = ["STANDARD", "expanded", "output_is_terminal", "standard_input", "standard_output"]
+__all__ = [
+    "STANDARD",
+    "expanded",
+    "is_folder",
+    "make_folder",
+    "output_is_terminal",
+    "standard_input",
+    "standard_output",
+]
 
 STANDARD = "-"
 """The name of standard input and standard output."""
@@ -38,6 +46,27 @@ def standard_output() -> BinaryIO:
 def output_is_terminal() -> bool:
     """Return whether standard output is a terminal: a person reads it."""
     return sys.stdout.isatty()
+
+
+def is_folder(output: str) -> bool:
+    """Return whether a value of ``--output`` is a folder; with a slash at its end, it is to be one."""
+    return output.endswith("/") or Path(output).is_dir()
+
+
+def make_folder(output: str) -> Path:
+    """Return the folder that ``--output`` names; it is created if it does not exist.
+
+    Raises:
+        click.BadParameter: it cannot be created.
+    """
+    folder = Path(output)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(
+            f"The folder {output!r} cannot be created: {error.strerror}", param_hint="--output"
+        ) from None
+    return folder
 
 
 def expanded(names: Sequence[str]) -> list[str]:

@@ -26,7 +26,13 @@ COPY_BYTES = 1024 * 1024
 
 
 def target_of(target: str | os.PathLike[str] | BinaryIO) -> Path | BinaryIO:
-    """Return a path, or the stream that was given."""
+    """Return a path, or the stream that was given.
+
+    Raises:
+        IsADirectoryError: the path has a slash at its end, as :func:`open` says of it.
+    """
+    if isinstance(target, str) and target.endswith("/"):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
     return Path(target) if isinstance(target, str | os.PathLike) else target
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from creemson.client.local import output as outputs
-from creemson.client.local.output import Output
+from creemson.client.local.output import Output, target_of
 from tests.faults.disks import full, mounted, small_disk
 from tests.servers import PATIENCE
 
@@ -152,6 +152,10 @@ def test_target_that_cannot_be_written_is_refused_at_once(tmp_path):
         Output.open(tmp_path / "nowhere" / "a.csv")
     with pytest.raises(OSError, match="too long"):
         Output.open(tmp_path / ("x" * 300))
+    # A path object has lost the slash, which `open` would refuse in the same way.
+    with pytest.raises(IsADirectoryError, match="new/"):
+        target_of("new/")
+    assert target_of("new") == Path("new")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 
 PATIENCE = 60
@@ -60,6 +61,19 @@ class Postgres:
         """End the server: by default at once, as a crash does; SIGINT ends it in order."""
         self._process.send_signal(how)
         self._process.wait(PATIENCE)
+
+    @contextmanager
+    def hanging(self):
+        """Let it accept connections and answer nothing, as with a disk that hangs."""
+        main = psutil.Process(self._process.pid)
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
 
 @contextmanager

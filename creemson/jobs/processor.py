@@ -9,6 +9,7 @@ block.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
@@ -64,6 +65,8 @@ __all__ = ["Processor"]
 GATHER_TIME = 0.01
 """Seconds in which records are collected for one transaction while jobs wait for a worker: then the workers are the
 bottleneck, and the delay costs nothing."""
+ASKING = 4
+"""Number of threads that ask a database where files are; it has one connection for that."""
 STOP_GRACE = 2.0
 """Maximum seconds for attempts to stop at the end of a drain; the executor kills workers within a fraction of this."""
 
@@ -137,6 +140,9 @@ class Processor:
             # A thread of its own, because leases are short: the ends of jobs must not wait for transfers.
             in_thread=in_thread if sharing is None else partial(in_thread, limiter=trio.CapacityLimiter(1)),
         )
+        # Where files are is in memory or on this machine if the server is alone; else a database tells, which may hang.
+        # The event loop never waits for it, and transfers do not wait for these threads.
+        ask = _directly if sharing is None else partial(in_thread, limiter=trio.CapacityLimiter(ASKING))
         self._renderings = Renderings(
             workers=workers,
             timeout=settings.timeouts.job,
@@ -163,6 +169,7 @@ class Processor:
             claim_of=self._keeper.claim_of,
             limits=limits,
             metrics=metrics,
+            ask=ask,
             in_thread=in_thread,
             logger=logger,
         )
@@ -176,6 +183,7 @@ class Processor:
             limits=limits,
             # Not through the journal: no record must precede the answer, so it need not wait for a slow catalog.
             reply=lambda *answer: self._deliver(Delivery(*answer)),
+            ask=ask,
             logger=logger,
         )
         self._ports: dict[str, Port] = {}  # by connection
@@ -367,3 +375,8 @@ class Processor:
         while True:
             self.apply(self._jobs.resize(trio.current_time(), self._workers.size - SPARE))
             await self._workers.size_changed()
+
+
+async def _directly(question: Callable[..., Any], *args: Any) -> Any:
+    """Ask a store that does not wait: a thread would take longer than the answer."""
+    return question(*args)

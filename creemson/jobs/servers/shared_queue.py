@@ -92,7 +92,7 @@ class SharedQueue:
         # Of their own, because leases must not wait for transfers, or for each other's transactions.
         self._in_thread = in_threads = partial(in_thread, limiter=trio.CapacityLimiter(THREADS))
         renew_in_thread = partial(in_thread, limiter=trio.CapacityLimiter(1))
-        self._files = files = JobFiles(stores, in_thread=in_thread, logger=logger)
+        self._files = files = JobFiles(stores, in_thread=in_threads, logger=logger)
         self._mail = mail = Mail(sharing.hints, in_thread=in_threads, logger=logger)
         self._relay = relay = Relay(
             jobs.known, sharing.owner, queue=queue, mail=mail, actor=actor, records=records,

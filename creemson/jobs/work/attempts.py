@@ -46,6 +46,7 @@ class Attempts:
         claim_of: returns the claim under which a job runs; see :meth:`creemson.jobs.keeper.Keeper.claim_of`.
         limits: how large an answer may be.
         metrics: gets the durations of phases.
+        ask: calls a function of a store with arguments; in a thread if it may wait for a database.
         in_thread: runs what blocks in a thread.
         logger: Logger.
     """
@@ -61,6 +62,7 @@ class Attempts:
         claim_of: Callable[[str], Claim | None],
         limits: AnswerLimits,
         metrics: Metrics,
+        ask: InThread,
         in_thread: InThread,
         logger: FilteringBoundLogger,
     ) -> None:
@@ -72,6 +74,7 @@ class Attempts:
         self._claim_of = claim_of
         self._limits = limits
         self._metrics = metrics
+        self._ask = ask
         self._in_thread = in_thread
         self._log = logger
         self._scopes: dict[str, trio.CancelScope] = {}  # by job
@@ -157,15 +160,16 @@ class Attempts:
                 identity=found.identity,
                 target=target,
                 limits=self._limits,
-                room=store.quota.left,
+                room=room,
                 copy=copy,
                 shared_copy=None if copy is None else self._stores.tables.shared(copy),
                 is_output=not store.is_upload(found),
                 may_be_divided=may_be_divided(work.query),
             )
 
-        find = partial(store.versions.find, work.query.filename, work.version)
+        find = partial(self._ask, store.versions.find, work.query.filename, work.version)
         await recognise(store.versions, work.query.filename, work.version, self._in_thread)
+        room = await self._ask(lambda: store.quota.left)
         claim = self._claim_of(job)
         async with output_target(store.outputs, work.output, self._in_thread, claim) as target:
             return await call_on(

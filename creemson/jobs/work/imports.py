@@ -158,7 +158,8 @@ class Imports:
 
     async def _make(self, candidate: Candidate) -> End:
         key, tables = candidate.key, self._stores.tables
-        found = self._stores.of(key.caller).versions.find(candidate.filename, key.version)
+        versions = self._stores.of(key.caller).versions
+        found = await self._in_thread(versions.find, candidate.filename, key.version)
         with tables.making(key) as target:
             await self._in_thread(partial(tables.discard, key))
             copied = await self._workers.call(

@@ -32,6 +32,7 @@ from creemson.jobs.commands import (
     RowsRead,
 )
 from creemson.jobs.events import Ended
+from creemson.jobs.journal import InThread
 from creemson.jobs.sharing.bounds import Bound, busy
 from creemson.jobs.sharing.turns import SPARE, Turns, party_of
 from creemson.jobs.work.reading import call_on
@@ -40,7 +41,7 @@ from creemson.jobs.work.results import structure_trusted
 from creemson.model.converter import plain
 from creemson.model.query import Options
 from creemson.model.results import Described, Window
-from creemson.storage.store import Found
+from creemson.storage.store import Found, Store
 from creemson.storage.stores import Stores
 
 __all__ = ["LOOKUP_TIME", "MAX_WAIT", "LookUp", "Lookups"]
@@ -74,6 +75,7 @@ class Lookups:
         timeout: maximum seconds for one of them, if this is less than :data:`LOOKUP_TIME`.
         limits: how large an answer may be; see :func:`creemson.executors.commands.answer_limits`.
         reply: sends the answer to a request of a connection.
+        ask: calls a function of a store with arguments; in a thread if it may wait for a database.
         logger: Logger.
     """
 
@@ -88,6 +90,7 @@ class Lookups:
         timeout: float,
         limits: commands.AnswerLimits,
         reply: Callable[[str, int, Reply], None],
+        ask: InThread,
         logger: FilteringBoundLogger,
     ) -> None:
         self._stores = stores
@@ -98,6 +101,7 @@ class Lookups:
         self._timeout = min(timeout, LOOKUP_TIME)
         self._limits = limits
         self._reply = reply
+        self._ask = ask
         self._log = logger
         slots = quick.size - SPARE
         self._turns: Turns[_Entrant] = Turns(slots=slots, slots_per_caller=slots)
@@ -221,7 +225,7 @@ class Lookups:
             return await self._call(command.caller, ask.filename, read)
 
     async def _call(self, caller: str, filename: str, read: Callable[[Found], WorkerCommand]) -> Any:
-        find = partial(self._stores.of(caller).look_up, filename)
+        find = partial(self._ask, self._stores.of(caller).look_up, filename)
         with trio.move_on_after(self._timeout):
             return await call_on(self._quick, find, read)
         raise ProcessingError(
@@ -271,15 +275,19 @@ class Lookups:
         """Find a file; an output that exists only in another format is rendered first."""
         store = self._stores.of(command.caller)
         try:
-            return store.find(filename)
+            return await self._find(store, filename)
         except ProcessingError:
-            stored = store.outputs.find_stored(filename)
+            stored: Path | None = await self._ask(store.outputs.find_stored, filename)
             if stored is None:
                 raise
-        store.quota.check()
+        await self._ask(store.quota.check)
         party = party_of(command.caller, command.connection)
         await self._renderings.render(store, stored, filename, command.caller, party)
-        return store.find(filename)
+        return await self._find(store, filename)
+
+    async def _find(self, store: Store, filename: str) -> Path:
+        path: Path = await self._ask(store.find, filename)
+        return path
 
 
 def _plain_options(options: Options | None) -> Any:

@@ -1,6 +1,6 @@
 """Commands on a file that may be replaced between its look-up and its opening by a worker."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from creemson.errors import ProcessingError
@@ -17,7 +17,7 @@ usually, less than a millisecond lies between the two."""
 
 async def call_on(
     executor: Executor,
-    find: Callable[[], Found],
+    find: Callable[[], Awaitable[Found]],
     command: Callable[[Found], WorkerCommand],
     *,
     on_progress: OnProgress | None = None,
@@ -38,13 +38,13 @@ async def call_on(
         TransientFault: see :meth:`Executor.call`.
     """
     for _ in range(MAX_CHANGES):
-        found = find()
+        found = await find()
         try:
             return await executor.call(command(found), on_progress=on_progress)
         except ProcessingError as error:
             if error.reason != "file_changed":
                 raise
-    return await executor.call(command(find()), on_progress=on_progress)
+    return await executor.call(command(await find()), on_progress=on_progress)
 
 
 def always_changing(name: str) -> ProcessingError:

@@ -145,10 +145,10 @@ class Renderings:
                 with trio.move_on_after(self._timeout) as limit:
                     async with output_target(store.outputs, filename, self._in_thread) as path:
                         command = commands.render(
-                            source=store.source(stored),
+                            source=await self._in_thread(store.source, stored),
                             target=path,
                             output_format=filename.partition(".")[2],
-                            room=store.quota.left,
+                            room=await self._in_thread(lambda: store.quota.left),
                         )
                         await self._workers.call(command)
                 if limit.cancelled_caught:

@@ -89,7 +89,7 @@ class Server:
     )
     reuse_port: bool = setting(
         False,
-        "share the port with other servers of this machine; requires server.processes, `catalog.url` and `storage.url`",
+        "share the port with other servers here; requires server.processes, `catalog.url` and `storage.url`",
         to_flag,
         "true or false",
     )

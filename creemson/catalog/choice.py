@@ -1,16 +1,20 @@
 """Which database has the catalog."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from creemson.catalog.catalog import Catalog
-from creemson.catalog.database import Database
+from creemson.catalog.database import Database, Tables
 from creemson.catalog.shared.sharing import Sharing
 from creemson.settings.sections import Settings
 from creemson.settings.units import SettingsError
 
-__all__ = ["CATALOG_FILE", "OpenableCatalog", "choose_catalog"]
+if TYPE_CHECKING:
+    from creemson.catalog.postgres import PostgresCatalog
+
+__all__ = ["CATALOG_FILE", "OpenableCatalog", "choose_catalog", "rehearse"]
 
 CATALOG_FILE = "catalog.db"
 """The name of the catalog in the data folder."""
@@ -59,10 +63,32 @@ def choose_catalog(
 
         path = settings.storage.data_dir.absolute() / CATALOG_FILE
         return SqliteCatalog(path, on_damage=on_damage, durable=durable)
+    return _postgres(settings)
+
+
+def rehearse(settings: Settings) -> Tables:
+    """Do what a server with ``catalog.url`` does to its database at its start, and undo it.
+
+    Args:
+        settings: ``catalog.url`` is not None.
+
+    Returns:
+        What tables the database has.
+
+    Raises:
+        SettingsError: the library for PostgreSQL is not installed.
+        OSError: the server would not start.
+    """
+    with contextlib.closing(_postgres(settings)) as catalog:
+        return catalog.rehearse()
+
+
+def _postgres(settings: Settings) -> "PostgresCatalog":
     try:
         from creemson.catalog.postgres import PostgresCatalog  # noqa: PLC0415 - it needs the extra `postgres`
     except ImportError as error:  # also raised by psycopg if it finds no libpq
         raise SettingsError(
             f"catalog.url needs psycopg ({error}): pip install 'creemson[postgres]'"
         ) from None
-    return PostgresCatalog(url, shared=settings.is_shared)
+    assert settings.catalog.url is not None
+    return PostgresCatalog(settings.catalog.url, shared=settings.is_shared)

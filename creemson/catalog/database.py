@@ -5,11 +5,13 @@ Statements are those that SQLite and PostgreSQL both understand, with ``?`` for 
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
-__all__ = ["Cursor", "Database", "Transaction", "check_version"]
+__all__ = ["Cursor", "Database", "Tables", "Transaction", "check_version"]
 
 T = TypeVar("T")
+Tables: TypeAlias = Literal["none", "earlier", "current"]
+"""What tables a database has: none, those of an earlier version, or those of this version."""
 
 
 class Cursor(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 from psycopg import conninfo, errors
 
-from creemson.catalog.database import Cursor, Transaction, check_version
+from creemson.catalog.database import Cursor, Tables, Transaction, check_version
 from creemson.catalog.shared.objects import SharedObjects
 from creemson.catalog.shared.postgres_hints import PostgresHints
 from creemson.catalog.shared.sharing import SharedJobs, Sharing
@@ -209,6 +209,7 @@ class PostgresCatalog(DatabaseCatalog):
         self._url = url
         self._shared = shared
         self.open = database.open
+        self.rehearse = database.rehearse
         self.close = database.close
 
     def sharing(self) -> Sharing | None:
@@ -246,6 +247,26 @@ class PostgresDatabase:
         with self._as_os_error():
             self._writer.run(_prepare)
             self._reader.run(lambda _: None)
+
+    def rehearse(self) -> Tables:
+        """Do what :meth:`open` does, and undo it: the database stays as it is, which servers of other versions may use.
+
+        Returns:
+            What tables it has.
+
+        Raises:
+            OSError: :meth:`open` would fail.
+        """
+
+        def work(connection: psycopg.Connection) -> int:
+            with connection.transaction(force_rollback=True):
+                return _prepare(connection)
+
+        with self._as_os_error():
+            version = self._writer.run(work)
+        if version == 0:
+            return "none"
+        return "current" if version == VERSION else "earlier"
 
     def close(self) -> None:
         """Close the connections; the catalog can be opened again."""
@@ -418,21 +439,22 @@ def _with_options(url: str) -> str:
     return conninfo.make_conninfo(**options)
 
 
-def _prepare(connection: psycopg.Connection) -> None:
-    """Create or upgrade the tables."""
+def _prepare(connection: psycopg.Connection) -> int:
+    """Create or upgrade the tables; return the version that they had."""
     with connection.transaction():
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
         connection.execute("LOCK TABLE schema_version")
         row = connection.execute("SELECT version FROM schema_version").fetchone()
-        version = 0 if row is None else row[0]
+        version: int = 0 if row is None else row[0]
         check_version(version, VERSION)
         if version == VERSION:
-            return
+            return version
         for migration in _MIGRATIONS[version:]:
             connection.execute(migration)
         connection.execute("DELETE FROM schema_version")
         connection.execute("INSERT INTO schema_version VALUES (%s)", (VERSION,))
+    return version
 
 
 def shown(url: str) -> str:

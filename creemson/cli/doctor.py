@@ -1,6 +1,5 @@
 """The command ``creemson doctor``: checks for the most common problems before they occur."""
 
-import contextlib
 import errno
 import importlib.metadata
 import platform
@@ -20,7 +19,7 @@ import orjson
 import trio
 
 from creemson import logs
-from creemson.catalog.choice import choose_catalog
+from creemson.catalog.choice import rehearse
 from creemson.cli.cluster.checks import check_cluster
 from creemson.cli.shared.options import load_settings, with_data_dir, with_json, with_settings
 from creemson.cli.shared.run import describe_os_error
@@ -42,6 +41,12 @@ __all__ = ["doctor"]
 
 Verdict: TypeAlias = Literal["ok", "warn", "fail"]
 LIBRARIES = ("trio", "trio-websocket", "wsproto", "h11", "polars", "starlette")
+TABLES = {
+    "none": "a server makes its tables at the first start",
+    "earlier": "a server upgrades its tables at the next start; earlier versions then refuse to start",
+    "current": "its tables are those of this version",
+}
+"""What is said of the tables of a database."""
 MIN_DISK = 1 << 30
 """Free bytes of the disk below which the check warns."""
 MIN_MEMORY = 512 << 20
@@ -277,19 +282,16 @@ def _object_store(settings: Settings) -> Iterator[Finding]:
 
 
 def _catalog(settings: Settings) -> Iterator[Finding]:
-    """Open the catalog, if it is in a database server."""
+    """Try whether a server could open the catalog, if it is in a database server; nothing is changed there."""
     if settings.catalog.url is None:
         return
     try:
-        with contextlib.closing(choose_catalog(settings)) as catalog:
-            catalog.open()
+        tables = rehearse(settings)
     except (OSError, SettingsError) as error:
         text = describe_os_error(error) if isinstance(error, OSError) else str(error)
         yield Finding("fail", "catalog", text)
-    else:
-        yield Finding(
-            "ok", "catalog", "the database can be reached, and its tables are those of this version"
-        )
+        return
+    yield Finding("ok", "catalog", f"the database can be reached, and {TABLES[tables]}")
 
 
 def _rounded(size: int) -> str:

@@ -49,6 +49,30 @@ def test_catalog_of_a_newer_version_is_refused_and_stays(url):
         assert catalog.jobs() == [JOB]
 
 
+def test_rehearsal_tells_the_version_of_the_tables_and_changes_nothing(url):
+    """`creemson doctor` may run while servers of an earlier version use the database."""
+
+    def rehearsed():
+        with contextlib.closing(PostgresCatalog(url)) as catalog:
+            return catalog.rehearse()
+
+    assert rehearsed() == "none"
+    assert sql(url, "SELECT to_regnamespace('creemson')").fetchone() == (None,)
+    with opened(url) as catalog:
+        catalog.record_jobs([JOB])
+    assert rehearsed() == "current"
+    sql(
+        url,
+        f"DROP TABLE creemson.tokens, creemson.token_changes; UPDATE creemson.schema_version SET version = {VERSION - 1}",
+    )
+    assert rehearsed() == "earlier"
+    assert sql(url, "SELECT to_regclass('creemson.tokens')").fetchone() == (None,)
+    assert sql(url, "SELECT version FROM creemson.schema_version").fetchone() == (VERSION - 1,)
+    sql(url, f"UPDATE creemson.schema_version SET version = {VERSION + 1}")
+    with pytest.raises(OSError, match="changed by a newer version of Creemson"):
+        rehearsed()
+
+
 @pytest.fixture
 def refuse(monkeypatch):
     """A function that expects another server to be refused."""

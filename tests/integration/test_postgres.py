@@ -51,6 +51,33 @@ def test_files_and_jobs_move_with_the_catalog(database, tmp_path):
     assert not (folder / "catalog.db").exists()
 
 
+def test_doctor_tells_what_a_server_would_do_with_the_tables(database, tmp_path):
+    """Before the first start, and while a server runs there: then the database is taken."""
+    setting = f"catalog.url={database.url()}"
+
+    def told():
+        command = [
+            sys.executable,
+            "-m",
+            "creemson",
+            "doctor",
+            "--port",
+            "0",
+            "--data-dir",
+            str(tmp_path / "b"),
+            "--set",
+            setting,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.stderr == ""
+        return next(line for line in done.stdout.splitlines() if "catalog:" in line)
+
+    assert "makes its tables at the first start" in told()
+    with serving(tmp_path / "data", "--set", setting):
+        assert "another server uses the catalog" in told()
+    assert "are those of this version" in told()
+
+
 @pytest.mark.slow
 def test_restarts_and_crashes_of_the_database_lose_no_job(database, tmp_path):
     """What happens in the meantime waits, and each job has its result."""

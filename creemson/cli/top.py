@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 
 from creemson.cli.shared.options import DEFAULT_URL, URL_VARIABLE, with_token
-from creemson.cli.shared.run import fail
+from creemson.cli.shared.run import HOW_TO_SIGN_IN, fail
 from creemson.client.handshake import unreachable_error, websocket_url
 from creemson.display.console import OutputConsole
 
@@ -25,7 +25,6 @@ __all__ = ["top"]
 
 TIMEOUT = 5.0
 UNAUTHENTICATED = 401
-HOW_TO_SIGN_IN = "Authenticate first: give --token, or set CREEMSON_TOKEN."
 MAX_TEXT = 200
 """Characters of a response that are shown; a longer one is a page of something else."""
 MIB = 1 << 20
@@ -115,7 +114,11 @@ def _fetch(url: str, token: str | None) -> Sample:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
             text = response.read().decode()
     except urllib.error.HTTPError as error:
-        fail(_detail(error) if token or error.code != UNAUTHENTICATED else HOW_TO_SIGN_IN)
+        fail(
+            _detail(error)
+            if token or error.code != UNAUTHENTICATED
+            else f"Authenticate first: {HOW_TO_SIGN_IN}."
+        )
     except (OSError, ValueError) as error:
         fail(unreachable_error(url, getattr(error, "reason", error)).message)
     figures: dict[str, dict[str, float]] = {}

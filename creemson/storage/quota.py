@@ -20,7 +20,7 @@ __all__ = ["Ledger", "Quota"]
 
 
 class Quota(Protocol):
-    """What a caller may still store. No method waits."""
+    """What a caller may still store; of several servers, the database tells that, for which both methods wait."""
 
     @property
     def left(self) -> int | None:

@@ -15,6 +15,7 @@ from creemson.model.converter import plain
 
 __all__ = [
     "FAILED",
+    "HOW_TO_SIGN_IN",
     "describe_os_error",
     "fail",
     "hangup",
@@ -24,6 +25,9 @@ __all__ = [
     "run_with_client",
     "warn",
 ]
+
+HOW_TO_SIGN_IN = "give --token, or set CREEMSON_TOKEN"
+"""What a command line does in place of what a peer does on the wire."""
 
 FAILED = 1
 """Exit status of a command whose work failed."""
@@ -100,7 +104,7 @@ def run(
     while isinstance(failure, BaseExceptionGroup):  # of several errors, the first is reported
         failure = failure.exceptions[0]
     if isinstance(failure, CreemsonError):
-        fail(describe(failure).replace(HOW_TO_AUTHENTICATE, "give --token, or set CREEMSON_TOKEN"))
+        fail(describe(failure).replace(HOW_TO_AUTHENTICATE, HOW_TO_SIGN_IN))
     if isinstance(failure, OSError) and not isinstance(
         failure, BrokenPipeError
     ):  # the group of commands handles it

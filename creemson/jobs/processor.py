@@ -9,7 +9,6 @@ block.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import attrs
 import trio
@@ -42,7 +41,7 @@ from creemson.jobs.commands import (
     mark_cached,
 )
 from creemson.jobs.events import Ended
-from creemson.jobs.journal import RUN, Delivery, InThread, Journal
+from creemson.jobs.journal import RUN, Delivery, InThread, Journal, directly
 from creemson.jobs.keeper import Keeper
 from creemson.jobs.queue.effects import Effect, Erase, Forget, Grant, Notify, Record, Revoke, Start, Stop
 from creemson.jobs.queue.job import Job
@@ -142,7 +141,7 @@ class Processor:
         )
         # Where files are is in memory or on this machine if the server is alone; else a database tells, which may hang.
         # The event loop never waits for it, and transfers do not wait for these threads.
-        ask = _directly if sharing is None else partial(in_thread, limiter=trio.CapacityLimiter(ASKING))
+        ask = directly if sharing is None else partial(in_thread, limiter=trio.CapacityLimiter(ASKING))
         self._renderings = Renderings(
             workers=workers,
             timeout=settings.timeouts.job,
@@ -375,8 +374,3 @@ class Processor:
         while True:
             self.apply(self._jobs.resize(trio.current_time(), self._workers.size - SPARE))
             await self._workers.size_changed()
-
-
-async def _directly(question: Callable[..., Any], *args: Any) -> Any:
-    """Ask a store that does not wait: a thread would take longer than the answer."""
-    return question(*args)

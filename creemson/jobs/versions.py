@@ -19,10 +19,20 @@ def bind(job: Job, version: str, key: str) -> None:
     job.key = (job.caller, key)
 
 
-async def recognise(versions: HeldVersions, name: str, version: str, in_thread: InThread) -> None:
-    """If a version cannot be found, compute the digest of the file: perhaps only its time has changed."""
+async def recognise(
+    versions: HeldVersions, name: str, version: str, *, ask: InThread, in_thread: InThread
+) -> None:
+    """If a version cannot be found, compute the digest of the file: perhaps only its time has changed.
+
+    Args:
+        versions: the versions of the caller's files.
+        name: name of the file.
+        version: the version.
+        ask: looks for it; in a thread if it may wait for a database.
+        in_thread: reads the file in a thread.
+    """
     try:
-        versions.find(name, version)
+        await ask(versions.find, name, version)
     except CreemsonError:
         with contextlib.suppress(OSError):
             await in_thread(versions.recognise, name, version)

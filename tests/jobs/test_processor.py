@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from creemson.catalog.sqlite import SqliteCatalog
-from creemson.errors import ProcessingError
+from creemson.errors import DatabaseError, ProcessingError
 from creemson.executors.executor import TransientFault
 from creemson.jobs import records
 from creemson.jobs.commands import (
@@ -595,6 +595,44 @@ async def test_lookup_that_waits_too_long_is_busy(world, autojump_clock):
     assert Counter(reply.error.reason for reply in replies) == {"job_timeout": 6, "busy": 3}
     assert trio.current_time() == pytest.approx(3 * LOOKUP_TIME)
     assert 2 * LOOKUP_TIME < MAX_WAIT < 3 * LOOKUP_TIME
+
+
+@pytest.mark.parametrize("ask", [ReadColumns("a.csv"), ReadRows("a.csv", 0, 5), FindFile("x-1.csv")])
+async def test_lookup_without_its_database_is_busy(world, autojump_clock, monkeypatch, ask):
+    """Of several servers, a database tells where files are: it is away, which is no bug, so it has one line in the log."""
+
+    def fail(name):
+        raise DatabaseError("the catalog db: connection refused", passing=True)
+
+    for method in ("find", "look_up"):
+        monkeypatch.setattr(world.store, method, fail)
+    world.look_up(ask)
+    error = (await world.hear()).error
+    assert (error.reason, error.retry_after) == ("busy", 5.0)
+    assert [call.method_name for call in world.logs.calls] == ["warning"]
+
+
+async def test_attempt_asks_for_its_file_where_it_may_wait(world, autojump_clock, monkeypatch):
+    """Of several servers, a database tells where files are; the event loop must not wait for it."""
+    asked = []
+
+    async def ask(question, *args):
+        asked.append(question)
+        return question(*args)
+
+    find = world.store.versions.find
+
+    def found(name, version):
+        assert asked and asked[-1] is found, "not asked in a thread"
+        return find(name, version)
+
+    monkeypatch.setattr(world.store.versions, "find", found)
+    monkeypatch.setattr(world.processor._attempts, "_ask", ask)
+    world.workers.todo = [OUTCOME]
+    world.submit()
+    assert isinstance(await world.hear(), Accepted)
+    assert (await world.hear()).error is None
+    assert asked.count(found) == 2
 
 
 @pytest.mark.parametrize("ask", [ReadColumns("a.csv"), ReadRows("a.csv", 0, 5), FindFile("x-1.csv")])

@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from creemson.catalog.catalog import JobRow
 from creemson.errors import CreemsonError
-from creemson.jobs.journal import InThread
+from creemson.jobs.journal import InThread, directly
 from creemson.jobs.queue.job import Job
 from creemson.jobs.records import Work, key_of
 from creemson.jobs.versions import bind, drop, recognise
@@ -66,7 +66,7 @@ class HeldVersions:
         store, name = self._stores.of(work.caller), work.query.filename
         try:
             version = store.look_up(name).version if work.version is None else work.version
-            await recognise(store.versions, name, version, self._in_thread)
+            await recognise(store.versions, name, version, ask=directly, in_thread=self._in_thread)
             if not self.hold(job.id, work.caller, name, version):
                 store.versions.find(name, version)
         except CreemsonError as error:

@@ -126,8 +126,10 @@ class Attempts:
                 error, transient = fault.error, True
             except CreemsonError as fault:
                 error, transient = fault, fault.reason == "worker_died"
-            except OSError as fault:  # of the object store, when the output was published
-                log.warning("output not published", error=str(fault))
+            except (
+                OSError
+            ) as fault:  # of the object store or the database: before the work, or when it was published
+                log.warning("attempt not carried out", error=str(fault))
                 error, transient = disk_error(fault), True
             except LostClaimError:
                 log.info("the job is another server's by now")
@@ -168,7 +170,9 @@ class Attempts:
             )
 
         find = partial(self._ask, store.versions.find, work.query.filename, work.version)
-        await recognise(store.versions, work.query.filename, work.version, self._in_thread)
+        await recognise(
+            store.versions, work.query.filename, work.version, ask=self._ask, in_thread=self._in_thread
+        )
         room = await self._ask(lambda: store.quota.left)
         claim = self._claim_of(job)
         async with output_target(store.outputs, work.output, self._in_thread, claim) as target:

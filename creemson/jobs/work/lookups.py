@@ -17,7 +17,7 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError, internal_error, shutting_down
+from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error, shutting_down
 from creemson.executors import commands
 from creemson.executors.commands import WorkerCommand
 from creemson.executors.executor import Executor, TransientFault
@@ -165,6 +165,9 @@ class Lookups:
             error = fault.error
         except CreemsonError as fault:
             error = fault
+        except OSError as fault:  # of the disk, or of the database that tells where the file is
+            self._log.warning("request failed", caller=command.caller, error=str(fault))
+            error = disk_error(fault)
         except Exception:
             # A bug in one look-up must not affect the others.
             self._log.exception("request failed unexpectedly", caller=command.caller)

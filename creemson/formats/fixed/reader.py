@@ -75,6 +75,9 @@ def open_fixed_width(
     skipped = options.skip_rows or 0
     comment = options.comment or ""
     head = _scan(path).slice(skipped, SAMPLE_LINES).collect().rows()
+    if options.skip_rows is None:  # empty lines have no names
+        skipped = next((index for index, (_, text) in enumerate(head) if (text or "").strip()), 0)
+        head = head[skipped:]
     numbered = [
         (line, text or "") for line, text in head if not (comment and (text or "").startswith(comment))
     ]

@@ -142,6 +142,18 @@ def test_first_line_is_a_header_if_it_would_be_one_in_a_csv(tmp_path, text, head
     assert read(path, table)[1].height == text.count("\n") - header
 
 
+@pytest.mark.parametrize("text", [TEXT, RULED, "name    city\nab      Oslo\ncde     Rome\nf       Paris\n"])
+@pytest.mark.parametrize("above", ["\n", "\n  \n\n\n"])
+def test_names_may_stand_below_empty_lines(tmp_path, text, above):
+    """Empty lines have no names; the lines with names would be rows of texts."""
+    expected = read(*opened(tmp_path, text.encode(), "x.txt"))[1]
+    path, table = opened(tmp_path, (above + text).encode(), "y.txt")
+    assert (table.reading().header, table.reading().skip_rows) == (1, above.count("\n"))
+    assert read(path, table)[1].equals(expected)
+    table = open_table(path, "y.txt", options=Options(header=1, skip_rows=above.count("\n")))
+    assert read(path, table)[1].equals(expected)
+
+
 def test_column_border_needs_a_name_behind_it():
     """A space common to all values is no border if no column name starts after it."""
     lines = ["name       x  y", "John Ab    1  2", "Jane Cd   22  3", "Mary Ef    4 55"]

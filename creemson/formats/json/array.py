@@ -74,9 +74,9 @@ def open_json_array(
             f"{name!r} contains no array of objects, or an empty one: there is no table in it.",
         )
     schema, _ = infer(name, sample, options.null_values)
-    schema = with_late_columns(name, partial(file.chunks, Report()), schema, options, named)
+    schema = with_late_columns(name, file.chunks, schema, options, named)
     check_empty_cells(name, sample.count(b"\n"), len(schema), len(sample))
-    objects = Objects(name, partial(file.chunks, report), schema, report, options)
+    objects = Objects(name, file.chunks, schema, report, options)
     return Table(
         name=name,
         schema=objects.cast_schema,

@@ -58,11 +58,11 @@ def open_json_lines(
     """
     options = options or Options()
     report = Report() if report is None else report
-    chunks = partial(_chunks, path, name, source, report)
-    sample = sample_of(_chunks(path, name, source, Report()))
+    chunks = partial(_chunks, path, name, source)
+    sample = sample_of(chunks(Report()))
     looked_at = sample + _later_lines(path, source, len(sample))
     schema, _ = infer(name, looked_at, options.null_values)
-    schema = with_late_columns(name, partial(_chunks, path, name, source, Report()), schema, options, named)
+    schema = with_late_columns(name, chunks, schema, options, named)
     check_empty_cells(name, sample.count(b"\n"), len(schema), len(sample))
     objects = Objects(name, chunks, schema, report, options)
     return Table(

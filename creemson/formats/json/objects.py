@@ -277,7 +277,7 @@ def with_late_columns(
     late = {ref for ref in (*named, *(options.types or ())) if isinstance(ref, str)} - schema.keys()
     # Searching takes a tenth of the time of parsing, and most of such names are misspelled.
     signs = [sign for key in late for sign in (dumps(key), json.dumps(key).encode(errors="replace"))]
-    if not any(sign in chunk.data for chunk in (chunks() if late else ()) for sign in signs):
+    if not any(sign in chunk.data for chunk in (chunks(Report()) if late else ()) for sign in signs):
         return schema
     return Objects(name, chunks, schema, Report(), attrs.evolve(options, types=None)).infer_from_file()
 
@@ -334,7 +334,7 @@ class Objects:
         cells, misfits = Counter[str](), Counter[str]()
         wider: set[str] = set()  # columns whose type does not have all digits of their numbers
         count = size = 0
-        for chunk in self.chunks():
+        for chunk in self.chunks(Report()):
             rows = parse(chunk, None)
             count, size = count + len(rows.lines), size + len(chunk.data)
             if new := set().union(*rows.values) - schema.keys():
@@ -360,7 +360,7 @@ class Objects:
         """Read the whole file for the types that have all digits of the numbers of some columns."""
         digits = {column: Digits() for column in columns}
         if digits:
-            for chunk in self.chunks():
+            for chunk in self.chunks(Report()):
                 data = parse(chunk, None).data
                 for column in columns:
                     digits[column].add(number_texts(data, column))
@@ -423,7 +423,7 @@ class Objects:
         needed_and_hidden = [*needed, *map(text_of, self._numbers(needed))]
         left = n_rows
         plain = PlainLines(schema, self._numbers(needed))
-        for chunk in self.chunks():
+        for chunk in self.chunks(self.report):
             frame = plain.read(chunk.data)
             if frame is not None:
                 frame = self._cast(frame[needed_and_hidden], chunk.numbers)

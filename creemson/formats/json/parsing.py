@@ -37,8 +37,8 @@ class Chunk:
     numbers: Sequence[int]
 
 
-Chunks: TypeAlias = Callable[[], Iterator[Chunk]]
-"""Begins to read a file, and returns its chunks."""
+Chunks: TypeAlias = Callable[[Report], Iterator[Chunk]]
+"""Begins to read a file, and returns its chunks; the report collects what is in none of them."""
 
 
 def _refuse_constant(word: str) -> NoReturn:

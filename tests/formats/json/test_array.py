@@ -219,6 +219,22 @@ def test_random_json_table_in_any_pieces_is_read_unchanged(tmp_path_factory, row
             assert back[name] == value or frame.schema[name] == pl.String, (back, row)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[["n"], [7], [true], []]', "has 0 of 1 cells"),
+        ('[["n"], [7], [true], [1, 2]]', "has 2 cells for 1 columns"),
+        ('[{"n": 7}, {"n": true}] 5', "not read, because it stands behind the array"),
+        ('[{"n": 7}, {"n": true}, {"n', "cut off, or longer than 64 MiB"),
+    ],
+)
+def test_issue_is_told_once_if_types_are_inferred_from_the_file(tmp_path, small_pieces, text, told):
+    """Then the file is read twice or more often."""
+    frame, issues = loaded(tmp_path, text, "x.json")
+    assert frame.get_column("n")[:2].to_list() == ["7", "true"]
+    assert [issue.why for issue in issues.examples] == [told]
+
+
 @settings(max_examples=examples_of(100), deadline=None)
 @given(st.text('[]{}",:\\ \n1a', max_size=60), st.booleans())
 def test_random_json_noise_is_read_or_refused(tmp_path_factory, text, begun):

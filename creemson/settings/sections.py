@@ -290,6 +290,7 @@ class Processing:
     workers: int = count_setting(
         attrs.Factory(core_count),
         "number of worker processes; default: one per usable core, divided by server.processes",
+        high=1000,
     )
     worker_memory_bytes: int = size_setting(
         "0", "memory limit of one worker; 0: its share of the server's memory", low=0

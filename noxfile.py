@@ -39,8 +39,11 @@ CHAOS = (
 )
 """Tests that kill processes, cut connections or the power and replace files at random or awkward moments."""
 
-DRAWN = tuple(f"tests/formats/csv/test_{name}.py" for name in ("dialects", "layouts", "any_cells"))
-"""Tests of drawn files: a third of the drawings is in default runs, all of them in ``slow``."""
+DRAWN = (
+    *(f"tests/formats/csv/test_{name}.py" for name in ("dialects", "layouts", "any_cells")),
+    "tests/engine/windows/test_filters.py",
+)
+"""Tests of drawn files and views: a third of the drawings is in default runs, all of them in ``slow``."""
 
 CLUSTER = (
     "tests/executors/dask",

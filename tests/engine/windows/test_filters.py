@@ -17,6 +17,7 @@ from creemson.errors import InvalidFormat, ProcessingError
 from creemson.model.query import Condition, Query, SortKey, View
 from creemson.storage.names import companion
 from tests.engine.windows.test_find import folded
+from tests.examples import examples_of
 
 ROWS = 3000
 COLUMNS = ("n", "price", "day", "flag", "word", "city")
@@ -122,7 +123,7 @@ def first_sorted():
 
 
 @given(where=where, sort=sort)
-@settings(max_examples=15)
+@settings(max_examples=examples_of(15, least=5))
 def test_view_has_the_rows_of_a_job(source, remembered, first_sorted, tmp_path_factory, where, sort):
     """With the same conditions and sort keys: values and texts, in the same order."""
     target = tmp_path_factory.mktemp("job") / "out.parquet"

@@ -69,8 +69,9 @@ function follow(now, before) {
   else view.draw(now.find !== before.find);
 }
 
-/** Open the file of the state. */
-async function open() {
+/** Open the file of the state.
+ *  @param {boolean} isAsked whether somebody has just asked for it on the page */
+async function open(isAsked = true) {
   const { file, options } = store.view;
   const request = (requested = {});
   if (file === null) return close();
@@ -81,7 +82,7 @@ async function open() {
     described = { file, options: found, description };
     showError(byId("files-error"), null);
     if (found !== options) return store.change({ options: found }, true); // opens it
-    view.open(description);
+    view.open(description, isAsked);
   } catch (error) {
     if (requested !== request) return;
     close(); // another file's rows, or those of another reading, would mislead
@@ -124,7 +125,7 @@ async function describeTable(filename, options) {
   }
 }
 
-if (store.view.file !== null) open(); // the address names it
+if (store.view.file !== null) open(false); // the address names it
 
 function refresh() {
   files.refresh();

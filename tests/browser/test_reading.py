@@ -11,7 +11,7 @@ import pytest
 import creemson
 from creemson.formats.open import ALLOWED
 from tests.browser import test_page
-from tests.browser.test_page import cells, keep, menu, saved, shows, until, visit
+from tests.browser.test_page import cells, keep, menu, opened, saved, shows, until, visit
 from tests.servers import wait_until
 
 READING = {
@@ -362,6 +362,24 @@ def test_options_changed_keep_filters_and_the_focus(here, proxy):
     until(here, "document.querySelector('#grid th .name')?.textContent === 'other'")
     assert here.locator("#chips li span").all_inner_texts() == ["amount is 2"]
     assert here.evaluate("document.activeElement.id") == "option-skip_rows"
+
+
+def test_file_of_the_address_does_not_take_the_focus_when_it_opens(here, proxy):
+    """Somebody may be in the list of files by then; only what is chosen there moves the focus."""
+    use(here, "reading.csv")
+    assert here.evaluate("document.activeElement.id") == "view-title"
+    proxy.held = []
+    here.reload()
+    here.focus("[aria-label='Use reading.csv']")
+    until(here, "document.querySelector('#view').hidden")
+    while not proxy.held:
+        here.wait_for_timeout(10)
+    proxy.held[0]()
+    opened(here, "reading.csv")
+    assert here.evaluate("document.activeElement.ariaLabel") == "Use reading.csv"
+    proxy.held = None
+    here.keyboard.press("Enter")
+    until(here, "document.activeElement.id === 'view-title'")
 
 
 def test_descriptions_out_of_order_only_the_latest_is_shown(here, proxy):

@@ -46,8 +46,9 @@ export class FileView {
   }
 
   /** Show a file that has just been opened.
-   *  @param {{columns: object[], reading: object|null, issues: object|null}} description */
-  open(description) {
+   *  @param {{columns: object[], reading: object|null, issues: object|null}} description
+   *  @param {boolean} isAsked whether somebody has just asked for it: from a list, the focus moves to it */
+  open(description, isAsked) {
     const { file } = this.#store.view;
     this.#description = description;
     this.#groups = null;
@@ -56,7 +57,7 @@ export class FileView {
     byId("view").dataset.survey = "expected";
     byId("view").hidden = false;
     byId("view-name").textContent = visible(file);
-    focusUnlessBusy(byId("view-title"), byId("files-section"), byId("jobs-section"));
+    focusUnlessBusy(byId("view-title"), ...(isAsked ? [byId("files-section"), byId("jobs-section")] : []));
     this.#isNew = true;
     this.draw();
   }

@@ -137,7 +137,9 @@ def give_away(file: int, owner: tuple[int, int] | None) -> None:
         owner: uid and gid; None: it stays as it is.
     """
     if owner is not None and owner != (os.geteuid(), os.getegid()):
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(
+            OSError
+        ):  # in a container or on a network drive, it may also be an unknown user
             os.fchown(file, *owner)
 
 

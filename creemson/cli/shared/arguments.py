@@ -164,11 +164,10 @@ def parse_condition(text: str) -> list[Any]:
 
 
 def _condition_column(text: str) -> int | str:
-    """Parse a column; one in quotes is a name."""
+    """Parse a column, which may also be a name in backquotes."""
     if text.startswith("`") and text.endswith("`") and len(text) > 2:
         return text[1:-1]
-    unquoted = _unquoted(text)
-    return _parse_column(text) if unquoted is None else unquoted
+    return _parse_column(text)
 
 
 def parse_aggregate(text: str) -> list[Any]:

@@ -23,6 +23,9 @@ _SIGNS = (b"mergeCell", b'"e"', b"'e'", b't="d"', b"t='d'", b"f></", b"/></", b"
 """Byte strings of which at least one is in each part with merged cells, errors, dates as text or missing values."""
 _ON_LOAD = (b'CalcOnLoad="1"', b"CalcOnLoad='1'")
 """What a workbook has that asks for all formulas to be calculated when it is opened."""
+_NOT_CALCULATED = (b'"124519"', b"'124519'")
+"""The version of the calculation in workbooks of XlsxWriter, its ports and openpyxl, none of which calculates: programs
+that do ask for a calculation, too, and their 0 is a value."""
 _PLACEHOLDER = b"</f><v>0</v>"
 """How XlsxWriter, which does not calculate, ends each formula."""
 _BLOCK = re.compile(r"([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})")
@@ -89,7 +92,7 @@ def find_marks(path: Path, part: str) -> Marks:
         The cells; none if the part is not XML.
     """
     marks = Marks()
-    may_have_placeholders = contains(path, "xl/workbook.xml", _ON_LOAD)
+    may_have_placeholders = all(contains(path, "xl/workbook.xml", of) for of in (_ON_LOAD, _NOT_CALCULATED))
     signs = (*_SIGNS, _PLACEHOLDER) if may_have_placeholders else _SIGNS
     if not contains(path, part, signs):  # most sheets
         return marks

@@ -311,6 +311,16 @@ def test_zero_is_the_value_of_a_formula_if_others_have_one(book, value):
     assert not table.report
 
 
+def test_zero_is_the_value_of_a_formula_in_a_workbook_of_another_program(book):
+    """Programs that calculate ask for a calculation, too, such as EPPlus."""
+    sheet = book.sheet("data", [["n", "sum"], [1], [2]])
+    sheet.write_formula(1, 1, "=A2-1", None, 0)
+    book.book.set_calc_mode("auto", 191029)
+    table = opened(book)
+    assert frame_of(table).get_column("sum").to_list() == [0, None]
+    assert not table.report
+
+
 def test_empty_rows_and_columns_at_end_are_dropped(book):
     """They are dropped even if they have a format; those in the middle stay."""
     sheet = book.sheet("data", [["a", None, "c"], [1, None, 2], [], [3, None, 4], [" ", None, None]])

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
@@ -136,12 +137,26 @@ def coverage(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Slow tests: hundreds of random runs with bad networks and dying servers; arguments are passed to pytest."""
     install_for_tests(session)
+    parts = [run_here] if session.posargs else [run_here, run_drawn, run_on_cluster, run_on_servers]
+    failed = []
+    for part in parts:  # also after one that has failed, so that one run shows all that fails
+        try:
+            part(session)
+        except CommandFailed:
+            failed.append(part.__name__)
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
+
+
+def run_here(session: nox.Session) -> None:
+    """Run the slow tests that need no cluster; arguments are passed to pytest."""
     elsewhere = [f"--ignore={path}" for path in ("tests/fuzz", *CLUSTER)]
     session.run("pytest", "-m", "slow", *elsewhere, *PATIENT, *PARALLEL, *session.posargs)
-    if not session.posargs:
-        session.run("pytest", *DRAWN, *PATIENT, *PARALLEL, env={"ALL_EXAMPLES": "1"})
-        run_on_cluster(session)
-        run_on_servers(session)
+
+
+def run_drawn(session: nox.Session) -> None:
+    """Run the tests of drawn files and views with all drawings."""
+    session.run("pytest", *DRAWN, *PATIENT, *PARALLEL, env={"ALL_EXAMPLES": "1"})
 
 
 @nox.session

@@ -56,15 +56,13 @@ async def sweep_expired(
 
 
 async def keep_leases(stores: Stores, reach: Reach, log: FilteringBoundLogger) -> None:
-    """Tell other servers what the stores use, until cancelled; if there are no others, end at once.
+    """Tell other servers what the stores use, until cancelled.
 
     Args:
         stores: the stores of all callers.
         reach: is told of each answer of the database.
         log: Logger.
     """
-    if not stores.is_shared:
-        return
     thread = trio.CapacityLimiter(1)  # of its own: it must not wait for transfers
     while True:
         await trio.sleep(RENEW_INTERVAL)

@@ -612,6 +612,23 @@ async def test_lookup_without_its_database_is_busy(world, autojump_clock, monkey
     assert [call.method_name for call in world.logs.calls] == ["warning"]
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_lookup_whose_database_is_silent_is_busy(world, autojump_clock, monkeypatch, is_late):
+    """It is not the file that takes long; a thread cannot be stopped, and may answer too late."""
+
+    async def ask(question, *args):
+        if not is_late:
+            await trio.sleep_forever()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(LOOKUP_TIME + 1)
+        return question(*args)
+
+    monkeypatch.setattr(world.processor._lookups, "_ask", ask)
+    world.look_up()
+    assert (await world.hear()).error.reason == "busy"
+    assert trio.current_time() == pytest.approx(LOOKUP_TIME + is_late)
+
+
 async def test_attempt_asks_for_its_file_where_it_may_wait(world, autojump_clock, monkeypatch):
     """Of several servers, a database tells where files are; the event loop must not wait for it."""
     asked = []

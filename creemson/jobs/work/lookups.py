@@ -9,7 +9,6 @@ is gone.
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +16,14 @@ import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from creemson.errors import CreemsonError, ProcessingError, disk_error, internal_error, shutting_down
+from creemson.errors import (
+    CreemsonError,
+    ProcessingError,
+    database_away,
+    disk_error,
+    internal_error,
+    shutting_down,
+)
 from creemson.executors import commands
 from creemson.executors.commands import WorkerCommand
 from creemson.executors.executor import Executor, TransientFault
@@ -228,9 +234,20 @@ class Lookups:
             return await self._call(command.caller, ask.filename, read)
 
     async def _call(self, caller: str, filename: str, read: Callable[[Found], WorkerCommand]) -> Any:
-        find = partial(self._ask, self._stores.of(caller).look_up, filename)
+        is_asking = False
+
+        async def find() -> Found:
+            nonlocal is_asking
+            is_asking = True
+            found: Found = await self._ask(self._stores.of(caller).look_up, filename)
+            await trio.lowlevel.checkpoint_if_cancelled()  # a thread that waits does not end early
+            is_asking = False
+            return found
+
         with trio.move_on_after(self._timeout):
             return await call_on(self._quick, find, read)
+        if is_asking:
+            raise database_away()
         raise ProcessingError(
             "job_timeout",
             f"Reading took longer than {self._timeout:g} s. Use `process` and read its output, or a smaller file.",

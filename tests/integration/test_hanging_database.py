@@ -1,4 +1,4 @@
-"""The database of several servers hangs: only the requests that need it wait for it."""
+"""The database of several servers hangs, or is away: only the requests that need it wait for it, or fail."""
 
 from contextlib import ExitStack
 
@@ -13,6 +13,8 @@ pytestmark = pytest.mark.slow  # a database of its own, and a server, start firs
 TABLE = b"a,b\n" + b"".join(b"%d,x%d\n" % (n, n) for n in range(1000))
 AT_ONCE = 5.0
 """Seconds for what does not need the database, also on a busy machine; the database hangs for longer."""
+PATIENCE = 60.0
+"""Seconds for an answer while the database is away: it may be restarting, for which the server waits."""
 REQUESTS = {
     "rows": {"type": "rows", "filename": "a.csv", "offset": 0, "limit": 5},
     "columns": {"type": "columns", "filename": "a.csv"},
@@ -86,6 +88,35 @@ def test_other_connections_are_served_while_the_database_hangs(database, object_
         for kind, client in zip(REQUESTS, clients, strict=True):
             first = client.receive()
             assert (first["id"], first.get("reason")) == (kind, REASONS.get(kind)), first
+
+
+def test_whatever_needs_a_database_that_is_away_is_busy(object_store, tmp_path):
+    """Each road tells the peer to try again, over the WebSocket and HTTP; and the server stops as always."""
+    with (
+        postgres() as database,
+        several(tmp_path / "data", database.url(), object_store.bucket(), object_store, number=1) as together,
+        ExitStack() as stack,
+    ):
+        server = together.servers[0]
+        writer, *clients = (stack.enter_context(server.connect()) for _ in range(1 + len(REQUESTS)))
+        for name in ("a.csv", "b.csv"):
+            assert writer.upload(name, TABLE)["type"] == "uploaded"
+        writer.send({"type": "process", "id": "p", "filename": "a.csv"})
+        *_, result = writer.until("result")
+        names = {"JOB": result["job"], "OUTPUT": result["data"]["output_data"]["filename"].partition(".")[0]}
+        writer.ask({"type": "upload", "id": "u", "filename": "c.csv", "size": len(TABLE)})
+        database.stop()
+        writer.send(TABLE)
+        for (kind, request), client in zip(REQUESTS.items(), clients, strict=True):
+            client.send({"id": kind, **{key: _filled(value, names) for key, value in request.items()}})
+        for kind, client in zip([*REQUESTS, "u"], [*clients, writer], strict=True):
+            first = client.receive(PATIENCE)
+            assert (first["id"], first.get("reason"), first.get("retry_after")) == (kind, "busy", 5.0), first
+        for path in ("/columns/a.csv", "/download/a.csv", _filled("/download/OUTPUT.csv", names)):
+            answer = httpx.get(f"{server.base}{path}", timeout=PATIENCE)
+            assert (answer.status_code, answer.json()["reason"]) == (503, "busy"), path
+        answer = httpx.post(f"{server.base}/upload", files={"file": ("d.csv", TABLE)}, timeout=PATIENCE)
+        assert (answer.status_code, answer.json()["reason"]) == (503, "busy")
 
 
 def _filled(value, names):

@@ -14,7 +14,7 @@ __all__ = ["Alignment", "find_alignment", "has_names", "is_aligned"]
 SEPARATORS = ",;\t|"
 """Delimiters; text that one of them splits evenly is not aligned text."""
 MARKS = ":="
-"""Marks behind keys; text with two columns that one of them splits evenly has pairs."""
+"""Marks behind keys; text with two columns and the same mark before the second one in all lines has pairs."""
 MIN_LINES = 4
 """Minimum number of aligned lines; two lines of prose may well have spaces in the same two places."""
 FEW_LINES = 3
@@ -85,6 +85,8 @@ def find_alignment(lines: Sequence[str]) -> Alignment | None:
         if rule is not None
         else _starts(body)
     )
+    if rule is None and _has_marks(body, starts, SEPARATORS):
+        return None
     has_two = rule is not None or _has_wide_gap(body, starts)
     if len(starts) < (2 if has_two else 3) or not _fits(body, starts):
         return None
@@ -103,7 +105,7 @@ def _is_one_block(lines: Sequence[str]) -> bool:
 
 def _has_wide_gap(body: Sequence[str], starts: Sequence[int]) -> bool:
     """Whether there are two columns with text in all lines, and more than one space between them everywhere."""
-    if len(starts) != 2 or _is_delimited(body, MARKS):
+    if len(starts) != 2 or _has_marks(body, starts, MARKS):
         return False
     border = starts[1]
     return all(
@@ -111,9 +113,15 @@ def _has_wide_gap(body: Sequence[str], starts: Sequence[int]) -> bool:
     )
 
 
-def _is_delimited(lines: Sequence[str], separators: str = SEPARATORS) -> bool:
+def _has_marks(body: Sequence[str], starts: Sequence[int], marks: str) -> bool:
+    """Whether all lines have the same mark before a column, as a delimited text has that is aligned for its readers."""
+    ends = ({line[:start].rstrip()[-1:] for line in body} for start in starts[1:])
+    return any(len(end) == 1 and end <= set(marks) for end in ends)
+
+
+def _is_delimited(lines: Sequence[str]) -> bool:
     """Whether a delimiter splits the lines into the same number of cells."""
-    for separator in separators:
+    for separator in SEPARATORS:
         counts = {line.count(separator) for line in lines}
         if len(counts) == 1 and counts != {0}:
             return True

@@ -115,12 +115,16 @@ def test_two_columns_with_a_wide_gap_are_aligned(tmp_path, text, rows):
     "text",
     [
         "name:    Bob\nage:     12\ncity:    Oslo\nzip:     123\n",
+        "name:    Bob\nurl:     http://x:80\ncity:    Oslo\nzip:     123\n",
+        'name,    city\n"a, b",  Oslo\n"c",     Rome\n"dd",    Paris\n',
+        'name ;   city\n"a; b";  Oslo\n"c" ;    Rome\n"dd" ;   Paris\n',
+        'name,    city,   n\n"a, b",  Oslo,   1\n"c",     Rome,   2\n"dd",    Paris,  3\n',
         "a b\nc d\ne f\ng h\n",
         "a   b\nc   d\ne\nf   h\n",
     ],
 )
 def test_two_columns_without_a_gap_in_all_lines_are_not_aligned(text):
-    """Pairs with a mark behind the key, a single blank, and a line with one cell."""
+    """Pairs with a mark behind the key, delimiters before blanks, a single blank, and a line with one cell."""
     assert not is_aligned(text, is_cut=False)
 
 

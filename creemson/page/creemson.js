@@ -1070,10 +1070,15 @@ function endpoint(url) {
     throw new TypeError('Outside a page, connect() needs an address such as "ws://127.0.0.1:8000/ws".');
   }
   const given = url ?? "ws";
-  if (!URL.canParse(given, base) || !/^(ws|http)s?:$/.test(new URL(given, base).protocol)) {
+  let target = null;
+  try {
+    target = new URL(given, base);
+  } catch {
+    // Browsers before 2024 lack URL.canParse().
+  }
+  if (!/^(ws|http)s?:$/.test(target?.protocol)) {
     throw new TypeError(`"${given}" is no address of a server. It looks like "ws://127.0.0.1:8000/ws".`);
   }
-  const target = new URL(given, base);
   target.protocol = target.protocol.replace(/^http/, "ws");
   if (target.pathname.endsWith("/")) target.pathname += "ws";
   return target;

@@ -8,7 +8,7 @@
 
 The rest of the server accesses files only through stores. Every method may be called from any thread. Methods block,
 except where they say otherwise; :attr:`Outputs.is_remote` tells which ones may wait for a network. Of several servers,
-all may wait for the database that these share, but for :meth:`Store.is_upload` and those that begin or discard an output.
+all may wait for the database that these share, but :meth:`Store.is_upload` and those that begin or discard an output.
 
 :mod:`creemson.storage.folder` keeps the bytes in a data folder, :mod:`creemson.storage.objects` in an object store.
 """

@@ -65,7 +65,7 @@ def serve(
             try:
                 new = load().settings
             except click.UsageError as error:
-                logger.error("the settings were not reloaded", error=error.message)  # noqa: TRY400 - no bug
+                logger.error("the settings were not reloaded", signal="SIGHUP", error=error.message)  # noqa: TRY400 - no bug
                 return
             logs.configure(new.log, lines)
             changed = [key for key in differences(settings, new) if not key.startswith("log.")]

@@ -24,8 +24,9 @@ PEER_RATE, PEER_BURST = 100.0, 5000
 """Lines about peers: per second, and at once. (Two thousand clients that reconnect write two lines each.)"""
 REPEAT_INTERVAL = 60.0
 """Minimum seconds between two lines about the same failure of the server itself, for example of its database."""
-CONCERNS = frozenset({"peer", "connection", "request", "job", "file", "exc_info"})
-"""Fields of lines about one peer, job or file, or with a traceback: none of them is left out because of another one."""
+CONCERNS = frozenset({"peer", "connection", "request", "job", "file", "signal", "exc_info", "traceback"})
+"""Fields of lines about one peer, job or file, of answers to a signal that an operator has sent, and of lines with a
+traceback: none of them is left out because of another one."""
 FLOOD_INTERVAL = 10.0
 """Minimum seconds between two lines about an event that repeats many times a second."""
 

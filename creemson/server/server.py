@@ -235,7 +235,7 @@ class Server:
         try:
             self._certificate.reload()
         except OSError as error:
-            self._log.error("the certificate was not reloaded", error=str(error))
+            self._log.error("the certificate was not reloaded", signal="SIGHUP", error=str(error))
         else:
             self._log.info("certificate reloaded")
 

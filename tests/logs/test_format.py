@@ -181,7 +181,7 @@ def test_lines_left_out_are_counted_in_the_next_one(monkeypatch):
 
 
 def test_failure_that_repeats_has_a_line_each_minute(monkeypatch):
-    """With the number of those that were left out; other failures, and those of single jobs and peers, have their lines."""
+    """With the number of those that were left out. Other failures, jobs, tracebacks and answers to operators have their lines."""
     now = 0.0
     monkeypatch.setattr("creemson.logs.time.monotonic", lambda: now)
     stream = io.StringIO()
@@ -194,12 +194,18 @@ def test_failure_that_repeats_has_a_line_each_minute(monkeypatch):
     log.error("tokens cannot be read", error="connection refused")
     for job in ("a", "b"):
         log.warning("output not published", job=job, error="connection refused")
+        log.error("command failed", error="It was logged.", traceback=job)
+        log.error("the settings were not reloaded", error="port: ...", signal="SIGHUP")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(line["event"], line.get("lines_left_out")) for line in lines] == [
         ("leases not renewed", None),
         ("leases not renewed", 29),
         ("leases not renewed", None),
         ("tokens cannot be read", None),
-        ("output not published", None),
-        ("output not published", None),
+        *[
+            ("output not published", None),
+            ("command failed", None),
+            ("the settings were not reloaded", None),
+        ]
+        * 2,
     ]

@@ -103,13 +103,15 @@ def publish_folder(part: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o666, owner: tuple[int, int] | None = None) -> None:
+def write(
+    path: Path, content: bytes, *, mode: int | None = None, owner: tuple[int, int] | None = None
+) -> None:
     """Write a file, or replace it: after a loss of power, it has the old content or the new one.
 
     Args:
         path: path of the file. Only one process at a time may write it.
         content: the content.
-        mode: permissions of the file, before the umask.
+        mode: permissions of the file, whatever the umask; None: those of any new file.
         owner: uid and gid of the file, if this process may give it away; None: those of this process.
 
     Raises:
@@ -118,9 +120,13 @@ def write(path: Path, content: bytes, *, mode: int = 0o666, owner: tuple[int, in
     part = path.with_name(temporary_name(path.name, "new"))
     part.unlink(missing_ok=True)  # a leftover might have other permissions
     try:
-        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        file = os.open(part, flags, 0o666 if mode is None else mode)
         with os.fdopen(file, "wb") as stream:
             give_away(file, owner)
+            if mode is not None:
+                with contextlib.suppress(OSError):  # of a file system without permissions
+                    os.fchmod(file, mode)
             stream.write(content)
         publish(part, path)
     except BaseException:

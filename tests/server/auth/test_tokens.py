@@ -42,6 +42,19 @@ def test_token_file_contains_no_token(tokens):
     assert stat.S_IMODE(tokens._source.path.stat().st_mode) == 0o600
 
 
+def test_permissions_of_the_token_file_stay_under_a_strict_umask(tmp_path):
+    """A group that may read it can still do so after root, whose umask is often 077, has changed it."""
+    path = tmp_path / "tokens"
+    path.touch()
+    path.chmod(0o640)
+    before = os.umask(0o077)
+    try:
+        Tokens(path).create("ann")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make files for other users")
 @pytest.mark.parametrize("given", [None, (7, 9, 0o640)], ids=["new", "existing"])
 def test_tokens_made_by_root_can_be_read_by_the_server(tmp_path, given):

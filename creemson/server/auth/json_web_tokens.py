@@ -18,6 +18,8 @@ SYMMETRIC = ("HS256", "HS384", "HS512")
 """Algorithms whose key both creates and checks signatures."""
 MAX_SUBJECT = 200
 """Maximum number of characters of the subject of a JWT."""
+MIN_SECRET = 32
+"""Characters that a secret must have for HS256 (RFC 7518, section 3.2); what is shorter hardly is a random one."""
 KEY_SUFFIXES = (".pem", ".key", ".pub", ".txt", ".secret")
 """What names of files with keys usually end in."""
 
@@ -138,5 +140,9 @@ def _key(auth: Auth) -> str:
 def _is_path(text: str) -> bool:
     """Whether a text was meant as the path of a file; a random secret that happens to begin with "/" was not."""
     path = PurePath(text)
-    in_known_folder = path.is_absolute() and len(path.parts) > 2 and Path(*path.parts[:2]).is_dir()
-    return in_known_folder or text.startswith(("~/", "./", "../")) or path.suffix.lower() in KEY_SUFFIXES
+    above = path.parts[:-1][: 1 + path.is_absolute()]  # not the root, which there always is
+    has_folder = len(above) == 1 + path.is_absolute()
+    # A folder may be missing as a whole, for example one that a container should have mounted.
+    is_random = len(text) >= MIN_SECRET and not text.islower()
+    in_folder = has_folder and (Path(*above).is_dir() or (path.is_absolute() and not is_random))
+    return in_folder or text.startswith(("~/", "./", "../")) or path.suffix.lower() in KEY_SUFFIXES

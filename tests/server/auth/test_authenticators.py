@@ -203,6 +203,14 @@ def broken_key(tmp_path, monkeypatch, request):
         case "relative":
             monkeypatch.chdir(tmp_path)
             return "issuer.pem"
+        case "in a folder":
+            monkeypatch.chdir(tmp_path)
+            (tmp_path / "keys").mkdir()
+            return "keys/jwt"
+        case "not mounted":
+            return "/not-mounted/jwt"
+        case "not mounted, deep":
+            return "/not-mounted/some-project/signing-keys/jwt"
         case "empty":
             path.write_text("\n")
         case "binary":
@@ -224,6 +232,9 @@ def broken_key(tmp_path, monkeypatch, request):
     [
         ("missing", "no such file"),
         ("relative", "no such file"),
+        ("in a folder", "no such file"),
+        ("not mounted", "no such file"),
+        ("not mounted, deep", "no such file"),
         ("empty", "empty"),
         ("binary", "no text"),
         ("folder", "Is a directory"),

@@ -12,6 +12,7 @@ import attrs
 from creemson.errors import ProcessingError
 from creemson.formats.blocks import blocks
 from creemson.formats.columns import default_name, unique_names, unused_name
+from creemson.formats.csv.layout.tables import HEADER_AGAIN
 from creemson.formats.json.layout import Layout, NoArray, find_layout
 from creemson.formats.json.objects import Objects, infer, sample_of, with_late_columns
 from creemson.formats.json.parsing import Chunk, dumps, loads_exact
@@ -200,6 +201,7 @@ def _rows_to_objects(groups: Iterator[Elements], report: Report, layout: Layout)
     """Turn rows that are lists into objects; the first row has the names, if all its cells are texts."""
     names = None if layout.names is None else _names(layout.names)
     labels = iter(layout.labels or ())
+    header: bytes | None = None  # each of several arrays may have it
     for values in groups:
         if not values.is_whole:
             yield values
@@ -209,9 +211,13 @@ def _rows_to_objects(groups: Iterator[Elements], report: Report, layout: Layout)
             first = _cells(rows[0][1]) or []
             if all(cell is None or isinstance(cell, str) for cell in first):
                 names = _names(first)
-                rows.pop(0)
+                header = rows.pop(0)[1]
             else:
                 names = _names([None] * len(first))
+        for line, text in rows:
+            if text == header:
+                value = text[:1000].decode(errors="replace")
+                report.add("unparsable_rows", line=line, column=None, value=value, why=HEADER_AGAIN)
         texts = [_object(text, names, line, report) for line, text in rows]
         if layout.labels is not None:
             name = unused_name(LABEL, names)

@@ -235,6 +235,15 @@ def test_issue_is_told_once_if_types_are_inferred_from_the_file(tmp_path, small_
     assert [issue.why for issue in issues.examples] == [told]
 
 
+def test_header_of_a_later_array_is_reported(tmp_path):
+    """It is read as a row, as in a CSV."""
+    frame, issues = loaded(tmp_path, '[["n", "m"], [1, 2]]\n[["n", "m"], [3, 4]]', "x.json")
+    assert frame.rows() == [("1", "2"), ("n", "m"), ("3", "4")]
+    assert [(issue.line, issue.value, issue.why) for issue in issues.examples] == [
+        (2, '["n", "m"]', "looks like the header of another table; it is read as a row")
+    ]
+
+
 @settings(max_examples=examples_of(100), deadline=None)
 @given(st.text('[]{}",:\\ \n1a', max_size=60), st.booleans())
 def test_random_json_noise_is_read_or_refused(tmp_path_factory, text, begun):

@@ -176,7 +176,39 @@ def _infer_dtypes(lines: bytes) -> dict[str, pl.DataType]:
 
 
 def _infer_at_once(lines: bytes) -> dict[str, pl.DataType]:
-    return dict(pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema())
+    dtypes: dict[str, pl.DataType] = dict(
+        pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema()
+    )
+    if any(map(_has_struct_in_list, dtypes.values())):
+        rows = parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), None).values
+        return {
+            column: _in_order(dtype, [row.get(column) for row in rows]) for column, dtype in dtypes.items()
+        }
+    return dtypes
+
+
+def _has_struct_in_list(dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Struct):
+        return any(_has_struct_in_list(field.dtype) for field in dtype.fields)  # type: ignore[arg-type]
+    return isinstance(dtype, pl.List) and "Struct" in str(dtype)
+
+
+def _in_order(dtype: Any, values: Sequence[Any]) -> pl.DataType:
+    """Put the fields of structs in the order in which they first appear.
+
+    polars merges the types of a list's elements in hash tables, so that the order would differ from run to run.
+    """
+    if isinstance(dtype, pl.List):
+        return pl.List(
+            _in_order(dtype.inner, [one for value in values if isinstance(value, list) for one in value])
+        )
+    if isinstance(dtype, pl.Struct):
+        objects = [value for value in values if isinstance(value, dict)]
+        dtypes = dtype.to_schema()
+        keys = dict.fromkeys(key for one in objects for key in one if key in dtypes) | dict.fromkeys(dtypes)
+        return pl.Struct({key: _in_order(dtypes[key], [one.get(key) for one in objects]) for key in keys})
+    result: pl.DataType = dtype
+    return result
 
 
 def _infer_by_column(rows: Sequence[dict[str, Any]]) -> dict[str, pl.DataType]:

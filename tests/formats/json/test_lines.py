@@ -404,3 +404,17 @@ def test_needed_column_is_found_wherever_its_key_comes_first(tmp_path, monkeypat
     assert open_table(path, name, named=[key]).schema == {"a": pl.Int64, key: pl.Float64}
     types = Options(types={key: "string"})
     assert open_table(path, name, options=types).schema == {"a": pl.Int64, key: pl.String}
+
+
+def test_fields_of_objects_in_lists_are_in_the_order_of_the_file(tmp_path):
+    """polars merges their types in hash tables, whose order differs from run to run."""
+    path = tmp_path / "t.ndjson"
+    path.write_text(
+        '{"z": [{"q": 1, "c": {"y": 1}}, {"a": 1, "q": 2, "m": [{"l": 1}, {"k": 2}]}], "b": {"e": 1}}\n'
+        '{"z": [{"f": 1.5, "c": {"x": "t", "y": 2}}], "b": {"d": 2, "e": 3}}\n'
+    )
+    c, m = pl.Struct({"y": pl.Int64, "x": pl.String}), pl.List(pl.Struct({"l": pl.Int64, "k": pl.Int64}))
+    assert dict(open_table(path, path.name).schema) == {
+        "z": pl.List(pl.Struct({"q": pl.Int64, "c": c, "a": pl.Int64, "m": m, "f": pl.Float64})),
+        "b": pl.Struct({"e": pl.Int64, "d": pl.Int64}),
+    }

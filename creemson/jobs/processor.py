@@ -145,6 +145,7 @@ class Processor:
         self._renderings = Renderings(
             workers=workers,
             timeout=settings.timeouts.job,
+            ask=ask,
             in_thread=in_thread,
             request=lambda lease: self.apply(self._jobs.request(trio.current_time(), lease)),
             release=lambda lease: self.apply(self._jobs.release(trio.current_time(), lease)),

@@ -109,9 +109,7 @@ def infer(name: str, sample: bytes, words: Collection[str] | None = None) -> tup
             "unreadable_file", f"{name!r} nests values too deeply. Write such deep values as text."
         ) from None
     if not is_clean:
-        rows = [
-            loads_exact(line) for line in parse(Chunk(sample, range(1, sample.count(b"\n") + 2)), None).lines
-        ]
+        rows = [loads_exact(line) for line in _parsed(sample).lines]
         for row in rows:
             _replace_null_words(row, words)
         dtypes = _infer_by_column(rows)
@@ -124,10 +122,15 @@ def infer(name: str, sample: bytes, words: Collection[str] | None = None) -> tup
     return pl.Schema({column: _without_null(dtype) for column, dtype in exact.items()}), is_clean
 
 
+def _parsed(lines: bytes, report: Report | None = None) -> Rows:
+    """Parse lines that are counted from 1."""
+    return parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), report)
+
+
 def _first_fault(sample: bytes) -> str:
     """What is wrong with the first line that is no object, as a sentence; empty if there is none."""
     report = Report()
-    parse(Chunk(sample, range(1, sample.count(b"\n") + 2)), report)
+    _parsed(sample, report)
     for issue in report.issues().examples:
         if issue.value:
             return f" The first value, which begins with {issue.value[:40]!r}, is {issue.why}."
@@ -145,7 +148,7 @@ def _exact_dtypes(lines: bytes, dtypes: dict[str, pl.DataType]) -> dict[str, pl.
         try:
             texts = number_texts(lines, column)
         except POLARS_ERRORS:  # a line is not an object, which polars ignores while it infers types
-            lines = parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), None).data
+            lines = _parsed(lines).data
             texts = number_texts(lines, column)
         exact[column] = Digits().add(texts).dtype
     return exact
@@ -180,17 +183,19 @@ def _infer_at_once(lines: bytes) -> dict[str, pl.DataType]:
         pl.scan_ndjson(io.BytesIO(lines), infer_schema_length=None).collect_schema()
     )
     if any(map(_has_struct_in_list, dtypes.values())):
-        rows = parse(Chunk(lines, range(1, lines.count(b"\n") + 2)), None).values
+        rows = _parsed(lines).values
         return {
             column: _in_order(dtype, [row.get(column) for row in rows]) for column, dtype in dtypes.items()
         }
     return dtypes
 
 
-def _has_struct_in_list(dtype: pl.DataType) -> bool:
+def _has_struct_in_list(dtype: Any, *, in_list: bool = False) -> bool:
+    if isinstance(dtype, pl.List):
+        return _has_struct_in_list(dtype.inner, in_list=True)
     if isinstance(dtype, pl.Struct):
-        return any(_has_struct_in_list(field.dtype) for field in dtype.fields)  # type: ignore[arg-type]
-    return isinstance(dtype, pl.List) and "Struct" in str(dtype)
+        return in_list or any(_has_struct_in_list(field.dtype) for field in dtype.fields)
+    return False
 
 
 def _in_order(dtype: Any, values: Sequence[Any]) -> pl.DataType:

@@ -126,9 +126,8 @@ class Attempts:
                 error, transient = fault.error, True
             except CreemsonError as fault:
                 error, transient = fault, fault.reason == "worker_died"
-            except (
-                OSError
-            ) as fault:  # of the object store or the database: before the work, or when it was published
+            except OSError as fault:
+                # Of the object store or the database, before the work or when its output was published.
                 log.warning("attempt not carried out", error=str(fault))
                 error, transient = disk_error(fault), True
             except LostClaimError:

@@ -53,6 +53,7 @@ class Renderings:
     Args:
         workers: carries them out.
         timeout: maximum seconds for one, from its start.
+        ask: calls a function of a store with arguments; in a thread if it may wait for a database.
         in_thread: runs what blocks in a thread.
         request: asks the queue for a slot; see :meth:`creemson.jobs.queue.queue.JobQueue.request`.
         release: gives it back.
@@ -64,6 +65,7 @@ class Renderings:
         *,
         workers: Executor,
         timeout: float,
+        ask: InThread,
         in_thread: InThread,
         request: Callable[[Lease], None],
         release: Callable[[Lease], None],
@@ -71,6 +73,7 @@ class Renderings:
     ) -> None:
         self._workers = workers
         self._timeout = timeout
+        self._ask = ask
         self._in_thread = in_thread
         self._request = request
         self._release = release
@@ -145,10 +148,10 @@ class Renderings:
                 with trio.move_on_after(self._timeout) as limit:
                     async with output_target(store.outputs, filename, self._in_thread) as path:
                         command = commands.render(
-                            source=await self._in_thread(store.source, stored),
+                            source=await self._ask(store.source, stored),
                             target=path,
                             output_format=filename.partition(".")[2],
-                            room=await self._in_thread(lambda: store.quota.left),
+                            room=await self._ask(lambda: store.quota.left),
                         )
                         await self._workers.call(command)
                 if limit.cancelled_caught:
